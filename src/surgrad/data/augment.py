@@ -1,0 +1,141 @@
+"""Random crop, mirror image, AutoAugment and cutout on whole batches of uint8 images, before normalisation.
+
+One call treats a batch without a loop over its images. Every random number is drawn on the CPU from the generator
+given and only then moved to the images, so one generator state gives one result on every device, and the global
+random state is neither read nor written. How many numbers are drawn depends on the settings and on the shape of the
+batch, never on a pixel or on an earlier draw.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from surgrad.data.autoaugment import autoaugment
+from surgrad.errors import BadValue
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Augmentations applied in the order of the fields; each image of a batch gets its own draws.
+
+    Choices where published code differs:
+
+    - `crop` pads with 0 whatever `fill` says: that is black, and what the usual CIFAR recipe does before it normalises.
+    - `cutout` follows DeVries & Taylor 2017 (arXiv:1708.04552): the centre is uniform over the image, so the square
+      may be clipped at the border. They cut after normalisation, where zero is the mean of the data; this works on
+      uint8, so the caller passes that mean as `fill`. An even side covers [centre − side/2, centre + side/2) as in
+      their code; an odd side covers exactly `cutout` pixels, where theirs rounds it down to an even one.
+    - AutoAugment comes after crop and flip and before cutout, as in its paper; `surgrad.data.autoaugment` lists the
+      choices made there.
+    """
+
+    crop: int = 0
+    """Zero padding on each side, in pixels, before a random crop back to the size given; 0 is off."""
+    flip: bool = False
+    """Mirror left to right with probability 1/2."""
+    autoaugment: bool = False
+    """The CIFAR-10 policy of Cubuk et al. 2019; needs three channels, R, G and B."""
+    cutout: int = 0
+    """Side of the square that is overwritten with `fill`, in pixels; 0 is off."""
+    fill: tuple[int, ...] = (0,)
+    """Level inside the cutout square, 0–255: one for all channels or one per channel (the mean of the data)."""
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "cutout"):
+            pixels = getattr(self, name)
+            if type(pixels) is not int or pixels < 0:
+                raise BadValue(f"Augment.{name} is {pixels!r}; it must be a whole number of pixels, 0 (off) or more")
+        # A recipe read from a file gives a list; a tuple keeps the instance hashable.
+        levels = tuple(self.fill) if isinstance(self.fill, list | tuple) else ()
+        if not levels or any(type(level) is not int or not 0 <= level <= 255 for level in levels):
+            raise BadValue(
+                f"Augment.fill is {self.fill!r}; it must hold whole levels from 0 to 255, one or one per channel: "
+                "give the mean of the data times 255, rounded"
+            )
+        object.__setattr__(self, "fill", levels)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Augmented copy of `images`, uint8 [B, C, H, W], of the same shape, type and device.
+
+        `generator` lives on the CPU whatever device the images are on. `images` is never written to; with every
+        augmentation off it is returned as it is.
+        """
+        self._check(images, generator)
+        if self.crop or self.flip:
+            images = _random_crop_flip(images, self.crop, self.flip, generator)
+        if self.autoaugment:
+            images = autoaugment(images, generator)
+        if self.cutout:
+            images = _random_cutout(images, self.cutout, self.fill, generator)
+        return images
+
+    def _check(self, images: Tensor, generator: torch.Generator) -> None:
+        if images.dtype != torch.uint8 or images.dim() != 4:
+            raise BadValue(
+                f"Augment was given {images.dtype} of shape {list(images.shape)}; it takes uint8 images "
+                "[B, C, H, W]: augment before scaling and normalising, and keep the batch axis"
+            )
+        if generator.device.type != "cpu":
+            raise BadValue(
+                f"Augment was given a generator on {generator.device}; it draws on the CPU so that the result does not "
+                "depend on the device: pass torch.Generator() and leave the images where they are"
+            )
+        if self.cutout and len(self.fill) not in (1, images.shape[1]):
+            raise BadValue(
+                f"Augment.fill has {len(self.fill)} levels but the images have {images.shape[1]} channels; "
+                "give one level, or one per channel"
+            )
+
+
+def _integers(high: int, count: int, generator: torch.Generator) -> Tensor:
+    """`count` whole numbers, uniform over 0 … high − 1, int64 [count] on the CPU whatever the default device is."""
+    return torch.randint(high, (count,), generator=generator, device="cpu")
+
+
+def _random_crop_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Draw the offsets and coins for `_crop_flip`: each of the (2·pad + 1)² crops is equally likely."""
+    count, device = len(images), images.device
+    offsets = torch.zeros(2, count, dtype=torch.int64, device="cpu")
+    mirrored = torch.zeros(count, dtype=torch.bool, device="cpu")
+    if pad:
+        offsets = _integers(2 * pad + 1, 2 * count, generator).view(2, count)
+    if flip:
+        mirrored = _integers(2, count, generator) == 1
+    return _crop_flip(images, pad, offsets.to(device), mirrored.to(device))
+
+
+def _crop_flip(images: Tensor, pad: int, offsets: Tensor, mirrored: Tensor) -> Tensor:
+    """Pad with 0, take the window at `offsets` [2, B] (top and left, pixels), mirror it where `mirrored` [B].
+
+    A mirrored window is one whose columns are read backwards, so a single gather does both.
+    """
+    count, channels, height, width = images.shape
+    padded = functional.pad(images, (pad, pad, pad, pad))
+    down = torch.arange(height, device=images.device)
+    across = torch.arange(width, device=images.device)
+    rows = offsets[0, :, None] + down
+    columns = offsets[1, :, None] + torch.where(mirrored[:, None], across.flip(0), across)
+    source = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
+    source = source.reshape(count, 1, height * width).expand(-1, channels, -1)
+    return padded.flatten(2).gather(2, source).view(count, channels, height, width)
+
+
+def _random_cutout(images: Tensor, side: int, fill: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw the centres for `_cutout`: each pixel of the image is equally likely."""
+    count, _, height, width = images.shape
+    centres = torch.stack((_integers(height, count, generator), _integers(width, count, generator)))
+    return _cutout(images, side, fill, centres.to(images.device))
+
+
+def _cutout(images: Tensor, side: int, fill: tuple[int, ...], centres: Tensor) -> Tensor:
+    """Overwrite with `fill` the square of `side` pixels around `centres` [2, B] (row and column)."""
+    first = centres[:, :, None] - side // 2
+    down = torch.arange(images.shape[2], device=images.device)
+    across = torch.arange(images.shape[3], device=images.device)
+    in_rows = (down >= first[0]) & (down < first[0] + side)
+    in_columns = (across >= first[1]) & (across < first[1] + side)
+    square = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+    levels = torch.tensor(fill, dtype=torch.uint8, device=images.device).view(1, -1, 1, 1)
+    return torch.where(square, levels, images)

@@ -1,0 +1,1 @@
+"""Kernels: one function a neuron, several backends, one meaning."""

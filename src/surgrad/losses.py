@@ -1,0 +1,32 @@
+"""Losses: pure functions of the network's output [T, N, classes] and the labels [N]."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _float32(output: Tensor) -> Tensor:
+    """In float32 or better: losses of bfloat16 outputs drown in rounding."""
+    return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+def cross_entropy(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of the time-averaged readout (Lian et al. 2023; the "SDT" loss of Deng et al. 2022).
+
+    output [T, N, classes], labels [N] int64 -> 0-d."""
+    return F.cross_entropy(_float32(output).mean(0), labels, label_smoothing=label_smoothing)
+
+
+def tet(output: Tensor, labels: Tensor, label_smoothing: float = 0.0, weight: float = 1e-3,
+        target: float = 1.0) -> Tensor:  # fmt: skip
+    """Temporal efficient training (Deng et al. 2022):
+    (1-λ)·mean_t CE(o_t, y) + λ·MSE(o, φ), λ = weight, φ = target, over all steps, samples and classes.
+
+    output [T, N, classes], labels [N] int64 -> 0-d."""
+    output = _float32(output)
+    everywhere = labels.expand(output.shape[:2]).flatten()
+    entropy = F.cross_entropy(output.flatten(0, 1), everywhere, label_smoothing=label_smoothing)
+    return (1 - weight) * entropy + weight * (output - target).square().mean()
+
+
+LOSSES = {"cross_entropy": cross_entropy, "tet": tet}

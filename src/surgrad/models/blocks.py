@@ -1,0 +1,76 @@
+"""What the networks are made of, and how a static image enters them."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from surgrad.errors import BadValue
+from surgrad.layers import PerStep
+from surgrad.neurons import LIF
+from surgrad.norm import TDBN
+
+NeuronFactory = Callable[[], nn.Module]
+NormFactory = Callable[[int], nn.Module]
+
+
+def lsg_neuron() -> LIF:
+    """The neuron of Lian et al. 2023: threshold 0.5, a trained decay that starts at 0.2, a rectangle."""
+    return LIF(0.2, train_decay=True)
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, bias: bool = False) -> PerStep:
+    """A convolution of every step that keeps the size (at stride 1)."""
+    return PerStep(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias))
+
+
+def linear(inputs: int, outputs: int, *, bias: bool = True) -> PerStep:
+    return PerStep(nn.Linear(inputs, outputs, bias=bias))
+
+
+class SpikingNetwork(nn.Module):
+    """A network of a `stem` (the first convolution and norm), a `body` (neurons and layers) and a `head`.
+
+    Input: static images [N, C, H, W], shown for `steps` steps with the stem computed once and broadcast over T; or
+    recordings [T, N, C, H, W]. Output: [T, N, classes]; average over T for the prediction."""
+
+    def __init__(self, stem: nn.Module, body: nn.Module, head: nn.Module, steps: int):
+        super().__init__()
+        if steps < 1:
+            raise BadValue(f"steps {steps} is not a number of time steps; give 1 or more")
+        self.stem, self.body, self.head, self.steps = stem, body, head, steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 5:
+            current = self.stem(x)
+        else:
+            once = self.stem(x.unsqueeze(0))
+            current = once.expand(self.steps, *once.shape[1:])
+        return self.head(self.body(current))
+
+
+class ResidualBlock(nn.Module):
+    """conv-norm-neuron-conv-norm, plus the shortcut, then a neuron: the spike comes after the addition.
+
+    shortcut: maps the block's input to its output's shape; None for the identity."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, neuron: NeuronFactory, norm: NormFactory,
+                 shortcut: nn.Module | None = None):  # fmt: skip
+        super().__init__()
+        self.residual = nn.Sequential(
+            conv(inputs, outputs, stride=stride), norm(outputs), neuron(), conv(outputs, outputs), norm(outputs)
+        )
+        self.shortcut = nn.Identity() if shortcut is None else shortcut
+        self.neuron = neuron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.neuron(self.residual(x) + self.shortcut(x))
+
+
+def scaled(channels: int, multiplier: float) -> int:
+    """Channels times the width multiplier, at least 1."""
+    return max(1, round(channels * multiplier))
+
+
+def pooled_head() -> PerStep:
+    """Global average pooling: [T, N, C, H, W] -> [T, N, C]."""
+    return PerStep(nn.AdaptiveAvgPool2d(1), nn.Flatten())

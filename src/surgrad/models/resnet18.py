@@ -1,0 +1,59 @@
+"""The modified CIFAR ResNet-18 of the Dspike line (Li et al. 2021; called ResNet-20 in some later papers)."""
+
+import math
+
+from torch import nn
+
+from surgrad.layers import PerStep
+from surgrad.models.blocks import (
+    NeuronFactory,
+    NormFactory,
+    ResidualBlock,
+    SpikingNetwork,
+    conv,
+    linear,
+    lsg_neuron,
+    pooled_head,
+    scaled,
+)
+from surgrad.norm import TDBN
+
+
+def resnet18(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,
+             norm: NormFactory = TDBN, width_multiplier: float = 1.0) -> SpikingNetwork:  # fmt: skip
+    """Stem of three 3×3 convolutions to 64 channels and average pooling; 2, 2, 2, 2 basic blocks of 64, 128, 256,
+    512 channels at strides 1, 2, 2, 2 with average-pooling shortcuts; global average; linear.
+
+    The last norm of each block starts at weight 0, and weights are drawn with a standard deviation of √(1e-6/n)."""
+    widths = [scaled(c, width_multiplier) for c in (64, 128, 256, 512)]
+    first = widths[0]
+    body: list[nn.Module] = [neuron()]
+    for _ in range(2):
+        body += [conv(first, first), norm(first), neuron()]
+    body.append(PerStep(nn.AvgPool2d(2)))
+    inputs = first
+    for outputs, stride in zip(widths, (1, 2, 2, 2), strict=True):
+        for step in (stride, 1):
+            shortcut = _shortcut(inputs, outputs, step, norm) if step != 1 or inputs != outputs else None
+            body.append(ResidualBlock(inputs, outputs, step, neuron, norm, shortcut))
+            inputs = outputs
+    head = nn.Sequential(pooled_head(), linear(inputs, classes))
+    stem = nn.Sequential(conv(in_channels, first), norm(first))
+    network = SpikingNetwork(stem, nn.Sequential(*body), head, steps)
+    _initialise(network)
+    return network
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, norm: NormFactory) -> nn.Sequential:
+    return nn.Sequential(PerStep(nn.AvgPool2d(stride)), conv(inputs, outputs, 1), norm(outputs))
+
+
+def _initialise(network: SpikingNetwork) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=math.sqrt(1e-6 / (module.weight[0, 0].numel() * module.out_channels)))
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=math.sqrt(1e-6 / module.out_features))
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, ResidualBlock):
+            nn.init.zeros_(module.residual[-1].weight)  # pyright: ignore[reportArgumentType]

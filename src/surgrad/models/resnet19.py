@@ -1,0 +1,34 @@
+"""ResNet-19 of Zheng et al. 2021 (tdBN), as used by Lian et al. 2023 (LSG)."""
+
+from torch import nn
+
+from surgrad.models.blocks import (
+    NeuronFactory,
+    NormFactory,
+    ResidualBlock,
+    SpikingNetwork,
+    conv,
+    linear,
+    lsg_neuron,
+    pooled_head,
+    scaled,
+)
+from surgrad.norm import TDBN
+
+
+def resnet19(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,
+             norm: NormFactory = TDBN, width_multiplier: float = 1.0) -> SpikingNetwork:  # fmt: skip
+    """3×3 stem of 128 channels; 3, 3, 2 basic blocks of 128, 256, 512 channels, the last two stages at stride 2;
+    global average; 512 -> 256 -> classes. 1 + 16 convolutions and 2 linear layers make the 19. 12.7 M parameters."""
+    widths = [scaled(c, width_multiplier) for c in (128, 256, 512)]
+    blocks, inputs = [], widths[0]
+    for outputs, count, first in zip(widths, (3, 3, 2), (1, 2, 2), strict=True):
+        for stride in (first, *[1] * (count - 1)):
+            needed = stride != 1 or inputs != outputs
+            shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), norm(outputs)) if needed else None
+            blocks.append(ResidualBlock(inputs, outputs, stride, neuron, norm, shortcut))
+            inputs = outputs
+    hidden = scaled(256, width_multiplier)
+    head = nn.Sequential(pooled_head(), linear(inputs, hidden), neuron(), linear(hidden, classes))
+    stem = nn.Sequential(conv(in_channels, widths[0]), norm(widths[0]))
+    return SpikingNetwork(stem, nn.Sequential(neuron(), *blocks), head, steps)

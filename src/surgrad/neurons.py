@@ -1,0 +1,166 @@
+"""Spiking neurons over time: they hold decay, threshold and surrogate, and call a kernel.
+
+Every neuron maps currents [T, N, C, ...] to spikes of the same shape, and starts each call from rest, so that
+nothing leaks from one batch to the next; with `carry=True` it goes on from where the last call ended, until `reset`.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from surgrad.errors import BadValue
+from surgrad.kernels.lif import Reset, lif
+from surgrad.shapes import Shape
+from surgrad.surrogate import Surrogate
+
+
+class LIF(nn.Module):
+    """Leaky integrate-and-fire (Lian et al. 2023, eqs. 1 and 2): u_t = β·v_{t-1} + I_t, spike at u_t >= v_th.
+
+    decay: β in [0, 1]; or tau > 1, with β = 1 - 1/τ. A trained decay is σ(b), b the parameter `logit_decay`, and
+        its initial β lies in (0, 1).
+    channels: None for one decay and threshold a layer, C for one a channel.
+    threshold: v_th > 0. reset: to "zero", "subtract" the threshold, or "none".
+    detach_reset: whether the reset is a constant in the backward pass; the papers keep its gradient.
+    surrogate: the slot of its width; a shape, or its name, stands for one of width 1. Give each neuron its own.
+    carry: keep the potential from call to call, until `surgrad.reset`; `surgrad.detach` cuts its gradient.
+    backend: see `surgrad.lif`.
+
+    While `watch` is set, `membrane` holds the last call's histogram of potentials (`surgrad.kernels.lif`).
+    """
+
+    membrane: Tensor | None
+    potential: Tensor | None
+    threshold: Tensor
+
+    def __init__(self, decay: float | None = None, *, tau: float | None = None, train_decay: bool = False,
+                 threshold: float = 0.5, surrogate: Surrogate | Shape | str = "rect", reset: Reset = "zero",
+                 detach_reset: bool = False, channels: int | None = None, carry: bool = False,
+                 backend: str = "auto"):  # fmt: skip
+        super().__init__()
+        if not threshold > 0:
+            raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
+        size = () if channels is None else (channels,)
+        self._hold_decay(torch.full(size, _decay_of(decay, tau)), train_decay)
+        self.register_buffer("threshold", torch.full(size, float(threshold)))
+        self.surrogate = surrogate if isinstance(surrogate, Surrogate) else Surrogate(surrogate)
+        self.reset_mode: Reset = reset
+        self.detach_reset, self.carry, self.backend = detach_reset, carry, backend
+        self.watch = False
+        self.membrane = None
+        self.potential = None
+
+    def _hold_decay(self, decay: Tensor, train: bool) -> None:
+        if train and not ((decay > 0) & (decay < 1)).all():
+            raise BadValue(f"a trained decay is a sigmoid and cannot start at {decay.max():g}; start within (0, 1)")
+        if train:
+            self.logit_decay = nn.Parameter(torch.logit(decay))
+        else:
+            self.register_buffer("fixed_decay", decay)
+
+    @property
+    def decay(self) -> Tensor:
+        """β: 0-d, or [C]."""
+        return torch.sigmoid(self.logit_decay) if "logit_decay" in self._parameters else self.fixed_decay
+
+    def current(self, x: Tensor) -> Tensor:
+        """The current that the neuron integrates, from its input; the LIF takes it as it is."""
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [T, N, C, ...] -> spikes of the same shape and dtype."""
+        out = lif(self.current(x), self.decay, self.surrogate.width, shape=self.surrogate.shape,
+                  threshold=self.threshold, reset=self.reset_mode, detach_reset=self.detach_reset,
+                  start=self._start(x), watch=self.watch, backend=self.backend)  # fmt: skip
+        if self.carry:
+            self.potential = out.potential
+        if self.watch:
+            self.membrane = out.membrane
+        return out.spikes
+
+    def _start(self, x: Tensor) -> Tensor | None:
+        v = self.potential
+        if v is None or (v.shape == x.shape[1:] and v.device == x.device):
+            return v
+        raise BadValue(
+            f"this neuron carries a potential {list(v.shape)} on {v.device} from its last call, which does not fit "
+            f"the input {list(x.shape)} on {x.device}; call surgrad.reset(network) before a new sequence"
+        )
+
+    def extra_repr(self) -> str:
+        trained = "trained " if "logit_decay" in self._parameters else ""
+        carry = ", carry=True" if self.carry else ""
+        beta, threshold = self.decay.mean().item(), self.threshold.mean().item()
+        return f"{trained}decay={beta:.4g}, threshold={threshold:.4g}, reset={self.reset_mode!r}{carry}"
+
+
+class PLIF(LIF):
+    """Parametric LIF (Fang et al. 2021): v += (x - v)/τ, that is β = 1 - 1/τ and an input scaled by 1/τ.
+
+    Defaults as in the paper's code: τ₀ = 2 trained, threshold 1, hard reset detached, ATan of SpikingJelly's α = 2
+    (width 1/π)."""
+
+    def __init__(self, decay: float | None = None, *, tau: float | None = None, train_decay: bool = True,
+                 threshold: float = 1.0, surrogate: Surrogate | Shape | str | None = None,
+                 detach_reset: bool = True, **options):  # fmt: skip
+        if decay is None and tau is None:
+            tau = 2.0
+        surrogate = Surrogate("atan", 1 / math.pi) if surrogate is None else surrogate
+        super().__init__(decay, tau=tau, train_decay=train_decay, threshold=threshold, surrogate=surrogate,
+                         detach_reset=detach_reset, **options)  # fmt: skip
+
+    def current(self, x: Tensor) -> Tensor:
+        gain = 1 - self.decay
+        if gain.ndim:
+            gain = gain.view(-1, *[1] * (x.ndim - 3))
+        return x * gain.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class IF(LIF):
+    """Integrate-and-fire: a LIF that leaks nothing (β = 1). Threshold 1 by default (Fang et al. 2021, SEW-ResNet)."""
+
+    def __init__(self, *, threshold: float = 1.0, **options):
+        super().__init__(decay=1.0, threshold=threshold, **options)
+
+
+class Readout(nn.Module):
+    """The non-firing output: the average over time of its input, [T, N, C] -> [N, C], in float32 or better
+    (Lian et al. 2023, section 3: the last layer accumulates its currents and does not fire)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(torch.promote_types(x.dtype, torch.float32)).mean(0)
+
+
+NEURONS: dict[str, type[LIF]] = {"lif": LIF, "plif": PLIF, "if": IF}
+
+
+def _decay_of(decay: float | None, tau: float | None) -> float:
+    """β from what was given; 0.2 where nothing was (Lian et al. 2023)."""
+    if decay is not None and tau is not None:
+        raise BadValue(f"decay {decay} and tau {tau} both given; give one, they are tied by decay = 1 - 1/tau")
+    if tau is not None and not tau >= 1:
+        raise BadValue(f"tau {tau} is not a membrane time constant; give steps, at least 1")
+    beta = 1 - 1 / tau if tau is not None else 0.2 if decay is None else decay
+    if not 0 <= beta <= 1:
+        raise BadValue(f"decay {beta} is not a decay; give a number from 0 (forgets all) to 1 (forgets nothing)")
+    return beta
+
+
+def neurons(model: nn.Module) -> dict[str, LIF]:
+    """Every neuron of a model by its module path, in the order of definition, the input's end first."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, LIF)}
+
+
+def reset(network: nn.Module) -> None:
+    """Forget the potentials that this network's neurons carry; touches no other network."""
+    for neuron in neurons(network).values():
+        neuron.potential = None
+
+
+def detach(network: nn.Module) -> None:
+    """Cut the gradient of the potentials that this network's neurons carry (truncated backpropagation through
+    time); touches no other network."""
+    for neuron in neurons(network).values():
+        if neuron.potential is not None:
+            neuron.potential = neuron.potential.detach()

@@ -1,0 +1,42 @@
+"""The recipes to begin with: minutes on two CPU cores."""
+
+from surgrad.recipes.registry import recipe
+from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
+
+
+@recipe
+def lsg_fashion_small_t4() -> Recipe:
+    """LSG on 6,000 images of Fashion-MNIST that come with surgrad."""
+    return Recipe(
+        name="lsg_fashion_small_t4",
+        summary="LSG, small CNN, 6,000 bundled images of Fashion-MNIST, T=4: the default",
+        source="ours; the method is Lian et al. 2023",
+        data=DataConfig(name="fashion_mnist_small", batch=64, crop=2, flip=True),
+        model=ModelConfig(name="small_cnn", steps=4),
+        optim=OptimConfig(epochs=9, lr=0.1, warmup=0.5, weight_decay=5e-4),
+    )
+
+
+@recipe
+def lsg_cifar10_small_t2() -> Recipe:
+    """LSG on CIFAR-10 for two CPU cores: at least 80 % in at most 45 minutes."""
+    return Recipe(
+        name="lsg_cifar10_small_t2",
+        summary="LSG, small ResNet, CIFAR-10, T=2, for two CPU cores",
+        source="ours; the method is Lian et al. 2023",
+        data=DataConfig(name="cifar10", batch=128, crop=4, flip=True),
+        model=ModelConfig(name="small_resnet", steps=2),
+        optim=OptimConfig(epochs=14, lr=0.1, warmup=1.0, weight_decay=5e-4, nesterov=True),
+    )
+
+
+@recipe
+def fixed_cifar10_small_t2() -> Recipe:
+    """The twin of lsg_cifar10_small_t2 with a constant decay and width."""
+    return derive(
+        lsg_cifar10_small_t2(),
+        name="fixed_cifar10_small_t2",
+        summary="the twin of lsg_cifar10_small_t2 with decay 0.2 and width 1 fixed",
+        neuron=vars(NeuronConfig(train_decay=False)),
+        adapt=vars(AdaptConfig(controller="fixed")),
+    )

@@ -1,0 +1,7 @@
+"""Pages and pictures made from run folders alone; nothing here needs torch, and matplotlib waits until it is used."""
+
+from surgrad.report.page import write_report
+from surgrad.report.picture import overview_picture
+from surgrad.report.read import Run, read_run
+
+__all__ = ["Run", "overview_picture", "read_run", "write_report"]

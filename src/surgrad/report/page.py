@@ -1,0 +1,156 @@
+"""The HTML page of one run or several."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surgrad.errors import BadValue
+from surgrad.report import compare, files, plots, words
+from surgrad.report.palette import DEPTHS, RUNS, depth_step, stand_ins, theme, variables
+from surgrad.report.read import Run, read_run
+from surgrad.report.svg import drawing, inline
+
+SIZE = (5.2, 3.2)
+"""Inches of a plot; small, so that a phone shows its letters near their own size."""
+SHOWN = ("summary", "source")
+"""Recipe keys that stand at the top of the page already."""
+CHIPS = 8
+"""Up to so many layers each is named in the colour key."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An SVG element (trusted: matplotlib escaped its text) and the sentence on how to read it."""
+
+    svg: str
+    reading: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the per-layer table."""
+
+    name: str
+    step: int
+    start: str
+    width: str
+    decay: str
+    threshold: str
+    firing_rate: str
+    share: str
+    filled: float
+    """The share in per cent, for the bar behind it."""
+
+
+def write_report(runs: Sequence[Path], out: Path) -> Path:
+    """Writes one self-contained HTML page about the run folders `runs` to `out` and returns `out`."""
+    if not runs:
+        raise BadValue("no run to report on; give at least one run folder")
+    found = [read_run(Path(run)) for run in runs]
+    text = _render(found)
+    return files.replace(Path(out), lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def _render(runs: list[Run]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
+        themes={name: list(zip(variables(), theme(name), strict=True)) for name in ("light", "dark")},
+        depths=DEPTHS,
+        colours=RUNS,
+        chips=CHIPS,
+        comparison=_comparison(runs) if len(runs) > 1 else None,
+        runs=[_section(run, name, place, alone=len(runs) == 1)
+              for place, (run, name) in enumerate(zip(runs, compare.labels(runs), strict=True))],
+    )  # fmt: skip
+
+
+def _comparison(runs: list[Run]) -> dict[str, Any]:
+    names = compare.labels(runs)
+    both = "Solid is test, faint dashes are train. "
+    return {
+        "names": names,
+        "lines": compare.lines(runs),
+        "groups": compare.groups(runs),
+        "differences": compare.differences(runs),
+        "plots": [
+            _plot(f"all-{measure.key}", f"{measure.title} of every run over epochs", both + measure.reading,
+                  lambda axes, measure=measure: plots.overlay(axes, runs, names, measure, stand_ins()))
+            for measure in (plots.ACCURACY, plots.LOSS)
+        ],
+    }  # fmt: skip
+
+
+def _section(run: Run, name: str, place: int, alone: bool) -> dict[str, Any]:
+    """All that the template shows of one run; the curves only where no overlay shows them already."""
+    return {
+        "name": name,
+        "place": place,
+        "summary": run.recipe.get("summary"),
+        "source": run.recipe.get("source"),
+        "headline": words.headline(run),
+        "remarks": words.remarks(run),
+        "curves": [_curve(run, measure, place) for measure in (plots.ACCURACY, plots.LOSS)] if alone else [],
+        "layered": [_layered(run, measure, place) for measure in plots.LAYERED if _recorded(run, measure.key)],
+        "absent": [measure.title for measure in plots.LAYERED if not _recorded(run, measure.key)],
+        "layers": [_layer(run, layer, step, len(run.layers)) for step, layer in enumerate(run.layers)],
+        "last_epoch": max((row["epoch"] for row in run.widths), default=0),
+        "recipe": words.sections({key: value for key, value in run.recipe.items() if key not in SHOWN}),
+        "env": words.flat(run.env),
+    }
+
+
+def _curve(run: Run, measure: plots.Measure, place: int) -> Plot:
+    title = f"{measure.title} of {run.name} on train and test data over epochs"
+    return _plot(f"r{place}-{measure.key}", title, measure.reading,
+                 lambda axes: plots.curves(axes, run, measure, stand_ins()))  # fmt: skip
+
+
+def _layered(run: Run, measure: plots.Measure, place: int) -> Plot:
+    still = plots.constant(run, measure.key)
+    shown = words.percent(still or 0) if measure.fraction else words.plain(still)
+    reading = measure.reading if still is None else f"{measure.reading} Here it stays at {shown} in every layer."
+    title = f"{measure.title} of each layer of {run.name} over epochs"
+    return _plot(f"r{place}-{measure.key}", title, reading,
+                 lambda axes: plots.per_layer(axes, run, measure, stand_ins()))  # fmt: skip
+
+
+def _recorded(run: Run, key: str) -> bool:
+    return any(row.get(key) is not None for row in run.widths)
+
+
+def _plot(key: str, title: str, reading: str, draw: Callable[..., None]) -> Plot:
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+
+    with drawing(**{"font.size": 9.5}):
+        figure = Figure(figsize=SIZE)
+        axes = figure.add_axes((0.095, 0.145, 0.885, 0.74))
+        draw(axes)
+        return Plot(Markup(inline(figure, key, title)), reading)
+
+
+def _layer(run: Run, layer: str, place: int, count: int) -> Layer:
+    first, last = run.layer_rows(layer)
+    share = words.number(last.get("share"))
+    return Layer(
+        name=layer,
+        step=depth_step(place, count),
+        start=words.plain(first.get("width")),
+        width=words.plain(last.get("width")),
+        decay=words.plain(last.get("decay")),
+        threshold=words.plain(last.get("threshold")),
+        firing_rate=words.percent(words.number(last.get("firing_rate"))),
+        share=words.percent(share),
+        filled=round(min(max(100 * share, 0), 100), 1) if math.isfinite(share) else 0.0,
+    )

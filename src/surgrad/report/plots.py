@@ -1,0 +1,175 @@
+"""The plots of a run; each draws into axes it is given, in the colours it is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from surgrad.report.palette import RUNS, Palette
+from surgrad.report.read import Curve, Run
+from surgrad.report.svg import TIP
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEW = 15
+"""Up to so many epochs each one gets a dot."""
+DASHES = ("-", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something measured per epoch, and how to read its plot."""
+
+    key: str
+    title: str
+    reading: str
+    fraction: bool = False
+    """Shown in per cent, from zero."""
+
+
+ACCURACY = Measure(
+    "accuracy",
+    "Accuracy",
+    "The share of images classified rightly; a growing gap between train and test is overfitting.",
+    fraction=True,
+)
+LOSS = Measure(
+    "loss",
+    "Loss",
+    "Lower is better; a test loss that rises while the train loss falls is overfitting.",
+)
+LAYERED = (
+    Measure(
+        "width",
+        "Width of the surrogate gradient",
+        "How far around the threshold a layer's surrogate gradient reaches; a falling line is a gradient that narrows.",
+    ),
+    Measure(
+        "share",
+        "Gradient-available share",
+        "The share of a layer's neurons whose membrane potential lies where the surrogate gradient is available; "
+        "near 0 % a layer hardly learns.",
+        fraction=True,
+    ),
+    Measure(
+        "firing_rate",
+        "Firing rate",
+        "How often a neuron of the layer spikes per time step, on average; near 0 % a layer is silent.",
+        fraction=True,
+    ),
+    Measure(
+        "decay",
+        "Decay of the membrane potential",
+        "The part of its potential that a neuron keeps from one time step to the next; nearer 1 is a longer memory.",
+    ),
+)
+
+
+def curves(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
+    """Train and test of one run, and the published accuracy where there is one."""
+    frame(axes, measure, palette)
+    for part, colour, dash in (("train", palette.train, "--"), ("test", palette.test, "-")):
+        x, y = run.curve(f"{part}_{measure.key}")
+        _line(axes, _scaled((x, y), measure), colour, dash=dash, tip=part, label=part)
+    if measure is ACCURACY:
+        published(axes, [run], palette)
+    _whole_epochs(axes)
+    place = "lower right" if measure is ACCURACY else "upper right"
+    if run.metrics:
+        axes.legend(loc=place, frameon=False, labelcolor=palette.ink, fontsize="small")
+    else:
+        _nothing(axes, "no epoch has finished", palette)
+
+
+def overlay(axes: Axes, runs: Sequence[Run], names: Sequence[str], measure: Measure, palette: Palette) -> None:
+    """Every run's test (solid) and train (faint) curves, one colour per run."""
+    frame(axes, measure, palette)
+    for place, (run, name) in enumerate(zip(runs, names, strict=True)):
+        colour, dash = palette.run(place), DASHES[place // RUNS % len(DASHES)]
+        train, test = (run.curve(f"{part}_{measure.key}") for part in ("train", "test"))
+        _line(axes, _scaled(train, measure), colour, dash="--", tip=f"{name}: train", faint=True)
+        _line(axes, _scaled(test, measure), colour, dash=dash, tip=f"{name}: test")
+    if measure is ACCURACY:
+        published(axes, runs, palette)
+    _whole_epochs(axes)
+    if not any(run.metrics for run in runs):
+        _nothing(axes, "no epoch has finished", palette)
+
+
+def per_layer(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
+    """One line per layer, coloured from input to output."""
+    frame(axes, measure, palette)
+    seen: list[float] = []
+    for place, layer in enumerate(run.layers):
+        x, y = _scaled(run.layer_curve(layer, measure.key), measure)
+        seen += [value for value in y if math.isfinite(value)]
+        _line(axes, (x, y), palette.depth(place, len(run.layers)), tip=layer, thin=True)
+    if not seen:
+        _nothing(axes, "nothing was recorded", palette)
+    elif measure.fraction:
+        axes.set_ylim(0, min(max(max(seen) * 1.08, 1), 103))
+    elif max(seen) - min(seen) < 1e-9:  # else the axis would blow rounding up to a slope
+        around = abs(max(seen)) or 1.0
+        axes.set_ylim(max(seen) - around / 2, max(seen) + around / 2)
+    _whole_epochs(axes)
+
+
+def published(axes: Axes, runs: Sequence[Run], palette: Palette) -> None:
+    """A line at the published accuracy, where the runs agree on one."""
+    values = {run.published for run in runs}
+    value = values.pop()
+    if values or not math.isfinite(value):
+        return
+    axes.axhline(100 * value, color=palette.mark, linewidth=1, linestyle=(0, (1, 2)))
+    axes.annotate(f"published {100 * value:.2f} %", (0, 100 * value), xycoords=("axes fraction", "data"),
+                  xytext=(4, 3), textcoords="offset points", color=palette.mark, fontsize="small")  # fmt: skip
+
+
+def frame(axes: Axes, measure: Measure, palette: Palette) -> None:
+    """Title, grid and axis colours."""
+    unit = ", %" if measure.fraction else ""
+    axes.set_title(measure.title + unit, loc="left", color=palette.ink, fontsize="medium", fontweight="bold", pad=8)
+    axes.set_xlabel("epoch", color=palette.muted)
+    axes.tick_params(colors=palette.muted, length=0, pad=5)
+    axes.grid(color=palette.grid, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(palette.grid)
+
+
+def constant(run: Run, key: str) -> float | None:
+    """The one value a measure has in every layer and epoch, None where it moves or was not recorded."""
+    values = {value for layer in run.layers for value in run.layer_curve(layer, key)[1] if math.isfinite(value)}
+    return values.pop() if len(values) == 1 else None
+
+
+def _scaled(curve: Curve, measure: Measure) -> Curve:
+    x, y = curve
+    return x, [100 * value for value in y] if measure.fraction else y
+
+
+def _line(axes: Axes, curve: Curve, colour: str, *, dash: str = "-", tip: str, label: str | None = None,
+          faint: bool = False, thin: bool = False) -> None:  # fmt: skip
+    x, y = curve
+    if not any(math.isfinite(value) for value in y):
+        return
+    dots = len(x) <= (2 if thin else FEW) and not faint
+    axes.plot(x, y, dash, color=colour, linewidth=1.3 if thin else 0.9 if faint else 1.9, alpha=0.65 if faint else None,
+              marker="o" if dots else None, markersize=3.5, label=label, gid=TIP + tip)  # fmt: skip
+
+
+def _whole_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _nothing(axes: Axes, text: str, palette: Palette) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=palette.muted)

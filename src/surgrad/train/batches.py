@@ -1,0 +1,62 @@
+"""Batches whose order and augmentation depend on (seed, epoch, batch) alone, so that any of them can be made again."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surgrad.data import ImageData, Split
+from surgrad.data.augment import Augment
+from surgrad.errors import BadValue
+from surgrad.train.recipe import DataConfig
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Batches:
+    """Training and test batches of a data set held in memory as uint8, on the device.
+
+    A batch is (images [N, C, H, W] float32, normalised; labels [N] int64). The last, smaller batch of a training
+    epoch is left out."""
+
+    def __init__(self, data: ImageData, config: DataConfig, augment: Augment, seed: int, device: torch.device,
+                 channels_last: bool):  # fmt: skip
+        self._train, self._test = (_on(split, config.limit, device) for split in (data.train, data.test))
+        self._augment, self._seed, self.size = augment, seed, config.batch
+        shape = (1, -1, 1, 1)
+        self._mean = 255 * torch.tensor(data.mean, device=device).view(shape)
+        self._std = 255 * torch.tensor(data.std, device=device).view(shape)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self.per_epoch = len(self._train) // self.size
+        if self.size < 1 or self.per_epoch < 1:
+            raise BadValue(f"data.batch = {self.size} of {len(self._train)} training images; give 1 to that many")
+
+    def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch in its shuffled order, from batch `first` on."""
+        order = torch.randperm(len(self._train), generator=self._generator(0, epoch))
+        for number in range(first, self.per_epoch):
+            chosen = order[number * self.size : (number + 1) * self.size].to(self._train.labels.device)
+            images = self._augment(self._train.images[chosen], self._generator(1, epoch, number))
+            yield self._normalised(images), self._train.labels[chosen]
+
+    def test(self) -> Iterator[Batch]:
+        """The test images in their order, all of them."""
+        for images, labels in zip(self._test.images.split(2 * self.size), self._test.labels.split(2 * self.size),
+                                  strict=True):  # fmt: skip
+            yield self._normalised(images), labels
+
+    @property
+    def test_images(self) -> int:
+        return len(self._test)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return ((images.float() - self._mean) / self._std).contiguous(memory_format=self._format)
+
+    def _generator(self, *key: int) -> torch.Generator:
+        seed = np.random.SeedSequence([self._seed, *key]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+
+
+def _on(split: Split, limit: int | None, device: torch.device) -> Split:
+    return Split(split.images[:limit].to(device), split.labels[:limit].to(device))

@@ -1,0 +1,131 @@
+"""From a recipe to the parts of a training."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from surgrad.adapt import CONTROLLERS, RULES, Adapter, Controller, fixed, follow, schedule
+from surgrad.data import ImageData, load
+from surgrad.data.augment import Augment
+from surgrad.errors import BadValue, unknown
+from surgrad.losses import LOSSES
+from surgrad.models import MODELS, SpikingNetwork
+from surgrad.neurons import NEURONS, LIF
+from surgrad.norm import NORMS
+from surgrad.surrogate import Surrogate
+from surgrad.train.batches import Batches
+from surgrad.train.optim import build_optimizers
+from surgrad.train.recipe import AdaptConfig, LossConfig, NeuronConfig, Recipe
+
+PRECISIONS = ("auto", "fp32", "bf16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass
+class Parts:
+    """All that the loop moves. `model` holds the weights; `forward` is it, or its compiled form."""
+
+    model: SpikingNetwork
+    forward: nn.Module
+    loss: "LossFunction"
+    optimizers: list[torch.optim.Optimizer]
+    adapter: Adapter
+    batches: Batches
+    device: torch.device
+    bf16: bool
+
+
+class LossFunction:
+    """The recipe's loss as a function of (output, labels)."""
+
+    def __init__(self, config: LossConfig):
+        if config.name not in LOSSES:
+            raise unknown("loss", config.name, LOSSES)
+        options = {"weight": config.tet_weight, "target": config.tet_target} if config.name == "tet" else {}
+        self._function = partial(LOSSES[config.name], label_smoothing=config.label_smoothing, **options)
+
+    def __call__(self, output: Tensor, labels: Tensor) -> Tensor:
+        return self._function(output, labels)
+
+
+def build(recipe: Recipe, root: Path | None = None) -> Parts:
+    """Everything that the recipe names, seeded; the data set found under `root` (see `surgrad.data.load`)."""
+    device = _device(recipe.run.device)
+    bf16 = _bf16(recipe.run.precision, device)
+    data = load(recipe.data.name, root)
+    torch.manual_seed(recipe.run.seed)
+    model = build_model(recipe, data).to(device)
+    if recipe.run.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    loss = LossFunction(recipe.loss)
+    config = recipe.data
+    augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
+                      fill=tuple(round(255 * m) for m in data.mean))  # fmt: skip
+    batches = Batches(data, config, augment, recipe.run.seed, device, recipe.run.channels_last)
+    steps = batches.per_epoch * recipe.optim.epochs
+    optimizers = build_optimizers(model, recipe.optim)
+    adapter = Adapter(model, build_controller(recipe.adapt), loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
+    forward = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
+    return Parts(model, forward, loss, optimizers, adapter, batches, device, bf16)  # pyright: ignore
+
+
+def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
+    """The recipe's network for the images and classes of that data set."""
+    config = recipe.model
+    for kind, name, known in (("model", config.name, MODELS), ("norm", config.norm, NORMS)):
+        if name not in known:
+            raise unknown(kind, name, known)
+    norm = NORMS[config.norm]
+    if config.norm == "tdbn":
+        norm = partial(norm, threshold=recipe.neuron.threshold)
+    options = {"image_size": data.train.images.shape[-1]} if config.name == "vggsnn" else {}
+    return MODELS[config.name](len(data.classes), in_channels=data.train.images.shape[1], steps=config.steps,
+                               neuron=partial(build_neuron, recipe.neuron), norm=norm,
+                               width_multiplier=config.width_multiplier, **options)  # fmt: skip
+
+
+def build_neuron(config: NeuronConfig) -> LIF:
+    """A new neuron with a surrogate of its own."""
+    if config.name not in NEURONS:
+        raise unknown("neuron", config.name, NEURONS)
+    leak = {} if config.name == "if" else {"decay": config.decay, "train_decay": config.train_decay}
+    surrogate = Surrogate(config.shape, config.width, learn=config.learn_width)
+    return NEURONS[config.name](threshold=config.threshold, surrogate=surrogate, reset=config.reset,  # pyright: ignore
+                                detach_reset=config.detach_reset, backend=config.backend, **leak)  # fmt: skip
+
+
+def build_controller(config: AdaptConfig) -> Controller:
+    if config.controller not in CONTROLLERS:
+        raise unknown("controller", config.controller, CONTROLLERS)
+    if config.controller == "fixed":
+        return fixed()
+    if config.controller == "follow":
+        if config.rule not in RULES:
+            raise unknown("rule", config.rule, RULES)
+        return follow(RULES[config.rule])
+    if not (config.start > 0 and config.end > 0):
+        raise BadValue(f"adapt.start = {config.start}, adapt.end = {config.end}; widths are positive")
+    return schedule(lambda progress: config.start * (config.end / config.start) ** progress)
+
+
+def _device(name: str) -> torch.device:
+    if name not in DEVICES:
+        raise unknown("device", name, DEVICES)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadValue("run.device = cuda, but torch sees no CUDA device; give run.device=cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _bf16(precision: str, device: torch.device) -> bool:
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_amx_tile_supported()  # elsewhere bf16 convolutions are emulated, and slower than fp32

@@ -1,0 +1,198 @@
+"""The training loop: resumable at any step, bit for bit."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgrad.errors import TrainingStopped
+from surgrad.measure import layer_rows
+from surgrad.train import checkpoint
+from surgrad.train.build import Parts
+from surgrad.train.faults import blame
+from surgrad.train.files import append_lines, keep_lines
+from surgrad.train.optim import rate, set_rate
+from surgrad.train.progress import Progress
+from surgrad.train.recipe import OptimConfig
+
+SAVE_SECONDS = 600.0  # between two checkpoints within a long epoch
+
+
+@dataclass
+class Position:
+    """How far a training is, with the running sums of its unfinished epoch."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches done of the next one
+    loss_sum: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0  # of training, without evaluation
+    epoch_seconds: float = 0.0
+    best: float = -1.0
+
+
+class Loop:
+    """Trains `parts` in `folder`. The batches, their augmentation and the learning rate depend on the position alone,
+    and a checkpoint holds all the rest, so that a resumed training repeats the one that was never stopped."""
+
+    def __init__(self, parts: Parts, config: OptimConfig, folder: Path, progress: Progress):
+        self.parts, self.config, self.folder, self.progress = parts, config, folder, progress
+        self.at = Position()
+        self._interrupted = False
+        self._saved = time.monotonic()
+        self._first_test_batch = next(iter(parts.batches.test()))
+
+    def resume(self) -> None:
+        """Go on from the folder's newest whole checkpoint."""
+        weights, state = checkpoint.load(self.folder, self.progress.say)
+        self.parts.model.load_state_dict(weights)
+        for optimizer, saved in zip(self.parts.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.parts.adapter.load_state_dict(state["adapter"])
+        torch.set_rng_state(state["rng"])
+        self.at = Position(**state["progress"])
+        keep_lines(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
+        keep_lines(self.folder / "widths.jsonl", lambda row: row["epoch"] <= self.at.epoch)
+
+    def run(self) -> None:
+        """Train to the end, or to the first Ctrl-C."""
+        if not (self.folder / "widths.jsonl").exists():
+            self._log_layers()
+        with self._on_interrupt():
+            while self.at.epoch < self.config.epochs:
+                self._train_epoch()
+                self._finish_epoch()
+
+    def _train_epoch(self) -> None:
+        batches, at = self.parts.batches, self.at
+        self.parts.model.train()
+        self.progress.start(at.epoch, batches.per_epoch, at.batch)
+        since = time.monotonic()
+        for batch in batches.train(at.epoch, at.batch):
+            loss, correct = self._step(batch)
+            now = time.monotonic()
+            at.batch, at.loss_sum, at.correct = at.batch + 1, at.loss_sum + loss, at.correct + correct
+            at.epoch_seconds, since = at.epoch_seconds + now - since, now
+            self.progress.advance(len(batch[1]), loss)
+            if now - self._saved > SAVE_SECONDS and at.batch < batches.per_epoch:
+                self._save()
+            self._stop_if_interrupted()
+
+    def _step(self, batch: tuple[Tensor, Tensor]) -> tuple[float, int]:
+        """One step of optimisation: (loss, number of right predictions)."""
+        parts, at = self.parts, self.at
+        steps = self.config.epochs * parts.batches.per_epoch
+        number = at.epoch * parts.batches.per_epoch + at.batch
+        set_rate(parts.optimizers, rate(number, steps, self.config.warmup * parts.batches.per_epoch))
+        parts.adapter.step(batch)
+        with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
+            output = parts.forward(batch[0])
+        loss = parts.loss(output, batch[1])
+        for optimizer in parts.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        self._guard(loss, batch, number)
+        for optimizer in parts.optimizers:
+            optimizer.step()
+        return loss.item(), _right(output, batch[1])
+
+    def _guard(self, loss: Tensor, batch: tuple[Tensor, Tensor], number: int) -> None:
+        """Clip the gradient; stop where it or the loss is not finite. A spike hides a NaN, its gradient does not."""
+        parameters = [p for p in self.parts.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if torch.isfinite(loss) and torch.isfinite(norm):
+            if self.config.clip:
+                nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+            return
+        what = "gradient" if torch.isfinite(loss) else "loss"
+        value = (norm if what == "gradient" else loss).item()
+        kept = f"the checkpoint of epoch {self.at.epoch} in {self.folder} is kept" if self.at.epoch else "none is saved"
+        raise TrainingStopped(
+            f"the {what} is {value} at step {number} (epoch {self.at.epoch + 1}, batch {self.at.batch + 1}): "
+            f"{blame(self.parts.model, batch)}; {kept}. Try a lower optim.lr, or optim.clip=1"
+        )
+
+    def _finish_epoch(self) -> None:
+        at, batches = self.at, self.parts.batches
+        test_loss, test_accuracy = evaluate(self.parts)
+        self._stop_if_interrupted()
+        images = batches.per_epoch * batches.size
+        at.seconds += at.epoch_seconds
+        row = {
+            "epoch": at.epoch + 1, "epochs": self.config.epochs, "step": (at.epoch + 1) * batches.per_epoch,
+            "lr": self.parts.optimizers[0].param_groups[0]["lr"], "train_loss": at.loss_sum / batches.per_epoch,
+            "train_accuracy": at.correct / images, "test_loss": test_loss, "test_accuracy": test_accuracy,
+            "epoch_seconds": at.epoch_seconds, "train_seconds": at.seconds,
+            "images_per_second": images / at.epoch_seconds,
+        }  # fmt: skip
+        is_best, best = test_accuracy > at.best, max(at.best, test_accuracy)
+        self.at = Position(epoch=at.epoch + 1, seconds=at.seconds, best=best)
+        self._log_layers()
+        append_lines(self.folder / "metrics.jsonl", [row])
+        if is_best:
+            checkpoint.save_best(self.folder, self.parts.model)
+        self._save()
+        self.progress.finish(row)
+
+    def _log_layers(self) -> None:
+        self.parts.model.train()
+        rows = layer_rows(self.parts.model, self._first_test_batch, self.parts.loss)
+        append_lines(self.folder / "widths.jsonl", [{"epoch": self.at.epoch, **row} for row in rows])
+
+    def _save(self) -> None:
+        state = {
+            "progress": asdict(self.at),
+            "optimizers": [optimizer.state_dict() for optimizer in self.parts.optimizers],
+            "adapter": self.parts.adapter.state_dict(),
+            "rng": torch.get_rng_state(),
+        }
+        checkpoint.save(self.folder, self.parts.model, state)
+        self._saved = time.monotonic()
+
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted:
+            self._save()
+            raise TrainingStopped(
+                f"stopped at epoch {self.at.epoch + 1}, batch {self.at.batch}; saved. Go on with "
+                f"`surgrad train --resume --out {self.folder}`"
+            )
+
+    @contextmanager
+    def _on_interrupt(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM stop after the step under way; a second Ctrl-C stops at once."""
+
+        def note(number: int, _frame: Any) -> None:
+            signal.signal(number, before[number])
+            self._interrupted = True
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self.progress.close()
+
+
+@torch.no_grad()
+def evaluate(parts: Parts) -> tuple[float, float]:
+    """(mean loss, accuracy in [0, 1]) over all test images."""
+    parts.model.eval()
+    loss, right = 0.0, 0
+    for images, labels in parts.batches.test():
+        with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
+            output = parts.forward(images)
+        loss += parts.loss(output, labels).item() * len(labels)
+        right += _right(output, labels)
+    return loss / parts.batches.test_images, right / parts.batches.test_images
+
+
+def _right(output: Tensor, labels: Tensor) -> int:
+    """Predictions by the time-averaged readout that agree with the labels."""
+    return int((output.detach().float().mean(0).argmax(1) == labels).sum())

@@ -1,0 +1,53 @@
+"""Optimisers and the learning rate's course."""
+
+import math
+
+import torch
+from torch import nn
+
+from surgrad.errors import BadValue, unknown
+from surgrad.neurons import neurons
+from surgrad.train.recipe import OptimConfig
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+
+
+def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
+    """The network's optimiser, and Adam for the neurons' own parameters where there are any."""
+    if config.name not in OPTIMIZERS:
+        raise unknown("optimiser", config.name, OPTIMIZERS)
+    if config.epochs < 1 or not config.lr > 0:
+        raise BadValue(f"optim.epochs = {config.epochs}, optim.lr = {config.lr}; give at least 1 and a positive rate")
+    own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters()}
+    rest = [p for p in model.parameters() if id(p) not in own]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizers = [_network_optimizer(groups, config)]
+    if own:
+        optimizers.append(torch.optim.Adam(list(own.values()), lr=config.neuron_lr))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def _network_optimizer(groups: list[dict], config: OptimConfig) -> torch.optim.Optimizer:
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=config.lr, betas=(config.momentum, 0.999))
+
+
+def rate(step: int, steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at a step: linear over the warm-up's steps, then cosine to 0 at the last."""
+    if step < warmup:
+        return (step + 1) / warmup if step + 1 < warmup else 1.0
+    return (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+
+
+def set_rate(optimizers: list[torch.optim.Optimizer], share: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * share

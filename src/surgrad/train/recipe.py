@@ -1,0 +1,207 @@
+"""A recipe: everything that decides a training, as one frozen dataclass that survives JSON."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from surgrad.errors import BadValue, unknown
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, in which batches, augmented how (`surgrad.data`)."""
+
+    name: str = "fashion_mnist_small"
+    batch: int = 128
+    crop: int = 0
+    flip: bool = False
+    autoaugment: bool = False
+    cutout: int = 0
+    limit: int | None = None  # use only the first so many images of each split
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network (`surgrad.models`)."""
+
+    name: str = "small_cnn"
+    steps: int = 4
+    width_multiplier: float = 1.0
+    norm: str = "tdbn"
+
+
+@dataclass(frozen=True)
+class NeuronConfig:
+    """Which neuron and surrogate, in every layer (`surgrad.neurons`, `surgrad.shapes`)."""
+
+    name: str = "lif"
+    decay: float = 0.2
+    train_decay: bool = True
+    threshold: float = 0.5
+    reset: str = "zero"
+    detach_reset: bool = False
+    shape: str = "rect"
+    width: float = 1.0
+    learn_width: bool = False
+    backend: str = "reference"
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Who writes the widths (`surgrad.adapt`): fixed; follow, by a rule; schedule, geometrically from start to end."""
+
+    controller: str = "follow"
+    rule: str = "lsg"
+    start: float = 1.0
+    end: float = 0.1
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which loss (`surgrad.losses`); the last two are TET's λ and φ."""
+
+    name: str = "cross_entropy"
+    label_smoothing: float = 0.0
+    tet_weight: float = 1e-3
+    tet_target: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """sgd, adam or adamw, with linear warm-up and cosine to 0. Norms and biases have no weight decay; neither have
+    the neurons' own parameters, which train with Adam at `neuron_lr`."""
+
+    name: str = "sgd"
+    epochs: int = 9
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    warmup: float = 0.0  # epochs
+    clip: float = 0.0  # largest norm of the gradient; 0 for none
+    neuron_lr: float = 3e-4
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How it is computed. precision: fp32, bf16 (autocast), or auto: bf16 where the processor multiplies bf16
+    matrices in hardware, fp32 elsewhere. device: auto, cpu or cuda."""
+
+    seed: int = 0
+    precision: str = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training, whole: see `surgrad.recipes` for those at hand."""
+
+    name: str
+    summary: str = ""
+    source: str = ""
+    published: float | None = None  # the paper's test accuracy, in [0, 1]
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def derive(recipe: Recipe, **changes: Any) -> Recipe:
+    """A recipe made from another: a part by a dict of its fields, the rest by value.
+
+    >>> derive(Recipe("a"), name="b", model={"steps": 2}).model.steps
+    2
+    """
+    for key, value in changes.items():
+        part = getattr(recipe, key)
+        changes[key] = dataclasses.replace(part, **value) if dataclasses.is_dataclass(part) else value  # pyright: ignore
+    return dataclasses.replace(recipe, **changes)
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    return dataclasses.asdict(recipe)
+
+
+def from_dict(values: dict[str, Any], kind: type[T] = Recipe, path: str = "") -> T:
+    """The recipe of a dict that `to_dict` made (of JSON); unknown fields and wrong types are errors."""
+    hints = typing.get_type_hints(kind)
+    built = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise unknown("field", path + key, [path + known for known in hints])
+        nested = dataclasses.is_dataclass(hints[key]) and isinstance(value, dict)
+        built[key] = from_dict(value, hints[key], f"{path}{key}.") if nested else _typed(path + key, value, hints[key])
+    return kind(**built)
+
+
+def set_field(recipe: Recipe, assignment: str) -> Recipe:
+    """The recipe with one field set from text, as `--set optim.lr=0.05`."""
+    path, equals, text = assignment.partition("=")
+    part, dot, key = path.partition(".")
+    if not equals:
+        raise BadValue(f"'{assignment}' sets nothing; write path=value, as in optim.lr=0.05")
+    values = to_dict(recipe)
+    if not dot or not isinstance(values.get(part), dict) or key not in values[part]:
+        raise unknown("field", path, _paths(values))
+    hint = typing.get_type_hints(typing.get_type_hints(Recipe)[part])[key]
+    values[part][key] = _parsed(path, text, hint)
+    return from_dict(values)
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """What differs between two recipes, one `path: a -> b` each."""
+    a, b = (_flat(to_dict(recipe)) for recipe in (one, other))
+    return [f"{path}: {a[path]!r} -> {b[path]!r}" for path in a if a[path] != b[path]]
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        flat.update({f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value})
+    return flat
+
+
+def _paths(values: dict[str, Any]) -> list[str]:
+    return [path for path in _flat(values) if "." in path]
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _typed(path: str, value: Any, hint: Any) -> Any:
+    kinds = _kinds(hint)
+    if float in kinds and type(value) is int:
+        return float(value)
+    if type(value) not in kinds:
+        raise BadValue(f"{path} = {value!r} is of type {type(value).__name__}; give {_wanted(kinds)}")
+    return value
+
+
+def _parsed(path: str, text: str, hint: Any) -> Any:
+    kinds = _kinds(hint)
+    if type(None) in kinds and text.lower() in ("none", "null"):
+        return None
+    if bool in kinds and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in kinds:
+        if kind in (int, float, str):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    raise BadValue(f"{path} = '{text}' cannot be read; give {_wanted(kinds)}")
+
+
+def _wanted(kinds: tuple[type, ...]) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name", type(None): "none"}
+    return " or ".join(words.get(kind, kind.__name__) for kind in kinds)

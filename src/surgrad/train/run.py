@@ -1,0 +1,74 @@
+"""A run folder, from a recipe to its last line.
+
+    recipe.json env.json            what was asked, where it ran
+    metrics.jsonl widths.jsonl      a row an epoch; a row an epoch and layer
+    last.safetensors last.pt        the newest checkpoint (previous.*: the one before)
+    best.safetensors                the weights of the best test accuracy so far: not a fair choice, kept for use
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from surgrad.errors import CheckpointError
+from surgrad.train import checkpoint
+from surgrad.train.build import build
+from surgrad.train.environment import environment, now
+from surgrad.train.files import write_json
+from surgrad.train.loop import Loop, evaluate
+from surgrad.train.progress import Progress, progress
+from surgrad.train.recipe import Recipe, derive, differences, from_dict, to_dict
+
+
+def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False,
+          show: Progress | None = None) -> Path:  # fmt: skip
+    """Train a recipe in the folder `out`, and return it. resume: go on from what `out` holds, or begin where it
+    holds nothing. data: where the data sets are (`surgrad.data.load`)."""
+    out = Path(out)
+    _check(recipe, out, resume)
+    parts = build(recipe, data)
+    out.mkdir(parents=True, exist_ok=True)
+    loop = Loop(parts, recipe.optim, out, show or progress(recipe.optim.epochs))
+    if resume and checkpoint.exists(out):
+        loop.resume()
+        env = json.loads((out / "env.json").read_text())
+        env["resumed"].append(now())
+    else:
+        (out / "widths.jsonl").unlink(missing_ok=True)
+        env = environment(parts.device, parts.bf16)
+    write_json(out / "recipe.json", to_dict(recipe))
+    write_json(out / "env.json", env)
+    loop.run()
+    return out
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe of a run folder."""
+    path = Path(folder) / "recipe.json"
+    if not path.exists():
+        raise CheckpointError(f"{folder} is not a run folder: it holds no recipe.json; give the --out of a training")
+    return from_dict(json.loads(path.read_text()))
+
+
+def evaluate_run(folder: Path, *, data: Path | None = None, which: str = "last") -> dict[str, Any]:
+    """Test loss and accuracy of a run's weights, `last` or `best`: {"run", "weights", "test_loss", "test_accuracy"}."""
+    weights = checkpoint.load_weights(Path(folder), which)
+    # compiling would take longer than the evaluation
+    parts = build(derive(recipe_of(folder), run={"compile": False}), data)
+    parts.model.load_state_dict(weights)
+    loss, accuracy = evaluate(parts)
+    return {"run": str(folder), "weights": which, "test_loss": loss, "test_accuracy": accuracy}
+
+
+def _check(recipe: Recipe, out: Path, resume: bool) -> None:
+    """Refuse to overwrite a run, or to go on with it by another recipe."""
+    if not checkpoint.exists(out):
+        return
+    if not resume:
+        raise CheckpointError(f"{out} already holds a run; add --resume to go on with it, or choose another --out")
+    differing = differences(recipe_of(out), recipe)
+    if differing:
+        raise CheckpointError(
+            f"{out} was trained by another recipe; resumed, these would differ: {'; '.join(differing)}. "
+            "Give the same recipe and settings, or choose another --out"
+        )
