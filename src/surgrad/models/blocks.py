@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.layers import PerStep
 from surgrad.neurons import LIF
-from surgrad.norm import TDBN
 
 NeuronFactory = Callable[[], nn.Module]
 NormFactory = Callable[[int], nn.Module]

@@ -36,7 +36,8 @@ def small_cnn(classes: int = 10, *, in_channels: int = 1, steps: int = 4, neuron
     a, b, c, d = (scaled(channels, width_multiplier) for channels in (32, 64, 64, 128))
     body = [neuron(), *_layer(a, b, neuron, norm, pool=True), *_layer(b, c, neuron, norm, pool=False),
             *_layer(c, d, neuron, norm, pool=True)]  # fmt: skip
-    return SpikingNetwork(_stem(in_channels, a, norm), nn.Sequential(*body), nn.Sequential(pooled_head(), linear(d, classes)), steps)
+    head = nn.Sequential(pooled_head(), linear(d, classes))
+    return SpikingNetwork(_stem(in_channels, a, norm), nn.Sequential(*body), head, steps)
 
 
 def small_resnet(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,

@@ -13,7 +13,7 @@ from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, unknown
 from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
-from surgrad.neurons import NEURONS, LIF
+from surgrad.neurons import LIF, NEURONS
 from surgrad.norm import NORMS
 from surgrad.surrogate import Surrogate
 from surgrad.train.batches import Batches

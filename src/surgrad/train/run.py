@@ -1,9 +1,9 @@
 """A run folder, from a recipe to its last line.
 
-    recipe.json env.json            what was asked, where it ran
-    metrics.jsonl widths.jsonl      a row an epoch; a row an epoch and layer
-    last.safetensors last.pt        the newest checkpoint (previous.*: the one before)
-    best.safetensors                the weights of the best test accuracy so far: not a fair choice, kept for use
+- recipe.json, env.json: what was asked, where it ran.
+- metrics.jsonl, widths.jsonl: a row an epoch; a row an epoch and layer.
+- last.safetensors, last.pt: the newest checkpoint (previous.*: the one before).
+- best.safetensors: the weights of the best test accuracy so far; not a fair choice, kept for use.
 """
 
 import json
