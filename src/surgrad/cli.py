@@ -103,13 +103,13 @@ def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
     for assignment in arguments.set:
         recipe = set_field(recipe, assignment)
     if arguments.seed is not None:
-        recipe = derive(recipe, run={"seed": arguments.seed})
+        recipe = derive(recipe, seed=arguments.seed)
     return recipe, arguments.out or _folder(recipe, arguments.resume)
 
 
 def _folder(recipe: "Recipe", resume: bool) -> Path:
     """Where no --out is given: the newest run of this recipe and seed to resume, else a new folder."""
-    stem = f"{recipe.name}-seed{recipe.run.seed}"
+    stem = f"{recipe.name}-seed{recipe.seed}"
     runs = sorted(path for path in RUNS.glob(f"{stem}-*") if (path / "recipe.json").exists())
     if resume and runs:
         return runs[-1]

@@ -33,6 +33,7 @@ class LIF(nn.Module):
     membrane: Tensor | None
     potential: Tensor | None
     threshold: Tensor
+    fixed_decay: Tensor
 
     def __init__(self, decay: float | None = None, *, tau: float | None = None, train_decay: bool = False,
                  threshold: float = 0.5, surrogate: Surrogate | Shape | str = "rect", reset: Reset = "zero",

@@ -1,5 +1,8 @@
 """Normalisation over time: statistics of a channel over T, N and space."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,8 +18,6 @@ class BatchNorm(_BatchNorm):
     normalises, the unbiased one enters the running estimate, which is used in evaluation."""
 
     scale: float = 1.0
-    running_mean: Tensor
-    running_var: Tensor
     weight: Tensor
     bias: Tensor
 
@@ -40,7 +41,7 @@ class TDBN(BatchNorm):
         self.scale = alpha * threshold
 
 
-NORMS: dict[str, type[BatchNorm]] = {"tdbn": TDBN, "batchnorm": BatchNorm}
+NORMS: dict[str, Callable[..., BatchNorm]] = {"tdbn": TDBN, "batchnorm": BatchNorm}
 
 
 @torch.no_grad()
@@ -48,13 +49,16 @@ def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
     """The convolution (or linear layer) that computes norm(conv(x)) in evaluation, with a bias; conv is left as it is.
 
     w' = w·sγ/√(σ²+ε), bias' = μ + (bias - mean)·sγ/√(σ²+ε)  (Zheng et al. 2021, section on inference)."""
-    gain = norm.scale * norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    shift = norm.bias - gain * norm.running_mean
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise BadValue("a norm without running statistics cannot be folded; build it with track_running_stats=True")
+    gain = norm.scale * norm.weight / torch.sqrt(variance + norm.eps)
+    shift = norm.bias - gain * mean
     if isinstance(conv, nn.Linear):
         folded = nn.Linear(conv.in_features, conv.out_features)
     else:
-        folded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride,  # pyright: ignore
-                           conv.padding, conv.dilation, conv.groups, padding_mode=conv.padding_mode)  # fmt: skip
+        shape: Any = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        folded = nn.Conv2d(conv.in_channels, conv.out_channels, *shape, conv.groups, True, conv.padding_mode)
     folded.to(conv.weight.device, conv.weight.dtype)
     folded.weight.copy_(conv.weight * gain.view(-1, *[1] * (conv.weight.ndim - 1)))
     folded.bias.copy_(shift if conv.bias is None else shift + gain * conv.bias)  # pyright: ignore

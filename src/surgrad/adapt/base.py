@@ -1,7 +1,7 @@
 """The seam between a width and whoever writes it: Moment, Controller, Adapter."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ class Moment:
     step: int
     steps: int
     steps_per_epoch: int
-    neurons: Mapping[str, nn.Module]
+    neurons: Mapping[str, Any]
     histograms: Mapping[str, Tensor] = field(default_factory=dict)
     probe: Probe | None = None
 
@@ -94,7 +94,7 @@ class Adapter:
         self._attached = None
         for neuron in self.neurons.values():
             if getattr(controller, "watch", False):
-                neuron.watch = True  # pyright: ignore[reportAttributeAccessIssue]
+                neuron.watch = True
         self._write(self.controller(self._moment(None, {})))
         self._counter = self.model.register_forward_pre_hook(self._count)
 
@@ -149,7 +149,7 @@ class Adapter:
             if name not in self.neurons:
                 raise unknown("neuron", name, self.neurons)
         for name, width in widths.items():
-            slot: Tensor = self.neurons[name].surrogate.width  # pyright: ignore
+            slot: Tensor = self.neurons[name].surrogate.width
             width = torch.as_tensor(width, dtype=slot.dtype, device=slot.device)
             if not bool((torch.isfinite(width) & (width > 0)).all()):
                 raise BadValue(f"the controller gave neuron '{name}' the width {width.tolist()}; widths are positive")
@@ -165,9 +165,9 @@ class Adapter:
                           "adapter.step(batch) before each, or adapter.attach() once", stacklevel=2)  # fmt: skip
 
 
-def _neurons(model: nn.Module) -> dict[str, nn.Module]:
+def _neurons(model: nn.Module) -> dict[str, Any]:
     """Every module that holds a `surrogate`, by its path; each must hold one of its own."""
-    found: dict[str, nn.Module] = {}
+    found: dict[str, Any] = {}
     owner: dict[int, str] = {}
     for name, module in model.named_modules():
         slot = getattr(module, "surrogate", None)
@@ -180,11 +180,3 @@ def _neurons(model: nn.Module) -> dict[str, nn.Module]:
     if not found:
         raise BadValue("the model has no neuron with a Surrogate, so there is no width to write; give it one")
     return found
-
-
-def names(neurons: Mapping[str, nn.Module], wanted: Iterable[str] | None) -> list[str]:
-    """The neurons that a controller speaks of: all, or those named."""
-    for name in wanted or ():
-        if name not in neurons:
-            raise unknown("neuron", name, neurons)
-    return list(neurons) if wanted is None else list(wanted)

@@ -26,6 +26,5 @@ class follow(Controller):  # noqa: N801
 
     def __call__(self, moment: Moment) -> dict[str, Tensor]:
         return {
-            name: self.rule(neuron.decay.detach(), neuron.threshold.detach())  # pyright: ignore
-            for name, neuron in moment.neurons.items()
+            name: self.rule(neuron.decay.detach(), neuron.threshold.detach()) for name, neuron in moment.neurons.items()
         }

@@ -61,11 +61,11 @@ class Probe:
     def membranes(self) -> dict[str, Tensor]:
         """Every neuron's membrane histogram (`surgrad.kernels.lif`) on this batch, by module path, of this rank."""
         with torch.no_grad(), _untouched(self._model):
-            watched = {name: m for name, m in self._model.named_modules() if hasattr(m, "watch")}
+            watched: dict[str, Any] = {name: m for name, m in self._model.named_modules() if hasattr(m, "watch")}
             for module in watched.values():
-                module.watch = True  # pyright: ignore[reportAttributeAccessIssue]
+                module.watch = True
             self._output({})
-            return {name: module.membrane for name, module in watched.items()}  # pyright: ignore[reportReturnType]
+            return {name: module.membrane for name, module in watched.items()}
 
     def _along(self, parameter: str, value: Tensor, index: int, eps: float) -> Tensor:
         losses = []

@@ -56,7 +56,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     device = _device(recipe.run.device)
     bf16 = _bf16(recipe.run.precision, device)
     data = load(recipe.data.name, root)
-    torch.manual_seed(recipe.run.seed)
+    torch.manual_seed(recipe.seed)
     model = build_model(recipe, data).to(device)
     if recipe.run.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -64,7 +64,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     config = recipe.data
     augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
                       fill=tuple(round(255 * m) for m in data.mean))  # fmt: skip
-    batches = Batches(data, config, augment, recipe.run.seed, device, recipe.run.channels_last)
+    batches = Batches(data, config, augment, recipe.seed, device, recipe.run.channels_last)
     steps = batches.per_epoch * recipe.optim.epochs
     optimizers = build_optimizers(model, recipe.optim)
     adapter = Adapter(model, build_controller(recipe.adapt), loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)

@@ -171,7 +171,7 @@ class Loop:
             signal.signal(number, before[number])
             self._interrupted = True
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before: dict[int, Any] = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:

@@ -91,7 +91,6 @@ class RunConfig:
     """How it is computed. precision: fp32, bf16 (autocast), or auto: bf16 where the processor multiplies bf16
     matrices in hardware, fp32 elsewhere. device: auto, cpu or cuda."""
 
-    seed: int = 0
     precision: str = "auto"
     channels_last: bool = True
     compile: bool = False
@@ -106,6 +105,7 @@ class Recipe:
     summary: str = ""
     source: str = ""
     published: float | None = None  # the paper's test accuracy, in [0, 1]
+    seed: int = 0  # of weights, order and augmentation
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
@@ -146,15 +146,14 @@ def from_dict(values: dict[str, Any], kind: type[T] = Recipe, path: str = "") ->
 def set_field(recipe: Recipe, assignment: str) -> Recipe:
     """The recipe with one field set from text, as `--set optim.lr=0.05`."""
     path, equals, text = assignment.partition("=")
-    part, dot, key = path.partition(".")
     if not equals:
         raise BadValue(f"'{assignment}' sets nothing; write path=value, as in optim.lr=0.05")
-    values = to_dict(recipe)
-    if not dot or not isinstance(values.get(part), dict) or key not in values[part]:
-        raise unknown("field", path, _paths(values))
-    hint = typing.get_type_hints(typing.get_type_hints(Recipe)[part])[key]
-    values[part][key] = _parsed(path, text, hint)
-    return from_dict(values)
+    if path not in _flat(to_dict(recipe)):
+        raise unknown("field", path, _flat(to_dict(recipe)))
+    part, _, key = path.rpartition(".")
+    owner = getattr(recipe, part) if part else recipe
+    value = _parsed(path, text, typing.get_type_hints(type(owner))[key])
+    return derive(recipe, **({part: {key: value}} if part else {key: value}))
 
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
@@ -168,10 +167,6 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         flat.update({f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value})
     return flat
-
-
-def _paths(values: dict[str, Any]) -> list[str]:
-    return [path for path in _flat(values) if "." in path]
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
