@@ -1,5 +1,7 @@
 """Losses: pure functions of the network's output [T, N, classes] and the labels [N]."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,4 +31,4 @@ def tet(output: Tensor, labels: Tensor, label_smoothing: float = 0.0, weight: fl
     return (1 - weight) * entropy + weight * (output - target).square().mean()
 
 
-LOSSES = {"cross_entropy": cross_entropy, "tet": tet}
+LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": cross_entropy, "tet": tet}

@@ -1,7 +1,7 @@
 """Normalisation over time: statistics of a channel over T, N and space."""
 
+import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,6 @@ class BatchNorm(_BatchNorm):
     normalises, the unbiased one enters the running estimate, which is used in evaluation."""
 
     scale: float = 1.0
-    weight: Tensor
-    bias: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim < 3 or input.shape[2] != self.num_features:
@@ -54,12 +52,7 @@ def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
         raise BadValue("a norm without running statistics cannot be folded; build it with track_running_stats=True")
     gain = norm.scale * norm.weight / torch.sqrt(variance + norm.eps)
     shift = norm.bias - gain * mean
-    if isinstance(conv, nn.Linear):
-        folded = nn.Linear(conv.in_features, conv.out_features)
-    else:
-        shape: Any = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-        folded = nn.Conv2d(conv.in_channels, conv.out_channels, *shape, conv.groups, True, conv.padding_mode)
-    folded.to(conv.weight.device, conv.weight.dtype)
-    folded.weight.copy_(conv.weight * gain.view(-1, *[1] * (conv.weight.ndim - 1)))
-    folded.bias.copy_(shift if conv.bias is None else shift + gain * conv.bias)  # pyright: ignore
+    folded = copy.deepcopy(conv)
+    folded.weight.mul_(gain.view(-1, *[1] * (conv.weight.ndim - 1)))
+    folded.bias = nn.Parameter(shift if conv.bias is None else shift + gain * conv.bias)
     return folded

@@ -116,13 +116,9 @@ def _triangle() -> Shape:
 
 
 def _exponential() -> Shape:
-    def step(x: Tensor, w: Tensor) -> Tensor:
-        tail = torch.exp(-x.abs() / w) / 2
-        return torch.where(x < 0, tail, 1 - tail)
-
     return shape(
         "exponential",
-        step=step,
+        step=lambda x, w: 0.5 - x.sign() * torch.expm1(-x.abs() / w) / 2,
         slope=lambda x, w: torch.exp(-x.abs() / w) / (2 * w),
         reach=lambda w, share: w * _tail(share, lambda q: -math.log1p(-q)),
         source="Shrestha & Orchard 2018 (SLAYER), at unit mass: α = 1/w",
@@ -140,13 +136,9 @@ def _sigmoid() -> Shape:
 
 
 def _fast_sigmoid() -> Shape:
-    def step(x: Tensor, w: Tensor) -> Tensor:
-        z = x / w
-        return 0.5 + 0.5 * z / (1 + z.abs())
-
     return shape(
         "fast_sigmoid",
-        step=step,
+        step=lambda x, w: 0.5 + 0.5 * x / (w + x.abs()),
         slope=lambda x, w: 0.5 / (w * (1 + x.abs() / w).square()),
         reach=lambda w, share: w * _tail(share, lambda q: q / (1 - q)),
         source="Zenke & Ganguli 2018 (SuperSpike), at unit mass: β = 1/w; SpikingJelly's SoftSign: α = 1/w",

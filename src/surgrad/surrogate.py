@@ -40,7 +40,7 @@ def spike(x: Tensor, width: Tensor, shape: Shape) -> Tensor:
 
     Backward: ∂/∂x is shape.slope(x, width); ∂/∂width is Σ grad·∂G/∂w, where width requires a gradient.
     `width` broadcasts against x."""
-    return _Spike.apply(x, width, shape)  # pyright: ignore[reportReturnType]
+    return _Spike.apply(x, width, shape)
 
 
 class Surrogate(nn.Module):

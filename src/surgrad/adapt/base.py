@@ -91,7 +91,7 @@ class Adapter:
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self.neurons = _neurons(self.model)
         self._now, self._forwards, self._warned = 0, 0, False
-        self._attached = None
+        self._attached: Any = None
         for neuron in self.neurons.values():
             if getattr(controller, "watch", False):
                 neuron.watch = True

@@ -48,7 +48,7 @@ class SpikingNetwork(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """conv-norm-neuron-conv-norm, plus the shortcut, then a neuron: the spike comes after the addition.
+    """conv-norm-neuron-conv-norm (`residual`), plus the shortcut, then a neuron: the spike comes after the addition.
 
     shortcut: maps the block's input to its output's shape; None for the identity."""
 

@@ -56,4 +56,4 @@ def _initialise(network: SpikingNetwork) -> None:
             nn.init.normal_(module.weight, std=math.sqrt(1e-6 / module.out_features))
             nn.init.zeros_(module.bias)
         elif isinstance(module, ResidualBlock):
-            nn.init.zeros_(module.residual[-1].weight)  # pyright: ignore[reportArgumentType]
+            nn.init.zeros_(module.residual[-1].get_parameter("weight"))

@@ -76,4 +76,4 @@ def theme(name: str) -> tuple[str, ...]:
 
 def _palette(colours: tuple[str, ...]) -> Palette:
     plain, rest = colours[: len(_NAMES)], colours[len(_NAMES) :]
-    return Palette(*plain, runs=rest[:RUNS], depths=rest[RUNS:])
+    return Palette(**dict(zip(_NAMES, plain, strict=True)), runs=rest[:RUNS], depths=rest[RUNS:])

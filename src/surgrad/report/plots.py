@@ -77,9 +77,13 @@ def curves(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
     if measure is ACCURACY:
         published(axes, [run], palette)
     _whole_epochs(axes)
-    place = "lower right" if measure is ACCURACY else "upper right"
     if run.metrics:
-        axes.legend(loc=place, frameon=False, labelcolor=palette.ink, fontsize="small")
+        axes.legend(
+            loc="lower right" if measure is ACCURACY else "upper right",
+            frameon=False,
+            labelcolor=palette.ink,
+            fontsize="small",
+        )
     else:
         _nothing(axes, "no epoch has finished", palette)
 

@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from surgrad.adapt import CONTROLLERS, RULES, Adapter, Controller, fixed, follow, schedule
+from surgrad.adapt.probe import Loss
 from surgrad.data import ImageData, load
 from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, unknown
+from surgrad.kernels.lif import Reset
 from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import LIF, NEURONS
@@ -30,25 +33,12 @@ class Parts:
 
     model: SpikingNetwork
     forward: nn.Module
-    loss: "LossFunction"
+    loss: Loss
     optimizers: list[torch.optim.Optimizer]
     adapter: Adapter
     batches: Batches
     device: torch.device
     bf16: bool
-
-
-class LossFunction:
-    """The recipe's loss as a function of (output, labels)."""
-
-    def __init__(self, config: LossConfig):
-        if config.name not in LOSSES:
-            raise unknown("loss", config.name, LOSSES)
-        options = {"weight": config.tet_weight, "target": config.tet_target} if config.name == "tet" else {}
-        self._function = partial(LOSSES[config.name], label_smoothing=config.label_smoothing, **options)
-
-    def __call__(self, output: Tensor, labels: Tensor) -> Tensor:
-        return self._function(output, labels)
 
 
 def build(recipe: Recipe, root: Path | None = None) -> Parts:
@@ -59,8 +49,8 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     torch.manual_seed(recipe.seed)
     model = build_model(recipe, data).to(device)
     if recipe.run.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    loss = LossFunction(recipe.loss)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
+    loss = build_loss(recipe.loss)
     config = recipe.data
     augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
                       fill=tuple(round(255 * m) for m in data.mean))  # fmt: skip
@@ -68,8 +58,8 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     steps = batches.per_epoch * recipe.optim.epochs
     optimizers = build_optimizers(model, recipe.optim)
     adapter = Adapter(model, build_controller(recipe.adapt), loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
-    forward = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
-    return Parts(model, forward, loss, optimizers, adapter, batches, device, bf16)  # pyright: ignore
+    forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
+    return Parts(model, forward, loss, optimizers, adapter, batches, device, bf16)
 
 
 def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
@@ -91,10 +81,18 @@ def build_neuron(config: NeuronConfig) -> LIF:
     """A new neuron with a surrogate of its own."""
     if config.name not in NEURONS:
         raise unknown("neuron", config.name, NEURONS)
-    leak = {} if config.name == "if" else {"decay": config.decay, "train_decay": config.train_decay}
+    leak: dict[str, Any] = {} if config.name == "if" else {"decay": config.decay, "train_decay": config.train_decay}
     surrogate = Surrogate(config.shape, config.width, learn=config.learn_width)
-    return NEURONS[config.name](threshold=config.threshold, surrogate=surrogate, reset=config.reset,  # pyright: ignore
+    return NEURONS[config.name](threshold=config.threshold, surrogate=surrogate, reset=cast(Reset, config.reset),
                                 detach_reset=config.detach_reset, backend=config.backend, **leak)  # fmt: skip
+
+
+def build_loss(config: LossConfig) -> Loss:
+    """The recipe's loss as a function of (output, labels)."""
+    if config.name not in LOSSES:
+        raise unknown("loss", config.name, LOSSES)
+    options = {"weight": config.tet_weight, "target": config.tet_target} if config.name == "tet" else {}
+    return partial(LOSSES[config.name], label_smoothing=config.label_smoothing, **options)
 
 
 def build_controller(config: AdaptConfig) -> Controller:

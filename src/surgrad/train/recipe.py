@@ -122,8 +122,8 @@ def derive(recipe: Recipe, **changes: Any) -> Recipe:
     2
     """
     for key, value in changes.items():
-        part = getattr(recipe, key)
-        changes[key] = dataclasses.replace(part, **value) if dataclasses.is_dataclass(part) else value  # pyright: ignore
+        part: Any = getattr(recipe, key)
+        changes[key] = dataclasses.replace(part, **value) if hasattr(part, "__dataclass_fields__") else value
     return dataclasses.replace(recipe, **changes)
 
 
@@ -131,15 +131,19 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return dataclasses.asdict(recipe)
 
 
-def from_dict(values: dict[str, Any], kind: type[T] = Recipe, path: str = "") -> T:
+def from_dict(values: dict[str, Any]) -> Recipe:
     """The recipe of a dict that `to_dict` made (of JSON); unknown fields and wrong types are errors."""
+    return _built(values, Recipe, "")
+
+
+def _built(values: dict[str, Any], kind: type[T], path: str) -> T:
     hints = typing.get_type_hints(kind)
     built = {}
     for key, value in values.items():
         if key not in hints:
             raise unknown("field", path + key, [path + known for known in hints])
         nested = dataclasses.is_dataclass(hints[key]) and isinstance(value, dict)
-        built[key] = from_dict(value, hints[key], f"{path}{key}.") if nested else _typed(path + key, value, hints[key])
+        built[key] = _built(value, hints[key], f"{path}{key}.") if nested else _typed(path + key, value, hints[key])
     return kind(**built)
 
 

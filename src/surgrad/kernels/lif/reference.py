@@ -11,7 +11,8 @@ from surgrad.surrogate import spike
 def lif(current: Tensor, decay: Tensor, width: Tensor, threshold: Tensor, shape: Shape, reset: str,
         detach_reset: bool, start: Tensor | None, watch: bool) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
     """See `surgrad.lif`. The parameters arrive in the state's dtype, broadcastable against one step [N, C, ...]."""
-    v, spikes, counts = start, [], None
+    v, counts = start, None
+    spikes: list[Tensor] = []
     for i in current.to(decay.dtype).unbind(0):
         u = i if v is None else decay * v + i
         o = spike(u - threshold, width, shape)
@@ -21,7 +22,8 @@ def lif(current: Tensor, decay: Tensor, width: Tensor, threshold: Tensor, shape:
         spikes.append(o.to(current.dtype))
         v = _after_reset(u, o.detach() if detach_reset else o, threshold, reset)
     # cat, not stack: a channels_last step keeps its storage format only as a 4-D tensor
-    return torch.cat(spikes).unflatten(0, current.shape[:2]), v, counts  # pyright: ignore[reportReturnType]
+    assert v is not None  # T >= 1
+    return torch.cat(spikes).unflatten(0, current.shape[:2]), v, counts
 
 
 def _after_reset(u: Tensor, o: Tensor, threshold: Tensor, reset: str) -> Tensor:

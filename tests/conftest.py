@@ -1,0 +1,50 @@
+"""Tiny trainings for the tests of the training half: milliseconds a step, with augmentation and adapter at work."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from surgrad.recipes import find_recipe
+from surgrad.train import train
+from surgrad.train.recipe import Recipe, set_field
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+
+TINY = ("data.limit=128", "data.batch=32", "data.crop=2", "data.flip=true", "model.width_multiplier=0.125",
+        "model.steps=2", "optim.epochs=2", "run.precision=fp32", "run.device=cpu")  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Tiny tensors gain nothing by more, and a process that a test starts must sum in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """tiny("optim.epochs=3", ...) -> a recipe of 4 steps an epoch; 2 epochs unless told otherwise."""
+
+    def make(*assignments: str) -> Recipe:
+        recipe = find_recipe()
+        for assignment in (*TINY, *assignments):
+            recipe = set_field(recipe, assignment)
+        return recipe
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_words():
+    """The same settings as words of the command line."""
+    return [word for assignment in TINY for word in ("--set", assignment)]
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory) -> Path:
+    """A finished run of tiny(): to read; copy it to change it."""
+    return train(tiny(), tmp_path_factory.mktemp("finished") / "run")

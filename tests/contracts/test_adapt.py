@@ -1,0 +1,364 @@
+"""The seam of adaptation: what an Adapter promises, over every controller, with a toy search and a toy steering
+controller that use all of it."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from surgrad import LIF, PerStep, Surrogate
+from surgrad.adapt import CONTROLLERS, Adapter, Controller, Probe, clip, every, fixed, follow, lsg_width, schedule
+from surgrad.errors import BadValue, UnknownName
+from surgrad.kernels.lif import BINS, PER_THRESHOLD
+from surgrad.losses import cross_entropy
+from surgrad.neurons import neurons
+from surgrad.norm import TDBN
+
+
+class Search(Controller):
+    """A toy of Dspike: every second step, the factor whose surrogate gradient points most like a finite-difference
+    gradient scales all widths."""
+
+    probes = True
+
+    def __init__(self):
+        self.cosines = []
+
+    def __call__(self, moment):
+        if moment.probe is None or moment.step % 2:
+            return {}
+        name, where = "0.0.weight", [0, 5, 11]
+        target = moment.probe.difference(name, eps=0.3, coordinates=where)
+        trials = [{n: f * m.surrogate.width for n, m in moment.neurons.items()} for f in (0.8, 1.0, 1.25)]
+        found = [moment.probe.grad(name, trial).flatten()[where].double() for trial in trials]
+        self.cosines = [torch.cosine_similarity(target, g, dim=0).item() for g in found]
+        return trials[max(range(3), key=self.cosines.__getitem__)]
+
+    def state_dict(self):
+        return {"cosines": self.cosines}
+
+    def load_state_dict(self, state):
+        self.cosines = state["cosines"]
+
+
+class Steer(Controller):
+    """A toy of χ: the running half-width that holds a fifth of the potentials."""
+
+    watch = True
+
+    def __init__(self):
+        self.half = {}
+
+    def __call__(self, moment):
+        for name, counts in moment.histograms.items():
+            share = (counts[BINS // 2 :] + counts[: BINS // 2].flip(0)).cumsum(0) / counts.sum()
+            half = (share < 0.2).sum().item() / PER_THRESHOLD * moment.neurons[name].threshold.item()
+            self.half[name] = 0.9 * self.half.get(name, half) + 0.1 * half
+        return {name: torch.tensor(max(2 * half, 0.05)) for name, half in self.half.items()}
+
+    def state_dict(self):
+        return {"half": dict(self.half)}
+
+    def load_state_dict(self, state):
+        self.half = dict(state["half"])
+
+
+MAKERS = {
+    "search": Search,
+    "steer": Steer,
+    "fixed": fixed,
+    "fixed width": lambda: fixed(0.7),
+    "schedule": lambda: schedule(lambda progress: 1.0 - 0.5 * progress),
+    "follow": lambda: follow(lsg_width),
+    "clip": lambda: clip(follow(), 0.5, 1.01),
+    "every": lambda: every(3, schedule(lambda progress: 1.0 - 0.5 * progress)),
+}
+STEPS = 6
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        PerStep(nn.Linear(6, 16)), TDBN(16), LIF(train_decay=True), PerStep(nn.Linear(16, 16), nn.Dropout(0.2)),
+        TDBN(16), LIF(train_decay=True), PerStep(nn.Linear(16, 3)),
+    )  # fmt: skip
+
+
+def batches(seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(STEPS):
+        yield (torch.randn(3, 32, 6, generator=generator), torch.randint(0, 3, (32,), generator=generator))
+
+
+def adapter(model, controller):
+    return Adapter(model, controller, loss=cross_entropy, steps=STEPS, steps_per_epoch=STEPS // 2)
+
+
+def train(model, adapt, data):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    losses = []
+    for batch in data:
+        if adapt is not None:
+            adapt.step(batch)
+        loss = cross_entropy(model(batch[0]), batch[1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def widths(model):
+    return {name: neuron.surrogate.width.clone() for name, neuron in neurons(model).items()}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def snapshot(model):
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    return {name: value for name, value in state.items() if not name.endswith("surrogate.width")}
+
+
+def test_every_registered_controller_is_under_contract():
+    made = {type(make()) for make in MAKERS.values()}
+    assert set(CONTROLLERS.values()) <= made
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_step_changes_width_slots_only(name):
+    model = network()
+    adapt = adapter(model, MAKERS[name]())
+    for batch in batches():
+        cross_entropy(model(batch[0]), batch[1]).backward()
+        grads = [p.grad.clone() for p in model.parameters()]
+        before, random = snapshot(model), torch.get_rng_state()
+        membranes = {n: m.membrane for n, m in neurons(model).items()}
+        adapt.step(batch)
+        assert equal(before, snapshot(model))
+        assert torch.equal(random, torch.get_rng_state())
+        assert all(torch.equal(g, p.grad) for g, p in zip(grads, model.parameters(), strict=True))
+        assert all(m.membrane is membranes[n] and m.potential is None for n, m in neurons(model).items())
+        assert model.training
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_same_evidence_same_widths(name):
+    one, other = network(), network()
+    for model in (one, other):
+        torch.manual_seed(5)
+        train(model, adapter(model, MAKERS[name]()), batches())
+    assert equal(widths(one), widths(other))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_resumes_exactly(name):
+    whole = network()
+    torch.manual_seed(5)
+    train(whole, adapter(whole, MAKERS[name]()), batches())
+
+    first = network()
+    torch.manual_seed(5)
+    adapt = adapter(first, MAKERS[name]())
+    train(first, adapt, list(batches())[:3])
+    saved = copy.deepcopy((first.state_dict(), adapt.state_dict(), torch.get_rng_state()))
+
+    second = network(seed=9)
+    adapt = adapter(second, MAKERS[name]())
+    second.load_state_dict(saved[0])
+    adapt.load_state_dict(saved[1])
+    torch.set_rng_state(saved[2])
+    train(second, adapt, list(batches())[3:])
+    assert equal(dict(whole.state_dict()), dict(second.state_dict()))
+
+
+@pytest.mark.parametrize("name", ["search", "steer", "schedule", "follow", "every"])
+def test_controller_does_move_widths(name):
+    model = network()
+    start = widths(model)
+    train(model, adapter(model, MAKERS[name]()), batches())
+    assert all(not torch.equal(start[n], w) for n, w in widths(model).items())
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_loss_is_invariant_to_widths(name):
+    one, other = network(), network()
+    torch.manual_seed(5)
+    batch = next(batches())
+    adapter(one, MAKERS[name]()).step(batch)
+    plain, adapted = (cross_entropy(model.eval()(batch[0]), batch[1]) for model in (other, one))
+    assert torch.equal(plain, adapted)
+
+
+def test_fixed_is_plain_training_bit_for_bit():
+    plain, adapted = network(), network()
+    torch.manual_seed(5)
+    losses = train(plain, None, batches())
+    torch.manual_seed(5)
+    assert losses == train(adapted, adapter(adapted, fixed()), batches())
+    assert equal(dict(plain.state_dict()), dict(adapted.state_dict()))
+
+
+def test_lsg_width_of_the_paper():
+    assert lsg_width(torch.tensor(0.2), torch.tensor(0.5)).item() == pytest.approx(1.0198, abs=5e-5)
+
+
+def test_follow_uses_the_fresh_decay():
+    model = network()
+    adapt = adapter(model, follow())
+    assert widths(model)["2"].item() == pytest.approx(1.0198, abs=5e-5)  # written when built
+    with torch.no_grad():
+        model[2].logit_decay.fill_(torch.logit(torch.tensor(0.75)))
+    adapt.step(next(batches()))
+    assert widths(model)["2"].item() == pytest.approx(1.25)
+
+
+def test_follow_leaves_the_decay_without_gradient_of_the_width():
+    model = network()
+    adapter(model, follow())
+    assert not model[2].surrogate.width.requires_grad
+
+
+def test_attach_steps_before_each_training_forward():
+    model = network()
+    adapt = adapter(model, schedule(lambda progress: 1.0 - 0.5 * progress))
+    adapt.attach()
+    seen = []
+    for batch in batches():
+        model(batch[0])
+        seen.append(widths(model)["2"].item())
+    assert seen == pytest.approx([1.0 - 0.5 * n / STEPS for n in range(STEPS)])
+    model.eval()(next(batches())[0])
+    assert widths(model)["2"].item() == pytest.approx(seen[-1])
+    adapt.detach()
+    model.train()(next(batches())[0])
+    assert widths(model)["2"].item() == pytest.approx(seen[-1])
+
+
+def test_attach_refuses_a_controller_that_probes():
+    with pytest.raises(BadValue, match=r"probes the coming batch; call adapter\.step\(batch\)"):
+        adapter(network(), Search()).attach()
+
+
+def test_forgotten_step_warns_once():
+    model = network()
+    adapter(model, fixed())
+    x = next(batches())[0]
+    model(x)
+    with pytest.warns(UserWarning, match=r"two training forward passes without adapter\.step\(\)"):
+        model(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(x)
+
+
+def test_shared_surrogate_is_refused():
+    slot = Surrogate()
+    model = nn.Sequential(LIF(surrogate=slot), LIF(surrogate=slot))
+    with pytest.raises(BadValue, match="neurons '0' and '1' share one Surrogate; give each its own"):
+        adapter(model, fixed())
+
+
+def test_model_without_neurons_is_refused():
+    with pytest.raises(BadValue, match="no neuron with a Surrogate"):
+        adapter(nn.Linear(2, 2), fixed())
+
+
+def test_bad_widths_and_names_are_refused_before_any_write():
+    model = network()
+    adapt = adapter(model, fixed())
+    before = widths(model)
+    adapt.controller = lambda moment: {"2": torch.tensor(0.5), "55": torch.tensor(1.0)}
+    with pytest.raises(UnknownName, match="unknown neuron '55'; did you mean '5'"):
+        adapt.step(next(batches()))
+    assert equal(before, widths(model))
+    adapt.controller = lambda moment: {"2": torch.tensor(0.5), "5": torch.tensor(float("nan"))}
+    with pytest.raises(BadValue, match="neuron '5' the width nan; widths are positive"):
+        adapt.step(next(batches()))
+    assert equal(before, widths(model))
+
+
+def test_moment_counts_steps_and_epochs():
+    seen = []
+    model = network()
+    adapt = adapter(model, lambda moment: seen.append((moment.step, moment.epoch, moment.progress)) or {})
+    for batch in batches():
+        adapt.step(batch)
+    assert seen[1:] == [(n, n // 3, n / 6) for n in range(6)]
+
+
+def test_histograms_come_only_to_those_who_watch():
+    for controller, watched in ((Steer(), True), (Search(), False)):
+        model = network()
+        adapter(model, controller)
+        model(next(batches())[0])
+        assert all((neuron.membrane is not None) is watched for neuron in neurons(model).values())
+
+
+def test_compiled_model_is_adapted_through_its_own_module():
+    model = network()
+    adapt = adapter(torch.compile(model, backend="eager"), fixed(0.3))
+    assert adapt.model is model
+    assert widths(model)["2"].item() == pytest.approx(0.3)
+
+
+class TestProbe:
+    def test_loss_is_the_training_loss_in_float64(self):
+        model, batch = network(), next(batches())
+        torch.manual_seed(3)
+        probe = Probe(model, cross_entropy, batch)
+        asked = probe.loss()
+        loss = cross_entropy(model(batch[0]).double(), batch[1])
+        assert asked.dtype == torch.float64
+        assert torch.equal(asked, loss)
+
+    def test_every_question_sees_the_same_random_numbers(self):
+        probe = Probe(network(), cross_entropy, next(batches()))
+        assert torch.equal(probe.loss(), probe.loss())
+
+    def test_grad_is_the_surrogate_gradient_at_those_widths(self):
+        model, batch = network(), next(batches())
+        asked = Probe(model, cross_entropy, batch).grad("0.0.weight", {"2": torch.tensor(0.4)})
+        with torch.no_grad():
+            model[2].surrogate.width.fill_(0.4)
+        cross_entropy(model(batch[0]).double(), batch[1]).backward()
+        torch.testing.assert_close(asked, model[0][0].weight.grad)
+        assert all(neuron.surrogate.width.item() in (pytest.approx(0.4), 1.0) for neuron in neurons(model).values())
+
+    def test_difference_is_the_slope_of_a_smooth_loss(self):
+        model = nn.Sequential(PerStep(nn.Linear(6, 4)), nn.Tanh(), PerStep(nn.Linear(4, 3))).double()
+        batch = next(batches())
+        probe = Probe(model, cross_entropy, (batch[0].double(), batch[1]))
+        torch.testing.assert_close(probe.difference("0.0.weight", 1e-5), probe.grad("0.0.weight").flatten())
+
+    def test_difference_that_is_all_zero_is_refused(self):
+        model = network()  # a bias before a normalisation moves nothing
+        with pytest.raises(BadValue, match=r"every finite difference of '0\.0\.bias' .* is zero"):
+            Probe(model.double(), cross_entropy, _double(next(batches()))).difference("0.0.bias", 0.5, [0, 1])
+
+    def test_autocast_is_off(self):
+        model, batch = network(), next(batches())
+        probe = Probe(model, cross_entropy, batch)
+        plain = probe.loss()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(plain, probe.loss())
+
+    def test_membranes_count_every_unit(self):
+        model, batch = network(), next(batches())
+        counts = Probe(model, cross_entropy, batch).membranes()
+        assert {name: c.sum().item() for name, c in counts.items()} == {"2": 3 * 32 * 16, "5": 3 * 32 * 16}
+        assert all(neuron.membrane is None and not neuron.watch for neuron in neurons(model).values())
+
+    def test_unknown_parameter_offers_the_nearest(self):
+        probe = Probe(network(), cross_entropy, next(batches()))
+        with pytest.raises(UnknownName, match=r"unknown parameter '0\.0\.weigth'; did you mean '0\.0\.weight'"):
+            probe.grad("0.0.weigth")
+        with pytest.raises(UnknownName, match="unknown parameter or buffer"):
+            probe.loss({"nothing": torch.zeros(1)})
+
+
+def _double(batch):
+    return batch[0].double(), batch[1]

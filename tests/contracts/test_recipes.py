@@ -1,0 +1,116 @@
+"""What every recipe keeps: its name, its JSON, its building and stepping; and the papers' numbers, digit for digit."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from surgrad.data import DATASETS, ImageData, Split
+from surgrad.recipes import DEFAULT, RECIPES, find_recipe
+from surgrad.train import build, derive
+from surgrad.train.loop import Loop
+from surgrad.train.progress import Lines
+from surgrad.train.recipe import differences, from_dict, to_dict
+
+IMAGE = {"fashion_mnist_small": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
+BASE, BASE_100 = "lsg_cifar10_resnet19_t2", "lsg_cifar100_resnet19_t2"
+
+# Lian et al. 2023, in percent: Table 3, Table 1, Table 2
+PUBLISHED = {
+    "lsg_cifar10_resnet19_t2": 94.41, "lsg_cifar10_resnet19_t4": 95.17, "lsg_cifar10_resnet19_t6": 95.52,
+    "lsg_cifar100_resnet19_t2": 76.32, "lsg_cifar100_resnet19_t4": 76.85, "lsg_cifar100_resnet19_t6": 77.13,
+    f"{BASE}_none": 92.68, f"{BASE}_decay": 93.16, f"{BASE_100}_none": 73.87, f"{BASE_100}_decay": 74.12,
+    f"{BASE}_width_0_5": 92.12, f"{BASE}_width_1": 92.68, f"{BASE}_width_2_5": 90.68, f"{BASE}_width_5": 61.54,
+    f"{BASE}_width_10": 30.82,
+}  # fmt: skip
+
+# twin: (its base, train_decay, width)
+VARIANTS = {
+    f"{BASE}_none": (BASE, False, 1.0), f"{BASE}_decay": (BASE, True, 1.0),
+    f"{BASE_100}_none": (BASE_100, False, 1.0), f"{BASE_100}_decay": (BASE_100, True, 1.0),
+    f"{BASE}_width_0_5": (BASE, False, 0.5), f"{BASE}_width_1": (BASE, False, 1.0),
+    f"{BASE}_width_2_5": (BASE, False, 2.5), f"{BASE}_width_5": (BASE, False, 5.0),
+    f"{BASE}_width_10": (BASE, False, 10.0), "fixed_cifar10_small_t2": ("lsg_cifar10_small_t2", False, 1.0),
+}  # fmt: skip
+MAY_DIFFER = {"name", "summary", "source", "published", "neuron.train_decay", "neuron.width", "adapt.controller"}
+
+
+@pytest.fixture(params=sorted(RECIPES))
+def recipe(request):
+    return RECIPES[request.param]()
+
+
+def synthetic(name, count=8):
+    """Noise in the shape, classes and statistics of a data set whose files are not at hand."""
+    spec, generator = DATASETS[name], torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, *IMAGE[name]), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(len(spec.classes), (count,), generator=generator)
+    return ImageData(name, Split(images, labels), Split(images, labels), spec.classes, spec.mean, spec.std)
+
+
+def test_the_name_is_the_key(request, recipe):
+    assert recipe.name == request.node.callspec.params["recipe"]
+    assert recipe.summary
+    assert recipe.source
+
+
+def test_published_is_a_share(recipe):
+    assert recipe.published is None or 0 < recipe.published <= 1
+
+
+def test_json_keeps_everything(recipe):
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+
+
+def test_builds_and_takes_two_steps(recipe, tmp_path, monkeypatch):
+    """The whole recipe, its augmentation, norm, neuron and controller included, on fewer channels and images."""
+    monkeypatch.setattr(build, "load", lambda name, root: synthetic(name))
+    small = derive(recipe, data={"batch": 4}, model={"width_multiplier": 0.0625}, run={"device": "cpu"})
+    parts = build.build(small)
+    before = {name: p.detach().clone() for name, p in parts.model.named_parameters()}
+    loop = Loop(parts, small.optim, tmp_path, Lines(1))
+    parts.model.train()
+    for batch in parts.batches.train(0):
+        loss, right = loop._step(batch)
+        loop.at.batch += 1
+        assert math.isfinite(loss)
+        assert 0 <= right <= 4
+    assert loop.at.batch == 2
+    moved = [name for name, p in parts.model.named_parameters() if not torch.equal(p, before[name])]
+    assert any("weight" in name for name in moved)
+    trained = [name for name in moved if name.endswith("logit_decay")]
+    assert bool(trained) == recipe.neuron.train_decay
+
+
+def test_the_default_is_there():
+    assert find_recipe().name == DEFAULT
+
+
+def test_every_published_number_is_the_papers():
+    given = {name: build().published for name, build in RECIPES.items() if build().published is not None}
+    assert {name: round(100 * share, 6) for name, share in given.items()} == PUBLISHED
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_a_twin_differs_only_where_it_says(name):
+    base, train_decay, width = VARIANTS[name]
+    variant = find_recipe(name)
+    changed = {line.partition(":")[0] for line in differences(find_recipe(base), variant)}
+    assert changed <= MAY_DIFFER
+    assert {"name", "adapt.controller"} <= changed
+    assert (variant.adapt.controller, variant.neuron.train_decay) == ("fixed", train_decay)
+    assert variant.neuron.width == width
+    assert variant.neuron.decay == 0.2
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_the_papers_setting(name):
+    """Section 4 of the paper: ResNet-19, threshold 0.5, decay from 0.2, hard reset, rectangle, T in the name."""
+    recipe = find_recipe(name)
+    assert recipe.model.name == "resnet19"
+    assert f"_t{recipe.model.steps}" in name
+    assert recipe.data.name in name
+    neuron = recipe.neuron
+    assert (neuron.threshold, neuron.decay, neuron.reset, neuron.shape) == (0.5, 0.2, "zero", "rect")
+    assert not neuron.detach_reset

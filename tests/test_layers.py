@@ -1,0 +1,68 @@
+"""The law of the house: imports point upward in this list only. Read with ast, so that no import is missed."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import surgrad
+
+ROOT = Path(surgrad.__file__).parent
+ORDER = ("errors", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "models", "losses", "adapt", "data",
+         "measure", "train", "recipes", "report", "cli")  # fmt: skip
+TORCH_FREE = ("errors", "report", "cli")
+
+
+def layer_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def module_level(tree):
+    """The import statements that run when the module is imported."""
+    body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))]
+    return ast.Module([node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))], [])
+
+
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def test_every_file_has_a_layer():
+    assert {layer_of(path) for path in FILES} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_upward(path):
+    own = ORDER.index(layer_of(path))
+    for name in imported(ast.parse(path.read_text())):
+        if name.startswith("surgrad.") and name.split(".")[1] in ORDER:
+            assert ORDER.index(name.split(".")[1]) <= own, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_what_computes_needs_torch(path):
+    if layer_of(path) in TORCH_FREE:
+        names = list(imported(module_level(ast.parse(path.read_text()))))
+        assert not [name for name in names if name.split(".")[0] in ("torch", "numpy", "matplotlib", "rich")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_fit_on_a_screen(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = node.end_lineno - node.body[0].lineno + 1
+            assert length <= 40, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_short(path):
+    assert len(path.read_text().splitlines()) <= 310
