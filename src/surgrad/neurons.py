@@ -5,12 +5,13 @@ nothing leaks from one batch to the next; with `carry=True` it goes on from wher
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import Reset, lif
+from surgrad.kernels.lif import Reset, lif, per_channel
 from surgrad.shapes import Shape
 from surgrad.surrogate import Surrogate
 
@@ -18,7 +19,7 @@ from surgrad.surrogate import Surrogate
 class LIF(nn.Module):
     """Leaky integrate-and-fire (Lian et al. 2023, eqs. 1 and 2): u_t = β·v_{t-1} + I_t, spike at u_t >= v_th.
 
-    decay: β in [0, 1]; or tau > 1, with β = 1 - 1/τ. A trained decay is σ(b), b the parameter `logit_decay`, and
+    decay: β in [0, 1]; or tau >= 1, with β = 1 - 1/τ. A trained decay is σ(b), b the parameter `logit_decay`, and
         its initial β lies in (0, 1).
     channels: None for one decay and threshold a layer, C for one a channel.
     threshold: v_th > 0. reset: to "zero", "subtract" the threshold, or "none".
@@ -78,7 +79,7 @@ class LIF(nn.Module):
             self.potential = out.potential
         if self.watch:
             self.membrane = out.membrane
-        return out.spikes
+        return out.spikes.to(x.dtype)
 
     def _start(self, x: Tensor) -> Tensor | None:
         v = self.potential
@@ -88,6 +89,10 @@ class LIF(nn.Module):
             f"this neuron carries a potential {list(v.shape)} on {v.device} from its last call, which does not fit "
             f"the input {list(x.shape)} on {x.device}; call surgrad.reset(network) before a new sequence"
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets: all but the state of the last call."""
+        return {**self.__dict__, "potential": None, "membrane": None}
 
     def extra_repr(self) -> str:
         trained = "trained " if "logit_decay" in self._parameters else ""
@@ -112,10 +117,8 @@ class PLIF(LIF):
                          detach_reset=detach_reset, **options)  # fmt: skip
 
     def current(self, x: Tensor) -> Tensor:
-        gain = 1 - self.decay
-        if gain.ndim:
-            gain = gain.view(-1, *[1] * (x.ndim - 3))
-        return x * gain.to(torch.promote_types(x.dtype, torch.float32))
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return x.to(dtype) * per_channel(1 - self.decay, x, dtype)
 
 
 class IF(LIF):

@@ -15,18 +15,23 @@ class BatchNorm(_BatchNorm):
     """Batch normalisation with statistics over T, N, H, W: [T, N, C, ...] -> the same shape.
 
     y = s·γ·(x - mean)/√(var + ε) + μ with scale s = 1; γ is `weight` [C], μ is `bias` [C]. The biased variance
-    normalises, the unbiased one enters the running estimate, which is used in evaluation."""
+    normalises, the unbiased one enters the running estimate, which is used in evaluation. momentum: of that estimate;
+    None averages over all batches."""
 
-    scale: float = 1.0
+    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1):
+        super().__init__(channels, eps, momentum)
+        self.scale = 1.0
 
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim < 3 or input.shape[2] != self.num_features:
             raise BadValue(f"input {list(input.shape)} does not fit; give [T, N, {self.num_features}, ...]")
+        momentum = self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+            momentum = 1 / float(self.num_batches_tracked) if momentum is None else momentum
         weight = self.weight * self.scale if self.scale != 1 else self.weight
         out = F.batch_norm(input.flatten(0, 1), self.running_mean, self.running_var, weight, self.bias,
-                           self.training, self.momentum or 0.1, self.eps)  # fmt: skip
+                           self.training, momentum or 0.0, self.eps)  # fmt: skip
         return out.unflatten(0, input.shape[:2])
 
 
@@ -54,5 +59,6 @@ def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
     shift = norm.bias - gain * mean
     folded = copy.deepcopy(conv)
     folded.weight.mul_(gain.view(-1, *[1] * (conv.weight.ndim - 1)))
-    folded.bias = nn.Parameter(shift if conv.bias is None else shift + gain * conv.bias)
+    bias = shift if conv.bias is None else shift + gain * conv.bias
+    folded.bias = nn.Parameter(bias.to(conv.weight))
     return folded

@@ -67,7 +67,8 @@ def _checked(reach: Reach) -> Reach:
     def checked(width: Tensor | float, share: float) -> Tensor:
         if not 0 <= share <= 1:
             raise BadValue(f"share {share} is not a share of the mass; give a number from 0 to 1")
-        return reach(torch.as_tensor(width), share)
+        width = torch.as_tensor(width)
+        return reach(width if width.is_floating_point() else width.to(torch.get_default_dtype()), share)
 
     return checked
 
@@ -261,7 +262,8 @@ def q_pseudospike(q: float = 3.0) -> Shape:
 
 def dspike(region: float = 0.5) -> Shape:
     """½ + tanh(x/w)/(2·tanh(region/w)) for |x| < region, else 0 or 1: w = 1/b shares one support among all
-    temperatures b. Wide it is the box of width 2·region (straight-through), narrow the step."""
+    temperatures b. Wide it is the box of width 2·region (straight-through), narrow the step. Its edges belong to the
+    support, as in the public code of its authors' line, where autograd differentiates a clamp."""
     if region <= 0:
         raise BadValue(f"region {region} is no half-width of a support; give a positive potential")
 
@@ -269,12 +271,12 @@ def dspike(region: float = 0.5) -> Shape:
         return 0.5 + torch.tanh(x.clamp(-region, region) / w) / (2 * torch.tanh(region / w))
 
     def slope(x: Tensor, w: Tensor) -> Tensor:
-        return (x.abs() < region) * _sech2(x / w) / (2 * w * torch.tanh(region / w))
+        return (x.abs() <= region) * _sech2(x / w) / (2 * w * torch.tanh(region / w))
 
     def width_slope(x: Tensor, w: Tensor) -> Tensor:
         edge = torch.tanh(region / w)
         bend = torch.tanh(x / w) * _sech2(region / w) * region / (2 * (w * edge).square())
-        return (x.abs() < region) * bend - x / w * slope(x, w)
+        return (x.abs() <= region) * bend - x / w * slope(x, w)
 
     def reach(w: Tensor, share: float) -> Tensor:
         if share == 1:
@@ -287,7 +289,7 @@ def dspike(region: float = 0.5) -> Shape:
         slope=slope,
         width_slope=width_slope,
         reach=reach,
-        source="Li et al. 2021 (Dspike), c = ½ moved to the threshold: b = 1/w, support |u - v_th| < ½",
+        source="Li et al. 2021 (Dspike), c = ½ moved to the threshold: b = 1/w, support |u - v_th| <= ½",
     )
 
 

@@ -236,6 +236,23 @@ def test_slope_is_the_published_one(name: str):
     torch.testing.assert_close(SHAPES[name].slope(x, number(W)), LITERATURE[name](x), rtol=1e-11, atol=1e-13)
 
 
+def test_boxes_are_open_at_their_edges():
+    """1/α where |x| < α/2, strictly (Wu et al. 2018, Lian et al. 2023): a potential at the very edge gets nothing."""
+    edges = torch.tensor([-0.5, 0.5], dtype=torch.float64)
+    assert SHAPES["rect"].slope(edges, number(1.0)).tolist() == [0, 0]
+    assert SHAPES["rect"].slope(edges * (1 - 1e-15), number(1.0)).tolist() == [1, 1]
+    assert SHAPES["leaky_box"].slope(edges, number(0.5)).tolist() == [0.01, 0.01]
+
+
+def test_dspike_is_closed_at_its_edges():
+    """f'(0) = peak·(1 - tanh²(b/2)) and f'(1) the same: a residual block that starts as the identity has potentials of
+    exactly 0 and 2·v_th, and would never get a gradient from an open support."""
+    edges = torch.tensor([-0.5, 0.5], dtype=torch.float64)
+    edge = 3 / (2 * math.tanh(1.5)) * (1 - math.tanh(1.5) ** 2)
+    assert SHAPES["dspike"].slope(edges, number(1 / 3)).tolist() == pytest.approx([edge, edge], rel=1e-12)
+    assert SHAPES["dspike"].slope(edges * (1 + 1e-15), number(1 / 3)).tolist() == [0, 0]
+
+
 def test_multi_gaussian_is_the_published_one():
     """Yin et al. 2021: γ[(1+h)N(x; 0, σ) - hN(x; σ, sσ) - hN(x; -σ, sσ)], h = .15, s = 6, γ = .5; mass γ(1-h)."""
     wide, sigma = 6 * W, W

@@ -148,12 +148,14 @@ class Adapter:
         for name in widths:
             if name not in self.neurons:
                 raise unknown("neuron", name, self.neurons)
-        for name, width in widths.items():
-            slot: Tensor = self.neurons[name].surrogate.width
-            width = torch.as_tensor(width, dtype=slot.dtype, device=slot.device)
-            if not bool((torch.isfinite(width) & (width > 0)).all()):
-                raise BadValue(f"the controller gave neuron '{name}' the width {width.tolist()}; widths are positive")
-            slot.copy_(width)
+        slots: dict[str, Tensor] = {name: self.neurons[name].surrogate.width for name in widths}
+        new = {n: torch.as_tensor(w, dtype=slots[n].dtype, device=slots[n].device) for n, w in widths.items()}
+        good = {name: (torch.isfinite(width) & (width > 0)).all() for name, width in new.items()}
+        if good and not torch.stack(list(good.values())).all():  # one look for all: on a GPU each one waits
+            name = next(name for name in good if not good[name])
+            raise BadValue(f"the controller gave neuron '{name}' the width {new[name].tolist()}; widths are positive")
+        for name, slot in slots.items():
+            slot.copy_(new[name])
 
     def _count(self, model: nn.Module, _: Any) -> None:
         if torch.compiler.is_compiling() or not model.training:

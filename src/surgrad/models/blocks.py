@@ -1,5 +1,6 @@
 """What the networks are made of, and how a static image enters them."""
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -7,14 +8,16 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.layers import PerStep
 from surgrad.neurons import LIF
+from surgrad.surrogate import Surrogate
 
 NeuronFactory = Callable[[], nn.Module]
 NormFactory = Callable[[int], nn.Module]
 
 
 def lsg_neuron() -> LIF:
-    """The neuron of Lian et al. 2023: threshold 0.5, a trained decay that starts at 0.2, a rectangle."""
-    return LIF(0.2, train_decay=True)
+    """The neuron of Lian et al. 2023: threshold 0.5, a trained decay that starts at 0.2, a rectangle of the width
+    2·v_th·√(1 + 0.2²) that LSG starts with."""
+    return LIF(0.2, train_decay=True, surrogate=Surrogate("rect", math.sqrt(1 + 0.2**2)))
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, bias: bool = False) -> PerStep:

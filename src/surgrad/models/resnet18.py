@@ -1,7 +1,5 @@
 """The modified CIFAR ResNet-18 of the Dspike line (Li et al. 2021; called ResNet-20 in some later papers)."""
 
-import math
-
 from torch import nn
 
 from surgrad.layers import PerStep
@@ -24,7 +22,10 @@ def resnet18(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron:
     """Stem of three 3×3 convolutions to 64 channels and average pooling; 2, 2, 2, 2 basic blocks of 64, 128, 256,
     512 channels at strides 1, 2, 2, 2 with average-pooling shortcuts; global average; linear.
 
-    The last norm of each block starts at weight 0, and weights are drawn with a standard deviation of √(1e-6/n)."""
+    The last norm of each block starts at weight 0. Weights are drawn by Kaiming's normal rule (fan out); the line's
+    public code draws them with a standard deviation of √(1e-6/n), so small beside the norms' ε that no neuron fires.
+    A block that starts as the identity has potentials of exactly 0 and 1: with threshold 0.5, a window that ends open
+    at ½ (rect of width 1) passes no gradient there. LSG's initial 1.0198 and dspike do."""
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256, 512)]
     first = widths[0]
     body: list[nn.Module] = [neuron()]
@@ -51,9 +52,6 @@ def _shortcut(inputs: int, outputs: int, stride: int, norm: NormFactory) -> nn.S
 def _initialise(network: SpikingNetwork) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=math.sqrt(1e-6 / (module.weight[0, 0].numel() * module.out_channels)))
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=math.sqrt(1e-6 / module.out_features))
-            nn.init.zeros_(module.bias)
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, ResidualBlock):
             nn.init.zeros_(module.residual[-1].get_parameter("weight"))

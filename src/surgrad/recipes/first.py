@@ -1,7 +1,7 @@
 """The recipes to begin with: minutes on two CPU cores."""
 
 from surgrad.recipes.registry import recipe
-from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
+from surgrad.train.recipe import DataConfig, ModelConfig, OptimConfig, Recipe, derive
 
 
 @recipe
@@ -13,7 +13,7 @@ def lsg_fashion_small_t4() -> Recipe:
         source="ours; the method is Lian et al. 2023",
         data=DataConfig(name="fashion_mnist_small", batch=32, flip=True),
         model=ModelConfig(name="small_cnn", steps=4),
-        optim=OptimConfig(epochs=13, lr=0.05, warmup=0.5, weight_decay=5e-4),
+        optim=OptimConfig(epochs=12, lr=0.05, warmup=0.5, weight_decay=5e-4, neuron_lr=5e-3),
     )
 
 
@@ -26,7 +26,7 @@ def lsg_cifar10_small_t2() -> Recipe:
         source="ours; the method is Lian et al. 2023",
         data=DataConfig(name="cifar10", batch=128, crop=4, flip=True),
         model=ModelConfig(name="small_resnet", steps=2),
-        optim=OptimConfig(epochs=14, lr=0.1, warmup=1.0, weight_decay=5e-4, nesterov=True),
+        optim=OptimConfig(epochs=10, lr=0.1, warmup=1.0, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3),
     )
 
 
@@ -37,6 +37,6 @@ def fixed_cifar10_small_t2() -> Recipe:
         lsg_cifar10_small_t2(),
         name="fixed_cifar10_small_t2",
         summary="the twin of lsg_cifar10_small_t2 with decay 0.2 and width 1 fixed",
-        neuron=vars(NeuronConfig(train_decay=False)),
-        adapt=vars(AdaptConfig(controller="fixed")),
+        neuron={"train_decay": False},
+        adapt={"controller": "fixed"},
     )

@@ -47,7 +47,8 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     decay, threshold, width: numbers or 0-d tensors, or one per channel as tensors [C]; potentials are in the
         current's units. Gradients reach decay and threshold always, width where it requires one.
     shape: the surrogate shape of the backward pass.
-    detach_reset: whether the reset is a constant in the backward pass. The papers keep its gradient (False).
+    detach_reset: whether the spike in the reset is a constant in the backward pass. The papers keep its gradient
+        (False). A threshold that reset "subtract" takes away keeps its own gradient either way.
     watch: also return the histogram of membrane potentials.
     """
     if reset not in RESETS:
@@ -59,12 +60,21 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
         given = f"{current.dtype} of shape {list(current.shape)}"
         raise BadValue(f"current is {given}; give floating-point currents [T, N, ...] with T >= 1")
     dtype = torch.promote_types(current.dtype, torch.float32)
-    decay, width, threshold = (_per_channel(v, current, dtype) for v in (decay, width, threshold))
+    decay, width, threshold = (per_channel(v, current, dtype) for v in (decay, width, threshold))
+    start = _checked_start(start, current, dtype)
     out = BACKENDS[name](current, decay, width, threshold, find_shape(shape), reset, detach_reset, start, watch)
     return LIFOutput(*out)
 
 
-def _per_channel(value: Tensor | float, current: Tensor, dtype: torch.dtype) -> Tensor:
+def _checked_start(start: Tensor | None, current: Tensor, dtype: torch.dtype) -> Tensor | None:
+    if start is None:
+        return None
+    if start.shape != current.shape[1:]:
+        raise BadValue(f"start {list(start.shape)} does not fit currents {list(current.shape)}; give one step's shape")
+    return start.to(dtype)
+
+
+def per_channel(value: Tensor | float, current: Tensor, dtype: torch.dtype) -> Tensor:
     """A number as a 0-d tensor, or one per channel as [C, 1, ...], in the state's dtype."""
     value = torch.as_tensor(value, dtype=dtype, device=current.device)
     if value.ndim == 0:

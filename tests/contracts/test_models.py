@@ -1,0 +1,343 @@
+"""The contract of every network, and the definition of each, counted out by hand."""
+
+import inspect
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from surgrad.errors import BadValue
+from surgrad.kernels.lif import BINS
+from surgrad.models import MODELS, ResidualBlock, SpikingNetwork
+from surgrad.models.blocks import lsg_neuron
+from surgrad.neurons import LIF, NEURONS, neurons
+from surgrad.norm import NORMS, TDBN, BatchNorm
+from surgrad.surrogate import surrogates
+
+CLASSES = 7
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def channels_of(name: str) -> int:
+    return inspect.signature(MODELS[name]).parameters["in_channels"].default
+
+
+def build(name: str, **options: Any) -> SpikingNetwork:
+    """A small network for images of 16×16."""
+    torch.manual_seed(0)
+    sized = {"image_size": 16} if "image_size" in inspect.signature(MODELS[name]).parameters else {}
+    return MODELS[name](CLASSES, **({"width_multiplier": 0.125, "steps": 3} | sized | options))
+
+
+def images(name: str, *leading: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*leading, channels_of(name), 16, 16, generator=generator)
+
+
+def convolutions(network: nn.Module) -> list[nn.Conv2d]:
+    return [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+
+
+def awake(network: SpikingNetwork) -> SpikingNetwork:
+    """Give every norm weights that let its neurons fire, also those that start at 0."""
+    generator = torch.Generator().manual_seed(2)
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            nn.init.uniform_(module.weight, 1.5, 3.0, generator=generator)
+            nn.init.uniform_(module.bias, -0.2, 0.4, generator=generator)
+            module.eps = 1e-12  # whatever the scale of the weights before it
+    return network
+
+
+# --- the contract ---------------------------------------------------------------------------------------------------
+
+
+@every_model
+def test_images_give_one_output_a_step(name: str):
+    network = build(name)
+    assert isinstance(network, SpikingNetwork)
+    for steps in (3, 1):
+        network.steps = steps
+        out = network(images(name, 4))
+        assert out.shape == (steps, 4, CLASSES)
+        assert out.isfinite().all()
+
+
+@every_model
+def test_recordings_bring_their_own_steps(name: str):
+    network = awake(build(name, steps=3)).eval()
+    recording = images(name, 5, 4)
+    out = network(recording)
+    assert out.shape == (5, 4, CLASSES)
+    altered = recording.clone()
+    altered[3] += 1.0
+    assert torch.equal(network(altered)[:3], out[:3]), "no step sees a later one"
+
+
+@every_model
+def test_a_static_image_is_the_same_recording_shown_often(name: str):
+    network = build(name)
+    image = images(name, 4)
+    network(image)  # running statistics that fit the network
+    awake(network).eval()
+    shown = network(image.unsqueeze(0).repeat(3, 1, 1, 1, 1))
+    torch.testing.assert_close(network(image), shown, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(shown[0], shown[1]), "the membrane makes the steps differ"
+
+
+@every_model
+def test_the_stem_is_computed_once_for_an_image(name: str):
+    network = build(name, steps=3)
+    seen: list[tuple[str, int]] = []
+    for key, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _m, args, _o, key=key: seen.append((key, len(args[0]))))
+    network(images(name, 4))
+    first, *others = seen
+    assert first[0].startswith("stem.")
+    assert first[1] == 4
+    assert sorted(key for key, _ in seen) == sorted({key for key, _ in seen}), "each convolution runs once"
+    assert others
+    assert all(count == 3 * 4 for _, count in others), "all else runs at every step, T and N as one batch"
+    seen.clear()
+    network(images(name, 2, 4))
+    assert [count for _, count in seen] == [2 * 4] * len(seen)
+    assert len(convolutions(network.stem)) == 1
+
+
+@every_model
+def test_gradients_reach_every_parameter(name: str):
+    """In evaluation, where a bias before a norm counts; with a slope without an end, so that no unit is cut off."""
+    neuron = partial(LIF, 0.5, train_decay=True, surrogate="fast_sigmoid")
+    network = build(name, neuron=neuron, norm=partial(TDBN, momentum=1.0))
+    awake(network)(images(name, 8))  # statistics of this very batch
+    network.eval()
+    out = network(images(name, 8))
+    (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.ne(0).any(), f"{key} learns nothing"
+
+
+@every_model
+def test_every_layer_fires_at_the_start(name: str):
+    """A layer that no image makes fire teaches nothing to the weights behind it."""
+    network = build(name, width_multiplier=0.25)
+    for neuron in neurons(network).values():
+        neuron.watch = True
+    network(images(name, 16))
+    for key, neuron in neurons(network).items():
+        assert neuron.membrane is not None
+        rate = (neuron.membrane[BINS // 2 :].sum() / neuron.membrane.sum()).item()
+        assert 0.005 < rate < 0.9, f"{key} fires at {rate:.4f}"
+
+
+@every_model
+def test_the_first_gradient_reaches_the_stem(name: str):
+    """As built, nothing woken: else no training with the defaults would ever get off the ground."""
+    network = build(name, width_multiplier=0.25)
+    out = network(images(name, 16))
+    (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+    silent = [key for key, parameter in network.stem.named_parameters() if not parameter.grad.any()]  # type: ignore[union-attr]
+    assert not [key for key in silent if not key.endswith("0.0.bias")], "a bias before a norm counts for nothing"
+    assert network.get_parameter("body.0.logit_decay").grad.ne(0)  # type: ignore[union-attr]
+
+
+@every_model
+def test_no_two_neurons_share_a_surrogate_or_a_decay(name: str):
+    network = build(name)
+    found = neurons(network)
+    assert len(surrogates(network)) == len(found)
+    assert len({id(neuron) for neuron in found.values()}) == len(found)
+    assert len({id(neuron.surrogate) for neuron in found.values()}) == len(found)
+    assert len({neuron.surrogate.width.data_ptr() for neuron in found.values()}) == len(found)
+    assert len({id(neuron.logit_decay) for neuron in found.values()}) == len(found)
+
+
+@every_model
+def test_neurons_and_norms_come_from_the_factories(name: str):
+    made: list[nn.Module] = []
+
+    def neuron() -> LIF:
+        made.append(LIF(0.3, surrogate="tanh"))
+        return made[-1]  # type: ignore[return-value]
+
+    def norm(channels: int) -> BatchNorm:
+        made.append(TDBN(channels, threshold=0.7))
+        return made[-1]  # type: ignore[return-value]
+
+    network = build(name, neuron=neuron, norm=norm)
+    used = [m for m in network.modules() if isinstance(m, LIF | nn.modules.batchnorm._BatchNorm)]
+    assert {id(module) for module in used} == {id(module) for module in made}
+    norms = [module for module in made if isinstance(module, TDBN)]
+    assert len(norms) == len(convolutions(network)), "a norm after every convolution"
+
+
+@every_model
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_every_neuron_and_norm_fits(name: str, neuron: str, norm: str):
+    network = build(name, neuron=NEURONS[neuron], norm=NORMS[norm], width_multiplier=0.05)
+    out = network(images(name, 2))
+    out.sum().backward()
+    assert out.shape == (3, 2, CLASSES)
+    assert out.isfinite().all()
+
+
+@every_model
+def test_defaults_are_those_of_the_lsg_paper(name: str):
+    network = build(name)
+    for neuron in neurons(network).values():
+        assert neuron.decay.item() == pytest.approx(0.2)
+        assert neuron.logit_decay.item() == pytest.approx(-1.38629, abs=1e-5)
+        assert neuron.threshold.item() == 0.5
+        assert neuron.surrogate.shape.name == "rect"
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    assert all(isinstance(norm, TDBN) and norm.scale == 0.5 for norm in norms)
+
+
+@every_model
+def test_no_step_count_below_one(name: str):
+    with pytest.raises(BadValue, match=r"steps 0 is not a number of time steps; give 1 or more"):
+        build(name, steps=0)
+
+
+@every_model
+def test_a_vanishing_multiplier_leaves_one_channel(name: str):
+    network = build(name, width_multiplier=1e-6)
+    assert {conv.out_channels for conv in convolutions(network)} == {1}
+    assert network(images(name, 2)).shape == (3, 2, CLASSES)
+
+
+# --- the definitions ------------------------------------------------------------------------------------------------
+# Parameters: a convolution k×k of a to b channels has k²·a·b (+ b with a bias) and its norm 2b, a linear layer
+# a·b + b, a neuron of the LSG paper one decay.
+
+
+def convolved(a: int, b: int, kernel: int = 3, bias: bool = False) -> int:
+    return kernel * kernel * a * b + bias * b + 2 * b
+
+
+def block(a: int, b: int, projected: bool) -> int:
+    return convolved(a, b) + convolved(b, b) + projected * convolved(a, b, 1) + 2
+
+
+def resnet19_parameters(classes: int) -> int:
+    """Stem of 128, blocks of 128 ×3, 256 ×3, 512 ×2, and 512 -> 256 -> classes."""
+    blocks = 3 * block(128, 128, False) + block(128, 256, True) + 2 * block(256, 256, False)
+    blocks += block(256, 512, True) + block(512, 512, False)
+    head = 512 * 256 + 256 + 1 + 256 * classes + classes
+    return convolved(3, 128) + 1 + blocks + head
+
+
+def resnet18_parameters(classes: int) -> int:
+    """Stem of three 3×3 convolutions to 64, two blocks each of 64, 128, 256, 512, and a linear layer."""
+    blocks = 2 * block(64, 64, False)
+    for a in (64, 128, 256):
+        blocks += block(a, 2 * a, True) + block(2 * a, 2 * a, False)
+    return convolved(3, 64) + 2 * convolved(64, 64) + 3 + blocks + 512 * classes + classes
+
+
+def vggsnn_parameters(classes: int) -> int:
+    """64-128-256-256-512-512-512-512, all with bias, and a linear layer on 512·3·3."""
+    widths = (2, 64, 128, 256, 256, 512, 512, 512, 512)
+    layers = sum(convolved(a, b, bias=True) + 1 for a, b in pairwise(widths))
+    return layers + 512 * 3 * 3 * classes + classes
+
+
+def small_cnn_parameters(classes: int) -> int:
+    widths = (1, 32, 64, 64, 128)
+    return sum(convolved(a, b) + 1 for a, b in pairwise(widths)) + 128 * classes + classes
+
+
+def small_resnet_parameters(classes: int) -> int:
+    stages = sum(convolved(a, 2 * a) + 1 + block(2 * a, 2 * a, False) for a in (48, 96))
+    return convolved(3, 48) + 1 + stages + 192 * classes + classes
+
+
+COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millions at 10 classes, as documented
+    "resnet19": (resnet19_parameters, 12.7),
+    "resnet18": (resnet18_parameters, 11.2),
+    "vggsnn": (vggsnn_parameters, 9.3),
+    "small_cnn": (small_cnn_parameters, 0.13),
+    "small_resnet": (small_resnet_parameters, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_parameters_are_those_of_the_definition(name: str):
+    by_hand, millions = COUNTED[name]
+    network = MODELS[name](10)
+    assert sum(parameter.numel() for parameter in network.parameters()) == by_hand(10)
+    digits = len(str(millions).split(".")[1])
+    assert round(by_hand(10) / 1e6, digits) == millions
+    documented = re.findall(r"([\d.]+) M parameters", MODELS[name].__doc__ or "")
+    assert all(float(count) == millions for count in documented)
+
+
+def test_resnet19_has_16_convolutions_in_blocks_and_spikes_after_the_addition():
+    network = build("resnet19")
+    kernels = [conv.kernel_size[0] for conv in convolutions(network)]
+    assert (kernels.count(3), kernels.count(1)) == (1 + 16, 2)
+    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+    assert len(blocks) == 8
+    x = torch.randn(2, 2, 16, 6, 6)
+    one = ResidualBlock(16, 16, 1, lsg_neuron, TDBN).eval()
+    assert torch.equal(one(x), one.neuron(one.residual(x) + x))
+    assert set(one(x).unique().tolist()) <= {0.0, 1.0}
+
+
+def test_resnet19_halves_the_picture_twice():
+    network = build("resnet19")
+    sizes: list[tuple[int, ...]] = []
+    network.head[0].register_forward_hook(lambda _m, args, _o: sizes.append(tuple(args[0].shape)))  # type: ignore[index]
+    network(torch.randn(2, 3, 32, 32))
+    assert sizes == [(3, 2, 64, 8, 8)]
+
+
+def test_resnet18_halves_the_picture_four_times():
+    """Average pooling after the stem, then strides 1, 2, 2, 2."""
+    network = build("resnet18")
+    sizes: list[tuple[int, ...]] = []
+    network.head[0].register_forward_hook(lambda _m, args, _o: sizes.append(tuple(args[0].shape)))  # type: ignore[index]
+    network(torch.randn(2, 3, 32, 32))
+    assert sizes == [(3, 2, 64, 2, 2)]
+    kernels = [conv.kernel_size[0] for conv in convolutions(network)]
+    assert (kernels.count(3), kernels.count(1)) == (3 + 16, 3)
+
+
+def test_resnet18_residual_branches_start_at_zero():
+    network = build("resnet18")
+    outputs: list[Tensor] = []
+    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+    assert len(blocks) == 8
+    for block in blocks:
+        block.residual.register_forward_hook(lambda _m, _a, out: outputs.append(out))
+    network(images("resnet18", 4))
+    assert len(outputs) == 8
+    assert all(not out.any() for out in outputs)
+    zero = [key for key, module in network.named_modules() if isinstance(module, BatchNorm) and not module.weight.any()]
+    assert len(zero) == 8
+    assert all(key.endswith("residual.4") for key in zero), "only the last norm of each block"
+
+
+def test_vggsnn_is_drawn_by_kaimings_rule_and_pools_four_times():
+    network = MODELS["vggsnn"](10)
+    for conv in convolutions(network)[1:]:
+        fan_out = conv.out_channels * 9
+        assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.02)
+        assert conv.bias is not None
+    linear = next(module for module in network.modules() if isinstance(module, nn.Linear))
+    assert linear.in_features == 512 * 3 * 3
+    for size in (16, 32, 48, 50):
+        narrow = MODELS["vggsnn"](CLASSES, width_multiplier=0.02, steps=2, image_size=size)
+        assert narrow(torch.randn(2, 2, size, size)).shape == (2, 2, CLASSES)
+    with pytest.raises(BadValue, match=r"image_size 15 vanishes in four poolings; give at least 16"):
+        MODELS["vggsnn"](image_size=15)

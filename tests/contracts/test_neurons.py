@@ -1,0 +1,364 @@
+"""The contract of every neuron: its decay, its dynamics, and the state that it carries or does not."""
+
+import inspect
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import slow_lif
+import torch
+from torch import Tensor, nn
+
+import surgrad
+from surgrad.errors import BadValue, UnknownName
+from surgrad.kernels.lif import BINS
+from surgrad.neurons import IF, LIF, NEURONS, PLIF, Readout, neurons
+from surgrad.shapes import SHAPES
+from surgrad.surrogate import Surrogate
+
+LEAKY = [name for name, neuron in NEURONS.items() if "decay" in inspect.signature(neuron).parameters]
+every_neuron = pytest.mark.parametrize("name", NEURONS)
+every_leaky = pytest.mark.parametrize("name", LEAKY)
+
+
+def currents(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Strong enough that a good share of all potentials fires, and a good share does not."""
+    return torch.randn(size, generator=torch.Generator().manual_seed(1)).to(dtype) * 3
+
+
+# --- the decay ------------------------------------------------------------------------------------------------------
+
+
+@every_leaky
+@pytest.mark.parametrize("channels", [None, 3])
+def test_trained_decay_is_a_sigmoid(name: str, channels: int | None):
+    neuron = NEURONS[name](0.3, train_decay=True, channels=channels)
+    size = () if channels is None else (channels,)
+    assert [key for key, _ in neuron.named_parameters()] == ["logit_decay"]
+    assert neuron.logit_decay.shape == neuron.decay.shape == size
+    torch.testing.assert_close(neuron.logit_decay.detach(), torch.full(size, math.log(0.3 / 0.7)))
+    torch.testing.assert_close(neuron.decay.detach(), torch.full(size, 0.3))
+    neuron.decay.sum().backward()
+    torch.testing.assert_close(neuron.logit_decay.grad, torch.full(size, 0.3 * 0.7))
+
+
+@every_leaky
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.25, 1.0])
+def test_fixed_decay_is_exact_and_no_parameter(name: str, value: float):
+    neuron = NEURONS[name](value, train_decay=False)
+    assert torch.equal(neuron.decay, torch.tensor(value))
+    assert not list(neuron.parameters())
+    assert NEURONS[name](tau=4.0, train_decay=False).decay.item() == 0.75
+    assert NEURONS[name](tau=1.0, train_decay=False).decay.item() == 0.0
+
+
+@every_leaky
+@pytest.mark.parametrize("train", [False, True])
+def test_tau_and_decay_are_tied(name: str, train: bool):
+    by_tau, by_decay = NEURONS[name](tau=5.0, train_decay=train), NEURONS[name](0.8, train_decay=train)
+    assert torch.equal(by_tau.decay, by_decay.decay)
+
+
+def test_defaults_of_the_papers():
+    lif, plif, integrate = LIF(), PLIF(), IF()
+    assert (lif.decay.item(), lif.threshold.item()) == (pytest.approx(0.2), 0.5)  # Lian et al. 2023
+    assert (plif.decay.item(), plif.threshold.item(), plif.detach_reset) == (0.5, 1.0, True)  # Fang et al. 2021
+    assert plif.logit_decay.requires_grad
+    assert plif.surrogate.shape is SHAPES["atan"]
+    assert plif.surrogate.width.item() == pytest.approx(1 / math.pi)  # their α = 2, w = 2/(πα)
+    assert (integrate.decay.item(), integrate.threshold.item()) == (1.0, 1.0)
+    assert not lif.detach_reset, "the papers keep the gradient of the reset"
+    assert all(neuron.reset_mode == "zero" for neuron in (lif, plif, integrate))
+
+
+# --- the dynamics ---------------------------------------------------------------------------------------------------
+
+
+def test_lif_is_the_loop():
+    """Lian et al. 2023, eqs. 1 and 2: u_t = β·u_{t-1}·(1 - o_{t-1}) + I_t, o_t = 1[u_t >= v_th]."""
+    x, v = currents(6, 4, 3), torch.zeros(4, 3)
+    spikes = LIF(0.25, threshold=0.5)(x)
+    assert 0.1 < spikes.mean() < 0.9
+    for now, spike in zip(x, spikes, strict=True):
+        u = 0.25 * v + now
+        assert torch.equal(spike, (u >= 0.5).float())
+        v = u * (u < 0.5)
+
+
+@pytest.mark.parametrize("channels", [None, 3])
+@pytest.mark.parametrize("tau", [1.0, 2.0, 4.0])
+def test_plif_charges_by_a_share_of_the_difference(channels: int | None, tau: float):
+    """Fang et al. 2021: v += (x - v)/τ."""
+    x, v = currents(6, 4, 3, 5), torch.zeros(4, 3, 5)
+    spikes = PLIF(tau=tau, train_decay=False, threshold=0.5, channels=channels)(x)
+    assert 0.1 < spikes.mean() < 0.9
+    for now, spike in zip(x, spikes, strict=True):
+        v = v + (now - v) / tau
+        assert (v - 0.5).abs().min() > 1e-6, "rounding decides nothing"
+        assert torch.equal(spike, (v >= 0.5).float())
+        v = v * (v < 0.5)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
+def test_if_adds_up(reset: Any):
+    x, v = currents(6, 4, 3), torch.zeros(4, 3)
+    spikes = IF(threshold=0.5, reset=reset)(x)
+    assert 0.1 < spikes.mean() < 0.9
+    for now, spike in zip(x, spikes, strict=True):
+        v = v + now
+        assert torch.equal(spike, (v >= 0.5).float())
+        v = {"zero": v * (1 - spike), "subtract": v - 0.5 * spike, "none": v}[reset]
+
+
+def test_gradient_of_plif_time_constant():
+    """Fang et al. 2021: 1/τ = σ(w), ∂L/∂w = σ'(w)·Σ δ_t·(x_t - v_{t-1}), reset detached. Here β = 1 - 1/τ = σ(b), so
+    b = -w and ∂L/∂b is the negative."""
+    tau, width = 3.0, 0.8
+    neuron = PLIF(tau=tau, threshold=0.5, surrogate=Surrogate("tanh", width)).double()
+    x = currents(5, 4, 3, dtype=torch.float64).requires_grad_()
+    above = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    neuron(x).backward(above)
+
+    beta, v_th = neuron.decay.detach().numpy(), np.array(0.5)
+    inputs, to_spikes = x.detach().numpy(), above.numpy()
+    slow = slow_lif.forward(inputs * (1 - beta), beta, v_th, reset="zero")
+    w = neuron.surrogate.width.numpy()  # 0.8 as float32 has it
+    delta = slow_lif.backward(slow, beta, v_th, w, "tanh", reset="zero", detach_reset=True, to_spikes=to_spikes,
+                              to_potential=np.zeros((4, 3)))["current"]  # fmt: skip
+    expected = -beta * (1 - beta) * (delta * (inputs - slow.before)).sum()
+    assert neuron.logit_decay.grad is not None
+    assert neuron.logit_decay.grad.item() == pytest.approx(expected, rel=1e-10)
+    torch.testing.assert_close(x.grad, torch.tensor(delta * (1 - beta)), rtol=1e-10, atol=1e-12)
+
+
+@every_leaky
+@pytest.mark.parametrize("size", [(4, 2, 3), (4, 2, 3, 5, 2)])
+def test_one_decay_a_channel_is_one_neuron_a_channel(name: str, size: tuple[int, ...]):
+    x = currents(*size)
+    together = NEURONS[name](0.5, train_decay=True, threshold=0.5, channels=3)
+    with torch.no_grad():
+        together.logit_decay.copy_(torch.tensor([-1.0, 0.5, 2.0]))
+        together.threshold.copy_(torch.tensor([0.3, 0.5, 0.7]))
+    spikes = together(x)
+    (spikes * x).sum().backward()
+    assert together.logit_decay.grad is not None
+    for channel in range(3):
+        alone = NEURONS[name](0.5, train_decay=True, threshold=together.threshold[channel].item())
+        with torch.no_grad():
+            alone.logit_decay.copy_(together.logit_decay[channel])
+        part = x[:, :, channel]
+        expected = alone(part)
+        assert torch.equal(spikes[:, :, channel], expected)
+        (expected * part).sum().backward()
+        torch.testing.assert_close(together.logit_decay.grad[channel], alone.logit_decay.grad)
+
+
+@every_neuron
+@pytest.mark.parametrize("channels", [None, 3])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_spikes_come_in_the_inputs_dtype(name: str, channels: int | None, dtype: torch.dtype):
+    x = currents(4, 2, 3, dtype=dtype)
+    neuron = NEURONS[name](channels=channels, threshold=0.5, carry=True)
+    spikes = neuron(x)
+    assert spikes.dtype == dtype
+    assert spikes.shape == x.shape
+    assert set(spikes.unique().tolist()) == {0, 1}
+    assert neuron.potential is not None
+    assert neuron.potential.dtype == torch.promote_types(dtype, torch.float32)
+
+
+@every_neuron
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_input_is_integrated_in_float32(name: str, dtype: torch.dtype):
+    """What enters in half precision is rounded once, by whoever wrote it, and never again on the way."""
+    x = currents(6, 8, 3, 5, dtype=dtype)
+    decay = {"decay": 0.3} if name in LEAKY else {}  # no binary fraction, and neither is 1 - 0.3
+    half, full = (NEURONS[name](threshold=0.5, carry=True, **decay) for _ in range(2))
+    assert torch.equal(half(x).float(), full(x.float()))
+    assert half.potential is not None
+    assert full.potential is not None
+    assert torch.equal(half.potential, full.potential)
+
+
+@every_neuron
+def test_watch_keeps_the_last_histogram(name: str):
+    neuron = NEURONS[name](threshold=0.5)
+    x = currents(4, 2, 3)
+    neuron(x)
+    assert neuron.membrane is None
+    neuron.watch = True
+    for part in (x, x[:2]):
+        spikes = neuron(part)
+        assert neuron.membrane is not None
+        assert neuron.membrane.sum() == part.numel()
+        assert neuron.membrane[BINS // 2 :].sum() == spikes.sum()
+
+
+# --- the state ------------------------------------------------------------------------------------------------------
+
+
+@every_neuron
+def test_every_call_starts_from_rest(name: str):
+    neuron, x = NEURONS[name](threshold=0.5), currents(3, 4, 2)
+    assert torch.equal(neuron(x), neuron(x))
+    assert neuron.potential is None
+    assert neuron(currents(2, 7, 2)).shape == (2, 7, 2), "another batch size is no matter"
+
+
+@every_neuron
+@pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
+def test_carried_halves_are_one_sequence(name: str, reset: Any):
+    whole = NEURONS[name](threshold=0.5, reset=reset)
+    halves = NEURONS[name](threshold=0.5, reset=reset, carry=True)
+    x = currents(7, 20, 3)
+    x_whole, x_halves = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected = whole(x_whole)
+    spikes = torch.cat([halves(x_halves[:3]), halves(x_halves[3:])])
+    assert torch.equal(spikes, expected)
+    assert not torch.equal(whole(x[3:]), expected[3:]), "the state does matter here"
+    for s in (spikes, expected):
+        (s * x).sum().backward()
+    torch.testing.assert_close(x_halves.grad, x_whole.grad)
+    for ours, theirs in zip(halves.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@every_neuron
+def test_reset_touches_this_network_only(name: str):
+    def network() -> nn.Module:
+        outer, inner = (NEURONS[name](threshold=v_th, carry=True) for v_th in (0.5, 0.3))
+        return nn.Sequential(outer, nn.Sequential(inner))
+
+    here, there = network(), network()
+    x = currents(3, 20, 2)
+    first = here(x)
+    there(x)
+    assert not torch.equal(here(x), first)
+    surgrad.reset(here)
+    assert all(neuron.potential is None for neuron in neurons(here).values())
+    assert all(neuron.potential is not None for neuron in neurons(there).values())
+    assert torch.equal(here(x), first)
+
+
+@every_neuron
+def test_detach_cuts_the_gradient_and_keeps_the_potential(name: str):
+    here, there = (NEURONS[name](threshold=0.5, carry=True) for _ in range(2))
+    early = currents(3, 4, 2).requires_grad_()
+    for neuron in (here, there):
+        neuron(early)
+        assert neuron.potential is not None
+        assert neuron.potential.requires_grad
+    before = here.potential.clone()  # pyright: ignore[reportOptionalMemberAccess]
+    surgrad.detach(nn.Sequential(here))
+    assert here.potential is not None
+    assert there.potential is not None
+    assert not here.potential.requires_grad
+    assert there.potential.requires_grad
+    assert torch.equal(here.potential, before)
+    late = currents(2, 4, 2).requires_grad_()
+    here(late).sum().backward()
+    assert late.grad is not None
+    assert early.grad is None
+    surgrad.detach(LIF())  # nothing carried yet: nothing to cut
+
+
+@every_neuron
+def test_state_is_never_saved(name: str):
+    neuron = NEURONS[name](carry=True)
+    saved = set(neuron.state_dict())
+    neuron.watch = True
+    neuron(currents(3, 4, 2))
+    assert neuron.potential is not None
+    assert neuron.membrane is not None
+    assert set(neuron.state_dict()) == saved
+    assert saved <= {"threshold", "surrogate.width", "fixed_decay", "logit_decay"}
+
+
+@every_neuron
+def test_state_dict_restores_decay_threshold_and_width(name: str):
+    decay = {"decay": 0.6} if name in LEAKY else {}
+    here, there = NEURONS[name](threshold=0.7, surrogate=Surrogate("atan", 0.3), **decay), NEURONS[name]()
+    if set(here.state_dict()) != set(there.state_dict()):
+        there = NEURONS[name](**({"decay": 0.1} if name in LEAKY else {}))
+    there.load_state_dict(here.state_dict())
+    assert torch.equal(there.decay, here.decay)
+    assert there.threshold.item() == pytest.approx(0.7)
+    assert there.surrogate.width.item() == pytest.approx(0.3)
+
+
+@every_neuron
+def test_carried_state_that_does_not_fit_is_an_error(name: str):
+    neuron = NEURONS[name](carry=True)
+    neuron(currents(3, 4, 2))
+    with pytest.raises(BadValue, match=r"carries a potential \[4, 2\] .* does not fit the input \[3, 5, 2\]") as error:
+        neuron(currents(3, 5, 2))
+    assert "call surgrad.reset(network) before a new sequence" in str(error.value)
+    surgrad.reset(neuron)
+    assert neuron(currents(3, 5, 2)).shape == (3, 5, 2)
+
+
+def test_neurons_of_a_model_by_path():
+    model = nn.Sequential(LIF(), nn.ReLU(), nn.Sequential(IF()))
+    assert neurons(model) == {"0": model[0], "2.0": model[2][0]}
+
+
+@every_neuron
+def test_each_neuron_has_a_surrogate_of_its_own_unless_given_one(name: str):
+    one, two = NEURONS[name](), NEURONS[name]()
+    assert one.surrogate is not two.surrogate
+    own = Surrogate("tanh", 0.3)
+    assert NEURONS[name](surrogate=own).surrogate is own
+    assert NEURONS[name](surrogate="tanh").surrogate.shape is SHAPES["tanh"]
+    assert NEURONS[name](surrogate="tanh").surrogate.width.item() == 1.0
+
+
+# --- the readout ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_readout_is_the_mean_over_time(dtype: torch.dtype):
+    x = currents(7, 4, 3, dtype=dtype)
+    out = Readout()(x)
+    assert out.dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(out, sum(x.to(out.dtype)) / 7)  # type: ignore[arg-type]
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+@every_leaky
+def test_refuses_impossible_decays(name: str):
+    neuron = NEURONS[name]
+    for tau in (0.5, 0.0, -2.0, math.nan):
+        with pytest.raises(BadValue, match=r"tau .* is not a membrane time constant; give steps, at least 1"):
+            neuron(tau=tau)
+    with pytest.raises(BadValue, match=r"decay 0.2 and tau 2.0 both given; give one"):
+        neuron(0.2, tau=2.0)
+    for decay in (-0.1, 1.1, math.nan):
+        with pytest.raises(BadValue, match=r"decay .* is not a decay; give a number from 0 .* to 1"):
+            neuron(decay, train_decay=False)
+    for end in (0.0, 1.0):
+        with pytest.raises(BadValue, match=r"a trained decay is a sigmoid and cannot start at [01]; start within"):
+            neuron(end, train_decay=True)
+
+
+@every_neuron
+def test_refuses_impossible_options(name: str):
+    neuron = NEURONS[name]
+    for threshold in (0.0, -0.5, math.nan):
+        with pytest.raises(BadValue, match=r"threshold .* is not a threshold; give a positive potential"):
+            neuron(threshold=threshold)
+    with pytest.raises(UnknownName, match=r"unknown shape 'triangel'; did you mean 'triangle'\?"):
+        neuron(surrogate="triangel")
+    with pytest.raises(UnknownName, match=r"unknown reset 'substract'; did you mean 'subtract'\?"):
+        neuron(reset="substract")(currents(1, 2, 3))
+    with pytest.raises(UnknownName, match=r"unknown backend 'cupy'"):
+        neuron(backend="cupy")(currents(1, 2, 3))
+
+
+@every_neuron
+@pytest.mark.parametrize("size", [(2, 4, 5), (2, 4, 5, 3, 3), (2, 3)])
+def test_refuses_input_of_other_channels(name: str, size: tuple[int, ...]):
+    with pytest.raises(BadValue, match=r"does not fit currents .*or one per channel as \[C\]"):
+        NEURONS[name](channels=3)(currents(*size))

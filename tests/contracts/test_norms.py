@@ -1,0 +1,177 @@
+"""The contract of every normalisation over time, against torch's own and against the formula of Zheng et al. 2021."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from surgrad.errors import BadValue
+from surgrad.layers import PerStep
+from surgrad.norm import NORMS, TDBN, BatchNorm, fold
+
+SIZES = [(4, 3, 5), (2, 3, 5, 4, 6)]  # [T, N, C] and [T, N, C, H, W]
+every_norm = pytest.mark.parametrize("name", NORMS)
+every_size = pytest.mark.parametrize("size", SIZES, ids=["TNC", "TNCHW"])
+
+
+def inputs(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    x = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return (x * 2 + torch.arange(size[2]).view(-1, *[1] * (len(size) - 3))).to(dtype)
+
+
+def learned(norm: Any) -> Any:
+    """A norm that looks as after some training: no weight is 1 and no bias is 0."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2.0, generator=generator)
+        norm.bias.uniform_(-1.0, 1.0, generator=generator)
+        norm.running_mean.uniform_(-1.0, 1.0, generator=generator)
+        norm.running_var.uniform_(0.5, 2.0, generator=generator)
+    return norm
+
+
+def along(vector: Tensor, x: Tensor) -> Tensor:
+    return vector.view(-1, *[1] * (x.ndim - 3))
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean and biased variance of a channel over everything else, and the number of its values."""
+    values = x.transpose(0, 2).flatten(1)
+    mean = values.sum(1) / values.shape[1]
+    return mean, (values - mean[:, None]).square().sum(1) / values.shape[1], values.shape[1]
+
+
+@every_size
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("momentum", [0.1, 0.3, 1.0, 0.0, None])
+def test_batchnorm_is_torchs_over_steps_and_samples(size: tuple[int, ...], dtype: torch.dtype, momentum: float | None):
+    kind = nn.BatchNorm1d if len(size) == 3 else nn.BatchNorm2d
+    ours, theirs = learned(BatchNorm(5, momentum=momentum)), learned(kind(5, momentum=momentum))
+    if dtype == torch.float64:
+        ours, theirs = ours.double(), theirs.double()
+    for mode in (True, True, False):
+        ours.train(mode)
+        theirs.train(mode)
+        x, y = (inputs(*size, dtype=dtype).requires_grad_() for _ in range(2))
+        out, expected = ours(x), theirs(y.flatten(0, 1)).unflatten(0, size[:2])
+        assert torch.equal(out, expected)
+        for o in (out, expected):
+            o.square().sum().backward()
+        torch.testing.assert_close(x.grad, y.grad)
+    for key, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[key], value, msg=lambda text, key=key: f"{key}: {text}")
+    for key, parameter in theirs.named_parameters():
+        torch.testing.assert_close(ours.get_parameter(key).grad, parameter.grad)
+
+
+@every_size
+@pytest.mark.parametrize(("threshold", "alpha"), [(0.5, 1.0), (1.0, 1 / math.sqrt(2)), (0.3, 2.0)])
+def test_tdbn_formula(size: tuple[int, ...], threshold: float, alpha: float):
+    """Zheng et al. 2021: γ·α·v_th·(x - mean)/√(var + ε) + μ; the biased variance normalises, the unbiased one enters
+    the running estimate, which is used in evaluation."""
+    norm = learned(TDBN(5, threshold, alpha, momentum=0.2)).double()
+    x = inputs(*size, dtype=torch.float64)
+    mean, variance, count = moments(x)
+    gain = norm.weight.detach() * alpha * threshold
+    running_mean = 0.8 * norm.running_mean + 0.2 * mean
+    running_variance = 0.8 * norm.running_var + 0.2 * variance * count / (count - 1)
+
+    centred = (x - along(mean, x)) / along((variance + 1e-5).sqrt(), x)
+    torch.testing.assert_close(norm(x).detach(), along(gain, x) * centred + along(norm.bias.detach(), x))
+    torch.testing.assert_close(norm.running_mean, running_mean)
+    torch.testing.assert_close(norm.running_var, running_variance)
+
+    norm.eval()
+    centred = (x - along(running_mean, x)) / along((running_variance + 1e-5).sqrt(), x)
+    torch.testing.assert_close(norm(x).detach(), along(gain, x) * centred + along(norm.bias.detach(), x))
+    torch.testing.assert_close(norm.running_mean, running_mean, msg="evaluation leaves the estimate alone")
+
+
+def test_tdbn_starts_currents_at_the_thresholds_scale():
+    """N(0, (α·v_th)²) at the start, with α = 1 and v_th = 1/2 unless told otherwise."""
+    out = TDBN(5)(inputs(8, 16, 5, 7, 7))
+    assert out.mean().item() == pytest.approx(0, abs=1e-5)
+    assert out.std().item() == pytest.approx(0.5, rel=1e-3)
+    out = TDBN(5, threshold=2.0, alpha=0.25)(inputs(8, 16, 5, 7, 7))
+    assert out.std().item() == pytest.approx(0.5, rel=1e-3)
+
+
+@every_norm
+@every_size
+def test_statistics_are_shared_by_steps_samples_and_positions(name: str, size: tuple[int, ...]):
+    """Which value sits at which step or sample is nothing to the norm: shuffle, normalise, shuffle back."""
+    norm = NORMS[name](5)
+    x = inputs(*size)
+    T, N = size[:2]
+    order = torch.randperm(T * N, generator=torch.Generator().manual_seed(3))
+    shuffled = x.flatten(0, 1)[order].unflatten(0, (T, N))
+    out = norm(x).flatten(0, 1)[order].unflatten(0, (T, N))
+    torch.testing.assert_close(norm(shuffled), out, rtol=1e-5, atol=1e-6)
+    mean, variance, _ = moments(norm(x).detach())
+    torch.testing.assert_close(mean, torch.zeros(5), rtol=0, atol=1e-5)
+    torch.testing.assert_close(variance.sqrt(), torch.full((5,), norm.scale), rtol=1e-4, atol=0)
+
+
+@every_norm
+def test_is_called_with_channels_alone_and_starts_as_the_identity_of_its_scale(name: str):
+    norm = NORMS[name](5)
+    assert torch.equal(norm.weight, torch.ones(5))
+    assert torch.equal(norm.bias, torch.zeros(5))
+    assert {key for key, _ in norm.named_parameters()} == {"weight", "bias"}
+
+
+@every_norm
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_and_out(name: str, dtype: torch.dtype):
+    norm = learned(NORMS[name](5))
+    x = inputs(2, 3, 5, 4, 6, dtype=dtype)
+    out = norm(x)
+    assert out.dtype == dtype
+    expected = learned(NORMS[name](5))(x.float())
+    torch.testing.assert_close(out.float(), expected, rtol=1e-2, atol=1e-2)
+
+
+@every_norm
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_folded_convolution_computes_the_normed_one(name: str, bias: bool, groups: int):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=groups, bias=bias).double()
+    conv_before = {key: value.clone() for key, value in conv.state_dict().items()}
+    norm = learned(NORMS[name](6)).double().eval()
+    folded = fold(conv, norm)
+    x = inputs(2, 4, 3, 9, 8, dtype=torch.float64)
+    with torch.no_grad():
+        expected = norm(PerStep(conv)(x))
+        torch.testing.assert_close(PerStep(folded)(x), expected, rtol=1e-12, atol=1e-12)
+    assert (folded(x[0]) - conv(x[0])).abs().max() > 0.1
+    assert all(torch.equal(value, conv_before[key]) for key, value in conv.state_dict().items()), "conv is untouched"
+
+
+@every_norm
+@pytest.mark.parametrize("bias", [False, True])
+def test_folded_linear_layer_computes_the_normed_one(name: str, bias: bool):
+    torch.manual_seed(0)
+    linear = nn.Linear(7, 5, bias=bias).double()
+    norm = learned(NORMS[name](5)).double().eval()
+    x = torch.randn(2, 4, 7, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(fold(linear, norm)(x), norm(linear(x)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["conv", "linear"])
+def test_folding_keeps_the_layers_dtype(kind: str):
+    layer = (nn.Conv2d(3, 5, 3, bias=False) if kind == "conv" else nn.Linear(3, 5)).bfloat16()
+    folded = fold(layer, learned(TDBN(5)).eval())
+    assert {p.dtype for p in folded.parameters()} == {torch.bfloat16}
+    x = torch.randn(2, 3, 4, 4) if kind == "conv" else torch.randn(2, 3)
+    assert folded(x.bfloat16()).dtype == torch.bfloat16
+
+
+@every_norm
+@pytest.mark.parametrize("size", [(2, 3, 4), (2, 3, 4, 5, 5), (2, 5), (3, 5, 4, 4)])
+def test_refuses_other_channels(name: str, size: tuple[int, ...]):
+    with pytest.raises(BadValue, match=r"input \[.*\] does not fit; give \[T, N, 5, ...\]"):
+        NORMS[name](5)(torch.zeros(size))

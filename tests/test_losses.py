@@ -1,0 +1,121 @@
+"""The losses, against slow formulas and the papers' own gradients."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from surgrad.losses import LOSSES, cross_entropy, tet
+
+T, N, CLASSES = 3, 4, 5
+every_loss = pytest.mark.parametrize("name", LOSSES)
+
+
+def outputs(dtype: torch.dtype = torch.float64) -> Tensor:
+    return (torch.randn(T, N, CLASSES, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2).to(dtype)
+
+
+LABELS = torch.tensor([3, 0, 4, 4])
+
+
+def slow_entropy(logits: list[float], label: int, smoothing: float = 0.0) -> float:
+    total = math.log(sum(math.exp(value) for value in logits))
+    target = [smoothing / CLASSES + (1 - smoothing) * (c == label) for c in range(CLASSES)]
+    return sum(t * (total - value) for t, value in zip(target, logits, strict=True))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_of_the_average_output(smoothing: float):
+    output = outputs()
+    loss = cross_entropy(output, LABELS, label_smoothing=smoothing)
+    assert torch.equal(loss, F.cross_entropy(output.mean(0), LABELS, label_smoothing=smoothing))
+    mean = [[sum(output[t, n, c].item() for t in range(T)) / T for c in range(CLASSES)] for n in range(N)]
+    slow = sum(slow_entropy(mean[n], int(LABELS[n]), smoothing) for n in range(N)) / N
+    assert loss.item() == pytest.approx(slow, rel=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("weight", "target"), [(1e-3, 1.0), (0.05, 0.5), (0.0, 1.0), (1.0, 2.0)])
+def test_tet_is_the_published_sum(smoothing: float, weight: float, target: float):
+    """Deng et al. 2022: (1-λ)·(1/T)Σ_t CE(o_t, y) + λ·MSE(o, φ)."""
+    output = outputs()
+    entropy = square = 0.0
+    for t in range(T):
+        for n in range(N):
+            logits = output[t, n].tolist()
+            entropy += slow_entropy(logits, int(LABELS[n]), smoothing) / (T * N)
+            square += sum((value - target) ** 2 for value in logits) / (T * N * CLASSES)
+    loss = tet(output, LABELS, label_smoothing=smoothing, weight=weight, target=target)
+    assert loss.item() == pytest.approx((1 - weight) * entropy + weight * square, rel=1e-12)
+
+
+def test_tet_defaults():
+    """λ = 1e-3 and φ = 1, as in the paper's code."""
+    assert torch.equal(tet(outputs(), LABELS), tet(outputs(), LABELS, 0.0, 1e-3, 1.0))
+
+
+@pytest.mark.parametrize(("weight", "target"), [(1e-3, 1.0), (0.05, 0.5)])
+def test_tet_gradient(weight: float, target: float):
+    """∂L/∂o_t = (1-λ)/(T·N)·(softmax(o_t) - y) + 2λ·(o_t - φ)/(N·T·C)."""
+    output = outputs().requires_grad_()
+    tet(output, LABELS, weight=weight, target=target).backward()
+    o = output.detach()
+    teacher = torch.eye(CLASSES, dtype=torch.float64)[LABELS]
+    expected = (1 - weight) / (T * N) * (o.softmax(-1) - teacher) + 2 * weight * (o - target) / (N * T * CLASSES)
+    torch.testing.assert_close(output.grad, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_tet_asks_every_step_for_the_label_and_cross_entropy_their_mean():
+    """Steps that disagree, but are right on average, cost TET more (Jensen)."""
+    output = outputs()
+    output[0] += 5 * output[1]
+    assert tet(output, LABELS, weight=0.0) > cross_entropy(output, LABELS) + 0.1
+    alike = output[:1].expand(T, N, CLASSES)
+    assert tet(alike, LABELS, weight=0.0).item() == pytest.approx(cross_entropy(alike, LABELS).item(), rel=1e-12)
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_outputs_are_judged_in_float32(name: str, dtype: torch.dtype):
+    output = outputs(dtype).requires_grad_()
+    loss = LOSSES[name](output, LABELS)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, LOSSES[name](output.detach().float(), LABELS))
+    loss.backward()
+    assert output.grad is not None
+    assert output.grad.dtype == dtype
+    assert output.grad.isfinite().all()
+
+
+@every_loss
+def test_losses_are_numbers_in_the_outputs_precision(name: str):
+    for dtype in (torch.float32, torch.float64):
+        loss = LOSSES[name](outputs(dtype), LABELS)
+        assert loss.shape == ()
+        assert loss.dtype == dtype
+
+
+@every_loss
+def test_label_smoothing_reaches_every_loss(name: str):
+    """Smoothing by s moves the entropy by s·(mean over classes - the label's) of the negative log-probabilities."""
+    output = outputs()
+    plain, smooth = (LOSSES[name](output, LABELS, label_smoothing=s) for s in (0.0, 0.2))
+    assert abs(plain - smooth) > 1e-2
+
+
+@every_loss
+def test_order_of_samples_does_not_matter(name: str):
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(LOSSES[name](outputs()[:, order], LABELS[order]), LOSSES[name](outputs(), LABELS))
+
+
+@every_loss
+def test_descending_it_learns_the_labels(name: str):
+    output = outputs(torch.float32).requires_grad_()
+    for _ in range(200):
+        (gradient,) = torch.autograd.grad(LOSSES[name](output, LABELS), output)
+        with torch.no_grad():
+            output -= 5.0 * gradient
+    assert torch.equal(output.mean(0).argmax(-1), LABELS)
