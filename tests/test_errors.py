@@ -91,7 +91,7 @@ LEAKS = {
     "data.batch=0": "ZeroDivisionError",
     "optim.momentum=-1": "torch's ValueError",
     "optim.neuron_lr=-1": "torch's ValueError",
-    "optim.weight_decay=-1": "torch's ValueError",
+    "optim.weight_decay=-1": "taken as it is",
     "loss.label_smoothing=2": "torch's RuntimeError",
 }
 

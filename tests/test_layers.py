@@ -8,9 +8,9 @@ import pytest
 import surgrad
 
 ROOT = Path(surgrad.__file__).parent
-ORDER = ("errors", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "models", "losses", "adapt", "data",
+ORDER = ("errors", "files", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "models", "losses", "adapt", "data",
          "measure", "train", "recipes", "report", "cli")  # fmt: skip
-TORCH_FREE = ("errors", "report", "cli")
+TORCH_FREE = ("errors", "files", "report", "cli")
 
 
 def layer_of(path):

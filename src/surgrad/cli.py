@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import surgrad
-from surgrad.errors import SurgradError, TrainingStopped, unknown
+from surgrad.errors import Interrupted, SurgradError, unknown
 
 if TYPE_CHECKING:
     from surgrad.train import Recipe
@@ -22,7 +22,7 @@ def main(words: list[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     try:
         return arguments.command(arguments)
-    except TrainingStopped as stopped:
+    except Interrupted as stopped:
         print(f"surgrad: {stopped}", file=sys.stderr)
         return STOPPED
     except SurgradError as error:
@@ -38,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if "invalid choice" in message and "command" in message:
-            message = str(unknown("command", sys.argv[1] if len(sys.argv) > 1 else "", COMMANDS))
+            message = str(unknown("command", message.split("'")[1], COMMANDS))
         super().error(message)
 
 
@@ -93,11 +93,10 @@ def _train(arguments: argparse.Namespace) -> int:
 def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
     """The recipe and the folder that the command line asks for."""
     from surgrad.recipes import DEFAULT, find_recipe
-    from surgrad.train import checkpoint, derive
-    from surgrad.train.recipe import set_field
+    from surgrad.train.recipe import derive, set_field
     from surgrad.train.run import recipe_of
 
-    held = arguments.out and arguments.resume and checkpoint.exists(arguments.out)
+    held = arguments.out and arguments.resume and (arguments.out / "recipe.json").exists()
     named = find_recipe(arguments.recipe or DEFAULT)
     recipe = recipe_of(arguments.out) if held and arguments.recipe is None else named
     for assignment in arguments.set:
@@ -110,9 +109,9 @@ def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
 def _folder(recipe: "Recipe", resume: bool) -> Path:
     """Where no --out is given: the newest run of this recipe and seed to resume, else a new folder."""
     stem = f"{recipe.name}-seed{recipe.seed}"
-    runs = sorted(path for path in RUNS.glob(f"{stem}-*") if (path / "recipe.json").exists())
+    runs = [path.parent for path in RUNS.glob(f"{stem}-*/recipe.json")]
     if resume and runs:
-        return runs[-1]
+        return max(runs, key=lambda run: (run / "recipe.json").stat().st_mtime_ns)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     names = [f"{stem}-{stamp}", *(f"{stem}-{stamp}-{n}" for n in range(2, 1000))]
     return next(RUNS / name for name in names if not (RUNS / name).exists())

@@ -28,7 +28,11 @@ class CheckpointError(SurgradError):
 
 
 class TrainingStopped(SurgradError):
-    """Training ended early; the last good checkpoint is kept."""
+    """Training cannot go on (a loss that is not finite); the last good checkpoint is kept."""
+
+
+class Interrupted(SurgradError):
+    """Training was stopped from outside, and saved; it can be resumed."""
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> UnknownName:

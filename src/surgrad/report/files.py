@@ -1,11 +1,10 @@
-"""Writing a file so that a reader sees the old one or the whole new one."""
+"""Where pages and pictures are written."""
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from surgrad.errors import BadValue
+from surgrad.files import replace_file
 
 
 def replace(out: Path, write: Callable[[Path], object]) -> Path:
@@ -13,14 +12,8 @@ def replace(out: Path, write: Callable[[Path], object]) -> Path:
     out = Path(out)
     if out.is_dir():
         raise BadValue(f"{out} is a folder; give the name of a file in it")
-    beside = out.with_name(f".{out.name}.{os.getpid()}.part{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        os.replace(beside, out)
+        return replace_file(out, write)
     except OSError as error:
         raise BadValue(f"{out} cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
-    return out

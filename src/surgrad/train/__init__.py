@@ -1,6 +1,19 @@
 """Training: recipes built, run, checkpointed, resumed and evaluated in a run folder."""
 
-from surgrad.train.recipe import Recipe as Recipe
-from surgrad.train.recipe import derive as derive
-from surgrad.train.run import evaluate_run as evaluate_run
-from surgrad.train.run import train as train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surgrad.train.recipe import Recipe as Recipe
+    from surgrad.train.recipe import derive as derive
+    from surgrad.train.run import evaluate_run as evaluate_run
+    from surgrad.train.run import train as train
+
+# Loaded when first asked for, so that recipes can be listed without waiting for torch.
+_HOMES = {"Recipe": "recipe", "derive": "recipe", "train": "run", "evaluate_run": "run"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"surgrad.train.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'surgrad.train' has no attribute '{name}'")

@@ -29,7 +29,7 @@ class Batches:
         self._std = 255 * torch.tensor(data.std, device=device).view(shape)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.per_epoch = len(self._train) // self.size
-        if self.size < 1 or self.per_epoch < 1:
+        if self.per_epoch < 1:
             raise BadValue(f"data.batch = {self.size} of {len(self._train)} training images; give 1 to that many")
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:

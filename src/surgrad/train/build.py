@@ -1,5 +1,6 @@
 """From a recipe to the parts of a training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from surgrad.adapt import CONTROLLERS, RULES, Adapter, Controller, fixed, follow, schedule
+from surgrad.adapt import RULES, Adapter, Controller, fixed, follow, schedule
 from surgrad.adapt.probe import Loss
 from surgrad.data import ImageData, load
 from surgrad.data.augment import Augment
@@ -43,6 +44,11 @@ class Parts:
 
 def build(recipe: Recipe, root: Path | None = None) -> Parts:
     """Everything that the recipe names, seeded; the data set found under `root` (see `surgrad.data.load`)."""
+    if recipe.neuron.learn_width and recipe.adapt.controller != "fixed":
+        raise BadValue(
+            f"neuron.learn_width trains the widths and adapt.controller = {recipe.adapt.controller} writes them; "
+            "set one of them, adapt.controller=fixed or neuron.learn_width=false"
+        )
     device = _device(recipe.run.device)
     bf16 = _bf16(recipe.run.precision, device)
     data = load(recipe.data.name, root)
@@ -96,17 +102,17 @@ def build_loss(config: LossConfig) -> Loss:
 
 
 def build_controller(config: AdaptConfig) -> Controller:
-    if config.controller not in CONTROLLERS:
-        raise unknown("controller", config.controller, CONTROLLERS)
-    if config.controller == "fixed":
-        return fixed()
-    if config.controller == "follow":
-        if config.rule not in RULES:
-            raise unknown("rule", config.rule, RULES)
-        return follow(RULES[config.rule])
-    if not (config.start > 0 and config.end > 0):
-        raise BadValue(f"adapt.start = {config.start}, adapt.end = {config.end}; widths are positive")
-    return schedule(lambda progress: config.start * (config.end / config.start) ** progress)
+    """The recipe's controller; a new one gets a line here that says how the recipe's fields become its arguments."""
+    if config.rule not in RULES:
+        raise unknown("rule", config.rule, RULES)
+    makers: dict[str, Callable[[], Controller]] = {
+        "fixed": fixed,
+        "follow": lambda: follow(RULES[config.rule]),
+        "schedule": lambda: schedule(lambda progress: config.start * (config.end / config.start) ** progress),
+    }
+    if config.controller not in makers:
+        raise unknown("controller", config.controller, makers)
+    return makers[config.controller]()
 
 
 def _device(name: str) -> torch.device:

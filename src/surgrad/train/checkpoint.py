@@ -1,73 +1,81 @@
 """Checkpoints that survive a kill at any moment.
 
 A checkpoint is a pair: NAME.safetensors (the weights, widths included) and NAME.pt (optimisers, adapter, random
-numbers, progress), tied by the digest of the weights' file, which the state carries. Saving writes both beside,
-turns `last` into `previous`, then renames: whenever the power goes, one whole pair is there.
+numbers, progress), which carries the digests of both. Saving writes both beside, renames the pair `last` to
+`previous`, then the new pair to `last`: whenever the power goes, one whole pair is there, if perhaps under mixed names.
+Loading finds it and names it `last` again, so that what is renamed to `previous` is always whole.
 """
 
 import hashlib
+import io
 import os
-import pickle
-import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from surgrad.errors import CheckpointError
-from surgrad.train.files import replace_file, write_beside
+from surgrad.files import replace_file, write_beside
+from surgrad.train.log import room_needed
 
-_CORRUPT = (EOFError, RuntimeError, ValueError, KeyError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile)
+NAMES = ("last", "previous")
 
 
 def save(folder: Path, model: nn.Module, state: dict[str, Any]) -> None:
     """Make (model, state) the folder's `last` checkpoint; the one before becomes `previous`."""
-    last, previous = _paths(folder, "last"), _paths(folder, "previous")
-    weights = write_beside(last[0], lambda path: save_file(_tensors(model), path))
-    state = {**state, "weights": _digest(weights)}
-    rest = write_beside(last[1], lambda path: torch.save(state, path))
-    for old, new in zip(last, previous, strict=True):
+    weights = to_bytes(_tensors(model))
+    sealed = _sealed({**state, "weights": _digest(weights)})
+    last, previous = _pair(folder, "last"), _pair(folder, "previous")
+    with room_needed(folder):
+        new = [write_beside(last[0], lambda path: path.write_bytes(weights))]
+        try:
+            new.append(write_beside(last[1], lambda path: path.write_bytes(sealed)))
+        except BaseException:
+            new[0].unlink()
+            raise
+    for old, target in zip(last, previous, strict=True):
         if old.exists():
-            os.replace(old, new)
-    os.replace(weights, last[0])
-    os.replace(rest, last[1])
+            os.replace(old, target)
+    for fresh, target in zip(new, last, strict=True):
+        os.replace(fresh, target)
 
 
 def save_best(folder: Path, model: nn.Module) -> None:
-    replace_file(folder / "best.safetensors", lambda path: save_file(_tensors(model), path))
+    with room_needed(folder):
+        replace_file(folder / "best.safetensors", lambda path: path.write_bytes(to_bytes(_tensors(model))))
 
 
 def load(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The newest whole checkpoint of a run folder: (model state, state). Says so where it is not the last one saved."""
     faults = []
-    for name in ("last", "previous"):
-        path = _paths(folder, name)[1]
+    for name in NAMES:
+        path = _pair(folder, name)[1]
         if not path.exists():
             continue
-        try:
-            state = torch.load(path, weights_only=True, map_location="cpu")
-            weights = _matching(folder, state["weights"])
-        except _CORRUPT as error:
-            faults.append(f"{path.name} is cut short or altered ({type(error).__name__})")
-            continue
-        if weights is None:
-            faults.append(f"the weights that belong to {path.name} are cut short, altered or gone")
+        state = _unsealed(path)
+        weights = None if state is None else _matching(folder, state["weights"])
+        if state is None or weights is None:
+            what = path.name if state is None else f"the weights that belong to {path.name}"
+            faults.append(f"{what}: cut short, altered or gone")
             continue
         if faults:
-            say(f"{'; '.join(faults)}: going on from {path.name}, of epoch {state['progress']['epoch']}")
-        return load_file(weights), state
-    what = "; ".join(faults) if faults else "it holds none"
-    raise CheckpointError(f"no whole checkpoint in {folder}: {what}. Train it anew into another --out")
+            say(f"{'; '.join(faults)}. Going on from {path.name}, of epoch {state['progress']['epoch']}")
+        tensors = load_file(weights)
+        for found, target in zip((weights, path), _pair(folder, "last"), strict=True):
+            os.replace(found, target)
+        return tensors, state
+    what = "; ".join(faults) or "there is none"
+    raise CheckpointError(f"no whole checkpoint in {folder} ({what}); train anew into another --out")
 
 
 def exists(folder: Path) -> bool:
-    """Whether the folder holds a checkpoint, whole or not."""
-    return any(path.exists() for name in ("last", "previous") for path in _paths(folder, name))
+    """Whether the folder holds a checkpoint, whole or not. Weights alone are none: the first save was cut short."""
+    return any(_pair(folder, name)[1].exists() for name in NAMES)
 
 
 def load_weights(folder: Path, name: str = "last") -> dict[str, Tensor]:
@@ -81,7 +89,7 @@ def load_weights(folder: Path, name: str = "last") -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is cut short or altered ({error}); resume the training to write it") from None
 
 
-def _paths(folder: Path, name: str) -> tuple[Path, Path]:
+def _pair(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / f"{name}.safetensors", folder / f"{name}.pt"
 
 
@@ -91,13 +99,32 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def _matching(folder: Path, digest: str) -> Path | None:
     """The weights' file of that digest: after a kill between two renames it may bear the other name."""
-    for name in ("last", "previous"):
-        path = _paths(folder, name)[0]
-        if path.exists() and _digest(path) == digest:
-            return path
-    return None
+    paths = [_pair(folder, name)[0] for name in NAMES]
+    return next((path for path in paths if path.exists() and _digest(path.read_bytes()) == digest), None)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _bytes(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _sealed(state: dict[str, Any]) -> bytes:
+    """The state with its own digest: a zip's checksums do not guard the tensors that torch reads from it."""
+    inner = _bytes(state)
+    return _bytes({"digest": _digest(inner), "state": torch.frombuffer(bytearray(inner), dtype=torch.uint8)})
+
+
+def _unsealed(path: Path) -> dict[str, Any] | None:
+    """The state of a file, or None where the file is not as it was written."""
+    try:
+        outer = torch.load(path, weights_only=True, map_location="cpu")
+        inner = outer["state"].numpy().tobytes()
+        whole = _digest(inner) == outer["digest"]
+    except Exception:  # torch.load raises whatever a damaged zip or pickle leads it to
+        return None
+    return torch.load(io.BytesIO(inner), weights_only=True, map_location="cpu") if whole else None

@@ -37,7 +37,7 @@ def _first_layer(model: nn.Module, batch: Batch) -> str | None:
     handles = [module.register_forward_hook(hook(name)) for name, module in leaves]
     try:
         with torch.no_grad():
-            model(batch[0])
+            model.forward(batch[0])  # past the hooks of the model itself: this is no training step
     finally:
         for handle in handles:
             handle.remove()

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgrad.errors import TrainingStopped
+from surgrad.errors import Interrupted, TrainingStopped
 from surgrad.measure import layer_rows
+from surgrad.neurons import neurons
 from surgrad.train import checkpoint
 from surgrad.train.build import Parts
 from surgrad.train.faults import blame
-from surgrad.train.files import append_lines, keep_lines
+from surgrad.train.log import append_rows, keep_rows
 from surgrad.train.optim import rate, set_rate
 from surgrad.train.progress import Progress
 from surgrad.train.recipe import OptimConfig
@@ -57,8 +58,8 @@ class Loop:
         self.parts.adapter.load_state_dict(state["adapter"])
         torch.set_rng_state(state["rng"])
         self.at = Position(**state["progress"])
-        keep_lines(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
-        keep_lines(self.folder / "widths.jsonl", lambda row: row["epoch"] <= self.at.epoch)
+        keep_rows(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
+        keep_rows(self.folder / "widths.jsonl", lambda row: row["epoch"] <= self.at.epoch)
 
     def run(self) -> None:
         """Train to the end, or to the first Ctrl-C."""
@@ -112,7 +113,8 @@ class Loop:
             return
         what = "gradient" if torch.isfinite(loss) else "loss"
         value = (norm if what == "gradient" else loss).item()
-        kept = f"the checkpoint of epoch {self.at.epoch} in {self.folder} is kept" if self.at.epoch else "none is saved"
+        held = checkpoint.exists(self.folder)
+        kept = f"the last good checkpoint is kept in {self.folder}" if held else "no checkpoint was saved before it"
         raise TrainingStopped(
             f"the {what} is {value} at step {number} (epoch {self.at.epoch + 1}, batch {self.at.batch + 1}): "
             f"{blame(self.parts.model, batch)}; {kept}. Try a lower optim.lr, or optim.clip=1"
@@ -134,7 +136,7 @@ class Loop:
         is_best, best = test_accuracy > at.best, max(at.best, test_accuracy)
         self.at = Position(epoch=at.epoch + 1, seconds=at.seconds, best=best)
         self._log_layers()
-        append_lines(self.folder / "metrics.jsonl", [row])
+        append_rows(self.folder / "metrics.jsonl", [row])
         if is_best:
             checkpoint.save_best(self.folder, self.parts.model)
         self._save()
@@ -143,7 +145,7 @@ class Loop:
     def _log_layers(self) -> None:
         self.parts.model.train()
         rows = layer_rows(self.parts.model, self._first_test_batch, self.parts.loss)
-        append_lines(self.folder / "widths.jsonl", [{"epoch": self.at.epoch, **row} for row in rows])
+        append_rows(self.folder / "widths.jsonl", [{"epoch": self.at.epoch, **row} for row in rows])
 
     def _save(self) -> None:
         state = {
@@ -158,7 +160,7 @@ class Loop:
     def _stop_if_interrupted(self) -> None:
         if self._interrupted:
             self._save()
-            raise TrainingStopped(
+            raise Interrupted(
                 f"stopped at epoch {self.at.epoch + 1}, batch {self.at.batch}; saved. Go on with "
                 f"`surgrad train --resume --out {self.folder}`"
             )
@@ -185,12 +187,26 @@ def evaluate(parts: Parts) -> tuple[float, float]:
     """(mean loss, accuracy in [0, 1]) over all test images."""
     parts.model.eval()
     loss, right = 0.0, 0
-    for images, labels in parts.batches.test():
-        with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
-            output = parts.forward(images)
-        loss += parts.loss(output, labels).item() * len(labels)
-        right += _right(output, labels)
+    with _unwatched(parts.model):
+        for images, labels in parts.batches.test():
+            with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
+                output = parts.forward(images)
+            loss += parts.loss(output, labels).item() * len(labels)
+            right += _right(output, labels)
     return loss / parts.batches.test_images, right / parts.batches.test_images
+
+
+@contextmanager
+def _unwatched(model: nn.Module) -> Iterator[None]:
+    """Keep the test images out of the histograms that a watching controller is given."""
+    watched = [neuron for neuron in neurons(model).values() if neuron.watch]
+    for neuron in watched:
+        neuron.watch = False
+    try:
+        yield
+    finally:
+        for neuron in watched:
+            neuron.watch = True
 
 
 def _right(output: Tensor, labels: Tensor) -> int:

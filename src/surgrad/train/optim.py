@@ -16,8 +16,8 @@ def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.
     """The network's optimiser, and Adam for the neurons' own parameters where there are any."""
     if config.name not in OPTIMIZERS:
         raise unknown("optimiser", config.name, OPTIMIZERS)
-    if config.epochs < 1 or not config.lr > 0:
-        raise BadValue(f"optim.epochs = {config.epochs}, optim.lr = {config.lr}; give at least 1 and a positive rate")
+    if config.nesterov and config.momentum == 0:
+        raise BadValue("optim.nesterov needs momentum; give optim.momentum above 0, or optim.nesterov=false")
     own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters()}
     rest = [p for p in model.parameters() if id(p) not in own]
     groups = [

@@ -1,6 +1,7 @@
 """A recipe: everything that decides a training, as one frozen dataclass that survives JSON."""
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -11,79 +12,105 @@ from surgrad.errors import BadValue, unknown
 T = TypeVar("T")
 
 
+def _at_least(low: float, default: Any, *, open: bool = False, high: float = math.inf) -> Any:
+    """A field of numbers from low (itself excluded where open) to high."""
+    return field(default=default, metadata={"low": low, "open": open, "high": high})
+
+
+def _positive(default: float) -> Any:
+    return _at_least(0, default, open=True)
+
+
+class _Checked:
+    """A part of a recipe that refuses numbers out of range."""
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):  # type: ignore[arg-type]  # each subclass is a dataclass
+            value, limits = getattr(self, entry.name), entry.metadata
+            if not limits or value is None:
+                continue
+            low, high = limits["low"], limits["high"]
+            if not low <= value <= high or (limits["open"] and value == low):
+                part = type(self).__name__.removesuffix("Config").lower()
+                path = entry.name if part == "recipe" else f"{part}.{entry.name}"
+                start = f"above {low}" if limits["open"] else f"from {low}"
+                end = "" if math.isinf(high) else f" to {high}"
+                raise BadValue(f"{path} = {value} is out of range; give a number {start}{end}")
+
+
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(_Checked):
     """Which images, in which batches, augmented how (`surgrad.data`)."""
 
     name: str = "fashion_mnist_small"
-    batch: int = 128
-    crop: int = 0
+    batch: int = _at_least(1, 128)
+    crop: int = _at_least(0, 0)
     flip: bool = False
     autoaugment: bool = False
-    cutout: int = 0
-    limit: int | None = None  # use only the first so many images of each split
+    cutout: int = _at_least(0, 0)
+    limit: int | None = _at_least(1, None)  # use only the first so many images of each split
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(_Checked):
     """Which network (`surgrad.models`)."""
 
     name: str = "small_cnn"
-    steps: int = 4
-    width_multiplier: float = 1.0
+    steps: int = _at_least(1, 4)
+    width_multiplier: float = _positive(1.0)
     norm: str = "tdbn"
 
 
 @dataclass(frozen=True)
-class NeuronConfig:
+class NeuronConfig(_Checked):
     """Which neuron and surrogate, in every layer (`surgrad.neurons`, `surgrad.shapes`)."""
 
     name: str = "lif"
-    decay: float = 0.2
+    decay: float = _at_least(0, 0.2, high=1)
     train_decay: bool = True
-    threshold: float = 0.5
+    threshold: float = _positive(0.5)
     reset: str = "zero"
     detach_reset: bool = False
     shape: str = "rect"
-    width: float = 1.0
+    width: float = _positive(1.0)
     learn_width: bool = False
     backend: str = "reference"
 
 
 @dataclass(frozen=True)
-class AdaptConfig:
+class AdaptConfig(_Checked):
     """Who writes the widths (`surgrad.adapt`): fixed; follow, by a rule; schedule, geometrically from start to end."""
 
     controller: str = "follow"
     rule: str = "lsg"
-    start: float = 1.0
-    end: float = 0.1
+    start: float = _positive(1.0)
+    end: float = _positive(0.1)
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(_Checked):
     """Which loss (`surgrad.losses`); the last two are TET's λ and φ."""
 
     name: str = "cross_entropy"
-    label_smoothing: float = 0.0
-    tet_weight: float = 1e-3
+    label_smoothing: float = _at_least(0, 0.0, high=1)
+    tet_weight: float = _at_least(0, 1e-3, high=1)
     tet_target: float = 1.0
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(_Checked):
     """sgd, adam or adamw, with linear warm-up and cosine to 0. Norms and biases have no weight decay; neither have
     the neurons' own parameters, which train with Adam at `neuron_lr`."""
 
     name: str = "sgd"
-    epochs: int = 9
-    lr: float = 0.1
-    momentum: float = 0.9
+    epochs: int = _at_least(1, 9)
+    lr: float = _positive(0.1)
+    momentum: float = _at_least(0, 0.9, high=0.9999)
     nesterov: bool = False
-    weight_decay: float = 5e-4
-    warmup: float = 0.0  # epochs
-    clip: float = 0.0  # largest norm of the gradient; 0 for none
-    neuron_lr: float = 3e-4
+    weight_decay: float = _at_least(0, 5e-4)
+    warmup: float = _at_least(0, 0.0)  # epochs
+    clip: float = _at_least(0, 0.0)  # largest norm of the gradient; 0 for none
+    neuron_lr: float = _positive(3e-4)
 
 
 @dataclass(frozen=True)
@@ -98,14 +125,14 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(_Checked):
     """A training, whole: see `surgrad.recipes` for those at hand."""
 
     name: str
     summary: str = ""
     source: str = ""
     published: float | None = None  # the paper's test accuracy, in [0, 1]
-    seed: int = 0  # of weights, order and augmentation
+    seed: int = _at_least(0, 0)  # of weights, order and augmentation
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)

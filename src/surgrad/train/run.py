@@ -6,7 +6,6 @@
 - best.safetensors: the weights of the best test accuracy so far; not a fair choice, kept for use.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from surgrad.errors import CheckpointError
 from surgrad.train import checkpoint
 from surgrad.train.build import build
 from surgrad.train.environment import environment, now
-from surgrad.train.files import write_json
+from surgrad.train.log import read_json, write_json
 from surgrad.train.loop import Loop, evaluate
 from surgrad.train.progress import Progress, progress
 from surgrad.train.recipe import Recipe, derive, differences, from_dict, to_dict
@@ -27,14 +26,15 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
     out = Path(out)
     _check(recipe, out, resume)
     parts = build(recipe, data)
-    out.mkdir(parents=True, exist_ok=True)
+    _make(out)
     loop = Loop(parts, recipe.optim, out, show or progress(recipe.optim.epochs))
     if resume and checkpoint.exists(out):
         loop.resume()
-        env = json.loads((out / "env.json").read_text())
+        env = read_json(out / "env.json")
         env["resumed"].append(now())
     else:
-        (out / "widths.jsonl").unlink(missing_ok=True)
+        for name in ("metrics.jsonl", "widths.jsonl"):  # of a run that was killed before its first checkpoint
+            (out / name).unlink(missing_ok=True)
         env = environment(parts.device, parts.bf16)
     write_json(out / "recipe.json", to_dict(recipe))
     write_json(out / "env.json", env)
@@ -47,7 +47,7 @@ def recipe_of(folder: Path) -> Recipe:
     path = Path(folder) / "recipe.json"
     if not path.exists():
         raise CheckpointError(f"{folder} is not a run folder: it holds no recipe.json; give the --out of a training")
-    return from_dict(json.loads(path.read_text()))
+    return from_dict(read_json(path))
 
 
 def evaluate_run(folder: Path, *, data: Path | None = None, which: str = "last") -> dict[str, Any]:
@@ -58,6 +58,13 @@ def evaluate_run(folder: Path, *, data: Path | None = None, which: str = "last")
     parts.model.load_state_dict(weights)
     loss, accuracy = evaluate(parts)
     return {"run": str(folder), "weights": which, "test_loss": loss, "test_accuracy": accuracy}
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{out} cannot be a run folder ({error.strerror}); choose another --out") from error
 
 
 def _check(recipe: Recipe, out: Path, resume: bool) -> None:

@@ -1,0 +1,25 @@
+"""Files that are whole or absent: written beside, flushed to the disk, renamed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_beside(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a file beside `path` (of the same suffix), flush it to the disk, and return it, to be renamed
+    onto `path`; after a failure nothing is left of it."""
+    beside = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    try:
+        write(beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return beside
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write a file so that a reader, or a kill, at any moment finds the old one whole or the new one whole."""
+    os.replace(write_beside(path, write), path)
+    return path
