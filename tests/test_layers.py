@@ -1,6 +1,8 @@
 """The law of the house: imports point upward in this list only. Read with ast, so that no import is missed."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,8 @@ import pytest
 import surgrad
 
 ROOT = Path(surgrad.__file__).parent
-ORDER = ("errors", "files", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "models", "losses", "adapt", "data",
-         "measure", "train", "recipes", "report", "cli")  # fmt: skip
+ORDER = ("errors", "files", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "models", "losses", "adapt",
+         "data", "measure", "train", "recipes", "report", "cli")  # fmt: skip
 TORCH_FREE = ("errors", "files", "report", "cli")
 
 
@@ -66,3 +68,18 @@ def test_functions_fit_on_a_screen(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_stay_short(path):
     assert len(path.read_text().splitlines()) <= 310
+
+
+def test_the_training_core_needs_torch_and_numpy_alone():
+    """A machine made for computing may have little else."""
+    script = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("safetensors", "rich", "matplotlib", "jinja2", "PIL"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Absent())
+import surgrad.train.run, surgrad.models, surgrad.adapt, surgrad.losses, surgrad.recipes, surgrad.cli
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -21,5 +21,9 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> Path:
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> Path:
     """Write a file so that a reader, or a kill, at any moment finds the old one whole or the new one whole."""
-    os.replace(write_beside(path, write), path)
+    beside = write_beside(path, write)
+    try:
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
     return path

@@ -13,7 +13,7 @@ def lsg_fashion_small_t4() -> Recipe:
         source="ours; the method is Lian et al. 2023",
         data=DataConfig(name="fashion_mnist_small", batch=32, flip=True),
         model=ModelConfig(name="small_cnn", steps=4),
-        optim=OptimConfig(epochs=12, lr=0.05, warmup=0.5, weight_decay=5e-4, neuron_lr=5e-3),
+        optim=OptimConfig(epochs=8, lr=0.05, warmup=0.5, weight_decay=5e-4, neuron_lr=5e-3),
     )
 
 
@@ -26,7 +26,7 @@ def lsg_cifar10_small_t2() -> Recipe:
         source="ours; the method is Lian et al. 2023",
         data=DataConfig(name="cifar10", batch=128, crop=4, flip=True),
         model=ModelConfig(name="small_resnet", steps=2),
-        optim=OptimConfig(epochs=10, lr=0.1, warmup=1.0, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3),
+        optim=OptimConfig(epochs=8, lr=0.1, warmup=1.0, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3),
     )
 
 

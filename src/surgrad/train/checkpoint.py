@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from surgrad.errors import CheckpointError
@@ -28,7 +25,7 @@ NAMES = ("last", "previous")
 
 def save(folder: Path, model: nn.Module, state: dict[str, Any]) -> None:
     """Make (model, state) the folder's `last` checkpoint; the one before becomes `previous`."""
-    weights = to_bytes(_tensors(model))
+    weights = _weights(model)
     sealed = _sealed({**state, "weights": _digest(weights)})
     last, previous = _pair(folder, "last"), _pair(folder, "previous")
     with room_needed(folder):
@@ -47,7 +44,7 @@ def save(folder: Path, model: nn.Module, state: dict[str, Any]) -> None:
 
 def save_best(folder: Path, model: nn.Module) -> None:
     with room_needed(folder):
-        replace_file(folder / "best.safetensors", lambda path: path.write_bytes(to_bytes(_tensors(model))))
+        replace_file(folder / "best.safetensors", lambda path: path.write_bytes(_weights(model)))
 
 
 def load(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -65,7 +62,7 @@ def load(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Tensor], d
             continue
         if faults:
             say(f"{'; '.join(faults)}. Going on from {path.name}, of epoch {state['progress']['epoch']}")
-        tensors = load_file(weights)
+        tensors = _read(weights)
         for found, target in zip((weights, path), _pair(folder, "last"), strict=True):
             os.replace(found, target)
         return tensors, state
@@ -80,9 +77,11 @@ def exists(folder: Path) -> bool:
 
 def load_weights(folder: Path, name: str = "last") -> dict[str, Tensor]:
     """The weights of `last` or `best`, as a model's state dict."""
+    from safetensors import SafetensorError
+
     path = folder / f"{name}.safetensors"
     try:
-        return load_file(path)
+        return _read(path)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} holds no {path.name}; train first, with --out {folder}") from None
     except SafetensorError as error:
@@ -93,8 +92,16 @@ def _pair(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / f"{name}.safetensors", folder / f"{name}.pt"
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+def _weights(model: nn.Module) -> bytes:
+    from safetensors.torch import save  # here, so that the loop imports where only torch and numpy are
+
+    return save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
 
 
 def _matching(folder: Path, digest: str) -> Path | None:
