@@ -53,6 +53,9 @@ def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Drop from a .jsonl file the rows that `keep` refuses, and a last line that was cut short."""
     if path.exists():
         whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        kept = "".join(line for line in whole if keep(json.loads(line)))
+        try:
+            kept = "".join(line for line in whole if keep(json.loads(line)))
+        except ValueError as error:
+            raise CheckpointError(f"{path} has a line that is no JSON ({error}); mend or delete that line") from error
         with room_needed(path.parent):
             replace_file(path, lambda beside: beside.write_text(kept))

@@ -30,7 +30,7 @@ class _Checked:
             if not limits or value is None:
                 continue
             low, high = limits["low"], limits["high"]
-            if not low <= value <= high or (limits["open"] and value == low):
+            if not (low <= value <= high and math.isfinite(value)) or (limits["open"] and value == low):
                 part = type(self).__name__.removesuffix("Config").lower()
                 path = entry.name if part == "recipe" else f"{part}.{entry.name}"
                 start = f"above {low}" if limits["open"] else f"from {low}"
@@ -132,7 +132,7 @@ class Recipe(_Checked):
     summary: str = ""
     source: str = ""
     published: float | None = None  # the paper's test accuracy, in [0, 1]
-    seed: int = _at_least(0, 0)  # of weights, order and augmentation
+    seed: int = _at_least(0, 0, high=2**63 - 1)  # of weights, order and augmentation
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
@@ -160,6 +160,8 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any]) -> Recipe:
     """The recipe of a dict that `to_dict` made (of JSON); unknown fields and wrong types are errors."""
+    if not isinstance(values, dict) or "name" not in values:
+        raise BadValue("this is JSON but no recipe: a recipe is an object with a name")
     return _built(values, Recipe, "")
 
 

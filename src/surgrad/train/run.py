@@ -30,7 +30,7 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
     loop = Loop(parts, recipe.optim, out, show or progress(recipe.optim.epochs))
     if resume and checkpoint.exists(out):
         loop.resume()
-        env = read_json(out / "env.json")
+        env = read_json(out / "env.json") if (out / "env.json").exists() else environment(parts.device, parts.bf16)
         env["resumed"].append(now())
     else:
         for name in ("metrics.jsonl", "widths.jsonl"):  # of a run that was killed before its first checkpoint
