@@ -110,7 +110,7 @@ def test_a_schedule_to_no_width(refused, tiny_words, tmp_path):
         ("optim.weight_decay=-1", "optim.weight_decay = -1.0 is out of range; give a number from 0"),
         ("optim.warmup=-1", "optim.warmup = -1.0 is out of range; give a number from 0"),
         ("optim.clip=-1", "optim.clip = -1.0 is out of range; give a number from 0"),
-        ("seed=-1", "seed = -1 is out of range; give a number from 0"),
+        ("seed=-1", f"seed = -1 is out of range; give a number from 0 to {2**63 - 1}"),
     ],
 )
 def test_a_value_out_of_range_is_told_by_its_field(refused, tiny, tiny_words, tmp_path, assignment, text):
@@ -149,7 +149,7 @@ def test_the_ends_of_a_range_are_taken():
 
 def test_a_negative_seed(refused, tiny_words, tmp_path):
     said = refused("train", *tiny_words, "--seed", -1, "--out", tmp_path / "run")
-    assert said == "seed = -1 is out of range; give a number from 0"
+    assert said == f"seed = -1 is out of range; give a number from 0 to {2**63 - 1}"
 
 
 def test_nesterov_without_momentum(refused, tiny_words, tmp_path):
@@ -404,10 +404,19 @@ def test_a_turned_bit_is_told_or_harmless(finished, tmp_path):
 
 
 def test_eval_of_damaged_weights(refused, run):
-    cut(run / "last.safetensors", 0.5)
-    assert f"{run / 'last.safetensors'} is cut short or altered" in refused("eval", run)
+    cut(run / "best.safetensors", 0.5)
+    assert f"{run / 'best.safetensors'} is cut short or altered" in refused("eval", run, "--best")
     (run / "best.safetensors").unlink()
     assert "holds no best.safetensors" in refused("eval", run, "--best")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    cut(run / "last.safetensors", 0.5)
+    said = []
+    result = evaluate_run(run, say=said.append)
+    assert said == [f"the weights that belong to last.pt: cut short, altered or gone. Going on from previous.pt, of "
+                    f"epoch {len(rows) - 1}"]  # fmt: skip
+    assert result["test_accuracy"] == rows[-2]["test_accuracy"]
+    cut(run / "previous.safetensors", 0.5)
+    assert f"no whole checkpoint in {run}" in refused("eval", run)
 
 
 # numbers gone bad

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from surgrad.errors import BadValue
 from surgrad.losses import LOSSES, cross_entropy, tet
 
 T, N, CLASSES = 3, 4, 5
@@ -119,3 +120,8 @@ def test_descending_it_learns_the_labels(name: str):
         with torch.no_grad():
             output -= 5.0 * gradient
     assert torch.equal(output.mean(0).argmax(-1), LABELS)
+
+
+def test_an_output_without_time_is_refused():
+    with pytest.raises(BadValue, match=r"output \[4, 10\] does not fit; give \[T, N, classes\], not yet averaged"):
+        cross_entropy(torch.zeros(4, 10), torch.zeros(4, dtype=torch.int64))

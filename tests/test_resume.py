@@ -132,7 +132,7 @@ def prepared(folder, options):
     if "often" in options:  # a checkpoint after every step
         surgrad.train.loop.SAVE_SECONDS = 0
     if "drifting" in options:
-        surgrad.train.build.build_controller = lambda config: Drifting()
+        surgrad.adapt.CONTROLLERS["follow"] = lambda config: Drifting()
     for option in options:
         if isinstance(option, dict):
             tell_steps(folder / "steps.txt", **option)
@@ -381,7 +381,7 @@ def test_a_second_ctrl_c_stops_at_once(words, unbroken, tmp_path, recipe):
     process.join(60)
     said = (tmp_path / "said.txt").read_text()
     assert process.exitcode == 130
-    assert "stopped at once; the last checkpoint is whole" in said
+    assert "stopped at once; what was saved before is whole" in said
     assert "Traceback" not in said
     assert attempt(recipe, out)
     assert_same_run(out, unbroken())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from surgrad.adapt import lsg_width
+from surgrad.adapt import CONTROLLERS, Controller, lsg_width
 from surgrad.data import ImageData, Split, load
 from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, UnknownName
@@ -246,9 +246,9 @@ def test_adam_and_adamw(name, kind):
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0]
 
 
-def test_unknown_optimiser():
+def test_unknown_optimiser(tiny):
     with pytest.raises(UnknownName, match="unknown optimiser 'sgdd'; did you mean 'sgd'"):
-        build_optimizers(torch.nn.Linear(1, 1), OptimConfig(name="sgdd"))
+        build.build(tiny("optim.name=sgdd"))
 
 
 @pytest.mark.parametrize(
@@ -464,14 +464,14 @@ def test_a_controller_never_sees_the_test_images(tiny, tmp_path, monkeypatch):
     """A Moment's histograms are of the last training forward: 32 images, where a test batch has 64."""
     counted = []
 
-    class Watcher(build.Controller):
+    class Watcher(Controller):
         watch = True
 
         def __call__(self, moment):
             counted.extend(counts.sum().item() for counts in islice(moment.histograms.values(), 1))
             return {}
 
-    monkeypatch.setattr(build, "build_controller", lambda config: Watcher())
+    monkeypatch.setitem(CONTROLLERS, "follow", lambda config: Watcher())
     train(tiny(), tmp_path / "run")
     assert len(counted) == 7  # all steps but the first
     assert len(set(counted)) == 1
@@ -519,3 +519,34 @@ def test_a_file_that_could_not_be_replaced_is_the_old_one_and_alone(tmp_path, mo
 
 def test_times_are_told_by_the_clock():
     assert [clock(s) for s in (0, 61, 3599.6, 7325)] == ["00:00", "01:01", "1:00:00", "2:02:05"]
+
+
+def test_learned_widths_stay_positive(tiny, tmp_path):
+    """An optimiser knows no sign: at this rate the first step would take a width of 0.05 below zero."""
+    words = ("neuron.learn_width=true", "adapt.controller=fixed", "neuron.width=0.05", "neuron.shape=exponential")
+    run = train(tiny(*words, "optim.neuron_lr=1"), tmp_path / "run")
+    learned = [row["width"] for row in rows(run, "widths") if row["epoch"]]
+    assert min(learned) == pytest.approx(1e-3)
+    assert all(math.isfinite(width) for width in learned)
+
+
+def test_resuming_in_another_environment_is_told(tiny, tmp_path):
+    run = train(tiny(), tmp_path / "run")
+    env = json.loads((run / "env.json").read_text())
+    (run / "env.json").write_text(json.dumps({**env, "torch": "1.0"}))
+    said = []
+
+    class Listener(Lines):
+        def say(self, text):
+            said.append(text)
+
+    train(tiny(), run, resume=True, show=Listener(2))
+    assert said == [f"resumed elsewhere than begun, so perhaps not bit for bit: torch: 1.0 -> {torch.__version__}"]
+    resumed = json.loads((run / "env.json").read_text())["resumed"]
+    assert [entry["torch"] for entry in resumed] == [torch.__version__]
+
+
+def test_other_words_do_not_hinder_resuming(tiny, tmp_path):
+    run = train(tiny(), tmp_path / "run")
+    train(derive(tiny(), summary="said otherwise", published=0.5), run, resume=True)
+    assert json.loads((run / "recipe.json").read_text())["summary"] == "said otherwise"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import surgrad
-from surgrad.errors import Interrupted, SurgradError, unknown
+from surgrad.errors import Interrupted, SurgradError, TrainingStopped, unknown
 
 if TYPE_CHECKING:
     from surgrad.train import Recipe
@@ -32,7 +32,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"surgrad: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("surgrad: stopped at once; the last checkpoint is whole", file=sys.stderr)
+        print("surgrad: stopped at once; what was saved before is whole", file=sys.stderr)
         return STOPPED
 
 
@@ -85,7 +85,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
     recipe, out = _asked(arguments)
     print(f"{recipe.name}: {recipe.summary}\nrun folder: {out}", flush=True)
-    train(recipe, out, data=arguments.data, resume=arguments.resume)
+    try:
+        train(recipe, out, data=arguments.data, resume=arguments.resume)
+    except (Interrupted, TrainingStopped):
+        _write_report([out], out / "report.html")
+        raise
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     page = _write_report([out], out / "report.html")
     print(f"test accuracy {100 * last['test_accuracy']:.2f} % after {last['epoch']} epochs (final epoch), "
@@ -125,7 +129,8 @@ def _eval(arguments: argparse.Namespace) -> int:
     from surgrad.train import evaluate_run
 
     which = "best" if arguments.best else "last"
-    result = evaluate_run(arguments.run, data=arguments.data, which=which)
+    result = evaluate_run(arguments.run, data=arguments.data, which=which,
+                          say=lambda text: print(f"surgrad: {text}", file=sys.stderr))  # fmt: skip
     if arguments.json:
         print(json.dumps(result))
     else:

@@ -6,9 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from surgrad.errors import BadValue
+
 
 def _float32(output: Tensor) -> Tensor:
-    """In float32 or better: losses of bfloat16 outputs drown in rounding."""
+    """[T, N, classes] in float32 or better: losses of bfloat16 outputs drown in rounding."""
+    if output.ndim != 3:
+        raise BadValue(f"output {list(output.shape)} does not fit; give [T, N, classes], not yet averaged over time")
     return output.to(torch.promote_types(output.dtype, torch.float32))
 
 

@@ -21,10 +21,10 @@ class LIF(nn.Module):
 
     decay: β in [0, 1]; or tau >= 1, with β = 1 - 1/τ. A trained decay is σ(b), b the parameter `logit_decay`, and
         its initial β lies in (0, 1).
-    channels: None for one decay and threshold a layer, C for one a channel.
+    channels: None for one decay, threshold and width a layer, C for one a channel.
     threshold: v_th > 0. reset: to "zero", "subtract" the threshold, or "none".
     detach_reset: whether the reset is a constant in the backward pass; the papers keep its gradient.
-    surrogate: the slot of its width; a shape, or its name, stands for one of width 1. Give each neuron its own.
+    surrogate: the slot of its width; a shape, or its name, stands for a new one of width 1. Give each neuron its own.
     carry: keep the potential from call to call, until `surgrad.reset`; `surgrad.detach` cuts its gradient.
     backend: see `surgrad.lif`.
 
@@ -46,7 +46,7 @@ class LIF(nn.Module):
         size = () if channels is None else (channels,)
         self._hold_decay(torch.full(size, _decay_of(decay, tau)), train_decay)
         self.register_buffer("threshold", torch.full(size, float(threshold)))
-        self.surrogate = surrogate if isinstance(surrogate, Surrogate) else Surrogate(surrogate)
+        self.surrogate = surrogate if isinstance(surrogate, Surrogate) else Surrogate(surrogate, torch.ones(size))
         self.reset_mode: Reset = reset
         self.detach_reset, self.carry, self.backend = detach_reset, carry, backend
         self.watch = False
@@ -130,7 +130,9 @@ class IF(LIF):
 
 class Readout(nn.Module):
     """The non-firing output: the average over time of its input, [T, N, C] -> [N, C], in float32 or better
-    (Lian et al. 2023, section 3: the last layer accumulates its currents and does not fire)."""
+    (Lian et al. 2023, section 3: the last layer accumulates its currents and does not fire).
+
+    For a prediction: the losses take the steps [T, N, classes] and average themselves, since TET needs each."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.to(torch.promote_types(x.dtype, torch.float32)).mean(0)

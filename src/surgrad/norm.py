@@ -51,10 +51,12 @@ NORMS: dict[str, Callable[..., BatchNorm]] = {"tdbn": TDBN, "batchnorm": BatchNo
 def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
     """The convolution (or linear layer) that computes norm(conv(x)) in evaluation, with a bias; conv is left as it is.
 
+    The norm must follow the convolution at once; past a max-pool the folding holds only where γ >= 0.
+
     w' = w·sγ/√(σ²+ε), bias' = μ + (bias - mean)·sγ/√(σ²+ε)  (Zheng et al. 2021, section on inference)."""
     mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        raise BadValue("a norm without running statistics cannot be folded; build it with track_running_stats=True")
+    assert mean is not None  # a BatchNorm always tracks
+    assert variance is not None
     gain = norm.scale * norm.weight / torch.sqrt(variance + norm.eps)
     shift = norm.bias - gain * mean
     folded = copy.deepcopy(conv)

@@ -1,5 +1,6 @@
 """The slot that holds a width, and the spike whose backward pass reads it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -78,6 +79,14 @@ class Surrogate(nn.Module):
         width = f"{self.width.item():.4g}" if self.width.ndim == 0 else f"[{len(self.width)}]"
         learned = ", learn=True" if isinstance(self.width, nn.Parameter) else ""
         return f"{self.shape.name}, width={width}{learned}"
+
+
+@torch.no_grad()
+def keep_positive(slots: Iterable[Surrogate], least: float = 1e-3) -> None:
+    """Keep learned widths at `least` or above (in units of potential): an optimiser knows no sign."""
+    for slot in slots:
+        if isinstance(slot.width, nn.Parameter):
+            slot.width.clamp_(min=least)
 
 
 def surrogates(model: nn.Module) -> dict[str, Surrogate]:

@@ -13,8 +13,10 @@ from surgrad.adapt import CONTROLLERS, Adapter, Controller, Probe, clip, every, 
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import BINS, PER_THRESHOLD
 from surgrad.losses import cross_entropy
+from surgrad.models import small_cnn
 from surgrad.neurons import neurons
 from surgrad.norm import TDBN
+from surgrad.train.recipe import AdaptConfig
 
 
 class Search(Controller):
@@ -125,7 +127,7 @@ def snapshot(model):
 
 def test_every_registered_controller_is_under_contract():
     made = {type(make()) for make in MAKERS.values()}
-    assert set(CONTROLLERS.values()) <= made
+    assert {type(make(AdaptConfig())) for make in CONTROLLERS.values()} <= made
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -214,6 +216,41 @@ def test_follow_uses_the_fresh_decay():
         model[2].logit_decay.fill_(torch.logit(torch.tensor(0.75)))
     adapt.step(next(batches()))
     assert widths(model)["2"].item() == pytest.approx(1.25)
+
+
+def test_follow_writes_one_width_a_channel():
+    model = nn.Sequential(LIF(channels=3, train_decay=True))
+    with torch.no_grad():
+        model[0].logit_decay[1] = 0.0
+    Adapter(model, follow(), loss=cross_entropy, steps=1, steps_per_epoch=1)
+    assert model[0].surrogate.width.tolist() == pytest.approx([1.0198, 1.25**0.5, 1.0198], abs=5e-5)
+
+
+def test_widths_that_do_not_fit_their_slot_are_refused():
+    with pytest.raises(BadValue, match=r"neuron '2' widths \[3\] for its slot \[\]"):
+        adapter(network(), lambda moment: {"2": torch.ones(3)})
+
+
+def test_state_of_a_controller_that_is_only_like_one_is_kept():
+    class Counter:
+        count = 0
+
+        def __call__(self, moment):
+            self.count += 1
+            return {}
+
+        def state_dict(self):
+            return {"count": self.count}
+
+        def load_state_dict(self, state):
+            self.count = state["count"]
+
+    for wrap in (lambda inner: inner, lambda inner: clip(inner, 0.1, 1.0)):
+        counter = Counter()
+        saved = adapter(network(), wrap(counter)).state_dict()
+        counter.count = 7
+        adapter(network(), wrap(counter)).load_state_dict(saved)
+        assert counter.count == 1
 
 
 def test_follow_leaves_the_decay_without_gradient_of_the_width():
@@ -333,6 +370,17 @@ class TestProbe:
         batch = next(batches())
         probe = Probe(model, cross_entropy, (batch[0].double(), batch[1]))
         torch.testing.assert_close(probe.difference("0.0.weight", 1e-5), probe.grad("0.0.weight").flatten())
+
+    def test_difference_in_any_memory_layout(self):
+        """Networks train in channels_last, whose weights cannot be viewed flat; coordinates count as in flatten()."""
+        torch.manual_seed(0)
+        model = small_cnn(steps=2, width_multiplier=0.125)
+        batch = (torch.rand(8, 1, 8, 8), torch.randint(0, 10, (8,)))
+        plain = Probe(model, cross_entropy, batch).difference("body.1.0.weight", 0.3, [3, 20, 41])
+        model.to(memory_format=torch.channels_last)
+        assert not model.get_parameter("body.1.0.weight").is_contiguous()
+        laid_out = Probe(model, cross_entropy, batch).difference("body.1.0.weight", 0.3, [3, 20, 41])
+        torch.testing.assert_close(plain, laid_out)
 
     def test_difference_that_is_all_zero_is_refused(self):
         model = network()  # a bias before a normalisation moves nothing

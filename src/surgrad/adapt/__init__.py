@@ -3,6 +3,9 @@
 To add a controller: write its file and its card, and add it to `CONTROLLERS`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from surgrad.adapt.base import Adapter as Adapter
 from surgrad.adapt.base import Controller as Controller
 from surgrad.adapt.base import Moment as Moment
@@ -14,5 +17,11 @@ from surgrad.adapt.schedule import schedule as schedule
 from surgrad.adapt.wrappers import clip as clip
 from surgrad.adapt.wrappers import every as every
 
-CONTROLLERS: dict[str, type[Controller]] = {"fixed": fixed, "schedule": schedule, "follow": follow}
 RULES = {"lsg": lsg_width}
+
+# How a recipe's `adapt` fields (controller, rule, start, end: `surgrad.train.recipe.AdaptConfig`) make a controller.
+CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
+    "fixed": lambda config: fixed(),
+    "schedule": lambda config: schedule(lambda progress: config.start * (config.end / config.start) ** progress),
+    "follow": lambda config: follow(RULES[config.rule]),
+}

@@ -65,6 +65,16 @@ class Controller:
         pass
 
 
+def state_of(controller: Any) -> dict[str, Any]:
+    """The state of a controller; {} for a function that keeps none."""
+    return controller.state_dict() if hasattr(controller, "state_dict") else {}
+
+
+def restore(controller: Any, state: dict[str, Any]) -> None:
+    if hasattr(controller, "load_state_dict"):
+        controller.load_state_dict(state)
+
+
 AnyController = Controller | Callable[[Moment], Widths]
 
 
@@ -122,16 +132,14 @@ class Adapter:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs besides the model, whose state holds the widths."""
-        keep = getattr(self.controller, "state_dict", dict)
         histograms = {name: counts.clone() for name, counts in self._histograms(reduce=False).items()}
-        return {"step": self._now, "controller": keep(), "histograms": histograms}
+        return {"step": self._now, "controller": state_of(self.controller), "histograms": histograms}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._now = state["step"]
         for name, counts in state["histograms"].items():
-            self.neurons[name].membrane = counts
-        if isinstance(self.controller, Controller):
-            self.controller.load_state_dict(state["controller"])
+            self.neurons[name].membrane = counts.to(self.neurons[name].surrogate.width.device)
+        restore(self.controller, state["controller"])
 
     def _moment(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> Moment:
         probe = None if batch is None else Probe(self.model, self.loss, batch)
@@ -150,6 +158,10 @@ class Adapter:
                 raise unknown("neuron", name, self.neurons)
         slots: dict[str, Tensor] = {name: self.neurons[name].surrogate.width for name in widths}
         new = {n: torch.as_tensor(w, dtype=slots[n].dtype, device=slots[n].device) for n, w in widths.items()}
+        for name, width in new.items():
+            if width.ndim and width.shape != slots[name].shape:
+                raise BadValue(f"the controller gave neuron '{name}' widths {list(width.shape)} for its slot "
+                               f"{list(slots[name].shape)}; give a number, or one per channel of the slot")  # fmt: skip
         good = {name: (torch.isfinite(width) & (width > 0)).all() for name, width in new.items()}
         if good and not torch.stack(list(good.values())).all():  # one look for all: on a GPU each one waits
             name = next(name for name in good if not good[name])

@@ -60,7 +60,7 @@ class Probe:
 
     def membranes(self) -> dict[str, Tensor]:
         """Every neuron's membrane histogram (`surgrad.kernels.lif`) on this batch, by module path, of this rank."""
-        with torch.no_grad(), _untouched(self._model):
+        with torch.no_grad(), _untouched(self._model, self._batch[0].device):
             watched: dict[str, Any] = {name: m for name, m in self._model.named_modules() if hasattr(m, "watch")}
             for module in watched.values():
                 module.watch = True
@@ -71,7 +71,7 @@ class Probe:
         losses = []
         for sign in (1, -1):
             moved = value.clone()
-            moved.view(-1)[index] += sign * eps
+            moved[torch.unravel_index(torch.tensor(index), value.shape)] += sign * eps  # in whatever layout
             losses.append(self.loss({parameter: moved}))
         return (losses[0] - losses[1]) / (2 * eps)
 
@@ -81,7 +81,7 @@ class Probe:
         return self._parameters[name]
 
     def _evaluate(self, over: Mapping[str, Tensor]) -> Tensor:
-        with _untouched(self._model):
+        with _untouched(self._model, self._batch[0].device):
             output = self._output(over)
         return self._loss(output.double() if isinstance(output, Tensor) else output, self._batch[1])
 
@@ -96,12 +96,12 @@ class Probe:
 
 
 @contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
+def _untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put the random numbers and the neurons' state back as they were, and run no hooks of the model itself."""
     kept = [(m, key, getattr(m, key)) for m in model.modules() for key in _STATE if hasattr(m, key)]
     hooks, model._forward_pre_hooks = model._forward_pre_hooks, type(model._forward_pre_hooks)()
     try:
-        with torch.random.fork_rng(enabled=True):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
     finally:
         model._forward_pre_hooks = hooks

@@ -8,7 +8,7 @@ from surgrad.adapt.base import Controller, Moment
 
 
 class schedule(Controller):  # noqa: N801
-    """All widths follow the training's progress: width = law(progress), progress in [0, 1).
+    """All widths, in units of potential, follow the training's progress: width = law(progress), progress in [0, 1).
 
     >>> schedule(lambda progress: 1.0 - 0.9 * progress)
     """

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from surgrad.adapt.base import AnyController, Controller, Moment, Widths
+from surgrad.adapt.base import AnyController, Controller, Moment, Widths, restore, state_of
 from surgrad.errors import BadValue
 
 
@@ -15,11 +15,10 @@ class _Wrapper(Controller):
         self.probes = getattr(controller, "probes", False)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.controller.state_dict() if isinstance(self.controller, Controller) else {}
+        return state_of(self.controller)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if isinstance(self.controller, Controller):
-            self.controller.load_state_dict(state)
+        restore(self.controller, state)
 
 
 class clip(_Wrapper):  # noqa: N801

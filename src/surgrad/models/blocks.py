@@ -26,6 +26,7 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, bias: b
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> PerStep:
+    """A linear layer of every step: [T, N, inputs] -> [T, N, outputs]."""
     return PerStep(nn.Linear(inputs, outputs, bias=bias))
 
 

@@ -20,8 +20,8 @@ from surgrad.norm import TDBN
 
 
 def _layer(inputs: int, outputs: int, neuron: NeuronFactory, norm: NormFactory, *, pool: bool) -> list[nn.Module]:
-    """conv-(pool)-norm-neuron: taking the largest of four currents keeps the spikes binary (with one threshold it is
-    max-pooling the spikes) and the neuron's tensors small. Max learns faster than average here."""
+    """conv-(pool)-norm-neuron: taking the largest of four currents keeps the spikes binary and the neuron's tensors a
+    quarter of the size. A maximum learns faster than an average here."""
     pooling = [PerStep(nn.MaxPool2d(2))] if pool else []
     return [conv(inputs, outputs), *pooling, norm(outputs), neuron()]
 

@@ -34,7 +34,7 @@ def _lsg(data: str, steps: int) -> Recipe:
             autoaugment=True,  # unstated
             cutout=16,  # unstated
         ),
-        model=ModelConfig(name="resnet19", steps=steps, norm="tdbn"),
+        model=ModelConfig(name="resnet19", steps=steps, norm="tdbn"),  # tdBN's η = 1 everywhere: unstated
         neuron=NeuronConfig(name="lif", decay=0.2, train_decay=True, threshold=0.5, shape="rect"),
         adapt=AdaptConfig(controller="follow", rule="lsg"),
         optim=OptimConfig(

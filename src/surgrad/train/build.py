@@ -1,6 +1,6 @@
 """From a recipe to the parts of a training."""
 
-from collections.abc import Callable
+import inspect
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,20 +9,21 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from surgrad.adapt import RULES, Adapter, Controller, fixed, follow, schedule
+from surgrad.adapt import CONTROLLERS, RULES, Adapter
 from surgrad.adapt.probe import Loss
-from surgrad.data import ImageData, load
+from surgrad.data import DATASETS, ImageData, load
 from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, unknown
-from surgrad.kernels.lif import Reset
+from surgrad.kernels.lif import RESETS, Reset
 from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import LIF, NEURONS
 from surgrad.norm import NORMS
+from surgrad.shapes import SHAPES
 from surgrad.surrogate import Surrogate
 from surgrad.train.batches import Batches
-from surgrad.train.optim import build_optimizers
-from surgrad.train.recipe import AdaptConfig, LossConfig, NeuronConfig, Recipe
+from surgrad.train.optim import OPTIMIZERS, build_optimizers
+from surgrad.train.recipe import LossConfig, NeuronConfig, Recipe
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -44,6 +45,7 @@ class Parts:
 
 def build(recipe: Recipe, root: Path | None = None) -> Parts:
     """Everything that the recipe names, seeded; the data set found under `root` (see `surgrad.data.load`)."""
+    _check_names(recipe)
     if recipe.neuron.learn_width and recipe.adapt.controller != "fixed":
         raise BadValue(
             f"neuron.learn_width trains the widths and adapt.controller = {recipe.adapt.controller} writes them; "
@@ -63,30 +65,41 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     batches = Batches(data, config, augment, recipe.seed, device, recipe.run.channels_last)
     steps = batches.per_epoch * recipe.optim.epochs
     optimizers = build_optimizers(model, recipe.optim)
-    adapter = Adapter(model, build_controller(recipe.adapt), loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
+    controller = CONTROLLERS[recipe.adapt.controller](recipe.adapt)
+    adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
     forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
     return Parts(model, forward, loss, optimizers, adapter, batches, device, bf16)
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Refuse a name that no registry holds, before any data is loaded."""
+    for kind, name, known in (
+        ("data set", recipe.data.name, DATASETS), ("model", recipe.model.name, MODELS),
+        ("norm", recipe.model.norm, NORMS), ("neuron", recipe.neuron.name, NEURONS),
+        ("shape", recipe.neuron.shape, SHAPES), ("reset", recipe.neuron.reset, RESETS),
+        ("controller", recipe.adapt.controller, CONTROLLERS), ("rule", recipe.adapt.rule, RULES),
+        ("loss", recipe.loss.name, LOSSES), ("optimiser", recipe.optim.name, OPTIMIZERS),
+    ):  # fmt: skip
+        if name not in known:
+            raise unknown(kind, name, known)
 
 
 def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
     """The recipe's network for the images and classes of that data set."""
     config = recipe.model
-    for kind, name, known in (("model", config.name, MODELS), ("norm", config.norm, NORMS)):
-        if name not in known:
-            raise unknown(kind, name, known)
     norm = NORMS[config.norm]
     if config.norm == "tdbn":
         norm = partial(norm, threshold=recipe.neuron.threshold)
-    options = {"image_size": data.train.images.shape[-1]} if config.name == "vggsnn" else {}
-    return MODELS[config.name](len(data.classes), in_channels=data.train.images.shape[1], steps=config.steps,
+    builder = MODELS[config.name]
+    sized = "image_size" in inspect.signature(builder).parameters
+    options = {"image_size": data.train.images.shape[-1]} if sized else {}
+    return builder(len(data.classes), in_channels=data.train.images.shape[1], steps=config.steps,
                                neuron=partial(build_neuron, recipe.neuron), norm=norm,
                                width_multiplier=config.width_multiplier, **options)  # fmt: skip
 
 
 def build_neuron(config: NeuronConfig) -> LIF:
     """A new neuron with a surrogate of its own."""
-    if config.name not in NEURONS:
-        raise unknown("neuron", config.name, NEURONS)
     leak: dict[str, Any] = {} if config.name == "if" else {"decay": config.decay, "train_decay": config.train_decay}
     surrogate = Surrogate(config.shape, config.width, learn=config.learn_width)
     return NEURONS[config.name](threshold=config.threshold, surrogate=surrogate, reset=cast(Reset, config.reset),
@@ -95,24 +108,8 @@ def build_neuron(config: NeuronConfig) -> LIF:
 
 def build_loss(config: LossConfig) -> Loss:
     """The recipe's loss as a function of (output, labels)."""
-    if config.name not in LOSSES:
-        raise unknown("loss", config.name, LOSSES)
     options = {"weight": config.tet_weight, "target": config.tet_target} if config.name == "tet" else {}
     return partial(LOSSES[config.name], label_smoothing=config.label_smoothing, **options)
-
-
-def build_controller(config: AdaptConfig) -> Controller:
-    """The recipe's controller; a new one gets a line here that says how the recipe's fields become its arguments."""
-    if config.rule not in RULES:
-        raise unknown("rule", config.rule, RULES)
-    makers: dict[str, Callable[[], Controller]] = {
-        "fixed": fixed,
-        "follow": lambda: follow(RULES[config.rule]),
-        "schedule": lambda: schedule(lambda progress: config.start * (config.end / config.start) ** progress),
-    }
-    if config.controller not in makers:
-        raise unknown("controller", config.controller, makers)
-    return makers[config.controller]()
 
 
 def _device(name: str) -> torch.device:

@@ -40,6 +40,7 @@ def save(folder: Path, model: nn.Module, state: dict[str, Any]) -> None:
             os.replace(old, target)
     for fresh, target in zip(new, last, strict=True):
         os.replace(fresh, target)
+    _flush(folder)
 
 
 def save_best(folder: Path, model: nn.Module) -> None:
@@ -49,25 +50,13 @@ def save_best(folder: Path, model: nn.Module) -> None:
 
 def load(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The newest whole checkpoint of a run folder: (model state, state). Says so where it is not the last one saved."""
-    faults = []
-    for name in NAMES:
-        path = _pair(folder, name)[1]
-        if not path.exists():
-            continue
-        state = _unsealed(path)
-        weights = None if state is None else _matching(folder, state["weights"])
-        if state is None or weights is None:
-            what = path.name if state is None else f"the weights that belong to {path.name}"
-            faults.append(f"{what}: cut short, altered or gone")
-            continue
-        if faults:
-            say(f"{'; '.join(faults)}. Going on from {path.name}, of epoch {state['progress']['epoch']}")
-        tensors = _read(weights)
-        for found, target in zip((weights, path), _pair(folder, "last"), strict=True):
-            os.replace(found, target)
-        return tensors, state
-    what = "; ".join(faults) or "there is none"
-    raise CheckpointError(f"no whole checkpoint in {folder} ({what}); train anew into another --out")
+    weights, path, state, faults = _newest(folder)
+    if faults:
+        say(_fallback(faults, path, state))
+    tensors = _read(weights)
+    for found, target in zip((weights, path), _pair(folder, "last"), strict=True):
+        os.replace(found, target)
+    return tensors, state
 
 
 def exists(folder: Path) -> bool:
@@ -75,17 +64,51 @@ def exists(folder: Path) -> bool:
     return any(_pair(folder, name)[1].exists() for name in NAMES)
 
 
-def load_weights(folder: Path, name: str = "last") -> dict[str, Tensor]:
-    """The weights of `last` or `best`, as a model's state dict."""
+def load_weights(folder: Path, name: str, say: Callable[[str], None]) -> dict[str, Tensor]:
+    """The weights of `last` (the newest whole checkpoint) or `best`, as a model's state dict."""
     from safetensors import SafetensorError
 
     path = folder / f"{name}.safetensors"
+    if name == "last" and exists(folder):
+        path, found, state, faults = _newest(folder)
+        if faults:
+            say(_fallback(faults, found, state))
     try:
         return _read(path)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} holds no {path.name}; train first, with --out {folder}") from None
     except SafetensorError as error:
         raise CheckpointError(f"{path} is cut short or altered ({error}); resume the training to write it") from None
+
+
+def _newest(folder: Path) -> tuple[Path, Path, dict[str, Any], list[str]]:
+    """The newest whole pair: its weights' path, its state's path, the state, and what is wrong with newer ones."""
+    faults: list[str] = []
+    for path in (_pair(folder, name)[1] for name in NAMES):
+        if not path.exists():
+            continue
+        state = _unsealed(path)
+        weights = None if state is None else _matching(folder, state["weights"])
+        if state is not None and weights is not None:
+            return weights, path, state, faults
+        what = path.name if state is None else f"the weights that belong to {path.name}"
+        faults.append(f"{what}: cut short, altered or gone")
+    what = "; ".join(faults) or "there is none"
+    raise CheckpointError(f"no whole checkpoint in {folder} ({what}); train anew into another --out")
+
+
+def _fallback(faults: list[str], path: Path, state: dict[str, Any]) -> str:
+    return f"{'; '.join(faults)}. Going on from {path.name}, of epoch {state['progress']['epoch']}"
+
+
+def _flush(folder: Path) -> None:
+    """Make renames last through a power cut, where the system lets a folder be flushed."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _pair(folder: Path, name: str) -> tuple[Path, Path]:

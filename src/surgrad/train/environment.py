@@ -30,13 +30,9 @@ def environment(device: torch.device, bf16: bool) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": device.type,
         "precision": "bf16" if bf16 else "fp32",
-        "started": now(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "resumed": [],
     }
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _git(folder: Path, *words: str) -> str | None:

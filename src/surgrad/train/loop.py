@@ -1,6 +1,7 @@
 """The training loop: resumable at any step, bit for bit."""
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from surgrad.errors import Interrupted, TrainingStopped
 from surgrad.measure import layer_rows
 from surgrad.neurons import neurons
+from surgrad.surrogate import keep_positive, surrogates
 from surgrad.train import checkpoint
 from surgrad.train.build import Parts
 from surgrad.train.faults import blame
@@ -45,6 +47,7 @@ class Loop:
     def __init__(self, parts: Parts, config: OptimConfig, folder: Path, progress: Progress):
         self.parts, self.config, self.folder, self.progress = parts, config, folder, progress
         self.at = Position()
+        self._slots = list(surrogates(parts.model).values())
         self._interrupted = False
         self._saved = time.monotonic()
         self._first_test_batch = next(iter(parts.batches.test()))
@@ -56,16 +59,16 @@ class Loop:
         for optimizer, saved in zip(self.parts.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.parts.adapter.load_state_dict(state["adapter"])
-        torch.set_rng_state(state["rng"])
+        _set_random_state(state["rng"])
         self.at = Position(**state["progress"])
         keep_rows(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
         keep_rows(self.folder / "widths.jsonl", lambda row: row["epoch"] <= self.at.epoch)
 
     def run(self) -> None:
         """Train to the end, or to the first Ctrl-C."""
-        if not (self.folder / "widths.jsonl").exists():
-            self._log_layers()
         with self._on_interrupt():
+            if not (self.folder / "widths.jsonl").exists():
+                self._log_layers()
             while self.at.epoch < self.config.epochs:
                 self._train_epoch()
                 self._finish_epoch()
@@ -101,6 +104,7 @@ class Loop:
         self._guard(loss, batch, number)
         for optimizer in parts.optimizers:
             optimizer.step()
+        keep_positive(self._slots)
         return loss.item(), _right(output, batch[1])
 
     def _guard(self, loss: Tensor, batch: tuple[Tensor, Tensor], number: int) -> None:
@@ -117,8 +121,12 @@ class Loop:
         kept = f"the last good checkpoint is kept in {self.folder}" if held else "no checkpoint was saved before it"
         raise TrainingStopped(
             f"the {what} is {value} at step {number} (epoch {self.at.epoch + 1}, batch {self.at.batch + 1}): "
-            f"{blame(self.parts.model, batch)}; {kept}. Try a lower optim.lr, or optim.clip=1"
+            f"{self._blame(batch)}; {kept}. Try a lower optim.lr, or optim.clip=1"
         )
+
+    def _blame(self, batch: tuple[Tensor, Tensor]) -> str:
+        with torch.autocast(self.parts.device.type, torch.bfloat16, enabled=self.parts.bf16):
+            return blame(self.parts.model, batch)
 
     def _finish_epoch(self) -> None:
         at, batches = self.at, self.parts.batches
@@ -152,7 +160,7 @@ class Loop:
             "progress": asdict(self.at),
             "optimizers": [optimizer.state_dict() for optimizer in self.parts.optimizers],
             "adapter": self.parts.adapter.state_dict(),
-            "rng": torch.get_rng_state(),
+            "rng": _random_state(),
         }
         checkpoint.save(self.folder, self.parts.model, state)
         self._saved = time.monotonic()
@@ -173,7 +181,8 @@ class Loop:
             signal.signal(number, before[number])
             self._interrupted = True
 
-        before: dict[int, Any] = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+        here = threading.current_thread() is threading.main_thread()  # no other may take signals
+        before: dict[int, Any] = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM) if here}
         try:
             yield
         finally:
@@ -207,6 +216,17 @@ def _unwatched(model: nn.Module) -> Iterator[None]:
     finally:
         for neuron in watched:
             neuron.watch = True
+
+
+def _random_state() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def _right(output: Tensor, labels: Tensor) -> int:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from surgrad.errors import BadValue, unknown
+from surgrad.errors import BadValue
 from surgrad.neurons import neurons
 from surgrad.train.recipe import OptimConfig
 
@@ -14,8 +14,6 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
     """The network's optimiser, and Adam for the neurons' own parameters where there are any."""
-    if config.name not in OPTIMIZERS:
-        raise unknown("optimiser", config.name, OPTIMIZERS)
     if config.nesterov and config.momentum == 0:
         raise BadValue("optim.nesterov needs momentum; give optim.momentum above 0, or optim.nesterov=false")
     own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters()}

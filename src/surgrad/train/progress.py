@@ -100,10 +100,10 @@ class Bar:
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                              TextColumn("{task.fields[note]}"), transient=True)  # fmt: skip
         self._task = self._bar.add_task("", note="")
-        self._bar.start()
 
     def start(self, epoch: int, batches: int, done: int) -> None:
         self._pace.start(epoch, batches, done)
+        self._bar.start()  # only now, so that nothing that goes wrong before leaves the terminal without a cursor
         self._bar.reset(self._task, total=batches, completed=done, description=f"epoch {epoch + 1}/{self._pace.epochs}")
 
     def advance(self, images: int, loss: float) -> None:

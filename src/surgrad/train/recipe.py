@@ -22,20 +22,24 @@ def _positive(default: float) -> Any:
 
 
 class _Checked:
-    """A part of a recipe that refuses numbers out of range."""
+    """A part of a recipe that refuses values of another type, and numbers out of range."""
 
     def __post_init__(self) -> None:
+        part = type(self).__name__.removesuffix("Config").lower()
+        hints = typing.get_type_hints(type(self))
         for entry in dataclasses.fields(self):  # type: ignore[arg-type]  # each subclass is a dataclass
-            value, limits = getattr(self, entry.name), entry.metadata
-            if not limits or value is None:
-                continue
-            low, high = limits["low"], limits["high"]
-            if not (low <= value <= high and math.isfinite(value)) or (limits["open"] and value == low):
-                part = type(self).__name__.removesuffix("Config").lower()
-                path = entry.name if part == "recipe" else f"{part}.{entry.name}"
-                start = f"above {low}" if limits["open"] else f"from {low}"
-                end = "" if math.isinf(high) else f" to {high}"
-                raise BadValue(f"{path} = {value} is out of range; give a number {start}{end}")
+            path = entry.name if part == "recipe" else f"{part}.{entry.name}"
+            value = _typed(path, getattr(self, entry.name), hints[entry.name])
+            if entry.metadata and value is not None:
+                _in_range(path, value, **entry.metadata)
+            object.__setattr__(self, entry.name, value)  # frozen, but a whole number may stand for a float
+
+
+def _in_range(path: str, value: float, low: float, high: float, open: bool) -> None:
+    if not (low <= value <= high and math.isfinite(value)) or (open and value == low):
+        start = f"above {low}" if open else f"from {low}"
+        end = "" if math.isinf(high) else f" to {high}"
+        raise BadValue(f"{path} = {value} is out of range; give a number {start}{end}")
 
 
 @dataclass(frozen=True)
@@ -149,8 +153,15 @@ def derive(recipe: Recipe, **changes: Any) -> Recipe:
     2
     """
     for key, value in changes.items():
+        if key not in recipe.__dataclass_fields__:
+            raise unknown("field", key, recipe.__dataclass_fields__)
         part: Any = getattr(recipe, key)
-        changes[key] = dataclasses.replace(part, **value) if hasattr(part, "__dataclass_fields__") else value
+        if not hasattr(part, "__dataclass_fields__"):
+            continue
+        for name in value:
+            if name not in part.__dataclass_fields__:
+                raise unknown("field", f"{key}.{name}", [f"{key}.{known}" for known in part.__dataclass_fields__])
+        changes[key] = dataclasses.replace(part, **value)
     return dataclasses.replace(recipe, **changes)
 
 
@@ -172,7 +183,7 @@ def _built(values: dict[str, Any], kind: type[T], path: str) -> T:
         if key not in hints:
             raise unknown("field", path + key, [path + known for known in hints])
         nested = dataclasses.is_dataclass(hints[key]) and isinstance(value, dict)
-        built[key] = _built(value, hints[key], f"{path}{key}.") if nested else _typed(path + key, value, hints[key])
+        built[key] = _built(value, hints[key], f"{path}{key}.") if nested else value
     return kind(**built)
 
 

@@ -6,13 +6,14 @@
 - best.safetensors: the weights of the best test accuracy so far; not a fair choice, kept for use.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from surgrad.errors import CheckpointError
 from surgrad.train import checkpoint
 from surgrad.train.build import build
-from surgrad.train.environment import environment, now
+from surgrad.train.environment import environment
 from surgrad.train.log import read_json, write_json
 from surgrad.train.loop import Loop, evaluate
 from surgrad.train.progress import Progress, progress
@@ -22,24 +23,36 @@ from surgrad.train.recipe import Recipe, derive, differences, from_dict, to_dict
 def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False,
           show: Progress | None = None) -> Path:  # fmt: skip
     """Train a recipe in the folder `out`, and return it. resume: go on from what `out` holds, or begin where it
-    holds nothing. data: where the data sets are (`surgrad.data.load`)."""
+    holds nothing. data: where the data sets are (`surgrad.data.load`). The page of a run is made by
+    `surgrad.report.write_report`."""
     out = Path(out)
     _check(recipe, out, resume)
     parts = build(recipe, data)
     _make(out)
     loop = Loop(parts, recipe.optim, out, show or progress(recipe.optim.epochs))
+    env = environment(parts.device, parts.bf16)
     if resume and checkpoint.exists(out):
         loop.resume()
-        env = read_json(out / "env.json") if (out / "env.json").exists() else environment(parts.device, parts.bf16)
-        env["resumed"].append(now())
+        env = _resumed(out / "env.json", env, loop.progress)
     else:
         for name in ("metrics.jsonl", "widths.jsonl"):  # of a run that was killed before its first checkpoint
             (out / name).unlink(missing_ok=True)
-        env = environment(parts.device, parts.bf16)
     write_json(out / "recipe.json", to_dict(recipe))
     write_json(out / "env.json", env)
     loop.run()
     return out
+
+
+def _resumed(path: Path, env: dict[str, Any], show: Progress) -> dict[str, Any]:
+    """The run's environment, with this resumption and what differs in it; says what may change the numbers."""
+    if not path.exists():
+        return env
+    first = read_json(path)
+    other = {key: env[key] for key in env if env[key] != first.get(key) and key not in ("started", "resumed")}
+    if other:
+        changes = "; ".join(f"{key}: {first.get(key)} -> {value}" for key, value in other.items())
+        show.say(f"resumed elsewhere than begun, so perhaps not bit for bit: {changes}")
+    return {**first, "resumed": [*first["resumed"], {"at": env["started"], **other}]}
 
 
 def recipe_of(folder: Path) -> Recipe:
@@ -50,9 +63,11 @@ def recipe_of(folder: Path) -> Recipe:
     return from_dict(read_json(path))
 
 
-def evaluate_run(folder: Path, *, data: Path | None = None, which: str = "last") -> dict[str, Any]:
-    """Test loss and accuracy of a run's weights, `last` or `best`: {"run", "weights", "test_loss", "test_accuracy"}."""
-    weights = checkpoint.load_weights(Path(folder), which)
+def evaluate_run(folder: Path, *, data: Path | None = None, which: str = "last",
+                 say: Callable[[str], None] = print) -> dict[str, Any]:  # fmt: skip
+    """Test loss and accuracy of a run's weights, `last` or `best`: {"run", "weights", "test_loss", "test_accuracy"}.
+    say: told where the last checkpoint is damaged, and the one before is taken."""
+    weights = checkpoint.load_weights(Path(folder), which, say)
     # compiling would take longer than the evaluation
     parts = build(derive(recipe_of(folder), run={"compile": False}), data)
     parts.model.load_state_dict(weights)
@@ -73,7 +88,8 @@ def _check(recipe: Recipe, out: Path, resume: bool) -> None:
         return
     if not resume:
         raise CheckpointError(f"{out} already holds a run; add --resume to go on with it, or choose another --out")
-    differing = differences(recipe_of(out), recipe)
+    words = {"summary": recipe.summary, "source": recipe.source, "published": recipe.published}
+    differing = differences(derive(recipe_of(out), **words), recipe)
     if differing:
         raise CheckpointError(
             f"{out} was trained by another recipe; resumed, these would differ: {'; '.join(differing)}. "
