@@ -8,6 +8,7 @@ import torch
 
 from surgrad.cli import COMMANDS
 from surgrad.neurons import neurons
+from surgrad.shapes import SHAPES
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text()
@@ -34,3 +35,13 @@ def test_pictures_and_links_are_there():
 
 def test_every_command_is_named():
     assert all(f"surgrad {name}" in TEXT for name in COMMANDS)
+
+
+def test_the_table_of_shapes_is_whole_and_its_windows_right():
+    table = (README.parent / "docs" / "surrogates.md").read_text()
+    windows = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", table, re.MULTILINE))
+    assert list(windows) == list(SHAPES)
+    for name, said in windows.items():
+        half = SHAPES[name].window(torch.tensor(1.0, dtype=torch.float64)).item()
+        factor = {"w/2": "0.5", "w": "1", "½": "0.5"}.get(said, said.removesuffix(" w"))
+        assert half == pytest.approx(float(factor), abs=6e-3), name

@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from surgrad.adapt import CONTROLLERS, Controller, lsg_width
 from surgrad.data import ImageData, Split, load
@@ -550,3 +551,14 @@ def test_other_words_do_not_hinder_resuming(tiny, tmp_path):
     run = train(tiny(), tmp_path / "run")
     train(derive(tiny(), summary="said otherwise", published=0.5), run, resume=True)
     assert json.loads((run / "recipe.json").read_text())["summary"] == "said otherwise"
+
+
+def test_compiled_training_is_one_graph_whatever_the_widths(finished, tiny, tmp_path, monkeypatch):
+    """run.compile: one graph for training and one for each size of test batch, though every step moves every width."""
+    real, graphs = torch.compile, CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend=graphs, **options))
+    run = train(tiny("run.compile=true"), tmp_path / "run")
+    sizes = {len(labels) for _, labels in build.build(tiny()).batches.test()}
+    assert graphs.frame_count == 1 + len(sizes)
+    for name, weight in weights(finished).items():
+        torch.testing.assert_close(weights(run)[name], weight, rtol=1e-3, atol=1e-4)
