@@ -94,8 +94,8 @@ def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
     sized = "image_size" in inspect.signature(builder).parameters
     options = {"image_size": data.train.images.shape[-1]} if sized else {}
     return builder(len(data.classes), in_channels=data.train.images.shape[1], steps=config.steps,
-                               neuron=partial(build_neuron, recipe.neuron), norm=norm,
-                               width_multiplier=config.width_multiplier, **options)  # fmt: skip
+                   neuron=partial(build_neuron, recipe.neuron), norm=norm,
+                   width_multiplier=config.width_multiplier, **options)  # fmt: skip
 
 
 def build_neuron(config: NeuronConfig) -> LIF:

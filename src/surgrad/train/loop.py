@@ -151,6 +151,7 @@ class Loop:
         self.progress.finish(row)
 
     def _log_layers(self) -> None:
+        """Widths, rates and shares on the first test batch, normalised by its own statistics as in training."""
         self.parts.model.train()
         rows = layer_rows(self.parts.model, self._first_test_batch, self.parts.loss)
         append_rows(self.folder / "widths.jsonl", [{"epoch": self.at.epoch, **row} for row in rows])
