@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -171,14 +172,9 @@ def _gaussian() -> Shape:
         "gaussian",
         step=lambda x, w: 0.5 + torch.erf(x / (w * math.sqrt(2))) / 2,
         slope=lambda x, w: torch.exp(-(x / w).square() / 2) / (w * math.sqrt(2 * math.pi)),
-        reach=lambda w, share: w * _tail(share, _normal_quantile),
+        reach=lambda w, share: w * _tail(share, lambda q: NormalDist().inv_cdf((1 + q) / 2)),
         source="normal density, σ = w; SpikingJelly's Erf: α = 1/(√2 w)",
     )
-
-
-def _normal_quantile(share: float) -> float:
-    """Half-width, in σ, of the interval holding that share of a normal density: √2·erfinv(share)."""
-    return math.sqrt(2) * torch.erfinv(torch.tensor(share, dtype=torch.float64)).item()
 
 
 def _bisect(function: Callable[[float], float], low: float, high: float) -> float:
@@ -227,13 +223,9 @@ def leaky_box(leak: float = 0.01) -> Shape:
     Its mass is infinite, so `reach` speaks of the box alone, and G leaves [0, 1] outside it.
     """
 
-    def step(x: Tensor, w: Tensor) -> Tensor:
-        inside = x.clamp(min=-w, max=w)
-        return 0.5 + inside / (2 * w) + leak * (x - inside)
-
     return shape(
         "leaky_box",
-        step=step,
+        step=lambda x, w: 0.5 + x.clamp(-w, w) / (2 * w) + leak * (x - x.clamp(-w, w)),
         slope=lambda x, w: torch.where(x.abs() < w, 1 / (2 * w), leak),
         width_slope=lambda x, w: torch.where(x.abs() < w, -x / (2 * w.square()), -leak * x.sign()),
         reach=lambda w, share: share * w,

@@ -21,7 +21,7 @@ from surgrad.norm import TDBN
 
 def _layer(inputs: int, outputs: int, neuron: NeuronFactory, norm: NormFactory, *, pool: bool) -> list[nn.Module]:
     """conv-(pool)-norm-neuron: taking the largest of four currents keeps the spikes binary and the neuron's tensors a
-    quarter of the size. A maximum learns faster than an average here."""
+    quarter of the size."""
     pooling = [PerStep(nn.MaxPool2d(2))] if pool else []
     return [conv(inputs, outputs), *pooling, norm(outputs), neuron()]
 
