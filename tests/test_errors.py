@@ -444,11 +444,11 @@ def poison(monkeypatch, step, name):
 
 def test_a_nan_stops_the_training_and_keeps_the_checkpoint(tiny, tmp_path, monkeypatch):
     out = tmp_path / "run"
-    poison(monkeypatch, 6, "body.1.0.weight")
+    poison(monkeypatch, 6, "body.0.0.weight")
     with pytest.raises(TrainingStopped) as caught:
         train(tiny("optim.epochs=3"), out)
     said = str(caught.value)
-    assert "is nan at step 6 (epoch 2, batch 3): parameter 'body.1.0.weight' is not finite" in said
+    assert "is nan at step 6 (epoch 2, batch 3): parameter 'body.0.0.weight' is not finite" in said
     assert f"the last good checkpoint is kept in {out}. Try a lower optim.lr" in said
     kept = checkpoint.load(out, lambda text: pytest.fail(text))
     assert kept[1]["progress"]["epoch"] == 1
@@ -471,11 +471,11 @@ def test_the_first_bad_layer_is_named(tiny, tmp_path, monkeypatch):
 
     def broken(recipe, root=None):
         parts = real(recipe, root)
-        parts.model.body[3].register_forward_hook(lambda *args: args[2] * torch.inf)
+        parts.model.body[2].norm.register_forward_hook(lambda *args: args[2] * torch.inf)
         return parts
 
     monkeypatch.setattr("surgrad.train.run.build", broken)
-    with pytest.raises(TrainingStopped, match=r"step 0 .* come out of layer 'body\.3'"):
+    with pytest.raises(TrainingStopped, match=r"step 0 .* come out of layer 'body\.2\.norm'"):
         train(tiny(), tmp_path / "run")
 
 

@@ -336,7 +336,7 @@ def test_kills_at_random_moments(recipe, unbroken, tmp_path, options):
 
 def test_the_drifting_controller_does_drift(unbroken):
     """Else its tests would pass with any state lost."""
-    widths = [row["width"] for row in rows(unbroken("drifting"), "widths") if row["layer"] == "body.0"]
+    widths = [row["width"] for row in rows(unbroken("drifting"), "widths") if row["layer"] == "fire.neuron"]
     assert len(set(widths)) == EPOCHS + 1
 
 

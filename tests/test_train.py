@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -345,7 +346,7 @@ def test_every_step_uses_the_width_of_its_own_decay(tiny, tmp_path):
         loop._step(batch)
         for name, neuron in parts.adapter.neurons.items():
             assert torch.equal(neuron.surrogate.width, lsg_width(decays[name], neuron.threshold))
-        seen.append(decays["body.0"].item())
+        seen.append(decays["fire.neuron"].item())
     assert len(set(seen)) == 4
 
 
@@ -363,14 +364,15 @@ def test_the_seed_decides_everything(finished, tiny, tmp_path):
 def test_bf16_keeps_parameters_widths_and_potentials_in_float32(tiny, tmp_path, monkeypatch):
     potentials, currents, plain = set(), set(), BACKENDS["reference"]
 
-    def watched(current, *rest):
-        out = plain(current, *rest)
-        currents.add(current.dtype)
+    def watched(call):
+        out = plain(replace(call, keep=True))
+        currents.add(call.x.dtype)
         potentials.add(out[1].dtype)
         return out
 
     monkeypatch.setitem(BACKENDS, "reference", watched)
-    run = train(tiny("run.precision=bf16", "optim.epochs=1"), tmp_path / "run")
+    words = ("run.precision=bf16", "optim.epochs=1", "neuron.backend=reference")
+    run = train(tiny(*words), tmp_path / "run")
     assert torch.bfloat16 in currents
     assert potentials == {torch.float32}
     kept = weights(run)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import Reset, lif, per_channel
+from surgrad.kernels.lif import Norm, Reset, lif
 from surgrad.shapes import Shape
 from surgrad.surrogate import Surrogate
 
@@ -66,20 +66,26 @@ class LIF(nn.Module):
         """β: 0-d, or [C]."""
         return torch.sigmoid(self.logit_decay) if "logit_decay" in self._parameters else self.fixed_decay
 
-    def current(self, x: Tensor) -> Tensor:
-        """The current that the neuron integrates, from its input; the LIF takes it as it is."""
-        return x
+    @property
+    def gain(self) -> Tensor | None:
+        """What the input is multiplied by before it is integrated, 0-d or [C]; None: nothing."""
+        return None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [T, N, C, ...] -> spikes of the same shape and dtype."""
-        out = lif(self.current(x), self.decay, self.surrogate.width, shape=self.surrogate.shape,
-                  threshold=self.threshold, reset=self.reset_mode, detach_reset=self.detach_reset,
-                  start=self._start(x), watch=self.watch, backend=self.backend)  # fmt: skip
+    def forward(self, x: Tensor, norm: Norm | None = None, plus: Tensor | None = None, plus_norm: Norm | None = None,
+                steps: int | None = None) -> Tensor:  # fmt: skip
+        """x [T, N, C, ...] -> spikes of the same shape and dtype; the rest as in `surgrad.lif`."""
+        gain = self.gain
+        if gain is not None:
+            norm, plus_norm = _scaled(norm, gain, x), _scaled(plus_norm, gain, x)
+        out = lif(x, self.decay, self.surrogate.width, shape=self.surrogate.shape, threshold=self.threshold,
+                  reset=self.reset_mode, detach_reset=self.detach_reset, start=self._start(x), watch=self.watch,
+                  keep=self.carry, norm=norm, plus=plus, plus_norm=plus_norm, steps=steps,
+                  backend=self.backend)  # fmt: skip
         if self.carry:
             self.potential = out.potential
         if self.watch:
             self.membrane = out.membrane
-        return out.spikes.to(x.dtype)
+        return out.spikes
 
     def _start(self, x: Tensor) -> Tensor | None:
         v = self.potential
@@ -116,9 +122,9 @@ class PLIF(LIF):
         super().__init__(decay, tau=tau, train_decay=train_decay, threshold=threshold, surrogate=surrogate,
                          detach_reset=detach_reset, **options)  # fmt: skip
 
-    def current(self, x: Tensor) -> Tensor:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        return x.to(dtype) * per_channel(1 - self.decay, x, dtype)
+    @property
+    def gain(self) -> Tensor:
+        return 1 - self.decay
 
 
 class IF(LIF):
@@ -151,6 +157,15 @@ def _decay_of(decay: float | None, tau: float | None) -> float:
     if not 0 <= beta <= 1:
         raise BadValue(f"decay {beta} is not a decay; give a number from 0 (forgets all) to 1 (forgets nothing)")
     return beta
+
+
+def _scaled(norm: Norm | None, gain: Tensor, x: Tensor) -> Norm:
+    """The norm whose outcome is multiplied by `gain`; None stands for the one that changes nothing."""
+    if norm is None:
+        size = gain.shape if gain.ndim else x.shape[2:3] if x.ndim > 2 else (1,)
+        nothing = torch.zeros(size, dtype=gain.dtype, device=x.device)
+        norm = Norm(nothing, nothing + 1, nothing + 1, nothing, 0.0, batch=False)
+    return norm._replace(weight=norm.weight * gain, bias=norm.bias * gain)
 
 
 def neurons(model: nn.Module) -> dict[str, LIF]:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from surgrad.errors import BadValue
+from surgrad.kernels.lif import COMPILED, Norm, choose, moments
+from surgrad.neurons import LIF
 
 
 class BatchNorm(_BatchNorm):
@@ -23,16 +25,44 @@ class BatchNorm(_BatchNorm):
         self.scale = 1.0
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.ndim < 3 or input.shape[2] != self.num_features:
-            raise BadValue(f"input {list(input.shape)} does not fit; give [T, N, {self.num_features}, ...]")
-        momentum = self.momentum
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            momentum = 1 / float(self.num_batches_tracked) if momentum is None else momentum
+        self._check(input)
+        momentum = self._momentum()
         weight = self.weight * self.scale if self.scale != 1 else self.weight
         out = F.batch_norm(input.flatten(0, 1), self.running_mean, self.running_var, weight, self.bias,
-                           self.training, momentum or 0.0, self.eps)  # fmt: skip
+                           self.training, momentum, self.eps)  # fmt: skip
         return out.unflatten(0, input.shape[:2])
+
+    def statistics(self, input: Tensor, backend: str) -> Norm:
+        """What `forward` would do to the input, for a neuron that does it in its own pass: of the batch in training,
+        which also moves the running estimate, and of that estimate in evaluation."""
+        self._check(input)
+        weight = self.weight * self.scale if self.scale != 1 else self.weight
+        mean, variance = self.running_mean, self.running_var
+        assert mean is not None  # a BatchNorm always tracks
+        assert variance is not None
+        if self.training:
+            count = input.numel() // self.num_features
+            if count < 2:
+                raise BadValue(f"input {list(input.shape)} has one value a channel, which has no variance; give more")
+            found = moments(backend, input)
+            with torch.no_grad():
+                momentum = self._momentum()
+                mean.lerp_(found[0].to(mean), momentum)
+                variance.lerp_((found[1] * (count / (count - 1))).to(variance), momentum)
+            mean, variance = found
+        return Norm(mean, variance, weight, self.bias, self.eps, self.training)
+
+    def _check(self, input: Tensor) -> None:
+        if input.ndim < 3 or input.shape[2] != self.num_features:
+            raise BadValue(f"input {list(input.shape)} does not fit; give [T, N, {self.num_features}, ...]")
+
+    def _momentum(self) -> float:
+        """Of this forward pass, which it counts in training."""
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                return 1 / float(self.num_batches_tracked)
+        return self.momentum or 0.0
 
 
 class TDBN(BatchNorm):
@@ -42,6 +72,47 @@ class TDBN(BatchNorm):
     def __init__(self, channels: int, threshold: float = 0.5, alpha: float = 1.0, **options):
         super().__init__(channels, **options)
         self.scale = alpha * threshold
+
+
+class NormNeuron(nn.Module):
+    """A norm and the neuron that follows it: neuron(norm(x)), or neuron(norm(x) + plus_norm(plus)).
+
+    Where a compiled kernel serves (`surgrad.lif`), the norm is part of the neuron's pass, and only its input and the
+    spikes stay in memory; else, and where hooks look at the norm, they run one after the other, with the same outcome
+    up to rounding.
+
+    norm, plus_norm: of x, and of a second summand if that has one. neuron: any module on currents [T, N, C, ...].
+    """
+
+    def __init__(self, norm: nn.Module, neuron: nn.Module, plus_norm: nn.Module | None = None):
+        super().__init__()
+        self.norm, self.neuron, self.plus_norm = norm, neuron, plus_norm
+
+    def forward(self, x: Tensor, plus: Tensor | None = None, steps: int | None = None) -> Tensor:
+        """x, plus [T, N, C, ...], or [1, N, C, ...] shown for `steps` steps -> spikes [T, N, C, ...]."""
+        backend = self._fused(x)
+        if backend is not None:
+            statistics = [None if n is None else n.statistics(y, backend) for n, y in self._pairs(x, plus)]
+            return self.neuron(x, statistics[0], plus, statistics[1], steps)
+        current = self.norm(x)
+        if plus is not None:
+            current = current + (plus if self.plus_norm is None else self.plus_norm(plus))
+        if steps is not None and len(current) != steps:
+            current = current.expand(steps, *current.shape[1:])
+        return self.neuron(current)
+
+    def _pairs(self, x: Tensor, plus: Tensor | None) -> tuple:
+        return (self.norm, x), (self.plus_norm if plus is not None else None, plus)
+
+    def _fused(self, x: Tensor) -> str | None:
+        """The compiled backend that will do all at once; None where there is none."""
+        norms = [norm for norm in (self.norm, self.plus_norm) if norm is not None]
+        if not isinstance(self.neuron, LIF) or not all(isinstance(norm, BatchNorm) for norm in norms):
+            return None
+        if any(norm._forward_hooks or norm._forward_pre_hooks for norm in norms):  # somebody looks at its output
+            return None
+        backend = choose(self.neuron.backend, x, self.neuron.surrogate.shape)
+        return backend if backend in COMPILED else None
 
 
 NORMS: dict[str, Callable[..., BatchNorm]] = {"tdbn": TDBN, "batchnorm": BatchNorm}

@@ -376,10 +376,10 @@ class TestProbe:
         torch.manual_seed(0)
         model = small_cnn(steps=2, width_multiplier=0.125)
         batch = (torch.rand(8, 1, 8, 8), torch.randint(0, 10, (8,)))
-        plain = Probe(model, cross_entropy, batch).difference("body.1.0.weight", 0.3, [3, 20, 41])
+        plain = Probe(model, cross_entropy, batch).difference("body.0.0.weight", 0.3, [3, 20, 41])
         model.to(memory_format=torch.channels_last)
-        assert not model.get_parameter("body.1.0.weight").is_contiguous()
-        laid_out = Probe(model, cross_entropy, batch).difference("body.1.0.weight", 0.3, [3, 20, 41])
+        assert not model.get_parameter("body.0.0.weight").is_contiguous()
+        laid_out = Probe(model, cross_entropy, batch).difference("body.0.0.weight", 0.3, [3, 20, 41])
         torch.testing.assert_close(plain, laid_out)
 
     def test_difference_that_is_all_zero_is_refused(self):

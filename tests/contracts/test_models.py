@@ -147,7 +147,7 @@ def test_the_first_gradient_reaches_the_stem(name: str):
     (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
     silent = [key for key, parameter in network.stem.named_parameters() if not parameter.grad.any()]  # type: ignore[union-attr]
     assert not [key for key in silent if not key.endswith("0.0.bias")], "a bias before a norm counts for nothing"
-    assert network.get_parameter("body.0.logit_decay").grad.ne(0)  # type: ignore[union-attr]
+    assert network.get_parameter("fire.neuron.logit_decay").grad.ne(0)  # type: ignore[union-attr]
 
 
 @every_model
@@ -290,7 +290,7 @@ def test_resnet19_has_16_convolutions_in_blocks_and_spikes_after_the_addition():
     assert len(blocks) == 8
     x = torch.randn(2, 2, 16, 6, 6)
     one = ResidualBlock(16, 16, 1, lsg_neuron, TDBN).eval()
-    assert torch.equal(one(x), one.neuron(one.residual(x) + x))
+    assert torch.equal(one(x), one.fire2.neuron(one.fire2.norm(one.conv2(one.fire1(one.conv1(x)))) + x))
     assert set(one(x).unique().tolist()) <= {0.0, 1.0}
 
 
@@ -319,13 +319,13 @@ def test_resnet18_residual_branches_start_at_zero():
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     assert len(blocks) == 8
     for block in blocks:
-        block.residual.register_forward_hook(lambda _m, _a, out: outputs.append(out))
+        block.fire2.norm.register_forward_hook(lambda _m, _a, out: outputs.append(out))
     network(images("resnet18", 4))
     assert len(outputs) == 8
     assert all(not out.any() for out in outputs)
     zero = [key for key, module in network.named_modules() if isinstance(module, BatchNorm) and not module.weight.any()]
     assert len(zero) == 8
-    assert all(key.endswith("residual.4") for key in zero), "only the last norm of each block"
+    assert all(key.endswith("fire2.norm") for key in zero), "only the last norm of each block"
 
 
 def test_vggsnn_is_drawn_by_kaimings_rule_and_pools_four_times():

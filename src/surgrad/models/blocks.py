@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.layers import PerStep
 from surgrad.neurons import LIF
+from surgrad.norm import NormNeuron
 from surgrad.surrogate import Surrogate
 
 NeuronFactory = Callable[[], nn.Module]
@@ -31,42 +32,39 @@ def linear(inputs: int, outputs: int, *, bias: bool = True) -> PerStep:
 
 
 class SpikingNetwork(nn.Module):
-    """A network of a `stem` (the first convolution and norm), a `body` (neurons and layers) and a `head`.
+    """A network of a `stem` (the first convolution), the neurons that `fire` on it with their norm, a `body` (neurons
+    and layers) and a `head`.
 
-    Input: static images [N, C, H, W], shown for `steps` steps with the stem computed once and broadcast over T; or
+    Input: static images [N, C, H, W], shown for `steps` steps, of which stem and norm are computed once; or
     recordings [T, N, C, H, W]. Output: [T, N, classes]; average over T for the prediction."""
 
-    def __init__(self, stem: nn.Module, body: nn.Module, head: nn.Module, steps: int):
+    def __init__(self, stem: nn.Module, fire: NormNeuron, body: nn.Module, head: nn.Module, steps: int):
         super().__init__()
         if steps < 1:
             raise BadValue(f"steps {steps} is not a number of time steps; give 1 or more")
-        self.stem, self.body, self.head, self.steps = stem, body, head, steps
+        self.stem, self.fire, self.body, self.head, self.steps = stem, fire, body, head, steps
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 5:
-            current = self.stem(x)
-        else:
-            once = self.stem(x.unsqueeze(0))
-            current = once.expand(self.steps, *once.shape[1:])
-        return self.head(self.body(current))
+        static = x.ndim == 4
+        current = self.stem(x.unsqueeze(0) if static else x)
+        return self.head(self.body(self.fire(current, steps=self.steps if static else None)))
 
 
 class ResidualBlock(nn.Module):
-    """conv-norm-neuron-conv-norm (`residual`), plus the shortcut, then a neuron: the spike comes after the addition.
+    """conv-norm-neuron-conv-norm, plus the shortcut, then a neuron: the spike comes after the addition.
 
-    shortcut: maps the block's input to its output's shape; None for the identity."""
+    shortcut: maps the block's input to its output's shape, normalised after it; None for the identity."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, neuron: NeuronFactory, norm: NormFactory,
                  shortcut: nn.Module | None = None):  # fmt: skip
         super().__init__()
-        self.residual = nn.Sequential(
-            conv(inputs, outputs, stride=stride), norm(outputs), neuron(), conv(outputs, outputs), norm(outputs)
-        )
+        self.conv1, self.fire1 = conv(inputs, outputs, stride=stride), NormNeuron(norm(outputs), neuron())
+        self.conv2 = conv(outputs, outputs)
         self.shortcut = nn.Identity() if shortcut is None else shortcut
-        self.neuron = neuron()
+        self.fire2 = NormNeuron(norm(outputs), neuron(), None if shortcut is None else norm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.neuron(self.residual(x) + self.shortcut(x))
+        return self.fire2(self.conv2(self.fire1(self.conv1(x))), self.shortcut(x))
 
 
 def scaled(channels: int, multiplier: float) -> int:

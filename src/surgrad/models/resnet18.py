@@ -14,7 +14,7 @@ from surgrad.models.blocks import (
     pooled_head,
     scaled,
 )
-from surgrad.norm import TDBN
+from surgrad.norm import TDBN, NormNeuron
 
 
 def resnet18(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,
@@ -28,25 +28,25 @@ def resnet18(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron:
     at ½ (rect of width 1) passes no gradient there. LSG's initial 1.0198 and dspike do."""
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256, 512)]
     first = widths[0]
-    body: list[nn.Module] = [neuron()]
+    body: list[nn.Module] = []
     for _ in range(2):
-        body += [conv(first, first), norm(first), neuron()]
+        body += [conv(first, first), NormNeuron(norm(first), neuron())]
     body.append(PerStep(nn.AvgPool2d(2)))
     inputs = first
     for outputs, stride in zip(widths, (1, 2, 2, 2), strict=True):
         for step in (stride, 1):
-            shortcut = _shortcut(inputs, outputs, step, norm) if step != 1 or inputs != outputs else None
+            shortcut = _shortcut(inputs, outputs, step) if step != 1 or inputs != outputs else None
             body.append(ResidualBlock(inputs, outputs, step, neuron, norm, shortcut))
             inputs = outputs
     head = nn.Sequential(pooled_head(), linear(inputs, classes))
-    stem = nn.Sequential(conv(in_channels, first), norm(first))
-    network = SpikingNetwork(stem, nn.Sequential(*body), head, steps)
+    fire = NormNeuron(norm(first), neuron())
+    network = SpikingNetwork(conv(in_channels, first), fire, nn.Sequential(*body), head, steps)
     _initialise(network)
     return network
 
 
-def _shortcut(inputs: int, outputs: int, stride: int, norm: NormFactory) -> nn.Sequential:
-    return nn.Sequential(PerStep(nn.AvgPool2d(stride)), conv(inputs, outputs, 1), norm(outputs))
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(PerStep(nn.AvgPool2d(stride)), conv(inputs, outputs, 1))
 
 
 def _initialise(network: SpikingNetwork) -> None:
@@ -54,4 +54,4 @@ def _initialise(network: SpikingNetwork) -> None:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, ResidualBlock):
-            nn.init.zeros_(module.residual[-1].get_parameter("weight"))
+            nn.init.zeros_(module.fire2.norm.get_parameter("weight"))

@@ -13,7 +13,7 @@ from surgrad.models.blocks import (
     pooled_head,
     scaled,
 )
-from surgrad.norm import TDBN
+from surgrad.norm import TDBN, NormNeuron
 
 
 def resnet19(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,
@@ -28,10 +28,10 @@ def resnet19(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron:
     for outputs, count, first in zip(widths, (3, 3, 2), (1, 2, 2), strict=True):
         for stride in (first, *[1] * (count - 1)):
             needed = stride != 1 or inputs != outputs
-            shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), norm(outputs)) if needed else None
+            shortcut = conv(inputs, outputs, 1, stride) if needed else None
             blocks.append(ResidualBlock(inputs, outputs, stride, neuron, norm, shortcut))
             inputs = outputs
     hidden = scaled(256, width_multiplier)
     head = nn.Sequential(pooled_head(), linear(inputs, hidden), neuron(), linear(hidden, classes))
-    stem = nn.Sequential(conv(in_channels, widths[0]), norm(widths[0]))
-    return SpikingNetwork(stem, nn.Sequential(neuron(), *blocks), head, steps)
+    fire = NormNeuron(norm(widths[0]), neuron())
+    return SpikingNetwork(conv(in_channels, widths[0]), fire, nn.Sequential(*blocks), head, steps)

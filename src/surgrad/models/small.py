@@ -16,18 +16,18 @@ from surgrad.models.blocks import (
     pooled_head,
     scaled,
 )
-from surgrad.norm import TDBN
+from surgrad.norm import TDBN, NormNeuron
 
 
 def _layer(inputs: int, outputs: int, neuron: NeuronFactory, norm: NormFactory, *, pool: bool) -> list[nn.Module]:
     """conv-(pool)-norm-neuron: taking the largest of four currents keeps the spikes binary and the neuron's tensors a
     quarter of the size."""
     pooling = [PerStep(nn.MaxPool2d(2))] if pool else []
-    return [conv(inputs, outputs), *pooling, norm(outputs), neuron()]
+    return [conv(inputs, outputs), *pooling, NormNeuron(norm(outputs), neuron())]
 
 
-def _stem(inputs: int, outputs: int, norm: NormFactory) -> nn.Sequential:
-    return nn.Sequential(conv(inputs, outputs), PerStep(nn.MaxPool2d(2)), norm(outputs))
+def _stem(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(conv(inputs, outputs), PerStep(nn.MaxPool2d(2)))
 
 
 def small_cnn(classes: int = 10, *, in_channels: int = 1, steps: int = 4, neuron: NeuronFactory = lsg_neuron,
@@ -35,10 +35,10 @@ def small_cnn(classes: int = 10, *, in_channels: int = 1, steps: int = 4, neuron
     """Four 3×3 convolutions of 32, 64, 64, 128 channels, the first two and the last pooled before they fire; global
     average; linear. 0.13 M parameters."""
     a, b, c, d = (scaled(channels, width_multiplier) for channels in (32, 64, 64, 128))
-    body = [neuron(), *_layer(a, b, neuron, norm, pool=True), *_layer(b, c, neuron, norm, pool=False),
+    body = [*_layer(a, b, neuron, norm, pool=True), *_layer(b, c, neuron, norm, pool=False),
             *_layer(c, d, neuron, norm, pool=True)]  # fmt: skip
     head = nn.Sequential(pooled_head(), linear(d, classes))
-    return SpikingNetwork(_stem(in_channels, a, norm), nn.Sequential(*body), head, steps)
+    return SpikingNetwork(_stem(in_channels, a), NormNeuron(norm(a), neuron()), nn.Sequential(*body), head, steps)
 
 
 def small_resnet(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,
@@ -46,8 +46,9 @@ def small_resnet(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neu
     """3×3 stem of 48 channels, pooled before it fires; then 96 and 192 channels, each a pooled convolution and a
     residual block; global average; linear. 1.0 M parameters, 42 M multiplications a step on a 32×32 image."""
     widths = [scaled(channels, width_multiplier) for channels in (48, 96, 192)]
-    body: list[nn.Module] = [neuron()]
+    body: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         body += [*_layer(inputs, outputs, neuron, norm, pool=True), ResidualBlock(outputs, outputs, 1, neuron, norm)]
     head = nn.Sequential(pooled_head(), linear(widths[-1], classes))
-    return SpikingNetwork(_stem(in_channels, widths[0], norm), nn.Sequential(*body), head, steps)
+    fire = NormNeuron(norm(widths[0]), neuron())
+    return SpikingNetwork(_stem(in_channels, widths[0]), fire, nn.Sequential(*body), head, steps)

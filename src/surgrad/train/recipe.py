@@ -78,7 +78,7 @@ class NeuronConfig(_Checked):
     shape: str = "rect"
     width: float = _positive(1.0)
     learn_width: bool = False
-    backend: str = "reference"
+    backend: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -3,27 +3,26 @@
 import torch
 from torch import Tensor
 
+from surgrad.kernels.lif.call import Call, Result
 from surgrad.kernels.lif.membrane import histogram
-from surgrad.shapes import Shape
 from surgrad.surrogate import spike
 
 
-def lif(current: Tensor, decay: Tensor, width: Tensor, threshold: Tensor, shape: Shape, reset: str,
-        detach_reset: bool, start: Tensor | None, watch: bool) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
-    """See `surgrad.lif`. The parameters arrive in the state's dtype, broadcastable against one step [N, C, ...]."""
-    v, counts = start, None
+def lif(call: Call) -> Result:
+    """See `surgrad.lif`."""
+    decay, threshold, width = (call.against_a_step(p) for p in (call.decay, call.threshold, call.width))
+    v, counts = call.start, None
     spikes: list[Tensor] = []
-    for i in current.to(decay.dtype).unbind(0):
+    for i in call.current().to(decay.dtype).unbind(0):
         u = i if v is None else decay * v + i
-        o = spike(u - threshold, width, shape)
-        if watch:
+        o = spike(u - threshold, width, call.shape)
+        if call.watch:
             counted = histogram(u - threshold, threshold)
             counts = counted if counts is None else counts + counted
-        spikes.append(o.to(current.dtype))
-        v = _after_reset(u, o.detach() if detach_reset else o, threshold, reset)
+        spikes.append(o.to(call.x.dtype))
+        v = _after_reset(u, o.detach() if call.detach_reset else o, threshold, call.reset)
     # cat, not stack: a channels_last step keeps its storage format only as a 4-D tensor
-    assert v is not None  # T >= 1
-    return torch.cat(spikes).unflatten(0, current.shape[:2]), v, counts
+    return torch.cat(spikes).unflatten(0, call.size[:2]), v, counts
 
 
 def _after_reset(u: Tensor, o: Tensor, threshold: Tensor, reset: str) -> Tensor:

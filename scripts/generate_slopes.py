@@ -1,0 +1,147 @@
+"""Write the slopes of the fused kernels from the one definition of each shape in surgrad.shapes.
+
+    python scripts/generate_slopes.py            writes both files
+    python scripts/generate_slopes.py --check    fails where a file is not what would be written
+
+Each formula is traced into torch's elementary operations, and each operation is spelled in C++ and in Triton.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from surgrad.shapes import SHAPES, Shape
+
+FOLDER = Path(__file__).parent.parent / "src/surgrad/kernels/lif"
+NOTE = "Written by scripts/generate_slopes.py from surgrad.shapes; edit the shapes, not this file."
+CONSTANTS = 3  # that a kernel hands to a slope
+
+# Each operation as text of its arguments; {c} is a comparison's result, which arithmetic takes as 0 or 1.
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+CALLS_CPP = {"abs": "std::fabs({0})", "exp": "exponential({0})", "tanh": "tangent({0})", "neg": "-{0}",
+             "where": "{0} ? {1} : {2}", "reciprocal": "1.0f / {0}", "sign": "sign({0})",
+             "clamp": "({0} < {1} ? {1} : {0})", "square": "{0} * {0}", "pow": "power({0}, {1})"}  # fmt: skip
+CALLS_TRITON = {"abs": "tl.abs({0})", "exp": "tl.exp({0})", "tanh": "tangent({0})", "neg": "-{0}",
+                "where": "tl.where({0}, {1}, {2})", "reciprocal": "1.0 / {0}", "sign": "sign({0})",
+                "clamp": "tl.maximum({0}, {1})", "square": "{0} * {0}", "pow": "power({0}, {1})"}  # fmt: skip
+BOOLEAN = ("lt", "le", "gt", "ge")
+Speller = Callable[[str, list[Any], set[str]], str]
+
+
+def traced(curve: Callable[..., torch.Tensor], shape: Shape) -> torch.fx.Graph:
+    values = [torch.tensor([0.3]), torch.tensor([1.0]), *(torch.tensor(c) for c in shape.constants)]
+    names = ["x", "w", *(f"c{i}" for i in range(len(shape.constants)))]
+    module = make_fx(lambda *given: curve(*given))(*values)
+    for node, name in zip((n for n in module.graph.nodes if n.op == "placeholder"), names, strict=True):
+        node.name = name
+    return module.graph
+
+
+def operation(node: torch.fx.Node) -> str:
+    name = str(node.target).split(".")[1]
+    return "square" if name == "pow" and node.args[1] == 2 else name
+
+
+def lines_of(graph: torch.fx.Graph, spell: Speller) -> tuple[list[tuple[str, str, bool]], str]:
+    """([(name, expression, whether it is a comparison)], the result's name) of a traced curve."""
+    lines: list[tuple[str, str, bool]] = []
+    result, names = "", {}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            names[node] = node.name
+        elif node.op == "call_function":
+            arguments = [names.get(a, a) if isinstance(a, torch.fx.Node) else a for a in node.args]
+            if operation(node) == "scalar_tensor":  # a number on its own
+                names[node] = arguments[0]
+                continue
+            names[node] = f"t{len(lines)}"
+            comparisons = {name for name, _, boolean in lines if boolean}
+            text = spell(operation(node), arguments, comparisons)
+            lines.append((names[node], text, operation(node) in BOOLEAN))
+        elif node.op == "output":
+            result = names[node.args[0]]
+    return lines, result
+
+
+def spelling(calls: dict[str, str], number: Callable[[float], str], choice: str) -> Speller:
+    """choice: how to spell a comparison's 0 or 1 divided by a number."""
+
+    def spell(name: str, arguments: list[Any], comparisons: set[str]) -> str:
+        texts = [a if isinstance(a, str) else number(float(a)) for a in arguments]
+        if name == "div" and arguments[0] in comparisons:  # 1 / w is then computed once for all x
+            return choice.format(*texts)
+        if name in INFIX:
+            return f"{texts[0]} {INFIX[name]} {texts[1]}"
+        if name not in calls:
+            raise SystemExit(f"torch's operation '{name}' has no spelling; add it to scripts/generate_slopes.py")
+        return calls[name].format(*texts)
+
+    return spell
+
+
+def curves() -> list[tuple[str, Shape, Callable[..., torch.Tensor]]]:
+    pairs = []
+    for name, shape in SHAPES.items():
+        assert shape.formula is not None
+        pairs += [(f"slope_{name}", shape, shape.formula.slope)]
+        pairs += [(f"width_slope_{name}", shape, shape.formula.width_slope_of)]
+    return pairs
+
+
+def cpp() -> str:
+    spell = spelling(CALLS_CPP, lambda number: f"{number!r}f", "{0} ? 1.0f / {1} : 0.0f")
+    text = [f"// {NOTE}", "#pragma once", '#include "math.h"', ""]
+    for name, shape, curve in curves():
+        lines, result = lines_of(traced(curve, shape), spell)
+        text.append(f"static inline float {name}(float x, float w, [[maybe_unused]] const float* c) {{")
+        text += [f"  const float c{i} = c[{i}];" for i in range(len(shape.constants))]
+        text += [f"  const {'bool' if boolean else 'float'} {name} = {value};" for name, value, boolean in lines]
+        text += [f"  return {result};", "}", ""]
+    entries = ", ".join(f"X({name})" for name in SHAPES)
+    text += ["// Every shape, in the order of its number.", f"#define SHAPES(X) {entries.replace(', ', ' ')}", ""]
+    return "\n".join(text)
+
+
+def triton() -> str:
+    spell = spelling(CALLS_TRITON, repr, "tl.where({0}, 1.0 / {1}, 0.0)")
+    constants = ", ".join(f"c{i}" for i in range(CONSTANTS))
+    text = [f'"""{NOTE}"""', "", "import triton", "import triton.language as tl", "",
+            "from surgrad.kernels.lif.triton.math import power, sign, tangent", ""]  # fmt: skip
+    for name, shape, curve in curves():
+        lines, result = lines_of(traced(curve, shape), spell)
+        text += ["", "@triton.jit", f"def {name}(x, w, {constants}):"]
+        numbers = [boolean and not selects(lines, name) for name, _, boolean in lines]
+        text += [f"    {name} = {f'({value}).to(tl.float32)' if number else value}"
+                 for (name, value, _), number in zip(lines, numbers, strict=True)]  # fmt: skip
+        text += [f"    return {result}", ""]
+    for kind in ("slope", "width_slope"):
+        text += ["", "@triton.jit", f"def {kind}(x, w, {constants}, SHAPE: tl.constexpr):"]
+        for number, name in enumerate(SHAPES):
+            word = "if" if number == 0 else "elif"
+            text += [f'    {word} SHAPE == "{name}":', f"        out = {kind}_{name}(x, w, {constants})"]
+        text += ["    else:", '        tl.static_assert(False, "no such shape")', "    return out", ""]
+    return "\n".join(text)
+
+
+def selects(lines: list[tuple[str, str, bool]], name: str) -> bool:
+    """Whether a comparison chooses between two values rather than entering arithmetic."""
+    return any(f"tl.where({name}," in value for _, value, _ in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
+    check = parser.parse_args().check
+    for path, text in ((FOLDER / "native/slopes.h", cpp()), (FOLDER / "triton/slopes.py", triton())):
+        if check and (not path.exists() or path.read_text() != text):
+            sys.exit(f"{path} is not what surgrad.shapes says; run python scripts/generate_slopes.py")
+        path.write_text(text) if not check else None
+
+
+if __name__ == "__main__":
+    main()

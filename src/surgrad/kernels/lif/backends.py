@@ -1,0 +1,84 @@
+"""The backends by name, and which one serves a call."""
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from surgrad.errors import BadValue, unknown
+from surgrad.kernels.lif import inplace, native, reference
+from surgrad.kernels.lif.call import Call, Result
+from surgrad.kernels.lif.operators import dense, register, wants_channels_last
+from surgrad.shapes import SHAPES, Shape
+
+BACKENDS: dict[str, Callable[[Call], Result]] = {
+    "reference": reference.lif, "torch": inplace.lif, "native": register("native", native),
+}  # fmt: skip
+if False and importlib.util.find_spec("triton") is not None:
+    from surgrad.kernels.lif import triton
+
+    BACKENDS["triton"] = register("triton", triton)
+COMPILED = ("native", "triton")
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def choose(backend: str, x: Tensor, shape: Shape) -> str:
+    """The backend of a call with such a current, by name; raises where it cannot serve."""
+    if backend == "auto":
+        return _fastest(x, shape)
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, [*BACKENDS, "auto"])
+    if backend in COMPILED:
+        reason = _why_not(backend, x, shape)
+        if reason:
+            raise BadValue(f"backend '{backend}' {reason}; give backend='auto'")
+    return backend
+
+
+def moments(backend: str, x: Tensor) -> Tensor:
+    """[2, C] float32: mean and biased variance of each channel of x [T, N, C, ...], by a compiled backend's pass."""
+    return getattr(torch.ops.surgrad, f"{backend}_moments")(dense(x.detach(), wants_channels_last(x)))
+
+
+def _fastest(x: Tensor, shape: Shape) -> str:
+    backend = "triton" if x.is_cuda else "native"
+    reason = _why_not(backend, x, shape)
+    if reason == NOT_BUILT:
+        _say_once()
+    return "torch" if reason else backend
+
+
+NOT_BUILT = "was not built: no C++ compiler was found when surgrad was installed"
+
+
+def _why_not(backend: str, x: Tensor, shape: Shape) -> str:
+    """Why a compiled backend cannot serve such a call; empty where it can."""
+    if x.dtype not in _TYPES:
+        return f"computes in float32 and takes float32, bfloat16 and float16, not {x.dtype}"
+    if not generated(shape):
+        return f"knows the formulas of surgrad.shapes, and shape '{shape.name}' is another"
+    if backend == "native":
+        if x.device.type != "cpu":
+            return f"runs on the CPU, and the current is on {x.device}"
+        return "" if native.available() else NOT_BUILT
+    if "triton" not in BACKENDS:
+        return "needs the package triton"
+    return triton.why_not(x.device)
+
+
+def generated(shape: Shape) -> bool:
+    """Whether the compiled kernels hold this shape's formula; its constants may differ."""
+    known = SHAPES.get(shape.name)
+    return known is not None and known.formula == shape.formula
+
+
+@cache
+def _say_once() -> None:
+    warnings.warn(
+        f"surgrad's native kernel {NOT_BUILT}. Neurons run in plain torch, with the same results, several times "
+        "slower; install a compiler (g++ or clang) and then surgrad again",
+        stacklevel=2,
+    )

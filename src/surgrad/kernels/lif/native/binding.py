@@ -1,0 +1,162 @@
+"""From tensors to the C interface of lif.h."""
+
+import ctypes
+import os
+from ctypes import POINTER, Structure, byref, c_float, c_int32, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surgrad.kernels.lif.operators import Arguments, channels_last, gradients, outputs
+from surgrad.shapes import SHAPES
+
+LEVELS = ("avx512", "avx2", "base")  # builds for ever older processors
+DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+_RESETS = {"zero": 0, "subtract": 1, "none": 2}
+_SHAPES = {name: number for number, name in enumerate(SHAPES)}
+
+
+class _Term(Structure):
+    _fields_ = [("x", c_void_p), ("stride", c_int64), ("norm", c_void_p), ("eps", c_float), ("batch", c_int32),
+                ("grad", c_void_p)]  # fmt: skip
+
+
+class _Lif(Structure):
+    _fields_ = [
+        ("steps", c_int64), ("elements", c_int64), ("channels", c_int64), ("inner", c_int64),
+        ("dtype", c_int32), ("shape", c_int32), ("reset", c_int32), ("detach_reset", c_int32),
+        ("terms", _Term * 2),
+        ("decay", c_void_p), ("threshold", c_void_p), ("width", c_void_p),
+        ("decay_many", c_int32), ("threshold_many", c_int32), ("width_many", c_int32), ("wants", c_int32),
+        ("constants", c_float * 3), ("threads", c_int32),
+        ("start", c_void_p), ("spikes", c_void_p), ("potential", c_void_p), ("counts", c_void_p),
+        ("grad_spikes", c_void_p), ("grad_potential", c_void_p), ("grad_start", c_void_p), ("sums", c_void_p),
+        ("parallel", c_void_p),
+    ]  # fmt: skip
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """The best build that is installed and that this processor runs; None without any."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    first = {"AVX512": 0, "AVX2": 1}.get(capability, 2)
+    for level in LEVELS[first:]:
+        for path in sorted(Path(__file__).parent.glob(f"_{level}.*")):
+            if path.suffix in (".so", ".pyd", ".dylib"):
+                return _declared(ctypes.CDLL(str(path)))
+    return None
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    library.surgrad_size.restype = c_int64
+    assert library.surgrad_size() == ctypes.sizeof(_Lif), "binding.py and lif.h disagree; install surgrad again"
+    for function in (library.surgrad_forward, library.surgrad_backward):
+        function.argtypes, function.restype = [POINTER(_Lif)], None
+    library.surgrad_moments.argtypes, library.surgrad_moments.restype = [POINTER(_Lif), c_void_p], None
+    return library
+
+
+@torch.compiler.assume_constant_result
+def available() -> bool:
+    """Whether the kernel was built when surgrad was installed."""
+    return _library() is not None
+
+
+@cache
+def _parallel() -> int | None:
+    """The address of GOMP_parallel in the OpenMP runtime that torch uses."""
+    for path in _loaded():
+        if any(name in Path(path).name for name in ("gomp", "iomp5", "libomp")):
+            try:
+                return ctypes.cast(ctypes.CDLL(path).GOMP_parallel, c_void_p).value
+            except (OSError, AttributeError):
+                continue
+    return None
+
+
+def _loaded() -> list[str]:
+    """The shared libraries of this process, those in torch's own folders first."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return []
+    paths = {line.split(maxsplit=5)[5].strip() for line in maps.read_text().splitlines() if line.count("/") > 1}
+    return sorted(paths, key=lambda path: "torch" not in path)
+
+
+def _alone() -> None:
+    """In a forked child the runtime's threads are gone, and waiting for them would take for ever."""
+    global _forked
+    _forked = True
+
+
+_forked = False
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_alone)
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None or tensor.numel() == 0 else tensor.data_ptr()
+
+
+def _layout(x: Tensor) -> dict[str, int | None]:
+    channels = x.shape[2] if x.ndim > 2 else 1
+    elements = x[0].numel()
+    last = channels_last(x)
+    inner = 1 if last else elements // max(1, x.shape[1] * channels) if x.ndim > 2 else max(1, elements)
+    threads = 1 if _forked else torch.get_num_threads()
+    return {"elements": elements, "channels": channels, "inner": inner, "dtype": DTYPES[x.dtype], "threads": threads,
+            "parallel": None if _forked else _parallel()}  # fmt: skip
+
+
+def _call(a: Arguments, grads: tuple[Tensor | None, ...] = (None, None), **fields: Any) -> _Lif:
+    call = _Lif(steps=a.steps, shape=_SHAPES[a.shape], reset=_RESETS[a.reset], detach_reset=a.detach_reset,
+                **_layout(a.x), **fields)  # fmt: skip
+    for slot, (x, norm, eps, batch), grad in zip(call.terms, a.terms, grads, strict=False):
+        slot.x, slot.norm, slot.eps, slot.batch, slot.grad = _pointer(x), _pointer(norm), eps, batch, _pointer(grad)
+        slot.stride = call.elements if len(x) > 1 else 0
+    for name in ("decay", "threshold", "width"):
+        value: Tensor = getattr(a, name)
+        setattr(call, name, value.data_ptr())
+        setattr(call, f"{name}_many", value.ndim)
+    for i, constant in enumerate(a.constants):
+        call.constants[i] = constant
+    call.start = _pointer(a.start)
+    return call
+
+
+def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+    """See `surgrad.kernels.lif.operators.Kernel`."""
+    spikes, potential, counts = outputs(a)
+    call = _call(a, spikes=_pointer(spikes), potential=_pointer(potential), counts=_pointer(counts))
+    _built().surgrad_forward(byref(call))
+    return spikes, potential, counts
+
+
+def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: list[bool],
+             a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """See `surgrad.kernels.lif.operators.Kernel`."""
+    to_x, to_plus, to_start, sums = gradients(wanted, a)
+    norms = a.norm is not None or a.plus_norm is not None
+    wants = norms + 2 * wanted[4] + 4 * wanted[5] + 8 * wanted[6]
+    call = _call(a, (to_x, to_plus), wants=wants, grad_spikes=_pointer(grad_spikes), sums=_pointer(sums),
+                 grad_potential=_pointer(grad_potential), grad_start=_pointer(to_start))  # fmt: skip
+    _built().surgrad_backward(byref(call))
+    return to_x, to_plus, to_start, sums
+
+
+def moments(x: Tensor) -> Tensor:
+    """See `surgrad.kernels.lif.operators.Kernel`."""
+    out = x.new_empty(2, x.shape[2] if x.ndim > 2 else 1, dtype=torch.float32)
+    call = _Lif(steps=len(x), **_layout(x))
+    call.terms[0].x, call.terms[0].stride = _pointer(x), call.elements
+    _built().surgrad_moments(byref(call), out.data_ptr())
+    return out
+
+
+def _built() -> ctypes.CDLL:
+    library = _library()
+    assert library is not None, "asked only where `available`"
+    return library

@@ -1,0 +1,164 @@
+// Work on one block of elements: loops over short arrays that stay in the first cache.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "lif.h"
+#include "slopes.h"
+
+constexpr int BINS = 512, PER_THRESHOLD = 32;  // as in membrane.py
+constexpr int MOST_TASKS = 64;
+
+// Call f(task) for every task, on the threads of the runtime that is already there. Which thread does which task is
+// left open; nothing that is computed depends on it.
+template <class F>
+static void parallel(const Lif& a, int64_t tasks, F f) {
+  std::atomic<int64_t> next{0};
+  auto work = [&] {
+    for (int64_t i; (i = next++) < tasks;) f(i);
+  };
+  using Work = decltype(work);
+  if (a.parallel && a.threads > 1 && tasks > 1)
+    a.parallel([](void* self) { (*static_cast<Work*>(self))(); }, &work, unsigned(a.threads), 0);
+  else
+    work();
+}
+
+// How the elements of a step are cut: the same for any number of threads, so that sums do not depend on it.
+struct Cut {
+  int64_t block, tasks, elements;
+  explicit Cut(const Lif& a) : elements(a.elements) {
+    block = std::clamp<int64_t>(16384 / a.steps / 64 * 64, 64, 1024);
+    tasks = std::clamp<int64_t>(a.elements * std::min<int64_t>(a.steps, 4) / 32768, 1, MOST_TASKS);
+  }
+  template <class F>
+  void blocks_of(int64_t task, F f) const {
+    const int64_t count = (elements + block - 1) / block;
+    const int64_t first = count * task / tasks, last = count * (task + 1) / tasks;
+    for (int64_t b = first; b < last; ++b) f(b * block, int(std::min(block, elements - b * block)));
+  }
+};
+
+// Scratch of a thread, kept between calls: fresh memory costs more than the arithmetic.
+static inline float* scratch(size_t floats) {
+  static thread_local std::vector<float> memory;
+  if (memory.size() < floats + 16) memory.resize(floats + 16);
+  const uintptr_t at = reinterpret_cast<uintptr_t>(memory.data());
+  return reinterpret_cast<float*>((at + 63) / 64 * 64);
+}
+
+// out[i] = values[channel of element first + i].
+static inline void spread(const Lif& a, const float* values, int64_t first, int n, float* __restrict out) {
+  int64_t channel = first / a.inner % a.channels;
+  if (a.inner == 1) {
+    for (int i = 0; i < n; channel = 0) {
+      const int run = int(std::min<int64_t>(n - i, a.channels - channel));
+      std::memcpy(out + i, values + channel, run * sizeof(float));
+      i += run;
+    }
+    return;
+  }
+  int64_t left = a.inner - first % a.inner;
+  for (int i = 0; i < n; left = a.inner, channel = (channel + 1) % a.channels) {
+    const int run = int(std::min<int64_t>(n - i, left));
+    std::fill(out + i, out + i + run, values[channel]);
+    i += run;
+  }
+}
+
+static inline double total(const float* __restrict values, int n) {
+  float lanes[16] = {};
+  int i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int lane = 0; lane < 16; ++lane) lanes[lane] += values[i + lane];
+  double sum = 0;
+  for (float lane : lanes) sum += lane;
+  for (; i < n; ++i) sum += values[i];
+  return sum;
+}
+
+// sums[channel] += values, the reverse of spread.
+static inline void gather(const Lif& a, const float* __restrict values, int64_t first, int n, double* __restrict sums) {
+  int64_t channel = first / a.inner % a.channels;
+  if (a.inner == 1 && a.channels > 1) {
+    for (int i = 0; i < n; channel = 0) {
+      const int run = int(std::min<int64_t>(n - i, a.channels - channel));
+      for (int j = 0; j < run; ++j) sums[channel + j] += values[i + j];
+      i += run;
+    }
+    return;
+  }
+  int64_t left = a.channels == 1 ? n : a.inner - first % a.inner;
+  for (int i = 0; i < n; left = a.inner, channel = (channel + 1) % a.channels) {
+    const int run = int(std::min<int64_t>(n - i, left));
+    sums[channel] += total(values + i, run);
+    i += run;
+  }
+}
+
+template <class Format>
+static void load_as(const void* from, int64_t first, int n, float* __restrict out) {
+  const auto* x = static_cast<const typename Format::Stored*>(from) + first;
+  for (int i = 0; i < n; ++i) out[i] = Format::load(x[i]);
+}
+
+static inline void load(int dtype, const void* from, int64_t first, int n, float* out) {
+  if (dtype == FLOAT32) load_as<Float32>(from, first, n, out);
+  if (dtype == BFLOAT16) load_as<BFloat16>(from, first, n, out);
+  if (dtype == FLOAT16) load_as<Float16>(from, first, n, out);
+}
+
+template <class Format>
+static void store_as(void* to, int64_t first, int n, const float* __restrict values) {
+  auto* out = static_cast<typename Format::Stored*>(to) + first;
+  for (int i = 0; i < n; ++i) out[i] = Format::store(values[i]);
+}
+
+static inline void store(int dtype, void* to, int64_t first, int n, const float* values) {
+  if (dtype == FLOAT32) store_as<Float32>(to, first, n, values);
+  if (dtype == BFLOAT16) store_as<BFloat16>(to, first, n, values);
+  if (dtype == FLOAT16) store_as<Float16>(to, first, n, values);
+}
+
+template <class Format>
+static void fire_as(void* to, int64_t first, int n, const float* __restrict u, const float* __restrict threshold) {
+  auto* out = static_cast<typename Format::Stored*>(to) + first;
+  for (int i = 0; i < n; ++i) out[i] = u[i] >= threshold[i] ? Format::one : typename Format::Stored(0);
+}
+
+static inline void fire(int dtype, void* to, int64_t first, int n, const float* u, const float* threshold) {
+  if (dtype == FLOAT32) fire_as<Float32>(to, first, n, u, threshold);
+  if (dtype == BFLOAT16) fire_as<BFloat16>(to, first, n, u, threshold);
+  if (dtype == FLOAT16) fire_as<Float16>(to, first, n, u, threshold);
+}
+
+// v = the potential after the reset.
+static inline void after_reset(int reset, int n, const float* __restrict u, const float* __restrict threshold,
+                               float* __restrict v) {
+  if (reset == ZERO)
+    for (int i = 0; i < n; ++i) v[i] = u[i] * (u[i] >= threshold[i] ? 0.0f : 1.0f);
+  else if (reset == SUBTRACT)
+    for (int i = 0; i < n; ++i) v[i] = u[i] - (u[i] >= threshold[i] ? threshold[i] : 0.0f);
+  else
+    std::memcpy(v, u, n * sizeof(float));
+}
+
+using Curve = float (*)(float, float, const float*);
+template <Curve curve>
+static void over(const float* __restrict x, const float* __restrict w, bool one, int n, const float* c,
+                 float* __restrict out) {
+  const float first = w[0];
+  if (one)
+    for (int i = 0; i < n; ++i) out[i] = curve(x[i], first, c);
+  else
+    for (int i = 0; i < n; ++i) out[i] = curve(x[i], w[i], c);
+}
+
+using Over = void (*)(const float*, const float*, bool, int, const float*, float*);
+#define ENTRY(name) over<slope_##name>,
+static const Over slopes[] = {SHAPES(ENTRY)};
+#undef ENTRY
+#define ENTRY(name) over<width_slope_##name>,
+static const Over width_slopes[] = {SHAPES(ENTRY)};
+#undef ENTRY

@@ -1,0 +1,38 @@
+// What the Python side hands over. `binding.py` mirrors these structs field by field.
+#pragma once
+#include <cstdint>
+
+// A summand of the current: I_t = Σ gain·x_t + shift, with gain and shift of the norm, or 1 and 0.
+struct Term {
+  const void* x;      // null: no such summand
+  int64_t stride;     // elements from one step to the next; 0: the same at every step
+  const float* norm;  // mean, variance, weight, bias, each [channels]; null: none
+  float eps;
+  int32_t batch;  // whether mean and variance are those of x itself, so that gradients flow through them
+  void* grad;     // ∂L/∂x, of the currents' type; null: not wanted
+};
+
+// One call of lif. Element e of a step belongs to channel (e / inner) % channels.
+struct Lif {
+  int64_t steps, elements, channels, inner;
+  int32_t dtype, shape, reset, detach_reset;
+  Term terms[2];
+  const float *decay, *threshold, *width;  // one, or one per channel
+  int32_t decay_many, threshold_many, width_many, wants;
+  float constants[3];
+  int32_t threads;
+  const float* start;  // null: rest
+  void* spikes;
+  float* potential;  // null: not wanted
+  int64_t* counts;   // histogram; null: nobody watches
+  const void* grad_spikes;
+  const float* grad_potential;
+  float* grad_start;  // null: not wanted
+  double* sums;       // [SUMS, channels]
+  void (*parallel)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel of a loaded runtime, or null
+};
+
+enum Dtype { FLOAT32, BFLOAT16, FLOAT16 };
+enum Reset { ZERO, SUBTRACT, NONE };
+enum Sum { SHIFT, GAIN, GAIN2, DECAY, THRESHOLD, WIDTH, SUMS };  // Σδ, Σδ(x - mean) of both terms, parameters'
+enum Wants { WANT_NORM = 1, WANT_DECAY = 2, WANT_THRESHOLD = 4, WANT_WIDTH = 8 };

@@ -1,0 +1,203 @@
+"""One operator of torch for each compiled kernel, so that autograd, torch.compile and export know it.
+
+A kernel is a module of three functions: `forward`, `backward` and `moments`, over `Arguments`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from surgrad.kernels.lif.call import Call, Norm, Result
+from surgrad.kernels.lif.membrane import BINS
+
+SUMS = 6  # rows of a backward pass's sums: Σδ, Σδ(x - mean) of both terms, ∂decay, ∂threshold, ∂width
+ROW_SHIFT, ROW_GAIN, ROW_DECAY, ROW_THRESHOLD, ROW_WIDTH = 0, 1, 3, 4, 5
+_TYPES = {
+    "x": "Tensor", "norm": "Tensor?", "plus": "Tensor?", "plus_norm": "Tensor?", "decay": "Tensor",
+    "threshold": "Tensor", "width": "Tensor", "start": "Tensor?", "eps": "float[]", "batch": "bool[]", "steps": "int",
+    "shape": "str", "constants": "float[]", "reset": "str", "detach_reset": "bool", "watch": "bool", "keep": "bool",
+}  # fmt: skip
+
+
+class Arguments(NamedTuple):
+    """A `Call` in the types that an operator takes. norm, plus_norm: [4, C] float32, the rows mean, variance, weight,
+    bias; eps, batch: of both norms; constants: the shape's; x and plus are dense and laid out alike."""
+
+    x: Tensor
+    norm: Tensor | None
+    plus: Tensor | None
+    plus_norm: Tensor | None
+    decay: Tensor
+    threshold: Tensor
+    width: Tensor
+    start: Tensor | None
+    eps: list[float]
+    batch: list[bool]
+    steps: int
+    shape: str
+    constants: list[float]
+    reset: str
+    detach_reset: bool
+    watch: bool
+    keep: bool
+
+    @property
+    def terms(self) -> tuple[tuple[Tensor, Tensor | None, float, bool], ...]:
+        """(x, norm, eps, batch) of every term."""
+        first = (self.x, self.norm, self.eps[0], self.batch[0])
+        return (first,) if self.plus is None else (first, (self.plus, self.plus_norm, self.eps[1], self.batch[1]))
+
+    @property
+    def channels(self) -> int:
+        return self.x.shape[2] if self.x.ndim > 2 else 1
+
+
+class Kernel(Protocol):
+    """What a compiled backend provides."""
+
+    def forward(self, a: Arguments, /) -> tuple[Tensor, Tensor, Tensor]:
+        """(spikes, potential or empty, counts or empty)."""
+
+    def backward(self, grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: list[bool],
+                 a: Arguments, /) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        """(∂x, ∂plus, ∂start, sums [SUMS, C] float64), empty where not wanted: a bool for each of the first eight
+        arguments."""
+
+    def moments(self, x: Tensor, /) -> Tensor:
+        """[2, C] float32: mean and biased variance of each channel of x [T, N, C, ...]."""
+
+
+def channels_last(x: Tensor) -> bool:
+    """Whether a step's channels lie side by side; else it is contiguous."""
+    return not x.is_contiguous()
+
+
+def wants_channels_last(x: Tensor) -> bool:
+    """The layout that a current is taken in: its own where it is dense, else contiguous."""
+    return x.ndim > 3 and not x.is_contiguous() and x.movedim(2, -1).is_contiguous()
+
+
+def dense(x: Tensor, last: bool) -> Tensor:
+    """x [T, N, C, ...] laid out as a kernel takes it, without a copy where it is already."""
+    return x.movedim(2, -1).contiguous().movedim(-1, 2) if last else x.contiguous()
+
+
+def empty(like: Tensor, steps: int) -> Tensor:
+    """New memory [steps, ...] of a dense tensor's dtype and layout."""
+    if not channels_last(like):
+        return like.new_empty((steps, *like.shape[1:]))
+    return like.movedim(2, -1).new_empty((steps, *like.movedim(2, -1).shape[1:])).movedim(-1, 2)
+
+
+def outputs(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+    """Memory for (spikes, potential, counts)."""
+    potential = empty(a.x, 1)[0].to(torch.float32) if a.keep else a.x.new_empty(0, dtype=torch.float32)
+    counts = torch.zeros(BINS if a.watch else 0, dtype=torch.int64, device=a.x.device)
+    return empty(a.x, a.steps), torch.empty_like(potential), counts
+
+
+def gradients(wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Memory for (∂x, ∂plus, ∂start, sums)."""
+    none = a.x.new_empty(0)
+    to_x = empty(a.x, len(a.x)) if wanted[0] else none
+    to_plus = empty(a.plus, len(a.plus)) if a.plus is not None and wanted[2] else none.clone()
+    to_start = torch.empty_like(a.start) if a.start is not None and wanted[7] else none.float().clone()
+    return to_x, to_plus, to_start, torch.zeros(SUMS, a.channels, dtype=torch.float64, device=a.x.device)
+
+
+def register(name: str, kernel: Kernel) -> Callable[[Call], Result]:
+    """Make the operators surgrad::{name}, {name}_backward and {name}_moments, and the backend that calls them."""
+    schema = ", ".join(f"{kind} {argument}" for argument, kind in _TYPES.items())
+    library = torch.library.Library("surgrad", "FRAGMENT")
+    library.define(f"{name}({schema}) -> (Tensor, Tensor, Tensor)")
+    library.define(f"{name}_backward(Tensor? grad_spikes, Tensor? grad_potential, bool[] wanted, {schema})"
+                   " -> (Tensor, Tensor, Tensor, Tensor)")  # fmt: skip
+    library.define(f"{name}_moments(Tensor x) -> Tensor")
+    for device in ("CPU", "CUDA"):
+        library.impl(name, lambda *a: kernel.forward(Arguments(*a)), device)
+        library.impl(f"{name}_backward", lambda g, p, w, *a: kernel.backward(g, p, w, Arguments(*a)), device)
+        library.impl(f"{name}_moments", kernel.moments, device)
+    torch.library.register_fake(f"surgrad::{name}", lambda *a: outputs(Arguments(*a)), lib=library)
+    torch.library.register_fake(
+        f"surgrad::{name}_backward", lambda g, p, w, *a: gradients(w, Arguments(*a)), lib=library
+    )
+    torch.library.register_fake(
+        f"surgrad::{name}_moments", lambda x: x.new_empty(2, x.shape[2], dtype=torch.float32), lib=library
+    )
+    backward = _backward_of(getattr(torch.ops.surgrad, f"{name}_backward"))
+    torch.library.register_autograd(f"surgrad::{name}", backward, setup_context=_save, lib=library)
+    _LIBRARIES.append(library)
+    return _backend_of(getattr(torch.ops.surgrad, name))
+
+
+_LIBRARIES: list[torch.library.Library] = []  # an operator lives as long as its library
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[2])
+    ctx.save_for_backward(*inputs[:8])
+    ctx.options = inputs[8:]
+
+
+def _backward_of(operator: Any) -> Callable[..., tuple[Any, ...]]:
+    def backward(ctx: Any, grad_spikes: Tensor | None, grad_potential: Tensor | None, _: None) -> tuple[Any, ...]:
+        a = Arguments(*ctx.saved_tensors, *ctx.options)
+        last = channels_last(a.x)
+        if grad_spikes is not None:
+            grad_spikes = dense(grad_spikes, last)
+        if grad_potential is not None and a.keep:
+            grad_potential = dense(grad_potential[None], last)[0]
+        wanted = list(ctx.needs_input_grad[:8])
+        to_x, to_plus, to_start, sums = operator(grad_spikes, grad_potential, wanted, *a)
+        given = (
+            to_x, _to_norm(a.norm, sums, 0, a.eps[0]), to_plus, _to_norm(a.plus_norm, sums, 1, a.eps[1]),
+            *(_to_parameter(p, sums[row]) for p, row in
+              ((a.decay, ROW_DECAY), (a.threshold, ROW_THRESHOLD), (a.width, ROW_WIDTH))), to_start,
+        )  # fmt: skip
+        return (*(g if w else None for g, w in zip(given, wanted, strict=True)), *[None] * len(ctx.options))
+
+    return backward
+
+
+def _to_parameter(parameter: Tensor, sums: Tensor) -> Tensor:
+    return (sums if parameter.ndim else sums.sum()).to(parameter.dtype)
+
+
+def _to_norm(norm: Tensor | None, sums: Tensor, term: int, eps: float) -> Tensor | None:
+    """The gradient of the rows weight and bias; mean and variance have none of their own."""
+    if norm is None:
+        return None
+    to_weight = sums[ROW_GAIN + term] * torch.rsqrt(norm[1].double() + eps)
+    nothing = torch.zeros_like(to_weight)
+    return torch.stack([nothing, nothing, to_weight, sums[ROW_SHIFT]]).to(norm.dtype)
+
+
+def _backend_of(operator: Any) -> Callable[[Call], Result]:
+    def lif(call: Call) -> Result:
+        spikes, potential, counts = operator(*_arguments(call))
+        return spikes, potential if call.keep else None, counts if call.watch else None
+
+    return lif
+
+
+def _arguments(call: Call) -> Arguments:
+    first = call.terms[0]
+    plus = call.terms[1] if len(call.terms) > 1 else None
+    norms = [first.norm, plus.norm if plus is not None else None]
+    last = wants_channels_last(first.x)
+    return Arguments(
+        x=dense(first.x, last), norm=_rows(norms[0]),
+        plus=None if plus is None else dense(plus.x.to(first.x.dtype), last), plus_norm=_rows(norms[1]),
+        decay=call.decay.contiguous(), threshold=call.threshold.contiguous(), width=call.width.contiguous(),
+        start=None if call.start is None else dense(call.start[None], last)[0],
+        eps=[0.0 if n is None else n.eps for n in norms], batch=[n is not None and n.batch for n in norms],
+        steps=call.steps, shape=call.shape.name, constants=list(call.shape.constants), reset=call.reset,
+        detach_reset=call.detach_reset, watch=call.watch, keep=call.keep,
+    )  # fmt: skip
+
+
+def _rows(norm: Norm | None) -> Tensor | None:
+    return None if norm is None else torch.stack([row.float() for row in norm[:4]])

@@ -1,0 +1,151 @@
+"""The shapes that take constants beside a width. Their curves stand at the top of the module and take the constants
+as arguments, so that one generated kernel serves every choice of them."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from surgrad.errors import BadValue
+from surgrad.shapes.base import Shape, sech2, shape, tail
+
+
+def _bisect(function: Callable[[float], float], low: float, high: float) -> float:
+    """The zero of an increasing function between low and high, to the last bit of a double."""
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if function(middle) < 0 else (low, middle)
+    return high
+
+
+def _normal(z: Tensor, scale: float) -> Tensor:
+    return torch.exp(-(z / scale).square() / 2) / (scale * math.sqrt(2 * math.pi))
+
+
+def _multi_gaussian_slope(x: Tensor, w: Tensor, h: float, s: float, gamma: float) -> Tensor:
+    z = x / w
+    return gamma / w * ((1 + h) * _normal(z, 1) - h * _normal(z - 1, s) - h * _normal(z + 1, s))
+
+
+def _multi_gaussian_step(x: Tensor, w: Tensor, h: float, s: float, gamma: float) -> Tensor:
+    z = x / (w * math.sqrt(2))
+    shift = 1 / math.sqrt(2)
+    lobes = torch.erf((z - shift) / s) + torch.erf((z + shift) / s)
+    return 0.5 + gamma / 2 * ((1 + h) * torch.erf(z) - h * lobes)
+
+
+def multi_gaussian(h: float = 0.15, s: float = 6.0, gamma: float = 0.5) -> Shape:
+    """γ[(1+h)·N(x; 0, w) - h·N(x; w, sw) - h·N(x; -w, sw)]: a bump with negative side lobes, of mass γ(1-h)."""
+    mass, constants = gamma * (1 - h), (h, s, gamma)
+    one = torch.ones((), dtype=torch.float64)
+
+    def quantile(share: float) -> float:
+        def beyond(k: float) -> float:
+            return -_multi_gaussian_slope(k * one, one, *constants).item()
+
+        edge = _bisect(beyond, 0.0, 4.0)  # past it the side lobes take mass away
+        return _bisect(lambda k: 2 * _multi_gaussian_step(k * one, one, *constants).item() - 1 - share * mass, 0, edge)
+
+    return shape(
+        "multi_gaussian",
+        step=_multi_gaussian_step,
+        slope=_multi_gaussian_slope,
+        reach=lambda w, share: w * tail(share, quantile),
+        source="Yin et al. 2021, eq. of the multi-Gaussian surrogate: σ = w, h = .15, s = 6, γ = .5; mass γ(1-h)",
+        mass=mass,
+        constants=constants,
+    )
+
+
+def _leaky_box_step(x: Tensor, w: Tensor, leak: float) -> Tensor:
+    return 0.5 + x.clamp(-w, w) / (2 * w) + leak * (x - x.clamp(-w, w))
+
+
+def _leaky_box_slope(x: Tensor, w: Tensor, leak: float) -> Tensor:
+    return torch.where(x.abs() < w, 1 / (2 * w), leak)
+
+
+def _leaky_box_width_slope(x: Tensor, w: Tensor, leak: float) -> Tensor:
+    return torch.where(x.abs() < w, -x / (2 * w.square()), -leak * x.sign())
+
+
+def leaky_box(leak: float = 0.01) -> Shape:
+    """1/(2w) for |x| < w and a constant `leak` outside: no potential is ever without a gradient.
+
+    Its mass is infinite, so `reach` speaks of the box alone, and G leaves [0, 1] outside it.
+    """
+    return shape(
+        "leaky_box",
+        step=_leaky_box_step,
+        slope=_leaky_box_slope,
+        width_slope=_leaky_box_width_slope,
+        reach=lambda w, share: share * w,
+        source="SpikingJelly's PiecewiseLeakyReLU: w = w, c = leak",
+        mass=math.inf,
+        constants=(leak,),
+    )
+
+
+def _q_base(x: Tensor, w: Tensor, q: float) -> Tensor:
+    return 1 + 2 * x.abs() / ((q - 1) * w)
+
+
+def _q_step(x: Tensor, w: Tensor, q: float) -> Tensor:
+    return 0.5 + x.sign() * (1 - _q_base(x, w, q) ** (1 - q)) / 2
+
+
+def _q_slope(x: Tensor, w: Tensor, q: float) -> Tensor:
+    return _q_base(x, w, q) ** -q / w
+
+
+def q_pseudospike(q: float = 3.0) -> Shape:
+    """(1/w)·(1 + 2|x|/((q-1)w))^(-q): tails as fat as wished, from fast_sigmoid (q = 2, of width w/2) to
+    exponential (q -> ∞, of width w/2). q > 1; the default 3 lies between the two."""
+    if q <= 1:
+        raise BadValue(f"q = {q} has infinite mass; give q > 1")
+    return shape(
+        "q_pseudospike",
+        step=_q_step,
+        slope=_q_slope,
+        reach=lambda w, share: w * tail(share, lambda p: ((1 - p) ** (1 / (1 - q)) - 1) * (q - 1) / 2),
+        source="Herranz-Celotti & Rouat 2022 (q-PseudoSpike), at unit mass: α = γ = 1/w",
+        constants=(q,),
+    )
+
+
+def _dspike_step(x: Tensor, w: Tensor, region: float) -> Tensor:
+    return 0.5 + torch.tanh(x.clamp(-region, region) / w) / (2 * torch.tanh(region / w))
+
+
+def _dspike_slope(x: Tensor, w: Tensor, region: float) -> Tensor:
+    return (x.abs() <= region) * sech2(x / w) / (2 * w * torch.tanh(region / w))
+
+
+def _dspike_width_slope(x: Tensor, w: Tensor, region: float) -> Tensor:
+    edge = torch.tanh(region / w)
+    bend = torch.tanh(x / w) * sech2(region / w) * region / (2 * (w * edge).square())
+    return (x.abs() <= region) * bend - x / w * _dspike_slope(x, w, region)
+
+
+def dspike(region: float = 0.5) -> Shape:
+    """½ + tanh(x/w)/(2·tanh(region/w)) for |x| < region, else 0 or 1: w = 1/b shares one support among all
+    temperatures b. Wide it is the box of width 2·region (straight-through), narrow the step. Its edges belong to the
+    support, as in the public code of its authors' line, where autograd differentiates a clamp."""
+    if region <= 0:
+        raise BadValue(f"region {region} is no half-width of a support; give a positive potential")
+
+    def reach(w: Tensor, share: float) -> Tensor:
+        if share == 1:
+            return torch.full_like(w, region)
+        return w * torch.atanh(share * torch.tanh(region / w))
+
+    return shape(
+        "dspike",
+        step=_dspike_step,
+        slope=_dspike_slope,
+        width_slope=_dspike_width_slope,
+        reach=reach,
+        source="Li et al. 2021 (Dspike), c = ½ moved to the threshold: b = 1/w, support |u - v_th| <= ½",
+        constants=(region,),
+    )
