@@ -21,7 +21,7 @@ setup(
         Extension(
             f"surgrad.kernels.lif.native._{level}",
             [f"{FOLDER}/lif.cpp"],
-            depends=[f"{FOLDER}/{header}.h" for header in ("lif", "blocks", "math", "slopes")],
+            depends=[f"{FOLDER}/{header}.h" for header in ("lif", "arrays", "block", "math", "slopes")],
             extra_compile_args=[*FLAGS, *flags],
             language="c++",
             optional=True,

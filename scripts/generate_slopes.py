@@ -7,6 +7,7 @@ Each formula is traced into torch's elementary operations, and each operation is
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,13 +69,15 @@ def lines_of(graph: torch.fx.Graph, spell: Speller) -> tuple[list[tuple[str, str
     return lines, result
 
 
-def spelling(calls: dict[str, str], number: Callable[[float], str], choice: str) -> Speller:
-    """choice: how to spell a comparison's 0 or 1 divided by a number."""
+def spelling(calls: dict[str, str], number: Callable[[float], str], choice: str, number_of: str) -> Speller:
+    """choice: how to spell a comparison's 0 or 1 divided by a number; number_of: that 0 or 1 itself."""
 
     def spell(name: str, arguments: list[Any], comparisons: set[str]) -> str:
         texts = [a if isinstance(a, str) else number(float(a)) for a in arguments]
         if name == "div" and arguments[0] in comparisons:  # 1 / w is then computed once for all x
             return choice.format(*texts)
+        if name == "mul":  # a comparison as a number
+            texts = [number_of.format(t) if a in comparisons else t for a, t in zip(arguments, texts, strict=True)]
         if name in INFIX:
             return f"{texts[0]} {INFIX[name]} {texts[1]}"
         if name not in calls:
@@ -94,11 +97,11 @@ def curves() -> list[tuple[str, Shape, Callable[..., torch.Tensor]]]:
 
 
 def cpp() -> str:
-    spell = spelling(CALLS_CPP, lambda number: f"{number!r}f", "{0} ? 1.0f / {1} : 0.0f")
+    spell = spelling(CALLS_CPP, lambda number: f"{number!r}f", "{0} ? 1.0f / {1} : 0.0f", "({0} ? 1.0f : 0.0f)")
     text = [f"// {NOTE}", "#pragma once", '#include "math.h"', ""]
     for name, shape, curve in curves():
         lines, result = lines_of(traced(curve, shape), spell)
-        text.append(f"static inline float {name}(float x, float w, [[maybe_unused]] const float* c) {{")
+        text.append(f"INLINE float {name}(float x, float w, [[maybe_unused]] const float* c) {{")
         text += [f"  const float c{i} = c[{i}];" for i in range(len(shape.constants))]
         text += [f"  const {'bool' if boolean else 'float'} {name} = {value};" for name, value, boolean in lines]
         text += [f"  return {result};", "}", ""]
@@ -108,12 +111,13 @@ def cpp() -> str:
 
 
 def triton() -> str:
-    spell = spelling(CALLS_TRITON, repr, "tl.where({0}, 1.0 / {1}, 0.0)")
+    spell = spelling(CALLS_TRITON, repr, "tl.where({0}, reciprocal({1}), 0.0)", "{0}")
     constants = ", ".join(f"c{i}" for i in range(CONSTANTS))
     text = [f'"""{NOTE}"""', "", "import triton", "import triton.language as tl", "",
-            "from surgrad.kernels.lif.triton.math import power, sign, tangent", ""]  # fmt: skip
+            "from surgrad.kernels.lif.triton.math import power, reciprocal, sign, tangent", ""]  # fmt: skip
     for name, shape, curve in curves():
         lines, result = lines_of(traced(curve, shape), spell)
+        lines = multiplied(lines)
         text += ["", "@triton.jit", f"def {name}(x, w, {constants}):"]
         numbers = [boolean and not selects(lines, name) for name, _, boolean in lines]
         text += [f"    {name} = {f'({value}).to(tl.float32)' if number else value}"
@@ -126,6 +130,21 @@ def triton() -> str:
             text += [f'    {word} SHAPE == "{name}":', f"        out = {kind}_{name}(x, w, {constants})"]
         text += ["    else:", '        tl.static_assert(False, "no such shape")', "    return out", ""]
     return "\n".join(text)
+
+
+def multiplied(lines: list[tuple[str, str, bool]]) -> list[tuple[str, str, bool]]:
+    """With products by the reciprocal for divisions by what is the same for all x: far fewer instructions."""
+    varies, out = {"x"}, []
+    for name, text, boolean in lines:
+        above, _, below = text.partition(" / ")
+        if varies.intersection(re.findall(r"\w+", text)):
+            varies.add(name)
+        if below and not below.isidentifier():
+            text = f"{above} * {1 / float(below)!r}"
+        elif below and below not in varies:
+            text = f"reciprocal({below})" if above == "1.0" else f"{above} * reciprocal({below})"
+        out.append((name, text, boolean))
+    return out
 
 
 def selects(lines: list[tuple[str, str, bool]], name: str) -> bool:

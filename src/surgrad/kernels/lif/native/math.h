@@ -4,18 +4,24 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))  // a call left in a loop keeps it from becoming vectors
+#else
+#define INLINE static inline
+#endif
+
 template <class To, class From>
-static inline To bits_of(From from) {
+INLINE To bits_of(From from) {
   static_assert(sizeof(To) == sizeof(From));
   To to;
   std::memcpy(&to, &from, sizeof(to));
   return to;
 }
 
-static inline float sign(float x) { return float(x > 0.0f) - float(x < 0.0f); }
+INLINE float sign(float x) { return float(x > 0.0f) - float(x < 0.0f); }
 
 // e^x: x = n·ln 2 + r with |r| <= ln 2 / 2, and the Taylor polynomial of e^r. Relative error below 2e-7; 0 below -87.
-static inline float exponential(float x) {
+INLINE float exponential(float x) {
   const float low = -87.0f, high = 88.0f;
   float y = x < low ? low : x;
   y = y > high ? high : y;
@@ -36,7 +42,7 @@ static inline float exponential(float x) {
 }
 
 // ln x for positive normal x: x = 2^n·m with m in [√½, √2), and 2·artanh((m - 1)/(m + 1)) as a series.
-static inline float logarithm(float x) {
+INLINE float logarithm(float x) {
   const int32_t bits = bits_of<int32_t>(x);
   const int32_t n = (bits - 0x3f3504f3) >> 23;
   const float m = bits_of<float>(bits - (n << 23));
@@ -51,10 +57,10 @@ static inline float logarithm(float x) {
 }
 
 // x^y for x >= 1.
-static inline float power(float x, float y) { return exponential(y * logarithm(x)); }
+INLINE float power(float x, float y) { return exponential(y * logarithm(x)); }
 
 // tanh x: a series of odd powers where |x| < 0.35, (1 - e)/(1 + e) with e = exp(-2|x|) elsewhere.
-static inline float tangent(float x) {
+INLINE float tangent(float x) {
   const float z = x * x;
   float p = -0.00886323552990220f;
   p = p * z + 0.0218694885361552f;

@@ -2,7 +2,7 @@
 #pragma once
 #include "math.h"
 
-static inline float slope_rect(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_rect(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = std::fabs(x);
   const float t1 = w / 2.0f;
   const bool t2 = t0 < t1;
@@ -10,7 +10,7 @@ static inline float slope_rect(float x, float w, [[maybe_unused]] const float* c
   return t3;
 }
 
-static inline float width_slope_rect(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_rect(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = -t0;
   const float t2 = std::fabs(x);
@@ -21,7 +21,7 @@ static inline float width_slope_rect(float x, float w, [[maybe_unused]] const fl
   return t6;
 }
 
-static inline float slope_triangle(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_triangle(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = std::fabs(x);
   const float t1 = w - t0;
   const float t2 = (t1 < 0.0f ? 0.0f : t1);
@@ -30,7 +30,7 @@ static inline float slope_triangle(float x, float w, [[maybe_unused]] const floa
   return t4;
 }
 
-static inline float width_slope_triangle(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_triangle(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = -t0;
   const float t2 = std::fabs(x);
@@ -42,7 +42,7 @@ static inline float width_slope_triangle(float x, float w, [[maybe_unused]] cons
   return t7;
 }
 
-static inline float slope_exponential(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_exponential(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = std::fabs(x);
   const float t1 = -t0;
   const float t2 = t1 / w;
@@ -52,7 +52,7 @@ static inline float slope_exponential(float x, float w, [[maybe_unused]] const f
   return t5;
 }
 
-static inline float width_slope_exponential(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_exponential(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = -t0;
   const float t2 = std::fabs(x);
@@ -65,7 +65,7 @@ static inline float width_slope_exponential(float x, float w, [[maybe_unused]] c
   return t8;
 }
 
-static inline float slope_sigmoid(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_sigmoid(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = w * 2.0f;
   const float t1 = x / t0;
   const float t2 = std::fabs(t1);
@@ -80,7 +80,7 @@ static inline float slope_sigmoid(float x, float w, [[maybe_unused]] const float
   return t10;
 }
 
-static inline float width_slope_sigmoid(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_sigmoid(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = -t0;
   const float t2 = w * 2.0f;
@@ -98,7 +98,7 @@ static inline float width_slope_sigmoid(float x, float w, [[maybe_unused]] const
   return t13;
 }
 
-static inline float slope_fast_sigmoid(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_fast_sigmoid(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = std::fabs(x);
   const float t1 = t0 / w;
   const float t2 = t1 + 1.0f;
@@ -109,7 +109,7 @@ static inline float slope_fast_sigmoid(float x, float w, [[maybe_unused]] const 
   return t6;
 }
 
-static inline float width_slope_fast_sigmoid(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_fast_sigmoid(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = -t0;
   const float t2 = std::fabs(x);
@@ -123,7 +123,7 @@ static inline float width_slope_fast_sigmoid(float x, float w, [[maybe_unused]] 
   return t9;
 }
 
-static inline float slope_atan(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_atan(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = w * 3.141592653589793f;
   const float t1 = x / w;
   const float t2 = t1 * t1;
@@ -134,7 +134,7 @@ static inline float slope_atan(float x, float w, [[maybe_unused]] const float* c
   return t6;
 }
 
-static inline float width_slope_atan(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_atan(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = -t0;
   const float t2 = w * 3.141592653589793f;
@@ -148,7 +148,7 @@ static inline float width_slope_atan(float x, float w, [[maybe_unused]] const fl
   return t9;
 }
 
-static inline float slope_tanh(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_tanh(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = std::fabs(t0);
   const float t2 = t1 * -2.0f;
@@ -162,7 +162,7 @@ static inline float slope_tanh(float x, float w, [[maybe_unused]] const float* c
   return t9;
 }
 
-static inline float width_slope_tanh(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_tanh(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = -t0;
   const float t2 = x / w;
@@ -179,7 +179,7 @@ static inline float width_slope_tanh(float x, float w, [[maybe_unused]] const fl
   return t12;
 }
 
-static inline float slope_gaussian(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_gaussian(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = t0 * t0;
   const float t2 = -t1;
@@ -190,7 +190,7 @@ static inline float slope_gaussian(float x, float w, [[maybe_unused]] const floa
   return t6;
 }
 
-static inline float width_slope_gaussian(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_gaussian(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = x / w;
   const float t1 = -t0;
   const float t2 = x / w;
@@ -204,7 +204,7 @@ static inline float width_slope_gaussian(float x, float w, [[maybe_unused]] cons
   return t9;
 }
 
-static inline float slope_multi_gaussian(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_multi_gaussian(float x, float w, [[maybe_unused]] const float* c) {
   const float c0 = c[0];
   const float c1 = c[1];
   const float c2 = c[2];
@@ -242,7 +242,7 @@ static inline float slope_multi_gaussian(float x, float w, [[maybe_unused]] cons
   return t30;
 }
 
-static inline float width_slope_multi_gaussian(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_multi_gaussian(float x, float w, [[maybe_unused]] const float* c) {
   const float c0 = c[0];
   const float c1 = c[1];
   const float c2 = c[2];
@@ -283,7 +283,7 @@ static inline float width_slope_multi_gaussian(float x, float w, [[maybe_unused]
   return t33;
 }
 
-static inline float slope_leaky_box(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_leaky_box(float x, float w, [[maybe_unused]] const float* c) {
   const float c0 = c[0];
   const float t0 = std::fabs(x);
   const bool t1 = t0 < w;
@@ -294,7 +294,7 @@ static inline float slope_leaky_box(float x, float w, [[maybe_unused]] const flo
   return t5;
 }
 
-static inline float width_slope_leaky_box(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_leaky_box(float x, float w, [[maybe_unused]] const float* c) {
   const float c0 = c[0];
   const float t0 = std::fabs(x);
   const bool t1 = t0 < w;
@@ -309,7 +309,7 @@ static inline float width_slope_leaky_box(float x, float w, [[maybe_unused]] con
   return t9;
 }
 
-static inline float slope_q_pseudospike(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_q_pseudospike(float x, float w, [[maybe_unused]] const float* c) {
   const float c0 = c[0];
   const float t0 = std::fabs(x);
   const float t1 = t0 * 2.0f;
@@ -323,7 +323,7 @@ static inline float slope_q_pseudospike(float x, float w, [[maybe_unused]] const
   return t8;
 }
 
-static inline float width_slope_q_pseudospike(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_q_pseudospike(float x, float w, [[maybe_unused]] const float* c) {
   const float c0 = c[0];
   const float t0 = x / w;
   const float t1 = -t0;
@@ -340,7 +340,7 @@ static inline float width_slope_q_pseudospike(float x, float w, [[maybe_unused]]
   return t11;
 }
 
-static inline float slope_dspike(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float slope_dspike(float x, float w, [[maybe_unused]] const float* c) {
   const float c0 = c[0];
   const float t0 = std::fabs(x);
   const bool t1 = t0 <= c0;
@@ -352,7 +352,7 @@ static inline float slope_dspike(float x, float w, [[maybe_unused]] const float*
   const float t7 = t5 + 1.0f;
   const float t8 = t7 * t7;
   const float t9 = t6 / t8;
-  const float t10 = t1 * t9;
+  const float t10 = (t1 ? 1.0f : 0.0f) * t9;
   const float t11 = w * 2.0f;
   const float t12 = c0 / w;
   const float t13 = tangent(t12);
@@ -361,7 +361,7 @@ static inline float slope_dspike(float x, float w, [[maybe_unused]] const float*
   return t15;
 }
 
-static inline float width_slope_dspike(float x, float w, [[maybe_unused]] const float* c) {
+INLINE float width_slope_dspike(float x, float w, [[maybe_unused]] const float* c) {
   const float c0 = c[0];
   const float t0 = c0 / w;
   const float t1 = tangent(t0);
@@ -383,7 +383,7 @@ static inline float width_slope_dspike(float x, float w, [[maybe_unused]] const 
   const float t17 = t13 / t16;
   const float t18 = std::fabs(x);
   const bool t19 = t18 <= c0;
-  const float t20 = t19 * t17;
+  const float t20 = (t19 ? 1.0f : 0.0f) * t17;
   const float t21 = x / w;
   const float t22 = std::fabs(x);
   const bool t23 = t22 <= c0;
@@ -395,7 +395,7 @@ static inline float width_slope_dspike(float x, float w, [[maybe_unused]] const 
   const float t29 = t27 + 1.0f;
   const float t30 = t29 * t29;
   const float t31 = t28 / t30;
-  const float t32 = t23 * t31;
+  const float t32 = (t23 ? 1.0f : 0.0f) * t31;
   const float t33 = w * 2.0f;
   const float t34 = c0 / w;
   const float t35 = tangent(t34);

@@ -1,14 +1,14 @@
-// Work on one block of elements: loops over short arrays that stay in the first cache.
+// Loops over short arrays that stay in the first cache: formats, parameters and sums by channel, threads.
 #pragma once
 #include <algorithm>
 #include <atomic>
 #include <vector>
 
 #include "lif.h"
-#include "slopes.h"
+#include "math.h"
 
 constexpr int BINS = 512, PER_THRESHOLD = 32;  // as in membrane.py
-constexpr int MOST_TASKS = 64;
+constexpr int LANES = 4, MOST_TASKS = 64;
 
 // Call f(task) for every task, on the threads of the runtime that is already there. Which thread does which task is
 // left open; nothing that is computed depends on it.
@@ -29,7 +29,7 @@ static void parallel(const Lif& a, int64_t tasks, F f) {
 struct Cut {
   int64_t block, tasks, elements;
   explicit Cut(const Lif& a) : elements(a.elements) {
-    block = std::clamp<int64_t>(16384 / a.steps / 64 * 64, 64, 1024);
+    block = std::clamp<int64_t>(8192 / a.steps / 64 * 64, 64, 256);
     tasks = std::clamp<int64_t>(a.elements * std::min<int64_t>(a.steps, 4) / 32768, 1, MOST_TASKS);
   }
   template <class F>
@@ -132,33 +132,3 @@ static inline void fire(int dtype, void* to, int64_t first, int n, const float* 
   if (dtype == BFLOAT16) fire_as<BFloat16>(to, first, n, u, threshold);
   if (dtype == FLOAT16) fire_as<Float16>(to, first, n, u, threshold);
 }
-
-// v = the potential after the reset.
-static inline void after_reset(int reset, int n, const float* __restrict u, const float* __restrict threshold,
-                               float* __restrict v) {
-  if (reset == ZERO)
-    for (int i = 0; i < n; ++i) v[i] = u[i] * (u[i] >= threshold[i] ? 0.0f : 1.0f);
-  else if (reset == SUBTRACT)
-    for (int i = 0; i < n; ++i) v[i] = u[i] - (u[i] >= threshold[i] ? threshold[i] : 0.0f);
-  else
-    std::memcpy(v, u, n * sizeof(float));
-}
-
-using Curve = float (*)(float, float, const float*);
-template <Curve curve>
-static void over(const float* __restrict x, const float* __restrict w, bool one, int n, const float* c,
-                 float* __restrict out) {
-  const float first = w[0];
-  if (one)
-    for (int i = 0; i < n; ++i) out[i] = curve(x[i], first, c);
-  else
-    for (int i = 0; i < n; ++i) out[i] = curve(x[i], w[i], c);
-}
-
-using Over = void (*)(const float*, const float*, bool, int, const float*, float*);
-#define ENTRY(name) over<slope_##name>,
-static const Over slopes[] = {SHAPES(ENTRY)};
-#undef ENTRY
-#define ENTRY(name) over<width_slope_##name>,
-static const Over width_slopes[] = {SHAPES(ENTRY)};
-#undef ENTRY

@@ -1,0 +1,254 @@
+// The neuron on one block of elements, over all its steps.
+#pragma once
+#include "arrays.h"
+#include "slopes.h"
+
+template <int reset>
+static inline float after(float u, float threshold) {
+  const bool fired = u >= threshold;
+  return reset == ZERO ? u * (fired ? 0.0f : 1.0f) : reset == SUBTRACT ? u - (fired ? threshold : 0.0f) : u;
+}
+
+template <int reset>
+static void make_reset(int n, const float* __restrict u, const float* __restrict threshold, float* __restrict v) {
+  for (int i = 0; i < n; ++i) v[i] = after<reset>(u[i], threshold[i]);
+}
+
+using Curve = float (*)(float, float, const float*);
+
+// One step back in time, on arrays of n elements. Read: u_t, v_{t-1} and `above` = ∂L/∂o_t. Written: δ_t; `through` =
+// s·h, which has passed the spike; `by_decay`, the sum of δ·v_{t-1}; and ∂L/∂v_t becomes ∂L/∂v_{t-1}.
+template <Curve slope, int reset, bool kept>
+static void step_back(int n, const float* __restrict constants, const float* __restrict u, const float* __restrict before,
+                      const float* __restrict decay, const float* __restrict threshold,
+                      const float* __restrict width, const float* __restrict above, float* __restrict epsilon,
+                      float* __restrict delta, float* __restrict through, float* __restrict by_decay) {
+  for (int i = 0; i < n; ++i) {
+    const float th = threshold[i], e = epsilon[i];
+    const float s = above[i] - (kept ? (reset == ZERO ? u[i] : th) * e : 0.0f);
+    const float passed = s * slope(u[i] - th, width[i], constants);
+    const float d = passed + (reset == ZERO ? e * (u[i] >= th ? 0.0f : 1.0f) : e);
+    through[i] = passed;
+    delta[i] = d;
+    by_decay[i] += d * before[i];
+    epsilon[i] = decay[i] * d;
+  }
+}
+
+template <Curve curve>
+static void over(const float* __restrict x, const float* __restrict w, int n, const float* c, float* __restrict out) {
+  for (int i = 0; i < n; ++i) out[i] = curve(x[i], w[i], c);
+}
+
+// Every shape's step back by [reset][kept], and ∂G/∂w, for widths that are learned.
+using StepBack = void (*)(int, const float*, const float*, const float*, const float*, const float*, const float*,
+                          const float*, float*, float*, float*, float*);
+using Over = void (*)(const float*, const float*, int, const float*, float*);
+#define ENTRY(name)                                                                    \
+  {{step_back<slope_##name, ZERO, false>, step_back<slope_##name, ZERO, true>},         \
+   {step_back<slope_##name, SUBTRACT, false>, step_back<slope_##name, SUBTRACT, true>}, \
+   {step_back<slope_##name, NONE, false>, step_back<slope_##name, NONE, false>}},
+static const StepBack steps_back[][3][2] = {SHAPES(ENTRY)};
+#undef ENTRY
+#define ENTRY(name) over<width_slope_##name>,
+static const Over width_slopes[] = {SHAPES(ENTRY)};
+#undef ENTRY
+
+// A norm as y = gain·x + shift, for every channel.
+struct Affine {
+  std::vector<float> gain, shift, mean, rstd;
+  Affine(const Lif& a, const Term& term) {
+    if (!term.norm) return;
+    const int64_t n = a.channels;
+    const float *means = term.norm, *variances = means + n, *weights = means + 2 * n, *biases = means + 3 * n;
+    for (int64_t c = 0; c < n; ++c) {
+      mean.push_back(means[c]);
+      rstd.push_back(1.0f / std::sqrt(variances[c] + term.eps));
+      gain.push_back(rstd[c] * weights[c]);
+      shift.push_back(biases[c] - means[c] * gain[c]);
+    }
+  }
+};
+
+// The arrays of one block: parameters of its elements, its state, and what is summed over its elements.
+struct Block {
+  const Lif& a;
+  const Affine (&affine)[2];
+  int64_t size, first = 0;
+  int n = 0;
+  float *decay, *threshold, *width, *gain[2], *shift[2], *mean[2], *u, *v, *spare, *x, *above, *delta, *through, *epsilon;
+  float *whole[2], *sums[SUMS];
+
+  Block(const Lif& a, const Affine (&affine)[2], int64_t size) : a(a), affine(affine), size(size) {
+    float* at = scratch((18 + SUMS + a.steps) * size);
+    auto take = [&](float*& p, int64_t count = 1) { p = at, at += count * size; };
+    for (float** p : {&decay, &threshold, &width, &v, &spare, &x, &above, &delta, &through, &epsilon}) take(*p);
+    for (int k = 0; k < 2; ++k) take(gain[k]), take(shift[k]), take(mean[k]), take(whole[k]);
+    for (float*& p : sums) take(p);
+    take(u, a.steps);
+    std::fill(decay, decay + size, *a.decay);
+    std::fill(threshold, threshold + size, *a.threshold);
+    std::fill(width, width + size, *a.width);
+  }
+
+  // Go to another block of the step: its parameters, and its potential before the first step.
+  void move(int64_t to, int count) {
+    first = to, n = count;
+    if (a.decay_many) spread(a, a.decay, first, n, decay);
+    if (a.threshold_many) spread(a, a.threshold, first, n, threshold);
+    if (a.width_many) spread(a, a.width, first, n, width);
+    for (int k = 0; k < 2; ++k)
+      if (a.terms[k].norm) {
+        spread(a, affine[k].gain.data(), first, n, gain[k]);
+        spread(a, affine[k].shift.data(), first, n, shift[k]);
+        spread(a, affine[k].mean.data(), first, n, mean[k]);
+      }
+    begin();
+  }
+
+  // v = v_0.
+  void begin() const {
+    if (a.start)
+      std::memcpy(v, a.start + first, n * sizeof(float));
+    else
+      std::fill(v, v + n, 0.0f);
+  }
+
+  // u_t into `now`, and v_t into v.
+  void forth(int64_t t, float* now) {
+    current(t, now);
+    if (a.reset == ZERO) integrate<ZERO>(now);
+    if (a.reset == SUBTRACT) integrate<SUBTRACT>(now);
+    if (a.reset == NONE) integrate<NONE>(now);
+  }
+
+  // v = what the reset leaves of u.
+  void reset(const float* u) const {
+    if (a.reset == ZERO) make_reset<ZERO>(n, u, threshold, v);
+    if (a.reset == SUBTRACT) make_reset<SUBTRACT>(n, u, threshold, v);
+    if (a.reset == NONE) make_reset<NONE>(n, u, threshold, v);
+  }
+
+  template <int reset>
+  void integrate(float* __restrict now) {
+    const float *__restrict d = decay, *__restrict th = threshold;
+    float* __restrict state = v;
+    for (int i = 0; i < n; ++i) {
+      const float u = d[i] * state[i] + now[i];
+      now[i] = u, state[i] = after<reset>(u, th[i]);
+    }
+  }
+
+  void current(int64_t t, float* out) {
+    for (int k = 0; k < 2 && a.terms[k].x; ++k) {
+      const Term& term = a.terms[k];
+      float* to = k == 0 ? out : spare;
+      load(a.dtype, term.x, t * term.stride + first, n, to);
+      if (term.norm) normalise(to, gain[k], shift[k]);
+      if (k == 1) add(out, spare);
+    }
+  }
+
+  void normalise(float* __restrict y, const float* __restrict gain, const float* __restrict shift) const {
+    for (int i = 0; i < n; ++i) y[i] = y[i] * gain[i] + shift[i];
+  }
+
+  void add(float* __restrict to, const float* __restrict what) const {
+    for (int i = 0; i < n; ++i) to[i] += what[i];
+  }
+
+  // Into LANES histograms side by side, since neighbours often fall into one bin and would wait for each other.
+  void count(const float* __restrict now, int32_t* counts) const {
+    const float* __restrict th = threshold;
+    int32_t* __restrict bins = reinterpret_cast<int32_t*>(spare);
+    for (int i = 0; i < n; ++i) {
+      const float at = std::floor((now[i] - th[i]) * (PER_THRESHOLD / th[i])) + BINS / 2;
+      const float low = at > 0.0f ? at : 0.0f;
+      bins[i] = int32_t(low < BINS - 1 ? low : BINS - 1);
+    }
+    for (int i = 0; i < n; ++i) ++counts[i % LANES * BINS + bins[i]];
+  }
+
+  // Before the way back: u of every step, empty sums, and ε = ∂L/∂v_T.
+  void prepare() {
+    for (int64_t t = 0; t < a.steps; ++t) forth(t, u + t * size);
+    for (float* row : sums) std::fill(row, row + n, 0.0f);
+    for (float* row : whole) std::fill(row, row + n, 0.0f);
+    if (a.grad_potential)
+      std::memcpy(epsilon, a.grad_potential + first, n * sizeof(float));
+    else
+      std::fill(epsilon, epsilon + n, 0.0f);
+  }
+
+  // One step back in time: δ of this step, ε of the one before, and what they mean for the parameters.
+  void back(int64_t t) {
+    const float* now = u + t * size;
+    if (a.grad_spikes)
+      load(a.dtype, a.grad_spikes, t * a.elements + first, n, above);
+    else
+      std::fill(above, above + n, 0.0f);
+    if (a.wants & WANT_WIDTH) by_width(now);
+    if (a.wants & WANT_THRESHOLD && a.reset == SUBTRACT)
+      for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= now[i] >= threshold[i] ? epsilon[i] : 0.0f;
+    t == 0 ? begin() : reset(now - size);
+    steps_back[a.shape][a.reset][!a.detach_reset](n, a.constants, now, v, decay, threshold, width, above, epsilon,
+                                                  delta, through, sums[DECAY]);
+    if (a.wants & WANT_THRESHOLD)
+      for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= through[i];
+  }
+
+  void by_width(const float* now) {
+    const bool kept = !a.detach_reset && a.reset != NONE;
+    for (int i = 0; i < n; ++i) x[i] = now[i] - threshold[i];
+    width_slopes[a.shape](x, width, n, a.constants, spare);
+    for (int i = 0; i < n; ++i) {
+      const float s = above[i] - (kept ? (a.reset == ZERO ? now[i] : threshold[i]) * epsilon[i] : 0.0f);
+      sums[WIDTH][i] += s * spare[i];
+    }
+  }
+
+  // What step t's δ means for the summands: their gradients, and the sums that their norms need.
+  void give(int64_t t) {
+    if (a.wants & WANT_NORM) add(sums[SHIFT], delta);
+    for (int k = 0; k < 2 && a.terms[k].x; ++k) {
+      const Term& term = a.terms[k];
+      if (term.norm) {
+        load(a.dtype, term.x, t * term.stride + first, n, x);
+        by_gain(sums[GAIN + k], mean[k]);
+      }
+      if (!term.grad) continue;
+      if (term.stride == 0)
+        add(whole[k], delta);
+      else
+        write(k, t, delta);
+    }
+  }
+
+  void by_gain(float* __restrict sum, const float* __restrict centre) const {
+    const float *__restrict d = delta, *__restrict y = x;
+    for (int i = 0; i < n; ++i) sum[i] += d[i] * (y[i] - centre[i]);
+  }
+
+  // ∂L/∂x of a step, as far as this block knows it: a batch norm's is finished once all sums are known.
+  void write(int k, int64_t t, const float* values) {
+    const Term& term = a.terms[k];
+    if (term.norm && !term.batch) {
+      for (int i = 0; i < n; ++i) spare[i] = gain[k][i] * values[i];
+      values = spare;
+    }
+    store(a.dtype, term.grad, t * term.stride + first, n, values);
+  }
+
+  // What is left at the end of the way back.
+  void finish(double* totals) {
+    if (a.grad_start) std::memcpy(a.grad_start + first, epsilon, n * sizeof(float));
+    for (int k = 0; k < 2; ++k)
+      if (a.terms[k].x && a.terms[k].grad && a.terms[k].stride == 0) write(k, 0, whole[k]);
+    for (int row = 0; row < SUMS; ++row)
+      if (a.wants & wants_of(row)) gather(a, sums[row], first, n, totals + row * a.channels);
+  }
+
+  static int wants_of(int sum) {
+    return sum == DECAY ? WANT_DECAY : sum == THRESHOLD ? WANT_THRESHOLD : sum == WIDTH ? WANT_WIDTH : WANT_NORM;
+  }
+};
