@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import Norm, Reset, lif
+from surgrad.kernels.packing import spikes_made
 from surgrad.shapes import Shape
 from surgrad.surrogate import Surrogate
 
@@ -85,7 +86,7 @@ class LIF(nn.Module):
             self.potential = out.potential
         if self.watch:
             self.membrane = out.membrane
-        return out.spikes
+        return spikes_made(out.spikes)
 
     def _start(self, x: Tensor) -> Tensor | None:
         v = self.potential

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
+from surgrad.kernels.packing import packed_spikes
 from surgrad.layers import PerStep
 from surgrad.neurons import LIF
 from surgrad.norm import NormNeuron
@@ -36,18 +37,22 @@ class SpikingNetwork(nn.Module):
     and layers) and a `head`.
 
     Input: static images [N, C, H, W], shown for `steps` steps, of which stem and norm are computed once; or
-    recordings [T, N, C, H, W]. Output: [T, N, classes]; average over T for the prediction."""
+    recordings [T, N, C, H, W]. Output: [T, N, classes]; average over T for the prediction.
+
+    While `pack_spikes` is set, the backward pass keeps spikes as bits (`surgrad.kernels.packing`)."""
 
     def __init__(self, stem: nn.Module, fire: NormNeuron, body: nn.Module, head: nn.Module, steps: int):
         super().__init__()
         if steps < 1:
             raise BadValue(f"steps {steps} is not a number of time steps; give 1 or more")
         self.stem, self.fire, self.body, self.head, self.steps = stem, fire, body, head, steps
+        self.pack_spikes = False
 
     def forward(self, x: Tensor) -> Tensor:
         static = x.ndim == 4
-        current = self.stem(x.unsqueeze(0) if static else x)
-        return self.head(self.body(self.fire(current, steps=self.steps if static else None)))
+        with packed_spikes(self.pack_spikes):
+            current = self.stem(x.unsqueeze(0) if static else x)
+            return self.head(self.body(self.fire(current, steps=self.steps if static else None)))
 
 
 class ResidualBlock(nn.Module):

@@ -51,11 +51,16 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
             f"neuron.learn_width trains the widths and adapt.controller = {recipe.adapt.controller} writes them; "
             "set one of them, adapt.controller=fixed or neuron.learn_width=false"
         )
+    if recipe.run.compile and recipe.run.pack_spikes:
+        raise BadValue(
+            "run.compile and run.pack_spikes are both true, and a compiled graph keeps what it chooses; set one of them"
+        )
     device = _device(recipe.run.device)
     bf16 = _bf16(recipe.run.precision, device)
     data = load(recipe.data.name, root)
     torch.manual_seed(recipe.seed)
     model = build_model(recipe, data).to(device)
+    model.pack_spikes = recipe.run.pack_spikes
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     loss = build_loss(recipe.loss)

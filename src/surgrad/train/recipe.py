@@ -120,12 +120,14 @@ class OptimConfig(_Checked):
 @dataclass(frozen=True)
 class RunConfig:
     """How it is computed. precision: fp32, bf16 (autocast), or auto: bf16 where the processor multiplies bf16
-    matrices in hardware, fp32 elsewhere. device: auto, cpu or cuda."""
+    matrices in hardware, fp32 elsewhere. device: auto, cpu or cuda. pack_spikes: keep spikes as bits for the backward
+    pass, which takes less memory and more time."""
 
     precision: str = "auto"
     channels_last: bool = True
     compile: bool = False
     device: str = "auto"
+    pack_spikes: bool = False
 
 
 @dataclass(frozen=True)

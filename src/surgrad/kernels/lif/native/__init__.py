@@ -4,7 +4,10 @@ It runs on the threads of the OpenMP runtime that torch has already loaded, foun
 one, and in a process forked from one that used it, on the calling thread alone.
 """
 
+from surgrad.kernels.lif.native.binding import DTYPES as DTYPES
 from surgrad.kernels.lif.native.binding import available as available
 from surgrad.kernels.lif.native.binding import backward as backward
 from surgrad.kernels.lif.native.binding import forward as forward
 from surgrad.kernels.lif.native.binding import moments as moments
+from surgrad.kernels.lif.native.binding import pack as pack
+from surgrad.kernels.lif.native.binding import unpack as unpack

@@ -56,6 +56,8 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     for function in (library.surgrad_forward, library.surgrad_backward):
         function.argtypes, function.restype = [POINTER(_Lif)], None
     library.surgrad_moments.argtypes, library.surgrad_moments.restype = [POINTER(_Lif), c_void_p], None
+    for function in (library.surgrad_pack, library.surgrad_unpack):
+        function.argtypes, function.restype = [POINTER(_Lif), c_void_p, c_int64, c_void_p], None
     return library
 
 
@@ -101,14 +103,16 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None or tensor.numel() == 0 else tensor.data_ptr()
 
 
+def _threads() -> dict[str, int | None]:
+    return {"threads": 1 if _forked else torch.get_num_threads(), "parallel": None if _forked else _parallel()}
+
+
 def _layout(x: Tensor) -> dict[str, int | None]:
     channels = x.shape[2] if x.ndim > 2 else 1
     elements = x[0].numel()
     last = channels_last(x)
     inner = 1 if last else elements // max(1, x.shape[1] * channels) if x.ndim > 2 else max(1, elements)
-    threads = 1 if _forked else torch.get_num_threads()
-    return {"elements": elements, "channels": channels, "inner": inner, "dtype": DTYPES[x.dtype], "threads": threads,
-            "parallel": None if _forked else _parallel()}  # fmt: skip
+    return {"elements": elements, "channels": channels, "inner": inner, "dtype": DTYPES[x.dtype], **_threads()}
 
 
 def _call(a: Arguments, grads: tuple[Tensor | None, ...] = (None, None), **fields: Any) -> _Lif:
@@ -154,6 +158,21 @@ def moments(x: Tensor) -> Tensor:
     call.terms[0].x, call.terms[0].stride = _pointer(x), call.elements
     _built().surgrad_moments(byref(call), out.data_ptr())
     return out
+
+
+def pack(spikes: Tensor) -> Tensor:
+    """Spikes, dense in whatever order, as bits in the order of their memory: uint8 [ceil(n/8)]."""
+    bits = torch.empty((spikes.numel() + 7) // 8, dtype=torch.uint8)
+    call = _Lif(dtype=DTYPES[spikes.dtype], **_threads())
+    _built().surgrad_pack(byref(call), spikes.data_ptr(), spikes.numel(), bits.data_ptr())
+    return bits
+
+
+def unpack(bits: Tensor, into: Tensor) -> Tensor:
+    """The reverse of `pack`, written into dense memory."""
+    call = _Lif(dtype=DTYPES[into.dtype], **_threads())
+    _built().surgrad_unpack(byref(call), bits.data_ptr(), into.numel(), into.data_ptr())
+    return into
 
 
 def _built() -> ctypes.CDLL:

@@ -105,9 +105,42 @@ void moments(const Lif& a, float* out) {
   }
 }
 
+// Spikes as bits, element i in bit i % 8 of byte i / 8, and back.
+template <class Format>
+void pack(const Lif& a, const void* from, int64_t n, uint8_t* to) {
+  const auto* x = static_cast<const typename Format::Stored*>(from);
+  parallel(a, MOST_TASKS, [&](int64_t task) {
+    const int64_t bytes = (n + 7) / 8;
+    for (int64_t b = bytes * task / MOST_TASKS, last = bytes * (task + 1) / MOST_TASKS; b < last; ++b) {
+      unsigned byte = 0;
+      for (int k = 0, some = int(std::min<int64_t>(8, n - 8 * b)); k < some; ++k) byte |= unsigned(x[8 * b + k] != 0) << k;
+      to[b] = uint8_t(byte);
+    }
+  });
+}
+
+template <class Format>
+void unpack(const Lif& a, const uint8_t* from, int64_t n, void* to) {
+  auto* x = static_cast<typename Format::Stored*>(to);
+  parallel(a, MOST_TASKS, [&](int64_t task) {
+    const int64_t bytes = (n + 7) / 8;
+    for (int64_t b = bytes * task / MOST_TASKS, last = bytes * (task + 1) / MOST_TASKS; b < last; ++b)
+      for (int k = 0, some = int(std::min<int64_t>(8, n - 8 * b)); k < some; ++k)
+        x[8 * b + k] = from[b] >> k & 1 ? Format::one : typename Format::Stored(0);
+  });
+}
+
 }  // namespace
 
 extern "C" {
+void surgrad_pack(const Lif* call, const void* from, int64_t n, uint8_t* to) {
+  call->dtype == FLOAT32 ? pack<Float32>(*call, from, n, to) : pack<BFloat16>(*call, from, n, to);
+}
+void surgrad_unpack(const Lif* call, const uint8_t* from, int64_t n, void* to) {
+  if (call->dtype == FLOAT32) unpack<Float32>(*call, from, n, to);
+  if (call->dtype == BFLOAT16) unpack<BFloat16>(*call, from, n, to);
+  if (call->dtype == FLOAT16) unpack<Float16>(*call, from, n, to);
+}
 void surgrad_forward(const Lif* call) { forward(*call); }
 void surgrad_backward(const Lif* call) { backward(*call); }
 void surgrad_moments(const Lif* call, float* out) { moments(*call, out); }

@@ -1,0 +1,93 @@
+"""Spikes kept for the backward pass in a bit each, where the layers behind them would keep them whole."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from surgrad.kernels.lif import native
+
+
+class _Bits(NamedTuple):
+    """What stands for a tensor of spikes until the backward pass needs it."""
+
+    bits: Tensor
+    size: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+
+class _Packer:
+    """The spikes seen so far. A weak reference holds the identity of their memory, not the memory itself, so that no
+    other tensor can be taken for them."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.packed: dict[int, Tensor] = {}
+
+    def see(self, spikes: Tensor) -> None:
+        reference = StorageWeakRef(spikes.untyped_storage())
+        self.seen[reference.cdata] = (reference, spikes._version)
+
+    def pack(self, tensor: Tensor) -> Tensor | _Bits:
+        storage = tensor.untyped_storage()
+        known = self.seen.get(storage._cdata)
+        whole = tensor.numel() * tensor.itemsize == storage.nbytes()
+        if known is None or not whole or tensor._version != known[1]:
+            return tensor
+        if storage._cdata not in self.packed:
+            flat = torch.as_strided(tensor.detach(), (tensor.numel(),), (1,), 0)
+            self.packed[storage._cdata] = _to_bits(flat)
+        return _Bits(self.packed[storage._cdata], tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
+
+
+def _unpack(kept: Tensor | _Bits) -> Tensor:
+    if isinstance(kept, Tensor):
+        return kept
+    flat = torch.empty(kept.size.numel(), dtype=kept.dtype, device=kept.device)
+    return torch.as_strided(_from_bits(kept.bits, flat), kept.size, kept.stride)
+
+
+def _native(flat: Tensor) -> bool:
+    return flat.device.type == "cpu" and flat.dtype in native.DTYPES and native.available()
+
+
+def _to_bits(flat: Tensor) -> Tensor:
+    """Bits by the native kernel; elsewhere a byte a spike."""
+    return native.pack(flat) if _native(flat) else flat.to(torch.bool)
+
+
+def _from_bits(bits: Tensor, into: Tensor) -> Tensor:
+    return native.unpack(bits, into) if bits.dtype == torch.uint8 else into.copy_(bits)
+
+
+_packer: ContextVar[_Packer | None] = ContextVar("packer", default=None)
+
+
+@contextmanager
+def packed_spikes(on: bool = True) -> Iterator[None]:
+    """Run a forward pass inside it, and what autograd keeps of spikes are bits: an eighth of a byte instead of two or
+    four, for the time of packing and unpacking. Gradients stay the same to the last bit."""
+    if not on:
+        yield
+        return
+    packer = _Packer()
+    token = _packer.set(packer)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(packer.pack, _unpack):
+            yield
+    finally:
+        _packer.reset(token)
+
+
+def spikes_made(spikes: Tensor) -> Tensor:
+    """Called by a neuron on its output: the same tensor, which `packed_spikes` will now know."""
+    packer = _packer.get()
+    if packer is not None:
+        packer.see(spikes)
+    return spikes

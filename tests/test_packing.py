@@ -1,0 +1,62 @@
+"""Spikes kept as bits: the same gradients from less memory."""
+
+import pytest
+import torch
+from torch import nn
+
+from surgrad.kernels.lif import native
+from surgrad.kernels.packing import packed_spikes, spikes_made
+from surgrad.models import MODELS
+
+
+def gradients(model, x, packed):
+    model.zero_grad()
+    model.pack_spikes = packed
+    loss = model(x).square().sum()
+    loss.backward()
+    return [p.grad.clone() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "small_resnet", "resnet19"])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_gradients_are_the_same_to_the_last_bit(name, memory):
+    torch.manual_seed(0)
+    model = MODELS[name](10, steps=2, width_multiplier=0.125).to(memory_format=memory)
+    x = torch.randn(4, 3, 16, 16)
+    for whole, packed in zip(gradients(model, x, False), gradients(model, x, True), strict=True):
+        assert torch.equal(whole, packed)
+
+
+@pytest.mark.skipif(not native.available(), reason="bits are packed by the native kernel, which was not built")
+def test_a_convolution_keeps_a_bit_a_spike_once_for_all_readers():
+    spikes = (torch.rand(2, 8, 16, 16) < 0.3).float()
+    convs = [nn.Conv2d(8, 8, 3, padding=1) for _ in range(2)]
+    with packed_spikes():
+        spikes_made(spikes)
+        kept = [conv(spikes).grad_fn._raw_saved_input.data for conv in convs]
+    assert kept[0].bits.numel() == spikes.numel() // 8
+    assert kept[0].bits is kept[1].bits
+
+
+@pytest.mark.skipif(not native.available(), reason="bits are packed by the native kernel, which was not built")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 63, 64, 65, 1000, 4097])
+def test_packing_and_unpacking_give_the_spikes_back(dtype, count):
+    spikes = (torch.rand(count, generator=torch.Generator().manual_seed(count)) < 0.4).to(dtype)
+    bits = native.pack(spikes)
+    assert bits.shape == ((count + 7) // 8,)
+    assert torch.equal(native.unpack(bits, torch.full_like(spikes, torch.nan)), spikes)
+
+
+def test_what_is_no_spike_is_kept_whole():
+    """Also where memory of spikes has been given to another tensor, or spikes were changed in place."""
+    conv = nn.Conv2d(4, 4, 1)
+    with packed_spikes():
+        for _ in range(20):
+            spikes_made((torch.rand(1, 4, 8, 8) < 0.5).float())  # freed at once: its address comes again
+            x = torch.randn(1, 4, 8, 8)
+            changed = spikes_made((torch.rand(1, 4, 8, 8) < 0.5).float())
+            changed.mul_(0.3)
+            for given in (x, changed):
+                (gradient,) = torch.autograd.grad(conv(given).sum(), conv.weight)
+                torch.testing.assert_close(gradient[0, :, 0, 0], given.sum((0, 2, 3)))
