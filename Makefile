@@ -9,7 +9,9 @@ ifneq ($(shell $(BIN)/python -c 'import surgrad' 2> /dev/null && echo whole),who
 $(shell rm -f $(READY))
 endif
 
-.PHONY: demo test lint clean
+NATIVE := $(wildcard src/surgrad/kernels/lif/native/*.cpp src/surgrad/kernels/lif/native/*.h)
+
+.PHONY: demo test lint bench gpu-test gpu-bench clean
 
 demo: $(READY)
 	$(BIN)/surgrad train
@@ -23,8 +25,8 @@ lint: $(READY)
 	$(BIN)/mypy
 
 # A file whose presence says that .venv is whole: it goes first and comes back last, so that after an attempt that broke
-# off .venv is made from nothing. Where only pyproject.toml or constraints.txt changed, it is brought up to date.
-$(READY): pyproject.toml constraints.txt
+# off .venv is made from nothing. Where only those files changed, it is brought up to date.
+$(READY): pyproject.toml constraints.txt setup.py $(NATIVE)
 	@command -v $(PYTHON) > /dev/null || { echo "no $(PYTHON) here; name one: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "surgrad needs Python 3.11 or newer, and $(PYTHON) is older; make PYTHON=python3.12 ..."; exit 1; }
@@ -33,5 +35,25 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(READY)
 
+# Against other libraries, in an environment of its own: their versions shall not touch ours. WHAT picks parts
+# (layer step memory scaling) and options.
+bench: .venv-bench/.ready
+	.venv-bench/bin/python -m bench $(WHAT)
+
+.venv-bench/.ready: bench/requirements.txt bench/peers.txt constraints.txt setup.py $(NATIVE)
+	rm -rf .venv-bench && $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-r bench/requirements.txt -e .
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt
+	touch $@
+
+# On a machine with CUDA, with its own torch, triton and numpy; nothing is installed.
+gpu-test:
+	PYTHONPATH=src $(PYTHON) -m pytest --noconftest -o addopts= tests/test_triton.py
+
+gpu-bench:
+	PYTHONPATH=src $(PYTHON) bench/gpu.py --out records/gpu
+
 clean:
-	rm -rf $(VENV) build src/*.egg-info
+	rm -rf $(VENV) .venv-bench build src/*.egg-info
+	rm -f src/surgrad/kernels/lif/native/*.so

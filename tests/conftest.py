@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
+
 from surgrad.recipes import find_recipe
 from surgrad.train import train
 from surgrad.train.recipe import Recipe, set_field

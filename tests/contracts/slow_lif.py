@@ -9,12 +9,21 @@ With x = u - v_th, h = ∂o/∂x, g_t = ∂L/∂o_t from the layer above, λ_t =
 
     ∂L/∂I_t = δ_t,  ∂L/∂β = Σ δ_t·v_{t-1},  ∂L/∂v_0 = β·δ_1,  ∂L/∂w = Σ e_t·∂G/∂w,
     ∂L/∂v_th = -Σ e_t·h(x_t)  (and -Σ λ_t·o_t where the threshold is what the reset subtracts)
+
+A current may be a sum of normalised terms, ŷ = weight·x̂ + bias with x̂ = (x - mean)/√(variance + eps):
+
+    ∂L/∂bias = Σ δ,  ∂L/∂weight = Σ δ·x̂,  ∂L/∂x = weight/√(variance + eps)·δ,
+
+the last of them less its mean, and less x̂ times its mean product with x̂, where mean and variance are x's own.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from surgrad.shapes import SHAPES
 
 Array = np.ndarray
 
@@ -43,6 +52,20 @@ CURVES: Mapping[str, Callable[[Array, Array], tuple[Array, Array, Array]]] = {
     "triangle": triangle_curve,
     "rect": rect_curve,
 }
+
+
+def curve(shape: str) -> Callable[[Array, Array], tuple[Array, Array, Array]]:
+    """(G, slope, ∂G/∂w) of a shape: written out above, or else the registry's, whose own contract is elsewhere."""
+    if shape in CURVES:
+        return CURVES[shape]
+    known = SHAPES[shape]
+
+    def computed(x: Array, w: Array) -> tuple[Array, Array, Array]:
+        given = torch.from_numpy(np.asarray(x)), torch.from_numpy(np.asarray(w))
+        step, slope, width_slope = (f(*given).numpy() for f in (known.step, known.slope, known.width_slope))
+        return step, slope, width_slope
+
+    return computed
 
 
 @dataclass
@@ -76,7 +99,7 @@ def forward(current: Array, decay: Array, threshold: Array, *, reset: str, start
 def backward(ran: Slow, decay: Array, threshold: Array, width: Array, shape: str, *, reset: str, detach_reset: bool,
              to_spikes: Array, to_potential: Array) -> dict[str, Array]:  # fmt: skip
     """All gradients, those of the parameters not yet summed: [T, N, C, ...]. See `summed`."""
-    _, h, by_width = CURVES[shape](ran.u - threshold, width)
+    _, h, by_width = curve(shape)(ran.u - threshold, width)
     onward = to_potential
     of: dict[str, list[Array]] = {name: [] for name in ("current", "decay", "threshold", "width")}
     for t in reversed(range(len(ran.u))):
@@ -98,3 +121,28 @@ def summed(gradient: Array, size: tuple[int, ...]) -> Array:
     if not size:
         return gradient.sum()
     return gradient.sum(tuple(axis for axis in range(gradient.ndim) if axis != 2))
+
+
+def across(value: Array, ndim: int) -> Array:
+    """One per channel, [C], to broadcast against [T, N, C, ...] of that many axes."""
+    return value.reshape(-1, *[1] * (ndim - 3))
+
+
+def channel_mean(x: Array) -> Array:
+    """[C] of [T, N, C, ...]."""
+    return x.mean(tuple(axis for axis in range(x.ndim) if axis != 2))
+
+
+def standardised(x: Array, mean: Array, variance: Array, eps: float) -> Array:
+    """x̂."""
+    return (x - across(mean, x.ndim)) / np.sqrt(across(variance, x.ndim) + eps)
+
+
+def through_norm(x: Array, delta: Array, mean: Array, variance: Array, weight: Array, eps: float, *,
+                 batch: bool) -> tuple[Array, Array]:  # fmt: skip
+    """(∂L/∂x, the elementwise gradient of the weight) where δ arrives at the norm's outcome."""
+    xhat = standardised(x, mean, variance, eps)
+    to_x = delta
+    if batch:
+        to_x = delta - across(channel_mean(delta), x.ndim) - xhat * across(channel_mean(delta * xhat), x.ndim)
+    return across(weight / np.sqrt(variance + eps), x.ndim) * to_x, delta * xhat

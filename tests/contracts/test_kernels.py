@@ -1,7 +1,10 @@
 """The contract of every LIF backend, against a second implementation with its own backward pass (`slow_lif`)."""
 
 import math
-from dataclasses import dataclass
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -9,75 +12,53 @@ import numpy as np
 import pytest
 import slow_lif
 import torch
+from kernel_cases import (
+    DEVICES,
+    Case,
+    Values,
+    assert_same,
+    assert_serves,
+    best,
+    detached_or_not,
+    draw,
+    every_backend,
+    every_reset,
+    expected,
+    laid_out,
+    place,
+    run,
+    single,
+    takes,
+)
 from slow_lif import CURVES, summed
 from torch import Tensor, nn
-from torch._dynamo.testing import CompileCounter
+from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgrad.errors import BadValue, UnknownName
-from surgrad.kernels.lif import BACKENDS, BINS, PER_THRESHOLD, RESETS, lif
+from surgrad.kernels.lif import BACKENDS, BINS, COMPILED, PER_THRESHOLD, RESETS, Norm, lif, moments
 from surgrad.neurons import LIF
+from surgrad.shapes import SHAPES
 
 LAYOUTS = {"TN": (7,), "TNC": (5, 3), "TNCHW": (2, 3, 5, 7)}  # everything but T, in odd sizes; C = 3
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-ON = [(backend, device) for backend, device in product(BACKENDS, DEVICES)]
-every_backend = pytest.mark.parametrize(("backend", "device"), ON, ids=["-".join(on) for on in ON])
-every_reset = pytest.mark.parametrize("reset", RESETS)
-detached_or_not = pytest.mark.parametrize("detach_reset", [False, True], ids=["kept", "detached"])
-
 CASES = [
     pytest.param(T, layout, per_channel, id=f"T{T}-{layout}-{'channels' if per_channel else 'scalar'}")
     for T, layout, per_channel in product((1, 2, 5), LAYOUTS, (False, True))
     if not (per_channel and layout == "TN")  # no channels there
 ]
+compiled = pytest.mark.parametrize(
+    ("backend", "device"), [place(*on) for on in product(BACKENDS, DEVICES) if on[0] in COMPILED]
+)
 
 
-@dataclass
-class Given:
-    """One call's arguments, as float64 arrays of numpy; parameters are () or (C,)."""
-
-    current: np.ndarray
-    decay: np.ndarray
-    threshold: np.ndarray
-    width: np.ndarray
-    start: np.ndarray
-    to_spikes: np.ndarray
-    to_potential: np.ndarray
-
-    def against_a_step(self, name: str) -> np.ndarray:
-        value = getattr(self, name)
-        return value.reshape(-1, *[1] * (self.current.ndim - 3)) if value.ndim else value
+def typed(*dtypes: torch.dtype) -> Any:
+    """Every backend with each of these types that it takes."""
+    places = [place(*on) for on in product(BACKENDS, DEVICES, dtypes) if takes(on[0], on[2])]
+    return pytest.mark.parametrize(("backend", "device", "dtype"), places)
 
 
-def given(T: int, layout: str, per_channel: bool) -> Given:
-    random = np.random.default_rng(7)
-    size = LAYOUTS[layout]
-
-    def parameter(low: float, high: float) -> np.ndarray:
-        return random.uniform(low, high, (3,) if per_channel else ())
-
-    return Given(
-        current=random.normal(0.2, 0.7, (T, *size)),
-        decay=parameter(0.2, 0.9),
-        threshold=parameter(0.3, 0.8),
-        width=parameter(0.4, 2.0),
-        start=random.normal(0, 0.5, size),
-        to_spikes=random.normal(0, 1, (T, *size)),
-        to_potential=random.normal(0, 1, size),
-    )
-
-
-def leaf(value: np.ndarray, device: str, dtype: torch.dtype = torch.float64) -> Tensor:
+def leaf(value: np.ndarray, device: str, dtype: torch.dtype) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=device).requires_grad_()
-
-
-def assert_same(actual: Tensor | None, expected: Any, what: str) -> None:
-    if actual is None:  # autograd's word for a zero: at T = 1, from rest, the decay has no part in anything
-        assert not np.any(np.asarray(expected)), f"no gradient reached {what}"
-        return
-    actual = actual.detach().cpu()
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected), rtol=1e-10, atol=1e-11, msg=lambda text: f"{what}: {text}"
-    )
 
 
 @every_backend
@@ -87,75 +68,50 @@ def assert_same(actual: Tensor | None, expected: Any, what: str) -> None:
 @pytest.mark.parametrize(("shape", "with_start"), [("tanh", True), ("triangle", False)])
 def test_outputs_and_all_gradients(backend: str, device: str, reset: Any, detach_reset: bool, T: int, layout: str,
                                    per_channel: bool, shape: str, with_start: bool):  # fmt: skip
-    g = given(T, layout, per_channel)
-    size = g.decay.shape
-    decay, threshold, width = (g.against_a_step(name) for name in ("decay", "threshold", "width"))
-    slow = slow_lif.forward(g.current, decay, threshold, reset=reset, start=g.start if with_start else None)
-    expected = slow_lif.backward(slow, decay, threshold, width, shape, reset=reset, detach_reset=detach_reset,
-                                 to_spikes=g.to_spikes, to_potential=g.to_potential)  # fmt: skip
-    assert T == 1 or 0 < slow.spikes.mean() < 1, "a case without spikes, or with nothing else, would prove little"
-
-    leaves = {n: leaf(getattr(g, n), device) for n in ("current", "decay", "threshold", "width", "start")}
-    out = lif(leaves["current"], leaves["decay"], leaves["width"], shape=shape, threshold=leaves["threshold"],
-              reset=reset, detach_reset=detach_reset, start=leaves["start"] if with_start else None,
-              backend=backend)  # fmt: skip
-    assert np.array_equal(out.spikes.detach().cpu().numpy(), slow.spikes)
-    assert_same(out.potential, slow.potential, "potential")
-    assert out.membrane is None, "nobody watches"
-
-    above = (torch.tensor(g.to_spikes, device=device), torch.tensor(g.to_potential, device=device))
-    torch.autograd.backward((out.spikes, out.potential), above)
-    assert_same(leaves["current"].grad, expected["current"], "∂L/∂I")
-    for name in ("decay", "threshold", "width"):
-        assert_same(leaves[name].grad, summed(expected[name], size), f"∂L/∂{name}")
-    if with_start:
-        assert_same(leaves["start"].grad, expected["start"], "∂L/∂v_0")
+    case = Case(T, LAYOUTS[layout], shape, reset, detach_reset, per_channel, start=with_start)
+    found = assert_serves(case, backend, device)
+    fired = found.out.spikes.mean()
+    assert T == 1 or 0 < fired < 1, "a case without spikes, or with nothing else, would prove little"
 
 
 @every_backend
 @every_reset
-@pytest.mark.parametrize("learned", ["decay", "threshold", "width", "current", "start"])
+@pytest.mark.parametrize("learned", ["decay", "threshold", "width", "current", "start", "plus", "weight", "plus_bias"])
 def test_each_gradient_comes_alone(backend: str, device: str, reset: Any, learned: str):
     """A parameter's gradient does not depend on which others are asked for, and the others receive none."""
-    g = given(3, "TNC", True)
-    names = ("current", "decay", "threshold", "width", "start")
-
-    def gradients(asked: tuple[str, ...]) -> dict[str, Tensor | None]:
-        values = {n: leaf(getattr(g, n), device).requires_grad_(n in asked) for n in names}
-        out = lif(values["current"], values["decay"], values["width"], shape="tanh", threshold=values["threshold"],
-                  reset=reset, start=values["start"], backend=backend)  # fmt: skip
-        (out.spikes * torch.tensor(g.to_spikes, device=device)).sum().backward()
-        return {n: value.grad for n, value in values.items()}
-
-    together, alone = gradients(names), gradients((learned,))
-    assert_same(alone.pop(learned), together[learned].cpu() if together[learned] is not None else None, learned)
+    summands = learned in ("plus", "weight", "plus_bias")
+    case = Case(size=(5, 3), reset=reset, norm="batch" * summands, plus=summands, plus_norm="fixed" * summands)
+    values = draw(case)
+    together, alone = (run(case, values, backend, device, learned=who).gradients for who in (None, (learned,)))
+    assert_same(alone.pop(learned), together[learned], learned)
     assert all(other is None for other in alone.values())
 
 
 @every_backend
 @every_reset
 def test_gradient_of_the_spikes_alone_and_of_the_potential_alone(backend: str, device: str, reset: Any):
-    g = given(3, "TNC", False)
-    slow = slow_lif.forward(g.current, g.decay, g.threshold, reset=reset)
-    nothing = {"to_spikes": np.zeros_like(g.to_spikes), "to_potential": np.zeros_like(g.to_potential)}
+    case = Case(size=(5, 3), reset=reset, per_channel=False, start=False)
+    values = draw(case)
     for name, output in (("to_spikes", "spikes"), ("to_potential", "potential")):
-        above = getattr(g, name)
-        expected = slow_lif.backward(slow, g.decay, g.threshold, g.width, "tanh", reset=reset, detach_reset=False,
-                                     **(nothing | {name: above}))  # fmt: skip
-        current = leaf(g.current, device)
-        out = lif(current, leaf(g.decay, device), leaf(g.width, device), shape="tanh",
-                  threshold=leaf(g.threshold, device), reset=reset, backend=backend)  # fmt: skip
-        getattr(out, output).backward(torch.tensor(above, device=device))
-        assert_same(current.grad, expected["current"], output)
+        nothing = {"to_spikes": np.zeros_like(values["to_spikes"]), "to_potential": np.zeros_like(values["start"])}
+        wanted = expected(case, values | nothing | {name: values[name]})
+        current, decay, width, threshold = (
+            leaf(values[n], device, best(backend)) for n in ("current", "decay", "width", "threshold")
+        )
+        out = lif(current, decay, width, shape="tanh", threshold=threshold, reset=reset, backend=backend)
+        getattr(out, output).backward(torch.tensor(values[name], dtype=best(backend), device=device))
+        assert_same(current.grad, wanted.gradients["current"], output, wanted.roundings)
 
 
 @every_backend
 @every_reset
 def test_two_calls_with_the_potential_handed_on_are_one(backend: str, device: str, reset: Any):
-    g = given(5, "TNC", True)
+    case = Case(T=5, size=(5, 3), reset=reset)
+    values = draw(case)
+    roundings = expected(case, values).roundings
 
     def run(cut: int | None) -> tuple[Tensor, ...]:
-        current, decay, width = (leaf(v, device) for v in (g.current, g.decay, g.width))
+        current, decay, width = (leaf(values[n], device, best(backend)) for n in ("current", "decay", "width"))
         options: dict[str, Any] = {"shape": "tanh", "threshold": 0.4, "reset": reset, "backend": backend}
         if cut is None:
             out = lif(current, decay, width, **options)
@@ -164,13 +120,171 @@ def test_two_calls_with_the_potential_handed_on_are_one(backend: str, device: st
             first = lif(current[:cut], decay, width, **options)
             second = lif(current[cut:], decay, width, start=first.potential, **options)
             spikes, potential = torch.cat([first.spikes, second.spikes]), second.potential
-        (spikes * torch.tensor(g.to_spikes, device=device)).sum().backward()
+        (spikes * torch.tensor(values["to_spikes"], dtype=best(backend), device=device)).sum().backward()
         assert current.grad is not None
         assert decay.grad is not None
         return spikes.detach(), potential.detach(), current.grad, decay.grad
 
-    for whole, halved in zip(run(None), run(2), strict=True):
-        assert_same(halved, whole.cpu(), "two halves")
+    (spikes, *whole), (spikes_too, *halved) = run(None), run(2)
+    assert torch.equal(spikes, spikes_too)
+    for one, two in zip(whole, halved, strict=True):
+        assert_same(two, one, "two halves", roundings)
+
+
+# --- normalised and added currents, and other forms of a call ---------------------------------------------------------
+
+NORMS = ("", "batch", "fixed")
+
+
+@every_backend
+@detached_or_not
+@pytest.mark.parametrize("norm", NORMS[1:])
+@pytest.mark.parametrize("layout", ["TNC", "TNCHW"])
+@pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
+def test_a_normalised_current(backend: str, device: str, detach_reset: bool, norm: str, layout: str, memory: str):
+    for reset, T in product(RESETS, (1, 4)):
+        assert_serves(
+            Case(T, LAYOUTS[layout], "triangle", reset, detach_reset, norm=norm, memory=memory), backend, device
+        )
+
+
+@every_backend
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("plus_norm", NORMS)
+@pytest.mark.parametrize("shown", list(product((False, True), repeat=2)), ids=str)
+def test_a_sum_of_two_currents(backend: str, device: str, norm: str, plus_norm: str, shown: tuple[bool, bool]):
+    """Each with or without its norm, each new at every step or one step shown at each."""
+    for reset, memory in product(RESETS, ("contiguous", "channels_last")):
+        case = Case(4, LAYOUTS["TNCHW"], "tanh", reset, norm=norm, plus=True, plus_norm=plus_norm, shown=shown,
+                    memory=memory)  # fmt: skip
+        assert_serves(case, backend, device)
+        assert_serves(replace(case, size=LAYOUTS["TNC"], memory="contiguous", start=False), backend, device)
+
+
+@every_backend
+@pytest.mark.parametrize("norm", NORMS)
+def test_one_step_shown_at_every_step(backend: str, device: str, norm: str):
+    for T, layout in product((1, 2, 6), ("TNC", "TNCHW")):
+        assert_serves(Case(T, LAYOUTS[layout], norm=norm, shown=(True, False)), backend, device)
+
+
+@every_backend
+@every_reset
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_potential_that_nobody_keeps(backend: str, device: str, reset: Any, norm: str):
+    assert_serves(Case(4, reset=reset, norm=norm, keep=False, shape="triangle"), backend, device)
+
+
+@every_backend
+def test_a_decay_that_also_scales_the_norm(backend: str, device: str):
+    """As a parametric neuron has it: weight γ(1 - β) and bias μ(1 - β) send their gradients on to β."""
+    case = Case(4, norm="batch", per_channel=True)
+    values = draw(case)
+    beta, gamma = values["decay"], values["weight"].copy()
+    values = draw(replace(case, seed=case.seed)) | {"weight": single(gamma * (1 - beta))}
+    wanted = expected(case, values)
+    dtype = best(backend)
+    decay, weight = leaf(beta, device, dtype), leaf(values["weight"] / (1 - beta), device, dtype)
+    tensors = {n: torch.tensor(v, dtype=dtype, device=device) for n, v in values.items()}
+    norm = Norm(tensors["mean"], tensors["variance"], weight * (1 - decay), tensors["bias"], case.eps, True)
+    out = lif(tensors["current"], decay, tensors["width"], shape="tanh", threshold=tensors["threshold"],
+              start=tensors["start"], norm=norm, backend=backend)  # fmt: skip
+    torch.autograd.backward((out.spikes, out.potential), (tensors["to_spikes"], tensors["to_potential"]))
+    through = wanted.gradients["decay"] - wanted.gradients["weight"] * values["weight"] / (1 - beta)
+    size = wanted.sizes["decay"] + wanted.sizes["weight"]
+    assert_same(decay.grad, through, "β", wanted.roundings, size)
+    assert_same(weight.grad, wanted.gradients["weight"] * (1 - beta), "γ", wanted.roundings, size)
+
+
+# N, C, ... on both sides of the sizes at which blocks and vectors end, and alone
+SIZES = [(1,), (1, 1), (1, 1, 1, 1), (67,), (1023,), (1024,), (1025,), (5, 1, 13), (1, 15), (1, 16), (1, 17), (3, 63),
+         (2, 64), (2, 65), (2, 1023), (1, 1025), (1, 3, 1023), (2, 2, 257), (1, 5, 31, 33), (3, 1, 8, 8), (2, 37, 1, 1),
+         (2, 7, 1, 19)]  # fmt: skip
+
+
+@every_backend
+@pytest.mark.parametrize("T", [1, 2, 17])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_odd_sizes(backend: str, device: str, T: int, size: tuple[int, ...]):
+    many = len(size) > 1 and math.prod(size) > size[1]  # more than one value a channel
+    for memory, norm in (("contiguous", ""), ("channels_last", "batch" if many else "fixed")):
+        norm = norm if len(size) > 1 else ""
+        case = Case(T, size, "triangle", "subtract", per_channel=len(size) > 1, norm=norm, memory=memory)
+        assert_serves(case, backend, device)
+
+
+@every_backend
+@pytest.mark.parametrize("T", [64, 65, 300])
+@pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
+def test_many_steps(backend: str, device: str, T: int, memory: str):
+    for size, norm in (((1, 1), ""), ((2, 3, 13), "batch"), ((1, 5, 13), "")):
+        assert_serves(Case(T, size, norm=norm, memory=memory, shape="triangle"), backend, device)
+
+
+@every_backend
+@pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
+@pytest.mark.parametrize(("norm", "T"), [("", 2), ("batch", 2), ("fixed", 1)])
+def test_a_layer_large_enough_to_be_shared_out(backend: str, device: str, memory: str, norm: str, T: int):
+    case = Case(T, (3, 5, 79, 83), "triangle", "subtract", norm=norm, memory=memory, shown=(T == 1, False))
+    assert_serves(case, backend, device)
+
+
+@every_backend
+@pytest.mark.parametrize("memory", ["transposed", "sliced", "guarded"])
+@pytest.mark.parametrize("above", ["transposed", "sliced", "guarded", "channels_last", "expanded"])
+def test_currents_and_gradients_anyhow_in_memory(backend: str, device: str, memory: str, above: str):
+    for layout, norm in product(("TN", "TNC", "TNCHW"), ("", "batch")):
+        norm = norm if layout != "TN" else ""
+        case = Case(3, LAYOUTS[layout], per_channel=layout != "TN", norm=norm, plus=True, memory=memory, above=above)
+        assert_serves(case, backend, device)
+
+
+@every_backend
+def test_no_samples_no_channels_no_space(backend: str, device: str):
+    """Nothing in, nothing out: empty spikes, empty gradients, and zeros for what is shared."""
+    to = {"device": device, "dtype": best(backend)}
+    for size, norm in product(((0, 3), (0, 3, 5, 7), (2, 0), (2, 0, 5), (2, 3, 0, 7)), ("", "fixed")):
+        current = torch.zeros(2, *size, **to, requires_grad=True)
+        decay, weight = (torch.full((size[1],), 0.5, **to).requires_grad_() for _ in range(2))
+        ones = torch.ones(size[1], **to)
+        given = Norm(ones, ones, weight, ones, 1e-5, False) if norm else None
+        out = lif(current, decay, 1.0, shape="rect", norm=given, watch=True, backend=backend)
+        (out.spikes.sum() + out.potential.sum()).backward()
+        assert out.spikes.shape == current.grad.shape == (2, *size)
+        assert out.potential.shape == size
+        assert out.membrane.sum() == 0
+        assert not decay.grad.any()
+        assert not norm or not weight.grad.any()
+
+
+def random_case(chance: random.Random, seed: int) -> Case:
+    """Any combination of what can be chosen."""
+    size = chance.choice(
+        [(7,), (5, 3), (2, 3, 5), (2, 3, 5, 7), (1, 17, 3), (3, 1, 4, 4), (1, 2, 1, 1), (2, 2, 2, 3, 2)]
+    )
+    norms = NORMS if len(size) > 1 and math.prod(size) > size[1] else ("",)
+    plus = chance.random() < 0.5
+    ways = ["contiguous", "channels_last", "transposed", "sliced", "guarded"]
+    return Case(
+        T=chance.choice([1, 2, 3, 5, 9]), size=size, shape=chance.choice(list(SHAPES)), reset=chance.choice(RESETS),
+        detach_reset=chance.random() < 0.5, per_channel=len(size) > 1 and chance.random() < 0.5,
+        start=chance.random() < 0.5, keep=chance.random() < 0.7, watch=chance.random() < 0.3,
+        norm=chance.choice(norms), plus=plus, plus_norm=chance.choice(norms) if plus else "",
+        shown=(chance.random() < 0.3, plus and chance.random() < 0.3), memory=chance.choice(ways),
+        above=chance.choice([*ways, "expanded"]), seed=seed,
+    )  # fmt: skip
+
+
+@every_backend
+@pytest.mark.parametrize("tenth", range(10))
+def test_anything_at_random(backend: str, device: str, tenth: int):
+    chance = random.Random(tenth)
+    for seed in range(30):
+        case = random_case(chance, seed)
+        out = assert_serves(case, backend, device).out
+        if case.watch:
+            assert out.membrane.sum() == out.spikes.numel(), case
+            assert out.membrane[BINS // 2 :].sum() == out.spikes.sum(), case
 
 
 # --- exactness ------------------------------------------------------------------------------------------------------
@@ -183,30 +297,72 @@ def dyadic_currents(T: int, *size: int) -> np.ndarray:
     return np.where(random.random((T, *size)) < 1 / 3, 0.5, current)
 
 
-@every_backend
+def dyadic(case: Case) -> Values:
+    """Arguments among short binary fractions: with decay 1/4, a box of width 1 and norms whose √variance is a power of
+    two, nothing is rounded in any order of summation."""
+    random = np.random.default_rng(4)
+    channels = (case.channels,)
+    values = draw(case) | {"current": dyadic_currents(len(draw(case)["current"]), *case.size),
+                           "start": random.integers(-32, 33, case.size) / 64,
+                           "plus": random.integers(-32, 33, draw(case)["plus"].shape) / 64,
+                           "to_spikes": random.integers(-1, 2, (case.T, *case.size)).astype(np.float64),
+                           "to_potential": np.zeros(case.size),
+                           "decay": np.array(0.25), "threshold": np.array(0.5), "width": np.array(1.0)}  # fmt: skip
+    for prefix in ("", "plus_"):
+        values |= {f"{prefix}mean": random.integers(-8, 9, channels) / 16,
+                   f"{prefix}variance": random.choice([0.25, 1.0, 4.0], channels),
+                   f"{prefix}weight": random.choice([-0.5, 0.5, 1.0], channels),
+                   f"{prefix}bias": random.integers(-8, 9, channels) / 16}  # fmt: skip
+    return values
+
+
+def assert_exact(case: Case, backend: str, device: str, dtype: torch.dtype) -> None:
+    values = dyadic(case)
+    wanted, found = expected(case, values), run(case, values, backend, device, dtype)
+    assert np.array_equal(found.out.spikes.detach().cpu().numpy(), wanted.ran.spikes)
+    assert np.array_equal(found.out.potential.detach().cpu().numpy(), wanted.ran.potential)
+    for name, gradient in found.gradients.items():
+        assert gradient is not None
+        assert np.array_equal(gradient.cpu().numpy(), wanted.gradients[name]), name
+
+
+@typed(torch.float32, torch.float64)
 @every_reset
 @detached_or_not
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_exact_on_dyadic_numbers(backend: str, device: str, reset: Any, detach_reset: bool, dtype: torch.dtype):
-    """With decay 1/4 and a box of width 1 every number is a short binary fraction: no rounding in any order of
-    summation, so that spikes, potential and gradients are equal to the last bit in float32 and in float64."""
-    random = np.random.default_rng(4)
-    current = dyadic_currents(3, 4, 3)
-    decay, threshold, width = np.array(0.25), np.array(0.5), np.array(1.0)
-    to_spikes = random.integers(-1, 2, current.shape).astype(np.float64)
-    slow = slow_lif.forward(current, decay, threshold, reset=reset)
-    expected = slow_lif.backward(slow, decay, threshold, width, "rect", reset=reset, detach_reset=detach_reset,
-                                 to_spikes=to_spikes, to_potential=np.zeros(current.shape[1:]))  # fmt: skip
-    leaves = [leaf(value, device, dtype) for value in (current, decay, threshold)]
-    out = lif(leaves[0], leaves[1], 1.0, shape="rect", threshold=leaves[2], reset=reset, detach_reset=detach_reset,
-              backend=backend)  # fmt: skip
-    out.spikes.backward(torch.tensor(to_spikes, dtype=dtype, device=device))
-    assert np.array_equal(out.spikes.detach().cpu().numpy(), slow.spikes)
-    assert np.array_equal(out.potential.detach().cpu().numpy(), slow.potential)
-    for tensor, name in zip(leaves, ("current", "decay", "threshold"), strict=True):
-        assert tensor.grad is not None
-        exact = expected[name] if name == "current" else summed(expected[name], ())
-        assert np.array_equal(tensor.grad.cpu().numpy(), exact), name
+    """Spikes, potential and gradients are equal to the last bit in float32 and in float64."""
+    for start, shown in product((False, True), repeat=2):
+        case = Case(2 if start else 3, (4, 3), "rect", reset, detach_reset, False, start, shown=(shown, False))
+        assert_exact(case, backend, device, dtype)
+
+
+@typed(torch.float32, torch.float64)
+@every_reset
+@detached_or_not
+@pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
+def test_exact_on_dyadic_norms_and_sums(backend: str, device: str, reset: Any, detach_reset: bool, dtype: torch.dtype,
+                                        memory: str):  # fmt: skip
+    sums = (("", False, ""), ("fixed", False, ""), ("fixed", True, ""), ("", True, "fixed"), ("fixed", True, "fixed"))
+    for (norm, plus, plus_norm), shown in product(sums, (False, True)):
+        case = Case(2, (2, 3, 2, 5), "rect", reset, detach_reset, False, norm=norm, plus=plus, plus_norm=plus_norm,
+                    shown=(shown, False), eps=0.0, memory=memory)  # fmt: skip
+        assert_exact(case, backend, device, dtype)
+
+
+@every_backend
+@every_reset
+def test_spikes_and_potential_are_the_references_to_the_last_bit(backend: str, device: str, reset: Any):
+    """Where nothing is normalised, every backend rounds where the reference does. Gradients may differ by roundings."""
+    for dtype, memory, start in product(
+        (torch.float32, torch.bfloat16), ("contiguous", "channels_last"), (False, True)
+    ):
+        for T, size, plus in ((1, (3, 5), False), (7, (3, 17, 9, 11), False), (7, (3, 17, 9, 11), True)):
+            plus = plus and dtype == torch.float32
+            case = Case(T, size, reset=reset, start=start, plus=plus, memory=memory, watch=True)
+            values = draw(case)
+            ours, theirs = (run(case, values, b, device, dtype, autograd=False).out for b in (backend, "reference"))
+            for mine, its in zip(ours, theirs, strict=True):
+                assert torch.equal(mine, its), case
 
 
 @every_backend
@@ -228,16 +384,16 @@ def test_a_potential_exactly_at_the_threshold_fires(backend: str, device: str, r
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_half_precision_in_and_out_around_a_float32_state(backend: str, device: str, reset: Any, dtype: torch.dtype,
                                                           per_channel: bool):  # fmt: skip
-    g = given(5, "TNCHW", per_channel)
-    current = torch.tensor(g.current, device=device).to(dtype)
-    above = torch.tensor(g.to_spikes, device=device).to(dtype)
+    values = draw(Case(5, LAYOUTS["TNCHW"], per_channel=per_channel))
+    current = torch.tensor(values["current"], device=device).to(dtype)
+    above = torch.tensor(values["to_spikes"], device=device).to(dtype)
 
     def run(current: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
         current = current.detach().requires_grad_()
-        decay, start = (leaf(v, device, torch.float32) for v in (g.decay, g.start))
-        out = lif(current, decay, leaf(g.width, device, torch.float32), shape="tanh",
-                  threshold=leaf(g.threshold, device, torch.float32), reset=reset, start=start,
-                  backend=backend)  # fmt: skip
+        decay, start, width, threshold = (
+            leaf(values[n], device, torch.float32) for n in ("decay", "start", "width", "threshold")
+        )
+        out = lif(current, decay, width, shape="tanh", threshold=threshold, reset=reset, start=start, backend=backend)
         (out.spikes * above).sum().backward()
         assert current.grad is not None
         assert decay.grad is not None
@@ -258,9 +414,9 @@ def test_half_precision_in_and_out_around_a_float32_state(backend: str, device: 
 @every_backend
 @pytest.mark.parametrize("start_dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_state_is_float32_whatever_the_start(backend: str, device: str, start_dtype: torch.dtype):
-    g = given(2, "TNC", False)
-    current = torch.tensor(g.current, dtype=torch.float32, device=device)
-    start = torch.tensor(g.start, device=device).to(start_dtype)
+    values = draw(Case(2, LAYOUTS["TNC"], per_channel=False))
+    current = torch.tensor(values["current"], dtype=torch.float32, device=device)
+    start = torch.tensor(values["start"], device=device).to(start_dtype)
     decay = torch.tensor(0.3, device=device)
     out = lif(current, decay, 1.0, shape="rect", start=start, backend=backend)
     expected = lif(current, decay, 1.0, shape="rect", start=start.float(), backend=backend)
@@ -270,15 +426,58 @@ def test_state_is_float32_whatever_the_start(backend: str, device: str, start_dt
 
 @every_backend
 @every_reset
-def test_calls_repeat_to_the_last_bit(backend: str, device: str, reset: Any):
-    g = given(5, "TNCHW", True)
-    decays = []
-    for _ in range(2):
-        decay = leaf(g.decay, device, torch.float32)
-        current = torch.tensor(g.current, dtype=torch.float32, device=device)
-        lif(current, decay, 1.0, shape="tanh", reset=reset, backend=backend).spikes.sum().backward()
-        decays.append(decay.grad)
-    assert torch.equal(*decays)
+@pytest.mark.parametrize("norm", NORMS)
+def test_calls_repeat_to_the_last_bit(backend: str, device: str, reset: Any, norm: str):
+    case = Case(5, LAYOUTS["TNCHW"], reset=reset, norm=norm)
+    values = draw(case)
+    once, again = (run(case, values, backend, device, torch.float32).gradients for _ in range(2))
+    assert all(torch.equal(once[name], again[name]) for name in once)
+
+
+@every_backend
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("norm", NORMS)
+def test_half_precision_is_rounded_at_the_ends_alone(backend: str, device: str, dtype: torch.dtype, norm: str):
+    """Normalised and summed currents of 8 or 11 bits: all between them and the spikes is float32, and a gradient is
+    rounded as often as it is stored, twice on its way through batch statistics."""
+    case = Case(4, LAYOUTS["TNCHW"], norm=norm, plus=True)
+    values = draw(case)
+    for name in ("current", "plus", "to_spikes"):
+        values[name] = torch.tensor(values[name]).to(dtype).double().numpy()
+    half = run(case, values, backend, device, dtype)
+    full = run(case, values, backend, device, torch.float32)
+    assert half.out.spikes.dtype == half.leaves["current"].grad.dtype == half.leaves["plus"].grad.dtype == dtype
+    assert half.out.potential.dtype == torch.float32
+    assert torch.equal(half.out.spikes.float(), full.out.spikes)
+    assert torch.equal(half.out.potential, full.out.potential)
+    wanted = expected(case, values)
+    for name, gradient in half.gradients.items():
+        if name in ("current", "plus"):
+            bits = torch.finfo(dtype).eps / 2 / 2.0**-24
+            assert_same(gradient.float(), wanted.gradients[name], name, wanted.roundings + 2 * bits, wanted.sizes[name])
+        else:
+            assert torch.equal(gradient, full.gradients[name]), name
+
+
+@pytest.fixture
+def poisoned() -> Iterator[None]:
+    """Memory that nobody has written yet reads as NaN."""
+    torch.use_deterministic_algorithms(True)  # which fills it
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@every_backend
+def test_nothing_unwritten_comes_out(backend: str, device: str, poisoned: None):
+    """Neither of fresh memory nor of what another call left behind."""
+    chance = random.Random(5)
+    for seed in range(60):
+        case = random_case(chance, seed)
+        spoilt = {name: np.full_like(value, np.nan) for name, value in draw(case).items()}
+        run(replace(case, watch=False), spoilt, backend, device)
+        assert_serves(case, backend, device)
 
 
 # --- storage, statistics, safety ------------------------------------------------------------------------------------
@@ -297,13 +496,16 @@ def test_channels_last_steps_stay_channels_last(backend: str, device: str, dtype
 
 @every_backend
 def test_an_expanded_current_is_one_current_shown_often(backend: str, device: str):
-    once = torch.randn(1, 2, 3, 5, device=device).requires_grad_()
-    repeated = once.detach().repeat(4, 1, 1, 1).requires_grad_()
-    for current in (once.expand(4, 2, 3, 5), repeated):
-        lif(current, 0.6, 1.0, shape="tanh", backend=backend).spikes.square().sum().backward()
-    assert once.grad is not None
-    assert repeated.grad is not None
-    torch.testing.assert_close(once.grad, repeated.grad.sum(0, keepdim=True))
+    for axis in range(4):  # steps, samples, channels, places
+        size, times = [4, 2, 3, 5], [1, 1, 1, 1]
+        size[axis], times[axis] = 1, 4
+        once = torch.randn(size, device=device).requires_grad_()
+        repeated = once.detach().repeat(times).requires_grad_()
+        for current in (once.expand(repeated.shape), repeated):
+            lif(current, 0.6, 1.0, shape="tanh", backend=backend).spikes.square().sum().backward()
+        assert once.grad is not None
+        assert repeated.grad is not None
+        torch.testing.assert_close(once.grad, repeated.grad.sum(axis, keepdim=True))
 
 
 @every_backend
@@ -345,15 +547,13 @@ def test_fired_share_of_the_histogram_is_exact(backend: str, device: str, dtype:
 @every_backend
 @every_reset
 def test_watching_changes_nothing(backend: str, device: str, reset: Any):
-    g = given(5, "TNCHW", True)
-    results = []
-    for watch in (False, True):
-        current = leaf(g.current, device, torch.float32)
-        out = lif(current, leaf(g.decay, device, torch.float32), 1.0, shape="atan", reset=reset, watch=watch,
-                  backend=backend)  # fmt: skip
-        out.spikes.backward(torch.tensor(g.to_spikes, dtype=torch.float32, device=device))
-        results.append((out.spikes, out.potential, current.grad))
-    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    case = Case(5, LAYOUTS["TNCHW"], "atan", reset, norm="batch", plus=True)
+    values = draw(case)
+    seen, unseen = (run(replace(case, watch=watch), values, backend, device, torch.float32) for watch in (True, False))
+    assert seen.out.membrane is not None
+    assert torch.equal(seen.out.spikes, unseen.out.spikes)
+    assert torch.equal(seen.out.potential, unseen.out.potential)
+    assert all(torch.equal(seen.gradients[name], gradient) for name, gradient in unseen.gradients.items())
 
 
 @every_backend
@@ -371,8 +571,8 @@ def test_writing_the_width_between_forward_and_backward_raises(backend: str, dev
 
 @every_backend
 def test_spikes_are_the_same_for_every_width(backend: str, device: str):
-    g = given(5, "TNC", True)
-    current = torch.tensor(g.current, dtype=torch.float32, device=device)
+    values = draw(Case(5, LAYOUTS["TNC"]))
+    current = torch.tensor(values["current"], dtype=torch.float32, device=device)
     outs = [lif(current, 0.7, width, shape="triangle", backend=backend) for width in (0.01, 1.0, 50.0)]
     for out in outs[1:]:
         assert torch.equal(out.spikes, outs[0].spikes)
@@ -388,6 +588,115 @@ def test_no_graph_without_need(backend: str, device: str):
     assert not out.potential.requires_grad
 
 
+class Traffic(TorchDispatchMode):
+    """Notes what the kernels' operators are given, and every other that brings forth a tensor in new memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copied: list[str] = []
+        self.given: list[set[int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        before = {a.untyped_storage().data_ptr() for a in args if isinstance(a, Tensor)}
+        if str(func).startswith("surgrad."):
+            self.given.append({a.data_ptr() for a in args if isinstance(a, Tensor)})
+        elif isinstance(out, Tensor) and out.numel() > 100 and out.untyped_storage().data_ptr() not in before:
+            self.copied.append(str(func))
+        return out
+
+
+@compiled
+@pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nothing_is_copied_on_the_way_in_or_out(backend: str, device: str, memory: str, dtype: torch.dtype):
+    x, plus, above = (laid_out(torch.randn(3, 2, 4, 5, 7, device=device).to(dtype), memory) for _ in range(3))
+    start = laid_out(torch.randn(2, 4, 5, 7, device=device), memory, 1)
+    x.requires_grad_()
+    moments(backend, x)  # once before, for what is done once
+    with Traffic() as traffic:
+        moments(backend, x)
+        out = lif(x, 0.3, 1.0, shape="rect", plus=plus, start=start, backend=backend)
+        out.spikes.backward(above)
+    assert traffic.copied == []
+    in_moments, forwards, backwards = traffic.given
+    assert x.data_ptr() in in_moments
+    assert {x.data_ptr(), plus.data_ptr(), start.data_ptr()} <= forwards
+    assert {x.data_ptr(), plus.data_ptr(), start.data_ptr(), above.data_ptr()} <= backwards
+    assert out.spikes.stride() == x.grad.stride() == x.stride()
+    assert out.potential.stride() == start.stride()
+
+
+@every_backend
+def test_serves_without_a_graph_under_autocast_and_as_a_function(backend: str, device: str):
+    case = Case(3, LAYOUTS["TNC"], norm="batch")
+    values = draw(case)
+    usual = run(case, values, backend, device, torch.float32).out
+    for context in (torch.no_grad(), torch.inference_mode(), torch.autocast(device, torch.bfloat16)):
+        with context:
+            out = run(case, values, backend, device, torch.float32, autograd=False).out
+        assert torch.equal(out.spikes, usual.spikes)
+        assert torch.equal(out.potential, usual.potential)
+    neuron = LIF(0.3, train_decay=True, channels=3, surrogate="atan", backend=backend).to(device)
+    other = {"logit_decay": torch.full((3,), 0.7, device=device, requires_grad=True)}
+    current = torch.tensor(values["current"], dtype=torch.float32, device=device)
+    spikes = torch.func.functional_call(neuron, other, (current,))
+    spikes.sum().backward()
+    assert other["logit_decay"].grad.any()
+    neuron.logit_decay.data.fill_(0.7)
+    assert torch.equal(neuron(current), spikes)
+
+
+@every_backend
+def test_several_threads_at_once(backend: str, device: str):
+    """Each gets what it would have got alone."""
+    cases = [Case(4, (3, 5, 9, 11), norm=norm, reset=reset, seed=n) for n, (norm, reset) in
+             enumerate(product(NORMS, RESETS))]  # fmt: skip
+    drawn = [draw(case) for case in cases]
+    alone = [run(case, values, backend, device, torch.float32) for case, values in zip(cases, drawn, strict=True)]
+
+    def work(n: int) -> bool:
+        again = run(cases[n % 9], drawn[n % 9], backend, device, torch.float32)
+        same = [torch.equal(g, alone[n % 9].gradients[name]) for name, g in again.gradients.items()]
+        return all(same) and torch.equal(again.out.spikes, alone[n % 9].out.spikes)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(72)))
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("ratio", [0, 1, 1000])
+def test_moments(backend: str, device: str, dtype: torch.dtype, ratio: float):
+    """Against float64, also where the mean is a thousand times the deviation."""
+    for size, memory in product(
+        [(3, 5, 3), (3, 1, 7, 9), (2, 37, 1, 1), (4, 3, 63, 65)], ["contiguous", "channels_last"]
+    ):
+        x = laid_out((torch.randn(3, *size, dtype=torch.float64) + ratio).to(device, dtype), memory)
+        exact = x.double().transpose(0, 2).flatten(1)
+        mean, variance = moments(backend, x).double()
+        deviation = exact.std(1, unbiased=False)
+        assert ((mean - exact.mean(1)).abs() <= 4e-7 * deviation + 2.0**-24 * exact.mean(1).abs()).all()
+        torch.testing.assert_close(variance, deviation.square(), rtol=2e-6, atol=0)
+
+
+@every_backend
+def test_a_second_derivative_is_right_or_refused(backend: str, device: str):
+    def twice(backend: str) -> Tensor:
+        values = draw(Case(3, LAYOUTS["TNC"], "atan"))
+        current, decay = (leaf(values[n], device, best(backend)) for n in ("current", "decay"))
+        out = lif(current, decay, 1.0, shape="atan", backend=backend)
+        above = torch.tensor(values["to_spikes"], device=device).to(out.spikes)
+        (first,) = torch.autograd.grad(out.spikes, current, above, create_graph=True)
+        return torch.autograd.grad(first.square().sum() + decay.sum(), decay)[0]  # the second part is not all of it
+
+    try:
+        found = twice(backend)
+    except RuntimeError:
+        return
+    torch.testing.assert_close(found, twice("reference"), check_dtype=False)
+
+
 # --- the second implementation itself -------------------------------------------------------------------------------
 
 
@@ -397,9 +706,9 @@ def test_no_graph_without_need(backend: str, device: str):
 def test_the_slow_backward_is_the_derivative_of_a_smooth_network(reset: str, detach_reset: bool, curve: str):
     """Where the step is replaced by the shape's own G, the backward pass is a true derivative: central differences of
     the loop must give it. For a detached reset, the loop whose resets are frozen at the spikes of the first pass."""
-    g = given(4, "TNC", True)
+    drawn = draw(Case(4, LAYOUTS["TNC"]))
     names = ("current", "decay", "threshold", "width", "start")
-    values = {name: getattr(g, name) for name in names}
+    values = {name: drawn[name] for name in names}
 
     def run(values: dict[str, np.ndarray], frozen: np.ndarray | None) -> slow_lif.Slow:
         return slow_lif.forward(values["current"], values["decay"], values["threshold"], reset=reset,
@@ -411,10 +720,11 @@ def test_the_slow_backward_is_the_derivative_of_a_smooth_network(reset: str, det
 
     def loss(values: dict[str, np.ndarray]) -> float:
         ran = run(values, frozen)
-        return (ran.spikes * g.to_spikes).sum() + (ran.potential * g.to_potential).sum()
+        return (ran.spikes * drawn["to_spikes"]).sum() + (ran.potential * drawn["to_potential"]).sum()
 
-    found = slow_lif.backward(first, g.decay, g.threshold, g.width, curve, reset=reset, detach_reset=detach_reset,
-                              to_spikes=g.to_spikes, to_potential=g.to_potential)  # fmt: skip
+    found = slow_lif.backward(first, drawn["decay"], drawn["threshold"], drawn["width"], curve, reset=reset,
+                              detach_reset=detach_reset, to_spikes=drawn["to_spikes"],
+                              to_potential=drawn["to_potential"])  # fmt: skip
     for name in names:
         value = values[name]
         gradient = found[name] if name in ("current", "start") else summed(found[name], value.shape)
@@ -425,26 +735,51 @@ def test_the_slow_backward_is_the_derivative_of_a_smooth_network(reset: str, det
             assert gradient[at] == pytest.approx(rise / 2e-6, rel=1e-6, abs=1e-7), (name, at)
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_the_slow_norm_is_differentiated_rightly(batch: bool):
+    """By central differences of a smooth function of the normalised numbers."""
+    random = np.random.default_rng(2)
+    x, weight, above = random.normal(0.3, 1.5, (3, 2, 4)), random.normal(1, 0.3, 4), random.normal(0, 1, (3, 2, 4))
+    fixed = slow_lif.channel_mean(x) + 0.2, slow_lif.channel_mean(x**2)
+
+    def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean = slow_lif.channel_mean(x)
+        return (mean, slow_lif.channel_mean((x - mean[:, None].T) ** 2)) if batch else fixed
+
+    def loss(x: np.ndarray, weight: np.ndarray) -> float:
+        return (above * np.sin(weight * slow_lif.standardised(x, *statistics(x), 1e-2))).sum()
+
+    delta = above * np.cos(weight * slow_lif.standardised(x, *statistics(x), 1e-2))
+    to_x, by_weight = slow_lif.through_norm(x, delta, *statistics(x), weight, 1e-2, batch=batch)
+    for gradient, at in ((to_x, 0), (summed(by_weight, (4,)), 1)):
+        for index in np.ndindex(gradient.shape):
+            nudge = [np.zeros_like(x), np.zeros_like(weight)]
+            nudge[at][index] = 1e-6
+            rise = loss(x + nudge[0], weight + nudge[1]) - loss(x - nudge[0], weight - nudge[1])
+            assert gradient[index] == pytest.approx(rise / 2e-6, rel=1e-6, abs=1e-7)
+
+
 @pytest.mark.parametrize("detach_reset", [False, True])
 def test_backward_of_the_hard_reset_as_published(detach_reset: bool):
     """Lian et al. 2023 (eq. 12, hard reset): δ_t = (g_t - β·u_t·δ_{t+1})·h(u_t) + β·(1 - o_t)·δ_{t+1}, without its
     second term where the reset is detached; ∂L/∂β = Σ_{t<T} δ_{t+1}·u_t·(1 - o_t)."""
-    g = given(5, "TNC", False)
-    beta, v_th, alpha = float(g.decay), 0.5, 1.1
-    u, o = np.zeros_like(g.current), np.zeros_like(g.current)
+    values = draw(Case(5, LAYOUTS["TNC"], per_channel=False))
+    given, above = values["current"], values["to_spikes"]
+    beta, v_th, alpha = float(values["decay"]), 0.5, 1.1
+    u, o = np.zeros_like(given), np.zeros_like(given)
     for t in range(5):
-        u[t] = g.current[t] + (beta * u[t - 1] * (1 - o[t - 1]) if t else 0)
+        u[t] = given[t] + (beta * u[t - 1] * (1 - o[t - 1]) if t else 0)
         o[t] = u[t] >= v_th
     h = (np.abs(u - v_th) < alpha / 2) / alpha
-    delta = np.zeros((6, *g.current.shape[1:]))
+    delta = np.zeros((6, *given.shape[1:]))
     for t in reversed(range(5)):
         through_the_reset = 0 if detach_reset else beta * u[t] * delta[t + 1]
-        delta[t] = (g.to_spikes[t] - through_the_reset) * h[t] + beta * (1 - o[t]) * delta[t + 1]
+        delta[t] = (above[t] - through_the_reset) * h[t] + beta * (1 - o[t]) * delta[t + 1]
     to_beta = sum((delta[t + 1] * u[t] * (1 - o[t])).sum() for t in range(4))
 
-    current, decay = leaf(g.current, "cpu"), leaf(g.decay, "cpu")
+    current, decay = (leaf(values[n], "cpu", torch.float64) for n in ("current", "decay"))
     out = lif(current, decay, alpha, shape="rect", threshold=v_th, detach_reset=detach_reset, backend="auto")
-    out.spikes.backward(torch.tensor(g.to_spikes))
+    out.spikes.backward(torch.tensor(above))
     assert np.array_equal(out.spikes.detach().numpy(), o)
     assert_same(current.grad, delta[:5], "δ")
     assert_same(decay.grad, to_beta, "∂L/∂β")
@@ -501,6 +836,33 @@ def test_refuses_a_start_of_another_shape(backend: str, device: str):
             backend=backend)  # fmt: skip
 
 
+@every_backend
+@pytest.mark.parametrize("fits", [1, 3, 5])
+def test_refuses_a_norm_that_fits_no_channel(backend: str, device: str, fits: int):
+    """A kernel would read what lies beyond it."""
+    current, right, wrong = (torch.ones(size, device=device) for size in ((2, 3, 4), 4, fits))
+    for parts in ((wrong, right, right, right), (right, right, wrong, right), (right, right, right, wrong)):
+        norm = Norm(*parts, 1e-5, False)
+        for given in ({"norm": norm}, {"plus": current, "plus_norm": norm}):
+            with pytest.raises(BadValue, match="norm"):
+                lif(current, 0.2, 1.0, shape="rect", backend=backend, **given)
+
+
+@every_backend
+@pytest.mark.parametrize("steps", [0, -1])
+def test_refuses_no_steps(backend: str, device: str, steps: int):
+    with pytest.raises(BadValue, match="steps"):
+        lif(torch.ones(1, 3, 4, device=device), 0.2, 1.0, shape="rect", steps=steps, backend=backend)
+
+
+@every_backend
+def test_refuses_summands_that_do_not_fit(backend: str, device: str):
+    current = torch.ones(3, 2, 4, device=device)
+    for plus, steps in (((2, 2, 4), None), ((3, 1, 4), None), ((3, 2, 4), 5)):
+        with pytest.raises(BadValue, match=r"does not fit \d steps .* where it is the same at every step"):
+            lif(current, 0.2, 1.0, shape="rect", plus=torch.ones(plus, device=device), steps=steps, backend=backend)
+
+
 # --- torch.compile --------------------------------------------------------------------------------------------------
 
 
@@ -537,3 +899,77 @@ def test_compiled_whole_and_never_again_when_widths_or_decays_change():
             assert theirs.grad is not None
             torch.testing.assert_close(ours.grad, theirs.grad)
     assert counter.frame_count == 1
+
+
+@every_backend
+@pytest.mark.parametrize("mode", ["eager", "aot_eager"])
+def test_compiled_with_norms_sums_and_a_state(backend: str, device: str, mode: str):
+    """One graph, forward and backward; new decays, widths and weights are no reason for another."""
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend(mode)
+
+    def network(x: Tensor, plus: Tensor, weight: Tensor, decay: Tensor, width: Tensor, start: Tensor) -> Tensor:
+        mean, variance = x.detach().mean((0, 1, 3)), x.detach().var((0, 1, 3), unbiased=False)
+        norm = Norm(mean, variance, weight, weight, 1e-5, True)
+        out = lif(x, decay, width, shape="tanh", norm=norm, plus=plus, start=start, watch=True, backend=backend)
+        return out.spikes.sum(0) + out.potential * (out.membrane.sum() > 0)
+
+    whole = torch.compile(network, fullgraph=True, backend=counter)
+    for number in range(3):
+        torch.manual_seed(number)
+        size = {"x": (4, 2, 3, 5), "plus": (4, 2, 3, 5), "weight": (3,), "decay": (3,), "width": (), "start": (2, 3, 5)}
+        given = [torch.rand(sizes, device=device) + 0.1 for sizes in size.values()]
+        results = []
+        for function in (network, whole):
+            leaves = [value.clone().requires_grad_() for value in given]
+            out = function(*leaves)
+            out.square().sum().backward()
+            results.append([out, *(value.grad for value in leaves)])
+        for ours, theirs in zip(*results, strict=True):
+            torch.testing.assert_close(ours, theirs)
+    assert counter.frame_count == 1
+
+
+@compiled
+def test_compiled_to_the_end(backend: str, device: str):
+    """By inductor, which reorders, fuses and frees what surrounds the kernel."""
+    torch._dynamo.reset()
+    neuron = LIF(0.3, train_decay=True, surrogate="atan", backend=backend).to(device)
+    x = torch.randn(4, 6, 5, device=device)
+    results = []
+    for function in (neuron, torch.compile(neuron, fullgraph=True)):
+        neuron.zero_grad()
+        given = x.clone().requires_grad_()
+        (function(given * 2) * torch.arange(5, device=device)).sum().backward()
+        results.append((given.grad, neuron.logit_decay.grad.clone()))
+    torch.testing.assert_close(*results)
+
+
+def operator_samples(device: str) -> Iterator[tuple[Any, ...]]:
+    """Arguments of a kernel's operator: bare, with all there is, and in half precision side by side."""
+    x, number, many = (
+        torch.randn(3, 2, 4, 5, device=device),
+        torch.tensor(0.5, device=device),
+        torch.rand(4, device=device),
+    )
+    rest = ("tanh", [], "zero", False)
+    yield (x, None, None, None, number, number, number, None, [0.0, 0.0], [False, False], 3, *rest, False, True)
+    norm, start = torch.rand(4, 4, device=device) + 0.5, torch.randn(2, 4, 5, device=device)
+    learned = [value.clone().requires_grad_() for value in (x, norm, x[:1], norm, many, many, many, start)]
+    yield (*learned, [1e-5, 1e-5], [True, False], 3, "dspike", [0.5], "subtract", True, True, True)
+    half = laid_out(torch.randn(3, 2, 4, 5, device=device).bfloat16(), "channels_last").requires_grad_()
+    yield (half, norm, None, None, number, many, number, None, [1e-5, 0.0], [True, False], 3, *rest, False, False)
+
+
+@compiled
+@pytest.mark.parametrize("sample", range(3))
+def test_operators_keep_what_torch_expects_of_them(backend: str, device: str, sample: int):
+    """No hidden writes or shared memory, shapes and strides known before, gradients that trace."""
+    arguments = list(operator_samples(device))[sample]
+    torch.library.opcheck(getattr(torch.ops.surgrad, backend).default, arguments)
+    bare = [a.detach() if isinstance(a, Tensor) else a for a in arguments]
+    x, keep, wanted = bare[0], bare[-1], [isinstance(a, Tensor) for a in bare[:8]]
+    above = laid_out(torch.randn_like(x), "contiguous" if x.is_contiguous() else "channels_last")
+    onward = torch.randn_like(x[0], dtype=torch.float32) if keep else None
+    torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_backward").default, (above, onward, wanted, *bare))
+    torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_moments").default, (x,))

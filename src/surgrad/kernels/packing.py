@@ -70,12 +70,9 @@ _packer: ContextVar[_Packer | None] = ContextVar("packer", default=None)
 
 
 @contextmanager
-def packed_spikes(on: bool = True) -> Iterator[None]:
+def packed_spikes() -> Iterator[None]:
     """Run a forward pass inside it, and what autograd keeps of spikes are bits: an eighth of a byte instead of two or
     four, for the time of packing and unpacking. Gradients stay the same to the last bit."""
-    if not on:
-        yield
-        return
     packer = _Packer()
     token = _packer.set(packer)
     try:
@@ -87,6 +84,8 @@ def packed_spikes(on: bool = True) -> Iterator[None]:
 
 def spikes_made(spikes: Tensor) -> Tensor:
     """Called by a neuron on its output: the same tensor, which `packed_spikes` will now know."""
+    if torch.compiler.is_compiling():
+        return spikes
     packer = _packer.get()
     if packer is not None:
         packer.see(spikes)

@@ -49,10 +49,15 @@ class SpikingNetwork(nn.Module):
         self.pack_spikes = False
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.pack_spikes:
+            with packed_spikes():
+                return self._run(x)
+        return self._run(x)
+
+    def _run(self, x: Tensor) -> Tensor:
         static = x.ndim == 4
-        with packed_spikes(self.pack_spikes):
-            current = self.stem(x.unsqueeze(0) if static else x)
-            return self.head(self.body(self.fire(current, steps=self.steps if static else None)))
+        current = self.stem(x.unsqueeze(0) if static else x)
+        return self.head(self.body(self.fire(current, steps=self.steps if static else None)))
 
 
 class ResidualBlock(nn.Module):

@@ -56,21 +56,24 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     detach_reset: whether the spike in the reset is a constant in the backward pass. The papers keep its gradient
         (False). A threshold that reset "subtract" takes away keeps its own gradient either way.
     watch: also return the histogram of membrane potentials. keep: also return the last potential.
-    norm, plus, plus_norm: a batch normalisation of the current, and a second summand of the current's shape with its
-        own, computed in the same pass.
+    norm, plus, plus_norm: a batch normalisation of the current, and a second summand of the current's shape and dtype
+        with its own, computed in the same pass.
     steps: T, where current or plus is [1, N, C, ...] and the same at every step.
     backend: "reference" (the specification, by autograd), "torch" (any shape and dtype, keeps less), "native" (C++, on
         the CPU), "triton" (CUDA), or "auto": the fastest that serves.
     """
     if reset not in RESETS:
         raise unknown("reset", reset, RESETS)
-    terms = (Term(current, norm),) if plus is None else (Term(current, norm), Term(plus, plus_norm))
+    if plus is None and plus_norm is not None:
+        raise BadValue("plus_norm is given and plus is not; give what it is to normalise")
+    terms = (Term(current, norm),) if plus is None else (Term(current, norm), Term(plus.to(current.dtype), plus_norm))
     steps = _checked_steps(terms, steps)
     dtype = torch.promote_types(current.dtype, torch.float32)
     decay, width, threshold = (_parameter(v, current, dtype) for v in (decay, width, threshold))
     start = _checked_start(start, current, dtype)
     call = Call(terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep)
-    return LIFOutput(*BACKENDS[choose(backend, current, call.shape)](call))
+    spikes, potential, membrane = BACKENDS[choose(backend, current, call.shape)](call)
+    return LIFOutput(spikes, potential if keep else None, membrane)
 
 
 def _checked_steps(terms: tuple[Term, ...], steps: int | None) -> int:
@@ -80,13 +83,26 @@ def _checked_steps(terms: tuple[Term, ...], steps: int | None) -> int:
         raise BadValue(f"current is {given}; give floating-point currents [T, N, ...] with T >= 1")
     longest = max(len(term.x) for term in terms)
     steps = longest if steps is None else steps
+    if steps < 1:
+        raise BadValue(f"steps {steps} is not a number of time steps; give 1 or more")
     for name, term in zip(("current", "plus"), terms, strict=False):
         if len(term.x) not in (1, steps) or term.x.shape[1:] != current.shape[1:]:
             raise BadValue(
                 f"{name} {list(term.x.shape)} does not fit {steps} steps of currents {list(current.shape[1:])}; give "
                 f"{[steps, *current.shape[1:]]}, or {[1, *current.shape[1:]]} where it is the same at every step"
             )
+        _check_norm(name, term)
     return steps
+
+
+def _check_norm(name: str, term: Term) -> None:
+    size = term.x.shape[2:3] if term.x.ndim > 2 else (1,)
+    if term.norm is not None and any(row.shape != size for row in term.norm[:4]):
+        sizes = ", ".join(str(list(row.shape)) for row in term.norm[:4])
+        raise BadValue(
+            f"the norm of {name} has mean, variance, weight and bias of shapes {sizes}; give one number a channel, "
+            f"{list(size)}"
+        )
 
 
 def _checked_start(start: Tensor | None, current: Tensor, dtype: torch.dtype) -> Tensor | None:

@@ -1,6 +1,5 @@
 """The backends by name, and which one serves a call."""
 
-import importlib.util
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -9,18 +8,15 @@ import torch
 from torch import Tensor
 
 from surgrad.errors import BadValue, unknown
-from surgrad.kernels.lif import inplace, native, reference
+from surgrad.kernels.lif import inplace, native, reference, triton
 from surgrad.kernels.lif.call import Call, Result
 from surgrad.kernels.lif.operators import dense, register, wants_channels_last
 from surgrad.shapes import SHAPES, Shape
 
 BACKENDS: dict[str, Callable[[Call], Result]] = {
-    "reference": reference.lif, "torch": inplace.lif, "native": register("native", native),
+    "reference": reference.lif, "torch": inplace.lif,
+    "native": register("native", native), "triton": register("triton", triton),
 }  # fmt: skip
-if False and importlib.util.find_spec("triton") is not None:
-    from surgrad.kernels.lif import triton
-
-    BACKENDS["triton"] = register("triton", triton)
 COMPILED = ("native", "triton")
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -64,8 +60,6 @@ def _why_not(backend: str, x: Tensor, shape: Shape) -> str:
         if x.device.type != "cpu":
             return f"runs on the CPU, and the current is on {x.device}"
         return "" if native.available() else NOT_BUILT
-    if "triton" not in BACKENDS:
-        return "needs the package triton"
     return triton.why_not(x.device)
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from surgrad.shapes import Shape
@@ -27,13 +26,15 @@ class Norm(NamedTuple):
     def __call__(self, x: Tensor) -> Tensor:
         """x [T, N, C, ...] (or [T, N], one channel) normalised, of the same shape, float32 or better."""
         dtype = torch.promote_types(x.dtype, torch.float32)
-        mean, variance, weight, bias = (row.to(dtype) for row in self[:4])
-        flat = (x.flatten(0, 1) if x.ndim > 2 else x.reshape(-1, 1)).to(dtype)
+        channel = 2 if x.ndim > 2 else x.ndim  # a current [T, N] is one channel
+        size = (-1, *[1] * (x.ndim - 1 - channel)) if x.ndim > 2 else ()
+        x = x.to(dtype)
+        mean, variance, weight, bias = (row.to(dtype).view(size) for row in self[:4])
         if self.batch:
-            out = F.batch_norm(flat, None, None, weight, bias, True, 0.0, self.eps)
-        else:
-            out = F.batch_norm(flat, mean, variance, weight, bias, False, 0.0, self.eps)
-        return out.view(x.shape[0], -1) if x.ndim == 2 else out.unflatten(0, x.shape[:2])
+            others = [axis for axis in range(x.ndim) if axis != channel]
+            variance, mean = torch.var_mean(x, others, correction=0)
+            mean, variance = mean.view(size), variance.view(size)
+        return (x - mean) * torch.rsqrt(variance + self.eps) * weight + bias
 
 
 class Term(NamedTuple):
@@ -43,7 +44,8 @@ class Term(NamedTuple):
     norm: Norm | None = None
 
     def current(self, steps: int) -> Tensor:
-        x = self.x if self.norm is None else self.norm(self.x)
+        dtype = torch.promote_types(self.x.dtype, torch.float32)
+        x = self.x.to(dtype) if self.norm is None else self.norm(self.x)
         return x if len(x) == steps else x.expand(steps, *x.shape[1:])
 
 
@@ -75,7 +77,7 @@ class Call:
         return torch.Size((self.steps, *self.x.shape[1:]))
 
     def current(self) -> Tensor:
-        """The sum of the terms, [T, N, C, ...], for a backend that does not fuse them."""
+        """The sum of the terms, [T, N, C, ...], float32 or better, for a backend that does not fuse them."""
         return sum((term.current(self.steps) for term in self.terms[1:]), self.terms[0].current(self.steps))
 
     def against_a_step(self, value: Tensor) -> Tensor:

@@ -5,16 +5,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from surgrad.kernels.lif.call import Call, Result, Term
 from surgrad.kernels.lif.membrane import histogram
+from surgrad.kernels.lif.operators import empty, wants_channels_last
 
 
 def lif(call: Call) -> Result:
     """See `surgrad.lif`. Any shape, dtype and device; keeps the current alone for the backward pass."""
-    current = call.current()
-    call = replace(call, terms=(Term(current),))
-    spikes, potential, counts = _LIF.apply(current, call.decay, call.threshold, call.width, call.start, call)
+    spikes, potential, counts = _LIF.apply(call.current(), call.decay, call.threshold, call.width, call.start,
+                                           replace(call, terms=(Term(call.x.detach()),)))  # fmt: skip
     return spikes, potential, counts if call.watch else None
 
 
@@ -23,20 +24,21 @@ class _LIF(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, decay: Tensor, threshold: Tensor, width: Tensor, start: Tensor | None,
                 call: Call) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         ctx.save_for_backward(current, decay, threshold, width, start)
-        ctx.options = replace(call, terms=(Term(current.detach()),))
+        ctx.options = call
         ctx.set_materialize_grads(False)
         threshold = call.against_a_step(threshold)
         counts = torch.zeros((), dtype=torch.int64, device=current.device)
-        spikes: list[Tensor] = []
-        for u, after in _states(call, current):
+        spikes = _like_steps(call.x, call.steps)
+        for o, (u, after) in zip(spikes, _states(call, current), strict=True):
             if call.watch:
                 counts = counts + histogram(u - threshold, threshold)
-            spikes.append((u >= threshold).to(current.dtype))
+            o.copy_(u >= threshold)
             potential = after
         ctx.mark_non_differentiable(counts)
-        return torch.cat(spikes).unflatten(0, call.size[:2]), potential.clone(), counts
+        return spikes, potential.clone(), counts
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         current, *parameters, start = ctx.saved_tensors
         call: Call = ctx.options
@@ -45,7 +47,7 @@ class _LIF(torch.autograd.Function):
         before = [start, *(after for _, after in history[:-1])]
         wanted = ctx.needs_input_grad[1:4]
         sums = [torch.zeros_like(p) for p in (decay, threshold, width)]
-        to_current = torch.empty_like(torch.stack([u for u, _ in history]) if current.stride(0) == 0 else current)
+        to_current = _like_steps(current, call.steps)
         to_spikes, to_after = grads[:2]  # g and ε of README.md
         for t in range(call.steps - 1, -1, -1):
             u = history[t][0]
@@ -69,6 +71,12 @@ class _LIF(torch.autograd.Function):
         return to_current, *to_parameters, to_after if start is not None else None, None
 
 
+def _like_steps(x: Tensor, steps: int) -> Tensor:
+    """New memory for all steps, of x's dtype and laid out as one of its steps."""
+    one = x[:1].detach()
+    return empty(one if wants_channels_last(one) else one.contiguous(), steps)
+
+
 def _states(call: Call, current: Tensor) -> Any:
     """(u_t, v_t) of every step: the potential, and what the reset leaves of it."""
     decay, threshold = call.against_a_step(call.decay.detach()), call.against_a_step(call.threshold.detach())
@@ -77,7 +85,7 @@ def _states(call: Call, current: Tensor) -> Any:
         u = i if v is None else decay * v + i
         v = u
         if call.reset == "zero":
-            v = u.masked_fill(u >= threshold, 0)
+            v = u * (u < threshold)
         elif call.reset == "subtract":
             v = u - threshold * (u >= threshold)
         yield u, v

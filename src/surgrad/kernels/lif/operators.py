@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from surgrad.errors import BadValue
 from surgrad.kernels.lif.call import Call, Norm, Result
 from surgrad.kernels.lif.membrane import BINS
 
@@ -128,11 +129,16 @@ def register(name: str, kernel: Kernel) -> Callable[[Call], Result]:
     )
     backward = _backward_of(getattr(torch.ops.surgrad, f"{name}_backward"))
     torch.library.register_autograd(f"surgrad::{name}", backward, setup_context=_save, lib=library)
+    torch.library.register_autograd(f"surgrad::{name}_backward", _refuse, lib=library)
     _LIBRARIES.append(library)
     return _backend_of(getattr(torch.ops.surgrad, name))
 
 
 _LIBRARIES: list[torch.library.Library] = []  # an operator lives as long as its library
+
+
+def _refuse(*_: Any) -> None:
+    raise BadValue("a compiled LIF kernel has no second derivative; give backend='reference'")
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -190,7 +196,7 @@ def _arguments(call: Call) -> Arguments:
     last = wants_channels_last(first.x)
     return Arguments(
         x=dense(first.x, last), norm=_rows(norms[0]),
-        plus=None if plus is None else dense(plus.x.to(first.x.dtype), last), plus_norm=_rows(norms[1]),
+        plus=None if plus is None else dense(plus.x, last), plus_norm=_rows(norms[1]),
         decay=call.decay.contiguous(), threshold=call.threshold.contiguous(), width=call.width.contiguous(),
         start=None if call.start is None else dense(call.start[None], last)[0],
         eps=[0.0 if n is None else n.eps for n in norms], batch=[n is not None and n.batch for n in norms],

@@ -38,8 +38,7 @@ class _Lif(Structure):
     ]  # fmt: skip
 
 
-@cache
-def _library() -> ctypes.CDLL | None:
+def _load() -> ctypes.CDLL | None:
     """The best build that is installed and that this processor runs; None without any."""
     capability = torch.backends.cpu.get_cpu_capability()
     first = {"AVX512": 0, "AVX2": 1}.get(capability, 2)
@@ -61,10 +60,12 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     return library
 
 
-@torch.compiler.assume_constant_result
+LIBRARY = _load()
+
+
 def available() -> bool:
     """Whether the kernel was built when surgrad was installed."""
-    return _library() is not None
+    return LIBRARY is not None
 
 
 @cache
@@ -134,6 +135,8 @@ def _call(a: Arguments, grads: tuple[Tensor | None, ...] = (None, None), **field
 def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     spikes, potential, counts = outputs(a)
+    if not spikes.numel():
+        return spikes, potential, counts
     call = _call(a, spikes=_pointer(spikes), potential=_pointer(potential), counts=_pointer(counts))
     _built().surgrad_forward(byref(call))
     return spikes, potential, counts
@@ -143,6 +146,8 @@ def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: 
              a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """See `surgrad.kernels.lif.operators.Kernel`."""
     to_x, to_plus, to_start, sums = gradients(wanted, a)
+    if not a.x.numel():
+        return to_x, to_plus, to_start, sums
     norms = a.norm is not None or a.plus_norm is not None
     wants = norms + 2 * wanted[4] + 4 * wanted[5] + 8 * wanted[6]
     call = _call(a, (to_x, to_plus), wants=wants, grad_spikes=_pointer(grad_spikes), sums=_pointer(sums),
@@ -154,6 +159,8 @@ def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: 
 def moments(x: Tensor) -> Tensor:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     out = x.new_empty(2, x.shape[2] if x.ndim > 2 else 1, dtype=torch.float32)
+    if not x.numel():
+        return out.fill_(torch.nan)
     call = _Lif(steps=len(x), **_layout(x))
     call.terms[0].x, call.terms[0].stride = _pointer(x), call.elements
     _built().surgrad_moments(byref(call), out.data_ptr())
@@ -176,6 +183,5 @@ def unpack(bits: Tensor, into: Tensor) -> Tensor:
 
 
 def _built() -> ctypes.CDLL:
-    library = _library()
-    assert library is not None, "asked only where `available`"
-    return library
+    assert LIBRARY is not None, "asked only where `available`"
+    return LIBRARY

@@ -1,0 +1,1 @@
+"""Measurements of surgrad beside the libraries that do the same: `python -m bench`."""

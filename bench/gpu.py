@@ -1,0 +1,124 @@
+"""Measurements on a CUDA machine: `PYTHONPATH=src python bench/gpu.py --out DIR`.
+
+Wants torch, triton and numpy only; SpikingJelly is measured where it is installed. Every contender runs in a process of
+its own (`bench.gpu_one`): SpikingJelly reads its implementation from the environment when it is imported, each starts
+with an empty allocator, and what fails takes nothing else with it. `--device cpu --tiny` shows that the script works.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+CHOICE = "SJ_LIF_CUDA_IMPLEMENTATION"  # SpikingJelly's own: auto, cuda, triton or torch
+
+# What each process measures, and what its environment adds. The names are those of bench.peers. In bf16 SpikingJelly's
+# LIFNode holds its state in bf16, for which it has no kernel unless its own mixed precision is asked for: "auto" is
+# then its plain torch, and "triton" an error.
+CONTENDERS: dict[str, tuple[str, dict[str, str]]] = {
+    "surgrad": ("surgrad", {}),
+    "surgrad, trained decay": ("surgrad, trained decay", {}),
+    "no neuron": ("no neuron", {}),
+    "SpikingJelly, auto": ("SpikingJelly LIF", {}),
+    "SpikingJelly, mixed precision": ("SpikingJelly LIF, mixed precision", {}),
+    "SpikingJelly, triton": ("SpikingJelly LIF", {CHOICE: "triton"}),
+    "SpikingJelly, torch": ("SpikingJelly LIF", {CHOICE: "torch"}),
+    "plain loop, compiled": ("plain loop, compiled", {}),
+    "plain loop": ("plain loop", {}),
+    "surgrad reference": ("surgrad reference", {}),
+}
+
+
+def main() -> None:
+    """The command: all contenders, a table after each, and DIR/gpu.json, written anew after each."""
+    given = _arguments()
+    given.out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {}
+    for name in given.only or CONTENDERS:
+        if name.startswith("SpikingJelly") and find_spec("spikingjelly") is None:
+            print(f"{name}: left out, spikingjelly is not installed", flush=True)
+            continue
+        found[name] = _measured(name, given)
+        _write(given.out / "gpu.json", found)
+        print(_shown(name, found), flush=True)
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--tiny", action="store_true", help="small inputs and few repeats, to see that it works")
+    parser.add_argument("--limit", type=float, default=300, help="seconds a contender; default: %(default)s")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=CONTENDERS, help="of " + "; ".join(CONTENDERS))
+    return parser.parse_args()
+
+
+def _measured(name: str, given: Any) -> dict[str, Any]:
+    """The record of one contender; the error's last words where it failed or took too long, beside what it had
+    written by then."""
+    peer, environment = CONTENDERS[name]
+    part = given.out / "part.json"
+    part.unlink(missing_ok=True)
+    words = [sys.executable, "-m", "bench.gpu_one", peer, "--device", given.device, "--out", str(part.resolve())]
+    path = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    error = None
+    try:
+        done = subprocess.run([*words, *["--tiny"] * given.tiny], cwd=ROOT, capture_output=True, text=True, check=False,
+                              timeout=given.limit, env={**os.environ, **environment, "PYTHONPATH": path})  # fmt: skip
+        if done.returncode:
+            error = done.stderr[-2000:]
+    except subprocess.TimeoutExpired:
+        error = f"stopped after {given.limit:g} s"
+    record = json.loads(part.read_text()) if part.exists() else {}
+    part.unlink(missing_ok=True)
+    return {**record, **({"failed": error} if error else {})}
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    beside = path.with_suffix(".tmp.json")
+    beside.write_text(json.dumps(found, indent=1))
+    beside.replace(path)
+
+
+def _shown(name: str, found: dict[str, Any]) -> str:
+    """A contender's figures in lines, its steps beside ours."""
+    record, lines = found[name], [f"== {name}"]
+    if "failed" in record:
+        lines.append(f"failed: {record['failed']}")
+    if "copy_gb_s" in record:
+        machine = record["machine"]
+        lines.append(f"{machine['name']}, torch {machine['torch']}; copy {record['copy_gb_s']:.0f} GB/s")
+    for row in record.get("layer", []):
+        case = f"layer T={row['T']:<3} {row['elements']:>9} elements {row['dtype']}"
+        lines.append(f"{case}: {_layer(row)}")
+    for row in record.get("step", []):
+        case = f"step {row['network']} batch {row['batch']}{', CUDA graph' if row['graph'] else ''}"
+        lines.append(f"{case}: {row['error'] if 'error' in row else _step(row, found)}")
+    return "\n".join(lines)
+
+
+def _layer(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return row["error"]
+    return (
+        f"{row['median_ms']:.4g} ms (forward {row['forward_ms']:.4g}), {row['share_of_copy']:.0%} of copy bandwidth; "
+        f"{row['queued_ms']:.4g} ms in a queue; keeps {row['kept_bytes_per_element']} B an element; first call "
+        f"{row['first_s']:.3g} s; differs from the plain loop in {row['differs']:.1e} of spikes"
+    )
+
+
+def _step(row: dict[str, Any], found: dict[str, Any]) -> str:
+    keys = ("network", "batch", "graph")
+    twins = [r for r in found.get("surgrad", {}).get("step", []) if all(r[k] == row[k] for k in keys)]
+    ours = next((r["median_ms"] for r in twins if "median_ms" in r), None)
+    ratio = f" ({row['median_ms'] / ours:.2f} × ours)" if ours else ""
+    return f"{row['median_ms']:.4g} ms{ratio}, peak {row['peak_mib']} MiB, loss {row['losses']}"
+
+
+if __name__ == "__main__":
+    main()

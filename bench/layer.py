@@ -1,0 +1,100 @@
+"""(a) One LIF layer, forward and backward, over T, size and precision."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.check import DTYPES
+from bench.machine import ROOT, free_bytes
+from bench.options import Options
+from bench.peers import OURS, SJ, SJ_COMPILED, Peer, installed
+from bench.timing import interleave, rows
+
+CONFIGS = ((4, 16), (4, 64), (16, 16), (16, 64), (64, 16), (64, 64))  # T, N; a step has N·64·32·32 elements
+QUICK = ((4, 1),)
+COPY = "copy_ of the input"
+FLOOR = 2.5  # copies: a fused pass moves 20 bytes an element in fp32, a copy 8; 10 and 4 in bf16
+MOST_KEPT = 14  # times the input: what the greediest contender has alive at once
+
+
+def run(options: Options) -> dict[str, Any]:
+    """All configurations; and how long a first call takes in a process of its own."""
+    peers = installed()
+    found: list[dict[str, Any]] = []
+    skipped: list[str] = []
+    for steps, batch in QUICK if options.quick else CONFIGS:
+        for dtype in DTYPES:
+            size = steps * batch * 64 * 32 * 32 * DTYPES[dtype].itemsize
+            if size * MOST_KEPT > free_bytes():
+                skipped.append(f"T={steps}, {elements(batch)} elements, {dtype}: not enough memory")
+                continue
+            chosen = {n: p for n, p in peers.items() if not (options.quick and p.compiled and dtype == "bf16")}
+            options.say(f"layer: T={steps}, {elements(batch)} elements a step, {dtype}")
+            found += compare(chosen, (steps, batch, 64, 32, 32), dtype, options)
+    first = {} if options.quick else {name: first_call(name) for name in (OURS, SJ, SJ_COMPILED) if name in peers}
+    first = first or {OURS: first_call(OURS)}
+    return {"rows": found, "skipped": skipped, "first_calls": first}
+
+
+def elements(batch: int) -> str:
+    """The elements of one step, N·64·32·32, in words: 64K, 1M, 4M."""
+    thousands = batch * 64
+    return f"{thousands // 1024}M" if thousands >= 1024 else f"{thousands}K"
+
+
+def compare(peers: dict[str, Peer], shape: tuple[int, ...], dtype: str, options: Options) -> list[dict[str, Any]]:
+    """Rows of every contender on one input, with a copy of that input as a yardstick."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=random).to(DTYPES[dtype]).requires_grad_()
+    weight = torch.randn(shape, generator=random).to(DTYPES[dtype])
+    calls = {name: forward_backward(peer.layer(), x, weight) for name, peer in peers.items()}
+    beside = torch.empty_like(x, requires_grad=False)
+    calls[COPY] = lambda: beside.copy_(x.detach())
+    samples = interleave(calls, options.effort, [name for name, peer in peers.items() if peer.compiled])
+    notes = {name: peer.note for name, peer in peers.items()}
+    found = rows(samples, T=shape[0], elements=x[0].numel(), dtype=dtype)
+    return [{**row, "note": notes.get(row["name"], "")} for row in found]
+
+
+def forward_backward(layer: nn.Module, x: Tensor, weight: Tensor) -> Callable[[], None]:
+    """One call: spikes, then the gradient of x from the given gradient of the spikes (in the dtype that the library
+    returns, found in the first call)."""
+    weights = {weight.dtype: weight}
+
+    def call() -> None:
+        x.grad = None
+        spikes = layer(x)
+        if spikes.dtype not in weights:
+            weights[spikes.dtype] = weight.to(spikes.dtype)
+        spikes.backward(weights[spikes.dtype])
+
+    return call
+
+
+def first_call(name: str) -> float:
+    """Seconds of the contender's first forward and backward in a new process, in which torch is warm and nothing else:
+    loading, building and compiling whatever it needs."""
+    words = [sys.executable, "-m", "bench.layer", name]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the first call of {name} failed:\n{done.stderr}")
+    return float(done.stdout.split()[-1])
+
+
+def _print_first_call(name: str) -> None:
+    from time import perf_counter
+
+    layer = installed()[name].layer()
+    x = torch.randn(4, 1, 64, 32, 32, requires_grad=True)
+    (x * 2).tanh().sum().backward()  # torch's own threads start here
+    start = perf_counter()
+    layer(x).sum().backward()
+    print(perf_counter() - start)
+
+
+if __name__ == "__main__":
+    _print_first_call(sys.argv[1])

@@ -1,0 +1,129 @@
+"""(c) Memory alive between the forward and the backward pass, for a layer and for the training step of a network."""
+
+import ctypes
+import gc
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from bench.machine import forget_peak, resident_bytes
+from bench.options import Options
+from bench.peers import NOTHING, Peer, installed
+from bench.step import RESNET18, Setup, batch_of, build, forward
+
+STEPS = (1, 2, 4, 8, 16, 32)
+QUICK = (1, 4)
+LEFT_OUT = ("indexing loop",)
+MMAP_THRESHOLD = -3  # glibc's number for it
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Rows of the layer in both precisions over T, then of the ResNet-18 at T = 4."""
+    _return_at_once()
+    found: list[dict[str, Any]] = []
+    peers = {n: p for n, p in installed().items() if n not in LEFT_OUT and not (options.quick and p.compiled)}
+    batch, width = (1, 16) if options.quick else (16, 64)
+    for name, peer in peers.items():
+        options.say(f"memory: {name}")
+        for dtype in (torch.float32, torch.bfloat16):
+            for steps in QUICK if options.quick else STEPS:
+                found.append({"what": "layer", "name": name, **of_layer(peer, (steps, batch, width, 32, 32), dtype)})
+        torch._dynamo.reset()
+    setup = replace(RESNET18, width=0.125, batch=2, image=16) if options.quick else RESNET18
+    for name, peer in {NOTHING: Peer(NOTHING, nn.Identity), **peers}.items():
+        options.say(f"memory: {setup.network}, {name}")
+        for dtype in ("fp32", "bf16"):
+            found.append({"what": setup.network, "name": name, **of_network(peer, setup, dtype)})
+    return {"rows": found}
+
+
+def of_layer(peer: Peer, shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, Any]:
+    """What one layer keeps of an input of that shape; the input itself counts where it is kept."""
+    layer = peer.layer()
+    x = torch.randn(shape).to(dtype).requires_grad_()
+    kept = measured(lambda: layer(x), layer)
+    return {"T": shape[0], "dtype": {torch.float32: "fp32"}.get(dtype, "bf16"), **per_neuron(kept, x.numel())}
+
+
+def of_network(peer: Peer, setup: Setup, dtype: str) -> dict[str, Any]:
+    """What the network keeps, with its convolutions and norms, and how many neuron-steps it has."""
+    network, batch = build(setup, peer.layer), batch_of(setup)
+    kept = measured(lambda: forward(network, batch, dtype), network)
+    return {"T": setup.steps, "dtype": dtype, **per_neuron(kept, neuron_steps(setup))}
+
+
+def per_neuron(kept: dict[str, int], count: int) -> dict[str, float]:
+    """The bytes, and the saved ones for every neuron and step."""
+    return {**kept, "neuron_steps": count, "saved_per_neuron_step": kept["saved"] / count}
+
+
+def neuron_steps(setup: Setup) -> int:
+    """Neurons of the network times T: the outputs of all its neurons in one forward pass."""
+    counts: list[int] = []
+
+    class Counter(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            counts.append(x.numel())
+            return x
+
+    with torch.no_grad():
+        build(setup, Counter)(batch_of(setup)[0])
+    return sum(counts)
+
+
+def measured(call: Callable[[], Tensor], module: nn.Module) -> dict[str, int]:
+    """Bytes that a forward pass leaves behind. saved: storages that autograd holds for the backward pass, each once,
+    without the parameters. resident: what the process grew by at the end of the forward pass; peak: at most, backward
+    pass included. A first call, not counted, compiles and allocates what stays."""
+    call().sum().backward()
+    module.zero_grad()
+    _let_go()
+    forget_peak()
+    before = resident_bytes()
+    held: WeakSet[_Held] = WeakSet()
+
+    def keep(tensor: Tensor) -> _Held:
+        kept = _Held(tensor)
+        held.add(kept)
+        return kept
+
+    with saved_tensors_hooks(keep, lambda kept: kept.tensor):
+        out = call()
+    resident = resident_bytes() - before
+    saved = _bytes([kept.tensor for kept in held], [*module.parameters()])
+    out.sum().backward()
+    return {"saved": saved, "resident": resident, "peak": resident_bytes(peak=True) - before}
+
+
+class _Held:
+    """A tensor that autograd has saved. Alive as long as its node is: what a forward pass saves and drops again, such
+    as the reset after the last step, does not count."""
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+
+
+def _bytes(tensors: list[Tensor], without: list[nn.Parameter]) -> int:
+    own = {parameter.untyped_storage().data_ptr() for parameter in without}
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
+
+
+def _return_at_once() -> None:
+    """Have the C library give freed tensors back to the system at once, so that what a process holds is what is alive.
+    It slows what comes after in this process: the memory is measured last."""
+    with suppress(AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**16)
+
+
+def _let_go() -> None:
+    """Give back what was freed before."""
+    gc.collect()
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,232 @@
+"""The contenders: each library's neuron as a layer that maps currents [T, N, C, H, W] to spikes.
+
+All are set to one neuron: u_t = ½·v_{t-1} + I_t, a spike at u_t >= ½, a hard reset to zero, and the slope of
+SpikingJelly's ATan with α = 2 (surgrad's "atan" of width 1/π). What a library cannot be set to stands in its note.
+Every call starts from rest. torch is all that is imported here; a peer is imported when its layer is built.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+TAU = 2.0
+DECAY = 1 - 1 / TAU
+THRESHOLD = 0.5
+ALPHA = 2.0
+WIDTH = 2 / (math.pi * ALPHA)
+
+
+class OverTime(nn.Module):
+    """A neuron of any library: `reset` forgets the last call, `run` maps [T, ...] to spikes."""
+
+    def reset(self) -> None:
+        """Nothing to forget, unless the library keeps a state."""
+
+    def run(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.reset()
+        return self.run(x)
+
+
+class SpikingJellyNode(OverTime):
+    """A node of SpikingJelly over all steps at once (step_mode "m"), as installed."""
+
+    def __init__(self, kind: str, **tau: float):
+        super().__init__()
+        from spikingjelly.activation_based import neuron, surrogate
+
+        self.node = getattr(neuron, kind)(
+            **tau, decay_input=False, v_threshold=THRESHOLD, v_reset=0.0,
+            surrogate_function=surrogate.ATan(alpha=ALPHA), step_mode="m",
+        )  # fmt: skip
+
+    def reset(self) -> None:
+        self.node.reset()
+
+    def run(self, x: Tensor) -> Tensor:
+        return self.node(x)
+
+
+class SnnTorchLeaky(OverTime):
+    """snnTorch's Leaky in the loop of its tutorials."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import snntorch
+
+        slope = snntorch.surrogate.atan(ALPHA)
+        self.leaky = snntorch.Leaky(DECAY, threshold=THRESHOLD, spike_grad=slope, reset_mechanism="zero")
+
+    def run(self, x: Tensor) -> Tensor:
+        potential, spikes = self.leaky.reset_mem(), []
+        for current in x.unbind(0):
+            spike, potential = self.leaky(current, potential)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+
+class NorseLIFBox(OverTime):
+    """Norse's LIFBox. It scales its input by 1/τ, so its potentials and threshold are 1/τ of ours. The loop is our own:
+    that of Norse's Lift takes x[t], and pays for it in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import norse.torch as norse
+
+        parameters = norse.LIFBoxParameters(tau_mem_inv=torch.tensor(1 / TAU), v_th=torch.tensor(THRESHOLD / TAU))
+        self.cell = norse.LIFBoxCell(parameters, dt=1.0)
+
+    def run(self, x: Tensor) -> Tensor:
+        state, spikes = None, []
+        for current in x.unbind(0):
+            spike, state = self.cell(current, state)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+
+class SinabsLIF(OverTime):
+    """Sinabs' LIF, which wants the batch before the time; its decay, a parameter by default, is held fixed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import sinabs.activation as activation
+        from sinabs.layers import LIF
+
+        self.layer = LIF(tau_mem=-1 / math.log(DECAY), spike_threshold=torch.tensor(THRESHOLD), train_alphas=True,
+                         spike_fn=activation.SingleSpike, reset_fn=activation.MembraneReset(),
+                         surrogate_grad_fn=_atan_of_potential, norm_input=False).requires_grad_(False)  # fmt: skip
+        self.layer.alpha_mem.fill_(DECAY)  # exp and log leave it a rounding off
+
+    def reset(self) -> None:
+        if self.layer.is_state_initialised():
+            self.layer.reset_states()
+
+    def run(self, x: Tensor) -> Tensor:
+        return self.layer(x.transpose(0, 1)).transpose(0, 1)
+
+
+def _atan_slope(x: Tensor) -> Tensor:
+    return ALPHA / 2 / (1 + (math.pi / 2 * ALPHA * x).square())
+
+
+def _atan_of_potential(potential: Tensor, threshold: Tensor) -> Tensor:
+    return _atan_slope(potential - threshold)
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grads[0] * _atan_slope(x)
+
+
+class PlainLoop(OverTime):
+    """What one writes without a library, written well: unbind (whose backward is one stack), float32 state, and cat,
+    which keeps channels_last where stack does not."""
+
+    def run(self, x: Tensor) -> Tensor:
+        potential: Tensor | float = 0.0
+        spikes = []
+        for current in x.unbind(0):
+            u = DECAY * potential + current.float()
+            spike = _Spike.apply(u - THRESHOLD)
+            potential = u * (1 - spike)
+            spikes.append(spike.to(x.dtype))
+        return torch.cat(spikes).unflatten(0, x.shape[:2])
+
+
+class IndexingLoop(OverTime):
+    """The same with x[t], whose every backward fills a tensor of all T steps."""
+
+    def run(self, x: Tensor) -> Tensor:
+        potential: Tensor | float = 0.0
+        spikes = []
+        for t in range(x.shape[0]):
+            u = DECAY * potential + x[t].float()
+            spike = _Spike.apply(u - THRESHOLD)
+            potential = u * (1 - spike)
+            spikes.append(spike.to(x.dtype))
+        return torch.stack(spikes)
+
+
+def compiled(build: Callable[[], OverTime]) -> OverTime:
+    """The layer with all its steps compiled; the reset stays outside, so that it causes no second graph."""
+    # Dynamo gives up after eight graphs of one function by default; sizes, precisions and T make more.
+    torch._dynamo.config.recompile_limit = 256
+    layer = build()
+    layer.run = torch.compile(layer.run, dynamic=False)  # type: ignore[method-assign]
+    return layer
+
+
+def ours(backend: str = "auto", **options: Any) -> nn.Module:
+    """surgrad's neuron of the same equations."""
+    from surgrad.neurons import LIF
+    from surgrad.surrogate import Surrogate
+
+    return LIF(DECAY, threshold=THRESHOLD, surrogate=Surrogate("atan", WIDTH), backend=backend, **options)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A contender. layer: builds its neuron, also the `neuron` factory of a network. package: what it needs.
+    compiled: whether torch.compile runs in its first call. note: what it does otherwise than the rest."""
+
+    name: str
+    layer: Callable[[], nn.Module]
+    package: str | None = None
+    compiled: bool = False
+    note: str = ""
+
+
+OURS, REFERENCE, TRAINED, NOTHING = "surgrad", "surgrad reference", "surgrad, trained decay", "no neuron"
+SJ, SJ_COMPILED = "SpikingJelly LIF", "SpikingJelly LIF, compiled"
+LOOP, LOOP_COMPILED = "plain loop", "plain loop, compiled"
+_DETACHED = "reset detached"
+
+
+def spikingjelly_lif() -> OverTime:
+    """SpikingJelly's LIFNode; its reset keeps its gradient, as ours."""
+    return SpikingJellyNode("LIFNode", tau=TAU)
+
+
+def spikingjelly_plif() -> OverTime:
+    """SpikingJelly's ParametricLIFNode: the decay is trained."""
+    return SpikingJellyNode("ParametricLIFNode", init_tau=TAU)
+
+
+_ALL = (
+    Peer(OURS, ours),
+    Peer(TRAINED, lambda: ours(train_decay=True), note="decay trained"),
+    Peer(REFERENCE, lambda: ours("reference")),
+    Peer(SJ, spikingjelly_lif, "spikingjelly"),
+    Peer(SJ_COMPILED, lambda: compiled(spikingjelly_lif), "spikingjelly", compiled=True),
+    Peer("SpikingJelly PLIF", spikingjelly_plif, "spikingjelly", note="decay trained"),
+    Peer("snnTorch Leaky", SnnTorchLeaky, "snntorch", note=_DETACHED),
+    Peer("Norse LIFBox", NorseLIFBox, "norse", note="SuperSpike's slope, its width fixed by the library"),
+    Peer("Sinabs LIF", SinabsLIF, "sinabs", note=_DETACHED),
+    Peer(LOOP, PlainLoop),
+    Peer(LOOP_COMPILED, lambda: compiled(PlainLoop), compiled=True),
+    Peer("indexing loop", IndexingLoop),
+)
+
+
+def installed() -> dict[str, Peer]:
+    """The contenders whose packages are installed, by name, ours first."""
+    return {peer.name: peer for peer in _ALL if peer.package is None or find_spec(peer.package)}
+
+
+def missing() -> list[str]:
+    """The contenders left out for want of their package."""
+    return [peer.name for peer in _ALL if peer.name not in installed()]

@@ -1,0 +1,89 @@
+"""Where our own training step spends its time: convolution, normalisation, neuron, and the rest."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.autograd.profiler_util import FunctionEvent
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.profiler import ProfilerActivity, profile, record_function
+
+if TYPE_CHECKING:
+    from bench.step import Setup
+
+SCOPE = "bench::neuron"
+BACKWARD = "autograd::engine::evaluate_function: "
+KINDS = ("convolution", "normalisation", "neuron", "the rest")
+REPEATS = 3
+
+
+def split(setup: "Setup", dtype: str) -> dict[str, float]:
+    """Seconds of a step by kind, our neuron in the network. Where a kernel does norm and neuron in one, that is
+    counted as neuron, but for the pass that takes the norm's moments."""
+    from bench.peers import ours
+    from bench.step import batch_of, build, sgd_step
+
+    step = sgd_step(build(setup, ours), batch_of(setup), dtype)
+    step()
+    with _neurons_named(), profile(activities=[ProfilerActivity.CPU]) as seen:
+        for _ in range(REPEATS):
+            step()
+    return grouped(seen.events() or [])
+
+
+def grouped(events: Any) -> dict[str, float]:
+    """Self time in seconds by kind, of one of REPEATS steps. What runs in the backward pass of a neuron is known by the
+    number that its node shares with the operator of the forward pass."""
+    nodes = {e.sequence_nr for e in events if e.sequence_nr >= 0 and any(SCOPE in a.name for a in _chain(e))}
+    seconds = dict.fromkeys(KINDS, 0.0)
+    for event in events:
+        seconds[_kind(event, nodes)] += event.self_cpu_time_total / 1e6 / REPEATS
+    return seconds
+
+
+def _kind(event: FunctionEvent, nodes: set[int]) -> str:
+    chain = list(_chain(event))
+    names = " ".join(e.name.lower() for e in chain)
+    if any(word in names for word in ("_moments", "batch_norm", "batchnorm")):
+        return "normalisation"
+    if "surgrad::" in names or SCOPE in names:
+        return "neuron"
+    if "convolution" in names:
+        return "convolution"
+    if any(e.name.startswith(BACKWARD) and e.sequence_nr in nodes for e in chain):
+        return "neuron"
+    return "the rest"
+
+
+def _chain(event: FunctionEvent) -> Iterator[FunctionEvent]:
+    """The event and what called it, up to the top."""
+    above: FunctionEvent | None = event
+    while above is not None:
+        yield above
+        above = above.cpu_parent
+
+
+@contextmanager
+def _neurons_named() -> Iterator[None]:
+    """Give the profiler a scope around every call of a neuron; by global hooks, which no module sees on itself."""
+    from surgrad.neurons import LIF
+
+    scopes: list[Any] = []
+
+    def enter(module: nn.Module, inputs: Any) -> None:
+        if isinstance(module, LIF):
+            scopes.append(record_function(SCOPE))
+            scopes[-1].__enter__()
+
+    def leave(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        if isinstance(module, LIF):
+            scopes.pop().__exit__(None, None, None)
+
+    hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

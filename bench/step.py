@@ -1,0 +1,117 @@
+"""(b) One step of SGD on a spiking ResNet-18 and ResNet-19, with each contender's neuron in the same network."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.options import Options
+from bench.peers import LOOP, NOTHING, SJ, OverTime, Peer, installed
+from bench.split import split
+from bench.timing import interleave, rows
+
+LEFT_OUT = ("indexing loop",)  # the layer's table shows it
+WHOLE = {SJ: f"{SJ}, network compiled", LOOP: f"{LOOP}, network compiled"}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A network and its batch. width: the width multiplier; static images, shown T times."""
+
+    network: str
+    width: float
+    steps: int = 4
+    batch: int = 16
+    image: int = 32
+
+
+RESNET18 = Setup("resnet18", 0.5)  # 32 channels in the first stage
+SETUPS = (RESNET18, Setup("resnet19", 0.375))
+QUICK = (Setup("resnet18", 0.125, batch=2, image=16),)
+
+
+def build(setup: Setup, neuron: Callable[[], nn.Module], device: str = "cpu") -> nn.Module:
+    """The network with that neuron, in channels_last; the same weights whatever the neuron."""
+    from surgrad import models
+
+    torch.manual_seed(0)
+    network = getattr(models, setup.network)(steps=setup.steps, neuron=neuron, width_multiplier=setup.width)
+    return network.to(device, memory_format=torch.channels_last)
+
+
+def batch_of(setup: Setup, device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """Random images in channels_last, and labels."""
+    random = torch.Generator().manual_seed(1)
+    images = torch.randn(setup.batch, 3, setup.image, setup.image, generator=random)
+    labels = torch.randint(10, (setup.batch,), generator=random)
+    return images.to(device, memory_format=torch.channels_last), labels.to(device)
+
+
+def autocast(dtype: str, device: str = "cpu") -> AbstractContextManager:
+    """How the precisions are computed: bf16 as everybody does, by autocast."""
+    return torch.autocast(device, torch.bfloat16, enabled=dtype == "bf16")
+
+
+def forward(network: Callable[[Tensor], Tensor], batch: tuple[Tensor, Tensor], dtype: str) -> Tensor:
+    """The loss: cross entropy of the average over time."""
+    images, labels = batch
+    with autocast(dtype, images.device.type):
+        return F.cross_entropy(network(images).float().mean(0), labels)
+
+
+def sgd_step(network: nn.Module, batch: tuple[Tensor, Tensor], dtype: str, whole: bool = False) -> Callable[[], Tensor]:
+    """One call: forward, backward, update. whole: compile the network, its resets left outside."""
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+    stateful = [module for module in network.modules() if isinstance(module, OverTime)]
+    run: Callable[[Tensor], Tensor] = network
+    if whole:
+        for module in stateful:
+            module.forward = module.run  # type: ignore[method-assign]
+        run = torch.compile(network, dynamic=False)
+
+    def step() -> Tensor:
+        if whole:
+            for module in stateful:
+                module.reset()
+        optimiser.zero_grad()
+        loss = forward(run, batch, dtype)
+        loss.backward()
+        optimiser.step()
+        return loss
+
+    return step
+
+
+def contenders(options: Options) -> dict[str, Peer]:
+    """No neuron at all, which is the floor of what is not fused; then every peer."""
+    peers = {NOTHING: Peer(NOTHING, nn.Identity), **installed()}
+    return {n: p for n, p in peers.items() if n not in LEFT_OUT and not (options.quick and p.compiled)}
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Every network and precision, and where our own step spends its time."""
+    found: list[dict[str, Any]] = []
+    splits: list[dict[str, Any]] = []
+    for setup in QUICK if options.quick else SETUPS:
+        for dtype in ("fp32", "bf16"):
+            options.say(f"step: {setup.network}, {dtype}")
+            found += compare(setup, dtype, options)
+            splits.append({"network": setup.network, "dtype": dtype, "seconds": split(setup, dtype)})
+    return {"rows": found, "splits": splits}
+
+
+def compare(setup: Setup, dtype: str, options: Options) -> list[dict[str, Any]]:
+    """Rows of every contender in one network and precision."""
+    peers, batch = contenders(options), batch_of(setup)
+    calls = {name: sgd_step(build(setup, peer.layer), batch, dtype) for name, peer in peers.items()}
+    whole = {} if options.quick else {name: WHOLE[name] for name in WHOLE if name in peers}
+    for name, label in whole.items():
+        calls[label] = sgd_step(build(setup, peers[name].layer), batch, dtype, whole=True)
+    compiling = [*whole.values(), *(name for name, peer in peers.items() if peer.compiled)]
+    samples = interleave(calls, options.effort, compiling)
+    common = {"network": setup.network, "width": setup.width, "T": setup.steps, "batch": setup.batch, "dtype": dtype}
+    return rows(samples, **common)

@@ -1,0 +1,133 @@
+"""The records as tables in Markdown."""
+
+from typing import Any
+
+from bench import machine
+from bench.layer import COPY, FLOOR
+from bench.peers import OURS
+from bench.targets import Records, outcome
+
+Rows = list[dict[str, Any]]
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    """A Markdown table, its columns aligned."""
+    cells = [head, *lines]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+    rule = "| " + " | ".join("-" * width for width in widths) + " |"
+    drawn = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells]
+    return "\n".join([drawn[0], rule, *drawn[1:]])
+
+
+def timed(rows: Rows, floor: bool = False) -> str:
+    """Median, quartiles and ratio to ours of one case's contenders, the fastest first."""
+    ours = next(row["median"] for row in rows if row["name"] == OURS)
+    lines = []
+    if floor:
+        copy = next(row["median"] for row in rows if row["name"] == COPY)
+        lines.append(["byte floor, 2.5 copies", *_milliseconds(FLOOR * copy), "", f"{FLOOR * copy / ours:.2f}", ""])
+    for row in sorted(rows, key=lambda row: row["median"]):
+        spread = "measured once" if row["once"] else f"{row['lower'] * 1e3:.4g}–{row['upper'] * 1e3:.4g}"
+        share = f"{row['median'] / ours:.2f}"
+        lines.append([row["name"], *_milliseconds(row["median"]), spread, share, row.get("note", "")])
+    return table(["contender", "median ms", "quartiles", "× ours", "note"], lines)
+
+
+def _milliseconds(seconds: float) -> list[str]:
+    return [f"{seconds * 1e3:.4g}"]
+
+
+def grouped(rows: Rows, *keys: str) -> dict[tuple, Rows]:
+    """Rows by the values of some keys."""
+    found: dict[tuple, Rows] = {}
+    for row in rows:
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return found
+
+
+def layer(record: dict[str, Any]) -> str:
+    """Every configuration, then first calls."""
+    parts = []
+    for (steps, count, dtype), rows in grouped(record["rows"], "T", "elements", "dtype").items():
+        copy = next(row["median"] for row in rows if row["name"] == COPY)
+        speed = 2 * steps * count * (4 if dtype == "fp32" else 2) / copy / 1e9
+        bytes_moved = 20 if dtype == "fp32" else 10
+        title = f"### Layer, forward + backward: T = {steps}, {count:,} elements a step, {dtype}"
+        parts += [title, f"Copy of the input: {speed:.1f} GB/s; floor: {bytes_moved} bytes an element and step.",
+                  timed(rows, floor=True)]  # fmt: skip
+    calls = [[name, f"{seconds * 1e3:.4g}"] for name, seconds in record["first_calls"].items()]
+    parts += ["### First call of a process", table(["contender", "ms"], calls)]
+    return "\n\n".join([*parts, *(f"Left out: {words}." for words in record["skipped"])])
+
+
+def step(record: dict[str, Any]) -> str:
+    """Every network and precision, and the split of our own step."""
+    parts = []
+    for (network, width, steps, batch, dtype), rows in grouped(
+        record["rows"], "network", "width", "T", "batch", "dtype"
+    ).items():
+        title = f"### Step of SGD: {network}, width {width:g}, T = {steps}, batch {batch}, {dtype}, channels_last"
+        parts += [title, timed(rows)]
+    lines = [[f"{s['network']}, {s['dtype']}", *(f"{seconds * 1e3:.4g}" for seconds in s["seconds"].values())]
+             for s in record["splits"]]  # fmt: skip
+    head = ["ms, under the profiler", *record["splits"][0]["seconds"]]
+    return "\n\n".join([*parts, "### Where our step spends its time", table(head, lines)])
+
+
+def memory(record: dict[str, Any]) -> str:
+    """Saved bytes a neuron and step over T, and the resident memory at the largest T."""
+    parts = []
+    for (what, dtype), rows in grouped(record["rows"], "what", "dtype").items():
+        steps = sorted({row["T"] for row in rows})
+        by_name = grouped(rows, "name")
+        lines = []
+        for (name,), mine in by_name.items():
+            saved = {row["T"]: f"{row['saved_per_neuron_step']:.2f}" for row in mine}
+            last = mine[-1]
+            grown = [f"{last[key] / 2**20:.1f}" for key in ("saved", "resident", "peak")]
+            lines.append([name, *(saved.get(t, "–") for t in steps), *grown])
+        head = ["contender", *(f"T = {t}" for t in steps), "saved MiB", "resident MiB", "peak MiB"]
+        words = f"### Alive after the forward pass: {what}, {dtype}: bytes a neuron and step; MiB at the last T"
+        parts += [words, table(head, lines)]
+    return "\n\n".join(parts)
+
+
+def scaling(record: dict[str, Any]) -> str:
+    """Medians along every axis, with the exponent."""
+    parts = []
+    fitted = {(e["what"], e["axis"], e["name"]): e["exponent"] for e in record["exponents"]}
+    for (what, axis), rows in grouped(record["rows"], "what", "axis").items():
+        values = sorted({row["value"] for row in rows})
+        lines = [[name, *(f"{row['median'] * 1e3:.4g}" for row in mine), f"{fitted[what, axis, name]:.2f}"]
+                 for (name,), mine in grouped(rows, "name").items()]  # fmt: skip
+        head = ["ms", *(f"{axis} = {value:g}" for value in values), "exponent"]
+        parts += [f"### Growth of {what} with {axis}, fp32", table(head, lines)]
+    return "\n\n".join(parts)
+
+
+PARTS = {"layer": layer, "step": step, "scaling": scaling, "memory": memory}
+
+
+def agreement(found: list[dict[str, Any]]) -> str:
+    """Who computes the same."""
+    lines = [[a["name"], a["dtype"], a["verdict"], f"{a['gradient']:.1e}"] for a in found]
+    return table(["contender", "", "spikes beside ours", "distance of the gradient"], lines)
+
+
+def targets(records: Records) -> str:
+    """What is to be reached, and what was."""
+    return table(["target", "bound", "worst case", "best case", ""], outcome(records))
+
+
+def page(records: Records) -> str:
+    """All parts, each under the machine that it was measured on, the targets first."""
+    parts = ["# Benchmarks", "Medians of interleaved rounds; raw times in the JSON files beside.", "## Targets"]
+    parts.append(targets(records))
+    for name, show in PARTS.items():
+        if name in records:
+            record = records[name]
+            quick = ["**A quick run: its figures mean nothing.**"] if record["quick"] else []
+            parts += [f"## {name.capitalize()}", *quick, machine.words(record["machine"]), show(record)]
+    found = next(iter(records.values()))["agreement"]
+    parts += ["## Same equations?", agreement(found)]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,81 @@
+"""Interleaved timing: every contender once a round, in a new order each round, so that whatever else the machine does
+falls on all of them alike."""
+
+import gc
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SLOW = 20.0  # seconds: what takes longer is measured once
+
+
+@dataclass
+class Samples:
+    """first: seconds of the first call, compilation included. times: of the measured calls. once: too slow for more."""
+
+    first: float
+    times: list[float] = field(default_factory=list)
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: at most `rounds` rounds and about `budget` seconds a comparison, but at least `least`."""
+
+    rounds: int = 15
+    budget: float = 60.0
+    least: int = 3
+
+
+def interleave(calls: dict[str, Callable[[], object]], effort: Effort,
+               compiling: Iterable[str] = ()) -> dict[str, Samples]:  # fmt: skip
+    """Times of every call by name. Each is called once for its first call and once to warm up; what is slower than SLOW
+    in the warm-up (in the first call, unless it compiles there) is not called again."""
+    samples = {name: Samples(_seconds(call)) for name, call in calls.items()}
+    warm = {}
+    for name, call in calls.items():
+        hopeless = samples[name].first > SLOW and name not in compiling
+        warm[name] = samples[name].first if hopeless else _seconds(call)
+        if warm[name] > SLOW:
+            samples[name].times, samples[name].once = [warm[name]], True
+    names = [name for name in calls if not samples[name].once]
+    rounds = _rounds(effort, sum(warm[name] for name in names))
+    order = random.Random(0)
+    for _ in range(rounds if names else 0):
+        gc.collect()
+        for name in order.sample(names, len(names)):
+            samples[name].times.append(_seconds(calls[name]))
+    return samples
+
+
+def _rounds(effort: Effort, one: float) -> int:
+    return min(effort.rounds, max(effort.least, int(effort.budget / max(one, 1e-9))))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    gc.disable()
+    start = time.perf_counter()
+    call()
+    passed = time.perf_counter() - start
+    gc.enable()
+    return passed
+
+
+def quartiles(times: list[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile."""
+    if len(times) == 1:
+        return times[0], times[0], times[0]
+    low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
+    return low, middle, high
+
+
+def rows(samples: dict[str, Samples], **common: Any) -> list[dict[str, Any]]:
+    """One record a contender: what they share, the raw times, and their quartiles."""
+    found = []
+    for name, sample in samples.items():
+        low, middle, high = quartiles(sample.times)
+        found.append({**common, "name": name, "median": middle, "lower": low, "upper": high, **asdict(sample)})
+    return found

@@ -1,0 +1,58 @@
+"""The Triton kernels, for CUDA; with TRITON_INTERPRET=1 set before triton is imported, for the CPU too, to test them.
+
+Triton is imported by the first call, not before: who does without need not have it.
+"""
+
+import os
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from surgrad.kernels.lif.operators import Arguments
+
+
+def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+    """See `surgrad.kernels.lif.operators.Kernel`."""
+    from surgrad.kernels.lif.triton import binding
+
+    return binding.forward(a)
+
+
+def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: list[bool],
+             a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """See `surgrad.kernels.lif.operators.Kernel`."""
+    from surgrad.kernels.lif.triton import binding
+
+    return binding.backward(grad_spikes, grad_potential, wanted, a)
+
+
+def moments(x: Tensor) -> Tensor:
+    """See `surgrad.kernels.lif.operators.Kernel`."""
+    from surgrad.kernels.lif.triton import binding
+
+    return binding.moments(x)
+
+
+def why_not(device: torch.device) -> str:
+    """Why these kernels cannot serve tensors on that device, to follow "backend 'triton' "; empty where they can."""
+    if not _installed():
+        return "needs the package triton (pip install triton)"
+    if device.type == "cuda" or (device.type == "cpu" and _interpreted()):
+        return ""
+    return f"runs on CUDA, and the current is on {device}"
+
+
+@cache
+def _installed() -> bool:
+    return find_spec("triton") is not None
+
+
+def _interpreted() -> bool:
+    """Whether triton was told in time, before its own functions were made, to interpret kernels."""
+    if os.environ.get("TRITON_INTERPRET", "0").lower() in ("", "0", "false", "off", "no", "n"):
+        return False
+    import triton
+
+    return not isinstance(triton.language.sum, triton.runtime.JITFunction)

@@ -1,0 +1,206 @@
+"""The neuron over all steps, forward and backward. ../reference.py is the specification and ../README.md derives the
+backward pass. A program takes every so-manieth tile of one group, and holds a tile's state in registers."""
+
+import triton
+import triton.language as tl
+
+from surgrad.kernels.lif.operators import ROW_DECAY, ROW_GAIN, ROW_SHIFT, ROW_THRESHOLD, ROW_WIDTH
+from surgrad.kernels.lif.triton.slopes import slope, width_slope
+from surgrad.kernels.lif.triton.tiles import (
+    affine,
+    after_reset,
+    current,
+    deviation,
+    parameter,
+    place,
+    read,
+    rows,
+    state,
+    wide,
+)
+
+SHIFT, GAIN, DECAY, THRESHOLD, WIDTH = (
+    tl.constexpr(row) for row in (ROW_SHIFT, ROW_GAIN, ROW_DECAY, ROW_THRESHOLD, ROW_WIDTH)
+)
+
+
+@triton.jit
+def forward(x, norm, plus, plus_norm, decay, threshold, start, spikes, potential, counts,
+            stride, plus_stride, eps, plus_eps, steps, elements, outer, channels, columns, row_stride, column_blocks,
+            groups, blocks, programs,
+            DECAYS: tl.constexpr, THRESHOLDS: tl.constexpr, RESET: tl.constexpr, COUNT: tl.constexpr,
+            PLUS_COUNT: tl.constexpr, BINS: tl.constexpr, PER_THRESHOLD: tl.constexpr, CHUNK: tl.constexpr,
+            RAGGED: tl.constexpr, LAST: tl.constexpr, R: tl.constexpr, K: tl.constexpr):  # fmt: skip
+    pid = tl.program_id(0)
+    at, exists, channel = place(pid % groups, columns, row_stride, column_blocks, R, K, LAST)
+    beta, th = parameter(decay, channel, channels, DECAYS), parameter(threshold, channel, channels, THRESHOLDS)
+    scale, plus_scale = affine(norm, channel, channels, eps), affine(plus_norm, channel, channels, plus_eps)
+    if counts is not None:
+        counted = tl.zeros((BINS,), tl.int32)
+        per = tl.div_rn(PER_THRESHOLD, th)
+    for block in tl.range(pid // groups, blocks, programs):
+        live = rows(block, outer, exists, R)
+        base = wide(block, row_stride) * R
+        v = state(start, base, at, live, R, K)
+        for first in tl.range(0, steps, CHUNK):
+            xs = read(x, base, at, first, steps, stride, live, COUNT, RAGGED)
+            ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
+            for i in tl.static_range(CHUNK):
+                there = live & (first + i < steps) if RAGGED else live
+                u = beta * v + current(xs, scale, ps, plus_scale, i)
+                fired = tl.where(u >= th, 1.0, 0.0).to(spikes.dtype.element_ty)
+                tl.store(spikes + (base + wide(first + i, elements)) + at, fired, there)
+                if counts is not None:
+                    bins = tl.floor((u - th) * per) + BINS // 2
+                    bins = tl.minimum(tl.maximum(bins, 0.0), BINS - 1.0).to(tl.int32)
+                    inside = tl.broadcast_to(there, (R, K))
+                    counted += tl.histogram(tl.reshape(bins, (R * K,)), BINS, tl.reshape(inside, (R * K,)))
+                after = after_reset(u, th, RESET)
+                v = tl.where(first + i < steps, after, v) if RAGGED else after
+        if potential is not None:
+            tl.store(potential + base + at, v, live)
+    if counts is not None:
+        tl.atomic_add(counts + tl.arange(0, BINS), counted.to(tl.int64))
+
+
+@triton.jit
+def potentials(xs, scale, ps, plus_scale, v, beta, th, RESET: tl.constexpr, CHUNK: tl.constexpr):
+    """u of CHUNK steps, from v before them."""
+    us = ()
+    for i in tl.static_range(CHUNK):
+        u = beta * v + current(xs, scale, ps, plus_scale, i)
+        us += (u,)
+        v = after_reset(u, th, RESET)
+    return us
+
+
+@triton.jit
+def through_spike(u, g, e, th, w, c0, c1, c2, SHAPE: tl.constexpr, RESET: tl.constexpr, THROUGH: tl.constexpr):
+    """(s, s·h, δ) of one step from g and ε; THROUGH: whether the reset's spike has a gradient."""
+    s = g
+    if THROUGH:
+        s = g - (u if RESET == "zero" else th) * e
+    passed = s * slope(u - th, w, c0, c1, c2, SHAPE)
+    beside = tl.where(u >= th, 0.0, e) if RESET == "zero" else e
+    return s, passed, passed + beside
+
+
+@triton.jit
+def give(to, delta, scale, BATCH: tl.constexpr, there):
+    """∂L/∂x of a step, as far as it is known: a batch norm's is finished once all sums are."""
+    if len(scale) > 0 and not BATCH:
+        delta = delta * scale[1]
+    tl.store(to, delta.to(to.dtype.element_ty), there)
+
+
+@triton.jit
+def put(partial, row: tl.constexpr, total, slot, slots, channel, channels, LAST: tl.constexpr):
+    """A program's share of a row of the sums."""
+    to = partial + (row * slots + slot) * channels + channel
+    if LAST:
+        tl.store(to, tl.sum(total, 0, keep_dims=True), channel < channels)
+    else:
+        tl.store(to, tl.sum(total))
+
+
+@triton.jit
+def backward(x, norm, plus, plus_norm, decay, threshold, width, start, grad_spikes, grad_potential,
+             to_x, to_plus, to_start, partial, kept,
+             stride, plus_stride, eps, plus_eps, c0, c1, c2, steps, elements, outer, channels, columns, row_stride,
+             column_blocks, groups, blocks, programs, slots,
+             DECAYS: tl.constexpr, THRESHOLDS: tl.constexpr, WIDTHS: tl.constexpr, SHAPE: tl.constexpr,
+             RESET: tl.constexpr, THROUGH: tl.constexpr, BATCH: tl.constexpr, PLUS_BATCH: tl.constexpr,
+             WANT_DECAY: tl.constexpr, WANT_THRESHOLD: tl.constexpr, WANT_WIDTH: tl.constexpr, COUNT: tl.constexpr,
+             PLUS_COUNT: tl.constexpr, CHUNK: tl.constexpr, RAGGED: tl.constexpr, LONG: tl.constexpr,
+             LAST: tl.constexpr, R: tl.constexpr, K: tl.constexpr):  # fmt: skip
+    """Sums go to partial [SUMS, slots, channels]; with LONG, kept [chunks, elements] takes v before every chunk."""
+    pid = tl.program_id(0)
+    group, chunks = pid % groups, tl.cdiv(steps, CHUNK)
+    at, exists, channel = place(group, columns, row_stride, column_blocks, R, K, LAST)
+    beta, th = parameter(decay, channel, channels, DECAYS), parameter(threshold, channel, channels, THRESHOLDS)
+    w = parameter(width, channel, channels, WIDTHS)
+    scale, plus_scale = affine(norm, channel, channels, eps), affine(plus_norm, channel, channels, plus_eps)
+    zeros = tl.zeros((R, K), tl.float32)
+    shift, gain, plus_gain, to_decay, to_threshold, to_width = zeros, zeros, zeros, zeros, zeros, zeros
+    for block in tl.range(pid // groups, blocks, programs):
+        live = rows(block, outer, exists, R)
+        base = wide(block, row_stride) * R
+        v = state(start, base, at, live, R, K)
+        if LONG:
+            for chunk in tl.range(chunks):  # the last one for nothing but that it is in the cache then
+                tl.store(kept + (base + wide(chunk, elements)) + at, v, live)
+                xs = read(x, base, at, chunk * CHUNK, steps, stride, live, COUNT, RAGGED)
+                ps = read(plus, base, at, chunk * CHUNK, steps, plus_stride, live, PLUS_COUNT, RAGGED)
+                v = after_reset(potentials(xs, scale, ps, plus_scale, v, beta, th, RESET, CHUNK)[CHUNK - 1], th, RESET)
+            tl.debug_barrier()
+        e = state(grad_potential, base, at, live, R, K)
+        whole, plus_whole = zeros, zeros
+        for back in tl.range(chunks):
+            first = (chunks - 1 - back) * CHUNK
+            if LONG:
+                v = tl.load(kept + (base + wide(chunks - 1 - back, elements)) + at, live, other=0.0)
+            xs = read(x, base, at, first, steps, stride, live, COUNT, RAGGED)
+            ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
+            gs = read(grad_spikes, base, at, first, steps, elements, live, CHUNK, RAGGED)
+            us = potentials(xs, scale, ps, plus_scale, v, beta, th, RESET, CHUNK)
+            for i in tl.static_range(CHUNK - 1, -1, -1):
+                u, there, above = us[i], live, e
+                if RAGGED:  # a step after the last one adds nothing
+                    there, above = live & (first + i < steps), tl.where(first + i < steps, e, 0.0)
+                g = gs[i].to(tl.float32) if grad_spikes is not None else zeros
+                s, passed, delta = through_spike(u, g, above, th, w, c0, c1, c2, SHAPE, RESET, THROUGH)
+                if WANT_DECAY:
+                    to_decay += delta * (after_reset(us[i - 1], th, RESET) if i > 0 else v)
+                if WANT_THRESHOLD:
+                    to_threshold -= passed + (tl.where(u >= th, above, 0.0) if RESET == "subtract" else 0.0)
+                if WANT_WIDTH:
+                    to_width += s * width_slope(u - th, w, c0, c1, c2, SHAPE)
+                if norm is not None or plus_norm is not None:
+                    shift += delta
+                if norm is not None:
+                    gain += delta * (xs[i if COUNT > 1 else 0].to(tl.float32) - scale[0])
+                if plus_norm is not None:
+                    plus_gain += delta * (ps[i if PLUS_COUNT > 1 else 0].to(tl.float32) - plus_scale[0])
+                if COUNT < CHUNK:
+                    whole += delta
+                elif to_x is not None:
+                    give(to_x + (base + wide(first + i, elements)) + at, delta, scale, BATCH, there)
+                if PLUS_COUNT < CHUNK:
+                    plus_whole += delta
+                elif to_plus is not None:
+                    give(to_plus + (base + wide(first + i, elements)) + at, delta, plus_scale, PLUS_BATCH, there)
+                e = tl.where(first + i < steps, beta * delta, e) if RAGGED else beta * delta
+        if to_start is not None:
+            tl.store(to_start + base + at, e, live)
+        if COUNT < CHUNK and to_x is not None:
+            give(to_x + base + at, whole, scale, BATCH, live)
+        if PLUS_COUNT < CHUNK and to_plus is not None:
+            give(to_plus + base + at, plus_whole, plus_scale, PLUS_BATCH, live)
+    slot = pid // groups if LAST else pid // groups * column_blocks + group % column_blocks
+    if norm is not None or plus_norm is not None:
+        put(partial, SHIFT, shift, slot, slots, channel, channels, LAST)
+        put(partial, GAIN, gain, slot, slots, channel, channels, LAST)
+        put(partial, GAIN + 1, plus_gain, slot, slots, channel, channels, LAST)
+    if WANT_DECAY or WANT_THRESHOLD or WANT_WIDTH:
+        put(partial, DECAY, to_decay, slot, slots, channel, channels, LAST)
+        put(partial, THRESHOLD, to_threshold, slot, slots, channel, channels, LAST)
+        put(partial, WIDTH, to_width, slot, slots, channel, channels, LAST)
+
+
+@triton.jit
+def finish(x, to_x, norm, sums, eps, count, outer, channels, columns, row_stride, column_blocks, groups, blocks,
+           programs, TERM: tl.constexpr, LAST: tl.constexpr, R: tl.constexpr, K: tl.constexpr):  # fmt: skip
+    """∂L/∂x through batch statistics, in place over δ: gain·(δ - mean of δ - (x - mean)·rstd²·mean of δ(x - mean))."""
+    pid = tl.program_id(0)
+    at, exists, channel = place(pid % groups, columns, row_stride, column_blocks, R, K, LAST)
+    mean, gain, _ = affine(norm, channel, channels, eps)
+    rstd, share = deviation(norm, channel, channels, eps), 1.0 / tl.cast(count, tl.float64)
+    inside = channel < channels
+    offset = (tl.load(sums + SHIFT * channels + channel, inside, other=0.0) * share).to(tl.float32)
+    tilt = (tl.load(sums + (GAIN + TERM) * channels + channel, inside, other=0.0) * share).to(tl.float32) * rstd * rstd
+    for block in tl.range(pid // groups, blocks, programs):
+        live = rows(block, outer, exists, R)
+        base = wide(block, row_stride) * R
+        delta = tl.load(to_x + base + at, live, other=0.0).to(tl.float32)
+        apart = tl.load(x + base + at, live, other=0.0).to(tl.float32) - mean
+        tl.store(to_x + base + at, (gain * (delta - offset - apart * tilt)).to(to_x.dtype.element_ty), live)

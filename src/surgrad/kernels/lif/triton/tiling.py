@@ -1,0 +1,96 @@
+"""How the elements of a step are cut into tiles; tiles.py says what the kernels make of it."""
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+from surgrad.kernels.lif.operators import channels_last
+
+THREADS = 128  # of a program
+MOST_PROGRAMS = 4096  # some waves on a large GPU; more would mean more sums to add up, and parameters to fetch
+WIDEST_ROW = 64  # of channels side by side, for the same reason
+
+
+class Tiling(NamedTuple):
+    """A step as [outer, channels, columns], or [outer, channels] with `last`; columns are those of a row of tiles.
+    Tiles of the same rows of columns are a group; `programs` of a group share its `blocks` tiles."""
+
+    outer: int
+    channels: int
+    columns: int
+    last: bool
+    rows_of_tile: int
+    columns_of_tile: int
+    programs: int
+
+    @property
+    def row_stride(self) -> int:
+        return self.columns if self.last else self.channels * self.columns
+
+    @property
+    def column_blocks(self) -> int:
+        return -(-self.columns // self.columns_of_tile)
+
+    @property
+    def groups(self) -> int:
+        return self.column_blocks if self.last else self.column_blocks * self.channels
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.outer // self.rows_of_tile)
+
+    @property
+    def grid(self) -> tuple[int]:
+        return (self.groups * self.programs,)
+
+    @property
+    def slots(self) -> int:
+        """Programs that leave sums of the same channel."""
+        return self.programs if self.last else self.programs * self.column_blocks
+
+    def arguments(self) -> dict[str, int | bool]:
+        """Those of every kernel."""
+        return {
+            "outer": self.outer, "channels": self.channels, "columns": self.columns, "row_stride": self.row_stride,
+            "column_blocks": self.column_blocks, "groups": self.groups, "blocks": self.blocks,
+            "programs": self.programs, "LAST": self.last, "R": self.rows_of_tile, "K": self.columns_of_tile,
+            "num_warps": THREADS // 32,
+        }  # fmt: skip
+
+
+def tiling(x: Tensor, steps: int, per_thread: int, *, by_channel: bool) -> Tiling:
+    """The tiles of `steps` successive steps of x, taken as one, with so many elements for each thread.
+
+    by_channel: whether channels differ in anything."""
+    size = THREADS * per_thread
+    outer, channels, columns, last = _view(x, steps, size if not by_channel else 0)
+    k = _columns_of_tile(columns, WIDEST_ROW if last else size)
+    row_stride = columns if last else channels * columns
+    r = size // k if size // k * row_stride < 2**31 else 1
+    whole = Tiling(outer, channels, columns, last, r, k, 1)
+    return whole._replace(programs=min(whole.blocks, max(1, MOST_PROGRAMS // whole.groups)))
+
+
+def _view(x: Tensor, steps: int, size: int) -> tuple[int, int, int, bool]:
+    """(outer, channels, columns, last); with a size, the layout does not matter, and rows are cut to suit it."""
+    elements = x[0].numel()
+    side = math.gcd(elements, size)
+    if size and side >= 32:
+        return steps * elements // side, 1, side, False
+    channels = x.shape[2] if x.ndim > 2 else 1
+    inner = 1 if channels_last(x) else elements // (x.shape[1] * channels) if x.ndim > 2 else elements
+    outer = steps * elements // (channels * inner)
+    return (outer, channels, channels, True) if inner == 1 else (outer, channels, inner, False)
+
+
+def _columns_of_tile(columns: int, most: int) -> int:
+    """The power of two that leaves the fewest lanes without an element; of equals the largest."""
+    largest = min(most, _power_of_two(columns))
+    some = [2**i for i in range(largest.bit_length()) if 2**i >= min(32, largest)]
+    return min(some, key=lambda k: (-(-columns // k) * k, -k))
+
+
+def _power_of_two(n: int) -> int:
+    """The smallest that is no smaller than n."""
+    return 1 << max(0, n - 1).bit_length()

@@ -1,0 +1,192 @@
+"""The Triton kernels against the specification: on the GPU where there is one, else in triton's interpreter.
+
+Triton reads TRITON_INTERPRET when it is imported; where something imported it before, these tests are skipped."""
+
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+if DEVICE.type == "cpu" and "triton" not in sys.modules:
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from surgrad.kernels.lif import reference, triton  # noqa: E402
+from surgrad.kernels.lif.call import Call, Norm, Term  # noqa: E402
+from surgrad.kernels.lif.operators import register  # noqa: E402
+from surgrad.shapes import SHAPES  # noqa: E402
+
+IMPORTED = "import sys, surgrad.kernels.lif.triton as t; sys.exit(t.__name__ + '.kernels' in sys.modules)"
+if triton.why_not(DEVICE):
+    pytest.skip(f"triton {triton.why_not(DEVICE)}", allow_module_level=True)
+
+from surgrad.kernels.lif.triton import tiling  # noqa: E402
+
+fused = register("triton_under_test", triton)
+CASES = 60 if DEVICE.type == "cuda" else 24
+
+
+@pytest.fixture(autouse=True)
+def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New memory holds NaN, so that nobody passes who leaves some unwritten, or reads it."""
+    plain = torch.Tensor.new_empty
+
+    def new_empty(self: Tensor, *size: Any, **options: Any) -> Tensor:
+        out = plain(self, *size, **options)
+        return out.fill_(torch.nan) if out.is_floating_point() else out
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
+    monkeypatch.setattr(torch, "empty_like", lambda like: plain(like, like.shape).as_strided(
+        like.shape, like.stride()).fill_(torch.nan))  # fmt: skip
+
+
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few elements then take many programs, and many tiles each."""
+    monkeypatch.setattr(tiling, "THREADS", 32)
+    monkeypatch.setattr(tiling, "MOST_PROGRAMS", 3)
+    monkeypatch.setattr(tiling, "WIDEST_ROW", 4)
+
+
+def laid_out(x: Tensor, last: bool) -> Tensor:
+    """x [T, N, C, H, W] with its channels side by side, if so."""
+    return x.movedim(2, -1).contiguous().movedim(-1, 2) if last and x.ndim == 5 else x
+
+
+def random_call(seed: int) -> Call:
+    """Any options at odd sizes. The first few seeds go through all of the steps, layouts, dtypes and resets."""
+    choose = random.Random(seed)
+    torch.manual_seed(seed)
+    T, dtype = (1, 2, 3, 5, 17)[seed % 5], (torch.float32, torch.float32, torch.bfloat16, torch.float16)[seed % 4]
+    size = choose.choice([(7,), (5, 3), (2, 3, 5, 3), (2, 5, 3, 3)])
+    last, channels = seed % 3 == 0, size[1] if len(size) > 1 else 1
+    flags = [choose.random() < 0.5 for _ in range(8)]
+    per_channel = (channels,) if flags[0] and len(size) > 1 else ()
+
+    def term(steps: int, normed: bool, batch: bool) -> Term:
+        x = laid_out(torch.randn(steps, *size, device=DEVICE) * 0.7 + 0.2, last).to(dtype)
+        if not normed or len(size) < 2:
+            return Term(x)
+        flat = x.float().movedim(2, 0).flatten(1)
+        rows = (flat.mean(1), flat.var(1, unbiased=False), torch.rand(channels) + 0.5, torch.randn(channels) * 0.2)
+        return Term(x, Norm(*(row.to(DEVICE) for row in rows), 1e-5, batch))
+
+    def parameter(low: float, high: float) -> Tensor:
+        return (torch.rand(per_channel) * (high - low) + low).to(DEVICE)
+
+    terms = (term(1 if flags[1] else T, flags[2], flags[3]), term(1 if flags[4] else T, flags[2], flags[5]))
+    start = laid_out(torch.randn(1, *size, device=DEVICE), last)[0] if flags[6] else None
+    return Call(terms[: 1 + (seed % 2)], parameter(0.2, 0.9), parameter(0.3, 0.8), parameter(0.4, 2.0),
+                list(SHAPES.values())[seed % len(SHAPES)], T, ("zero", "subtract", "none")[seed // 2 % 3], flags[7],
+                start, False, True)  # fmt: skip
+
+
+def leaves_of(call: Call, dtype: torch.dtype | None) -> tuple[Call, dict[str, Tensor]]:
+    """The call over leaves of autograd, of another dtype if given, and these by name."""
+    leaves: dict[str, Tensor] = {}
+
+    def leaf(name: str, value: Tensor) -> Tensor:
+        leaves[name] = value.detach().clone().to(dtype or value.dtype).requires_grad_()
+        return leaves[name]
+
+    def norm_of(name: str, norm: Norm | None) -> Norm | None:
+        if norm is None:
+            return None
+        fixed = (row.to(dtype or row.dtype) for row in norm[:2])
+        return Norm(*fixed, leaf(f"{name}.weight", norm.weight), leaf(f"{name}.bias", norm.bias), *norm[4:])
+
+    terms = tuple(Term(leaf(f"x{k}", t.x), norm_of(f"norm{k}", t.norm)) for k, t in enumerate(call.terms))
+    parameters = {name: leaf(name, getattr(call, name)) for name in ("decay", "threshold", "width")}
+    start = None if call.start is None else leaf("start", call.start)
+    return replace(call, terms=terms, start=start, **parameters), leaves
+
+
+def run(backend: Any, call: Call, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Outputs and the gradients of all leaves, by name."""
+    torch.manual_seed(0)
+    call, leaves = leaves_of(call, dtype)
+    above = laid_out(torch.randint(-2, 3, call.size).to(DEVICE, call.x.dtype), call.x.ndim == 5)
+    spikes, potential, _ = backend(call)
+    torch.autograd.backward((spikes, potential), (above, torch.ones_like(potential)))
+    given = {name: value.grad for name, value in leaves.items()}
+    return {"spikes": spikes.detach(), "potential": potential.detach(),
+            **{n: torch.zeros_like(leaves[n]) if g is None else g for n, g in given.items()}}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(CASES))
+def test_outputs_and_gradients_are_the_specifications(seed: int, monkeypatch: pytest.MonkeyPatch):
+    if seed % 2:
+        small_tiles(monkeypatch)
+    call = random_call(seed)
+    actual, expected = run(fused, call), run(reference.lif, call, torch.float64)
+    assert torch.equal(actual.pop("spikes").double(), expected.pop("spikes"))
+    for name, value in actual.items():
+        rough = {torch.float32: 3e-5, torch.float16: 3e-3, torch.bfloat16: 2e-2}[value.dtype]
+        allowed = rough * (1 + expected[name].abs().max().item())
+        assert (value.double() - expected[name]).abs().max().item() <= allowed, name
+
+
+def dyadic_call(size: tuple[int, ...], last: bool, **options: Any) -> Call:
+    """Short binary fractions, so that nothing is ever rounded; a third of the first step is at the threshold."""
+    torch.manual_seed(1)
+    x = torch.randint(-64, 65, size).float() / 64
+    x = laid_out(torch.where(torch.rand(size) < 1 / 3, 0.5, x), last).to(DEVICE)
+    quarter, half, one = (torch.tensor(v, device=DEVICE) for v in (0.25, 0.5, 1.0))
+    plain: dict[str, Any] = {"reset": "zero", "detach_reset": False, "start": None, "watch": False, "keep": True}
+    return Call((Term(x),), quarter, half, one, SHAPES["rect"], size[0], **(plain | options))
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
+@pytest.mark.parametrize("detach_reset", [False, True])
+def test_dyadic_numbers_are_exact(reset: str, detach_reset: bool, monkeypatch: pytest.MonkeyPatch):
+    small_tiles(monkeypatch)
+    call = dyadic_call((2, 3, 3, 5, 3), detach_reset, reset=reset, detach_reset=detach_reset)
+    if reset == "zero":
+        call = replace(call, decay=call.decay.expand(3).contiguous())
+    actual, expected = run(fused, call), run(reference.lif, call)
+    for name, value in actual.items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("size", [(2, 3, 5), (10, 2, 3, 5, 3)])
+def test_the_histogram_counts_every_unit(size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
+    small_tiles(monkeypatch)
+    call = dyadic_call(size, True, watch=True)
+    counts, expected = fused(call)[2], reference.lif(call)[2]
+    assert counts is not None
+    assert torch.equal(counts, expected)
+
+
+def test_calls_repeat_to_the_last_bit(monkeypatch: pytest.MonkeyPatch):
+    small_tiles(monkeypatch)
+    call = random_call(8)
+    once, again = run(fused, call), run(fused, call)
+    for name, value in once.items():
+        assert torch.equal(value, again[name]), name
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_moments_survive_a_large_mean(last: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
+    small_tiles(monkeypatch)
+    torch.manual_seed(0)
+    spread = torch.tensor([1e-3, 1.0, 100.0]).view(-1, 1, 1)
+    x = laid_out(torch.randn(5, 3, 3, 7, 3) * spread + 30, last).to(DEVICE, dtype)
+    flat = x.double().movedim(2, 0).flatten(1)
+    mean, variance = triton.moments(x)
+    torch.testing.assert_close(mean.double(), flat.mean(1), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(variance.double(), flat.var(1, unbiased=False), rtol=2e-4, atol=0)
+
+
+def test_nothing_of_triton_is_needed_before_a_call():
+    subprocess.run([sys.executable, "-c", IMPORTED], check=True)
+
+
+def test_why_not_names_the_device():
+    assert triton.why_not(torch.device("cuda")) == ""
+    assert triton.why_not(torch.device("meta")) == "runs on CUDA, and the current is on meta"
