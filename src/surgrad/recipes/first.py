@@ -11,9 +11,9 @@ def lsg_fashion_small_t4() -> Recipe:
         name="lsg_fashion_small_t4",
         summary="LSG, small CNN, 6,000 bundled images of Fashion-MNIST, T=4: the default",
         source="ours; the method is Lian et al. 2023",
-        data=DataConfig(name="fashion_mnist_small", batch=32, flip=True),
+        data=DataConfig(name="fashion_mnist_small", batch=60, flip=True),
         model=ModelConfig(name="small_cnn", steps=4),
-        optim=OptimConfig(epochs=8, lr=0.05, warmup=0.5, weight_decay=5e-4, neuron_lr=5e-3),
+        optim=OptimConfig(epochs=5, lr=0.15, warmup=0.5, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3),
     )
 
 
