@@ -77,7 +77,8 @@ class LIF(nn.Module):
         """x [T, N, C, ...] -> spikes of the same shape and dtype; the rest as in `surgrad.lif`."""
         gain = self.gain
         if gain is not None:
-            norm, plus_norm = _scaled(norm, gain, x), _scaled(plus_norm, gain, x)
+            norm = _scaled(norm, gain, x)
+            plus_norm = None if plus is None else _scaled(plus_norm, gain, x)
         out = lif(x, self.decay, self.surrogate.width, shape=self.surrogate.shape, threshold=self.threshold,
                   reset=self.reset_mode, detach_reset=self.detach_reset, start=self._start(x), watch=self.watch,
                   keep=self.carry, norm=norm, plus=plus, plus_norm=plus_norm, steps=steps,

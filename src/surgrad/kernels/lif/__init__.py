@@ -70,6 +70,7 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     steps = _checked_steps(terms, steps)
     dtype = torch.promote_types(current.dtype, torch.float32)
     decay, width, threshold = (_parameter(v, current, dtype) for v in (decay, width, threshold))
+    _check_norms(terms)
     start = _checked_start(start, current, dtype)
     call = Call(terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep)
     spikes, potential, membrane = BACKENDS[choose(backend, current, call.shape)](call)
@@ -91,18 +92,18 @@ def _checked_steps(terms: tuple[Term, ...], steps: int | None) -> int:
                 f"{name} {list(term.x.shape)} does not fit {steps} steps of currents {list(current.shape[1:])}; give "
                 f"{[steps, *current.shape[1:]]}, or {[1, *current.shape[1:]]} where it is the same at every step"
             )
-        _check_norm(name, term)
     return steps
 
 
-def _check_norm(name: str, term: Term) -> None:
-    size = term.x.shape[2:3] if term.x.ndim > 2 else (1,)
-    if term.norm is not None and any(row.shape != size for row in term.norm[:4]):
-        sizes = ", ".join(str(list(row.shape)) for row in term.norm[:4])
-        raise BadValue(
-            f"the norm of {name} has mean, variance, weight and bias of shapes {sizes}; give one number a channel, "
-            f"{list(size)}"
-        )
+def _check_norms(terms: tuple[Term, ...]) -> None:
+    for name, (x, norm) in zip(("current", "plus"), terms, strict=False):
+        size = x.shape[2:3] if x.ndim > 2 else (1,)
+        if norm is not None and any(row.shape != size for row in norm[:4]):
+            sizes = ", ".join(str(list(row.shape)) for row in norm[:4])
+            raise BadValue(
+                f"the norm of {name} has mean, variance, weight and bias of shapes {sizes}; give one number a channel, "
+                f"{list(size)}"
+            )
 
 
 def _checked_start(start: Tensor | None, current: Tensor, dtype: torch.dtype) -> Tensor | None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from surgrad.errors import BadValue
 from surgrad.kernels.lif.call import Call, Result, Term
 from surgrad.kernels.lif.membrane import histogram
-from surgrad.kernels.lif.operators import empty, wants_channels_last
+from surgrad.kernels.lif.operators import NO_SECOND, empty, wants_channels_last
 
 
 def lif(call: Call) -> Result:
@@ -38,8 +38,9 @@ class _LIF(torch.autograd.Function):
         return spikes, potential.clone(), counts
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # somebody will differentiate this
+            raise BadValue(NO_SECOND)
         current, *parameters, start = ctx.saved_tensors
         call: Call = ctx.options
         decay, threshold, width = (call.against_a_step(p) for p in parameters)

@@ -13,6 +13,7 @@ from surgrad.errors import BadValue
 from surgrad.kernels.lif.call import Call, Norm, Result
 from surgrad.kernels.lif.membrane import BINS
 
+NO_SECOND = "of the LIF backends only the reference has a second derivative; give backend='reference'"
 SUMS = 6  # rows of a backward pass's sums: Σδ, Σδ(x - mean) of both terms, ∂decay, ∂threshold, ∂width
 ROW_SHIFT, ROW_GAIN, ROW_DECAY, ROW_THRESHOLD, ROW_WIDTH = 0, 1, 3, 4, 5
 _TYPES = {
@@ -138,7 +139,7 @@ _LIBRARIES: list[torch.library.Library] = []  # an operator lives as long as its
 
 
 def _refuse(*_: Any) -> None:
-    raise BadValue("a compiled LIF kernel has no second derivative; give backend='reference'")
+    raise BadValue(NO_SECOND)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
