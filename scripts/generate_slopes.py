@@ -43,9 +43,21 @@ def traced(curve: Callable[..., torch.Tensor], shape: Shape) -> torch.fx.Graph:
     return module.graph
 
 
+MOST_ARGUMENTS = {"clamp": 2}  # a lower bound alone
+
+
 def operation(node: torch.fx.Node) -> str:
+    """Its name; refuses what the spellings would leave out."""
     name = str(node.target).split(".")[1]
-    return "square" if name == "pow" and node.args[1] == 2 else name
+    if name == "scalar_tensor":
+        return name
+    if node.kwargs or len(node.args) > MOST_ARGUMENTS.get(name, 3):
+        raise SystemExit(f"no spelling for {name}{node.args} {node.kwargs}; write the slope with other operations")
+    if name == "pow" and isinstance(node.args[1], (int, float)):
+        if node.args[1] != 2:
+            raise SystemExit(f"no spelling for the power {node.args[1]} of a number that may be negative")
+        return "square"
+    return name
 
 
 def lines_of(graph: torch.fx.Graph, spell: Speller) -> tuple[list[tuple[str, str, bool]], str]:
@@ -98,7 +110,7 @@ def curves() -> list[tuple[str, Shape, Callable[..., torch.Tensor]]]:
 
 def cpp() -> str:
     spell = spelling(CALLS_CPP, lambda number: f"{number!r}f", "{0} ? 1.0f / {1} : 0.0f", "({0} ? 1.0f : 0.0f)")
-    text = [f"// {NOTE}", "#pragma once", '#include "math.h"', ""]
+    text = [f"// {NOTE}", "#pragma once", '#include "elementary.h"', ""]
     for name, shape, curve in curves():
         lines, result = lines_of(traced(curve, shape), spell)
         text.append(f"INLINE float {name}(float x, float w, [[maybe_unused]] const float* c) {{")

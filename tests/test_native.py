@@ -24,7 +24,7 @@ from surgrad.shapes.base import Formula
 ROOT = Path(__file__).parent.parent
 FOLDER = Path(binding.__file__).parent
 BUILDS = {level: path for level in binding.LEVELS for path in FOLDER.glob(f"_{level}.*") if path.suffix == ".so"}
-needs_a_build = pytest.mark.skipif(not binding.available(), reason=f"the native kernel {backends.NOT_BUILT}")
+needs_a_build = pytest.mark.skipif(not binding.available(), reason=f"the native kernel {binding.why_not()}")
 OTHERS = {"dspike": dspike(1.0), "leaky_box": leaky_box(0.1), "q_pseudospike": q_pseudospike(5.0),
           "multi_gaussian": multi_gaussian(0.2, 4.0, 0.6)}  # fmt: skip
 EVERY = SHAPES | {f"{name}, other constants": other for name, other in OTHERS.items()}
@@ -79,7 +79,7 @@ def test_a_build_that_is_here_is_used():
 def test_every_build_computes_the_same_bits(monkeypatch: pytest.MonkeyPatch):
     results: dict[str, list[Tensor]] = {}
     for level in runnable():
-        library = binding._declared(ctypes.CDLL(str(BUILDS[level])))
+        library = binding.declared(ctypes.CDLL(str(BUILDS[level])))
         monkeypatch.setattr(binding, "LIBRARY", library)
         results[level] = []
         for entry, reset in itertools.product(EVERY.values(), RESETS):
@@ -260,17 +260,27 @@ def test_float64_runs_in_torch(dtype: torch.dtype):
 
 def test_without_a_compiler_neurons_run_in_torch_and_say_so_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(binding, "LIBRARY", None)
+    monkeypatch.setattr(binding, "WHY_NOT", "was not built when surgrad was installed")
     backends._say_once.cache_clear()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         runs = [everything(backend="auto") for _ in range(3)]
     backends._say_once.cache_clear()
     assert len(said) == 1
-    assert "no C++ compiler was found" in str(said[0].message)
-    assert "install a compiler (g++ or clang) and then surgrad again" in str(said[0].message)
+    assert "kernel 'native' was not built when surgrad was installed" in str(said[0].message)
+    assert "with a C++ compiler at hand: pip install --force-reinstall" in str(said[0].message)
     assert_equal(runs[0], everything(backend="torch"))
-    with pytest.raises(BadValue, match=r"backend 'native' was not built: no C\+\+ compiler was found"):
+    with pytest.raises(BadValue, match=r"backend 'native' was not built when surgrad was installed"):
         everything()
+
+
+@needs_a_build
+def test_a_build_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch):
+    """Its numbers of shapes or its structs may be others."""
+    monkeypatch.setattr(binding, "digest", lambda: "another")
+    library, why = binding._load()
+    assert library is None
+    assert "was built from other sources" in why
 
 
 def test_the_slopes_are_those_that_the_shapes_would_write():

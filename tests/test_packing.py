@@ -70,3 +70,14 @@ def test_what_is_no_spike_is_kept_whole():
             for given in (x, changed):
                 (gradient,) = torch.autograd.grad(conv(given).sum(), conv.weight)
                 torch.testing.assert_close(gradient[0, :, 0, 0], given.sum((0, 2, 3)))
+
+
+def test_a_part_of_the_spikes_is_kept_as_itself():
+    """Also one that is expanded to as many elements as the whole."""
+    spikes = (torch.rand(2, 3, 4) < 0.5).float()
+    w = torch.ones(2, 3, 4, requires_grad=True)
+    with packed_spikes():
+        spikes_made(spikes)
+        out = (spikes[1:].expand(2, 3, 4) * w).sum() + (spikes.transpose(0, 1) * w.transpose(0, 1)).sum()
+    out.backward()
+    assert torch.equal(w.grad, spikes[1:].expand(2, 3, 4) + spikes)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,17 +27,14 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
-        momentum = self._momentum()
-        weight = self.weight * self.scale if self.scale != 1 else self.weight
-        out = F.batch_norm(input.flatten(0, 1), self.running_mean, self.running_var, weight, self.bias,
-                           self.training, momentum, self.eps)  # fmt: skip
+        out = F.batch_norm(input.flatten(0, 1), self.running_mean, self.running_var, self._gain(), self.bias,
+                           self.training, self._momentum(), self.eps)  # fmt: skip
         return out.unflatten(0, input.shape[:2])
 
     def statistics(self, input: Tensor, backend: str) -> Norm:
         """What `forward` would do to the input, for a neuron that does it in its own pass: of the batch in training,
         which also moves the running estimate, and of that estimate in evaluation."""
         self._check(input)
-        weight = self.weight * self.scale if self.scale != 1 else self.weight
         mean, variance = self.running_mean, self.running_var
         assert mean is not None  # a BatchNorm always tracks
         assert variance is not None
@@ -50,7 +48,10 @@ class BatchNorm(_BatchNorm):
                 mean.lerp_(found[0].to(mean), momentum)
                 variance.lerp_((found[1] * (count / (count - 1))).to(variance), momentum)
             mean, variance = found
-        return Norm(mean, variance, weight, self.bias, self.eps, self.training)
+        return Norm(mean, variance, self._gain(), self.bias, self.eps, self.training)
+
+    def _gain(self) -> Tensor:
+        return self.weight * self.scale if self.scale != 1 else self.weight
 
     def _check(self, input: Tensor) -> None:
         if input.ndim < 3 or input.shape[2] != self.num_features:
@@ -78,8 +79,8 @@ class NormNeuron(nn.Module):
     """A norm and the neuron that follows it: neuron(norm(x)), or neuron(norm(x) + plus_norm(plus)).
 
     Where a compiled kernel serves (`surgrad.lif`), the norm is part of the neuron's pass, and only its input and the
-    spikes stay in memory; else, and where hooks look at the norm, they run one after the other, with the same outcome
-    up to rounding.
+    spikes stay in memory; else, and where hooks look at either of them, they run one after the other, with the same
+    outcome up to rounding.
 
     norm, plus_norm: of x, and of a second summand if that has one. neuron: any module on currents [T, N, C, ...].
     """
@@ -90,10 +91,11 @@ class NormNeuron(nn.Module):
 
     def forward(self, x: Tensor, plus: Tensor | None = None, steps: int | None = None) -> Tensor:
         """x, plus [T, N, C, ...], or [1, N, C, ...] shown for `steps` steps -> spikes [T, N, C, ...]."""
-        backend = self._fused(x)
+        backend = self._fused(x, plus)
         if backend is not None:
-            statistics = [None if n is None else n.statistics(y, backend) for n, y in self._pairs(x, plus)]
-            return self.neuron(x, statistics[0], plus, statistics[1], steps)
+            norm, plus_norm = cast(BatchNorm, self.norm), cast(BatchNorm | None, self.plus_norm)
+            summand = None if plus is None or plus_norm is None else plus_norm.statistics(plus, backend)
+            return self.neuron(x, norm.statistics(x, backend), plus, summand, steps)
         current = self.norm(x)
         if plus is not None:
             current = current + (plus if self.plus_norm is None else self.plus_norm(plus))
@@ -101,18 +103,28 @@ class NormNeuron(nn.Module):
             current = current.expand(steps, *current.shape[1:])
         return self.neuron(current)
 
-    def _pairs(self, x: Tensor, plus: Tensor | None) -> tuple:
-        return (self.norm, x), (self.plus_norm if plus is not None else None, plus)
-
-    def _fused(self, x: Tensor) -> str | None:
+    def _fused(self, x: Tensor, plus: Tensor | None) -> str | None:
         """The compiled backend that will do all at once; None where there is none."""
         norms = [norm for norm in (self.norm, self.plus_norm) if norm is not None]
-        if not isinstance(self.neuron, LIF) or not all(isinstance(norm, BatchNorm) for norm in norms):
+        if not _plain(self.neuron, LIF) or not all(_plain(norm, BatchNorm) for norm in norms):
             return None
-        if any(norm._forward_hooks or norm._forward_pre_hooks for norm in norms):  # somebody looks at its output
+        if any(_hooked(module) for module in (self.neuron, *norms)):  # somebody looks at what is between them
             return None
+        if plus is not None and (plus.dtype, plus.shape[1:]) != (x.dtype, x.shape[1:]):
+            return None
+        assert isinstance(self.neuron, LIF)
         backend = choose(self.neuron.backend, x, self.neuron.surrogate.shape)
         return backend if backend in COMPILED else None
+
+
+def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module does what that class does, and no subclass's `forward` stands in between."""
+    return isinstance(module, kind) and type(module).forward is kind.forward
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+                or module._backward_pre_hooks)  # fmt: skip
 
 
 NORMS: dict[str, Callable[..., BatchNorm]] = {"tdbn": TDBN, "batchnorm": BatchNorm}

@@ -1,5 +1,6 @@
 """The contract of every normalisation over time, against torch's own and against the formula of Zheng et al. 2021."""
 
+import copy
 import math
 from typing import Any
 
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.layers import PerStep
-from surgrad.norm import NORMS, TDBN, BatchNorm, fold
+from surgrad.neurons import LIF
+from surgrad.norm import NORMS, TDBN, BatchNorm, NormNeuron, fold
 
 SIZES = [(4, 3, 5), (2, 3, 5, 4, 6)]  # [T, N, C] and [T, N, C, H, W]
 every_norm = pytest.mark.parametrize("name", NORMS)
@@ -175,3 +177,72 @@ def test_folding_keeps_the_layers_dtype(kind: str):
 def test_refuses_other_channels(name: str, size: tuple[int, ...]):
     with pytest.raises(BadValue, match=r"input \[.*\] does not fit; give \[T, N, 5, ...\]"):
         NORMS[name](5)(torch.zeros(size))
+
+
+class TestNormNeuron:
+    """A norm and its neuron in one pass do what they do one after the other."""
+
+    @staticmethod
+    def made(neuron: nn.Module | None = None, norm: nn.Module | None = None) -> NormNeuron:
+        torch.manual_seed(0)
+        return NormNeuron(norm or TDBN(5), neuron or LIF(0.3, train_decay=True, surrogate="tanh"), BatchNorm(5))
+
+    @staticmethod
+    def apart(module: NormNeuron, x: Tensor, plus: Tensor) -> Tensor:
+        assert module.plus_norm is not None
+        return module.neuron(module.norm(x) + module.plus_norm(plus))
+
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize("backend", ["auto", "reference", "torch"])
+    def test_outputs_gradients_and_running_statistics(self, training: bool, backend: str):
+        x, plus = torch.randn(3, 2, 5, 4, 4) * 2 + 1, torch.randn(3, 2, 5, 4, 4)
+        found = []
+        for together in (True, False):
+            module = self.made().train(training)
+            module.neuron.backend = backend if together else "reference"
+            leaves = [x.clone().requires_grad_(), plus.clone().requires_grad_()]
+            out = module(*leaves) if together else self.apart(module, *leaves)
+            (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+            grads = {name: p.grad for name, p in module.named_parameters()}
+            buffers = dict(module.named_buffers())
+            found.append({"out": out, "x": leaves[0].grad, "plus": leaves[1].grad, **grads, **buffers})
+        for name, value in found[0].items():
+            torch.testing.assert_close(value, found[1][name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+    def test_hooks_see_what_they_would_see_alone(self):
+        x, plus = torch.randn(3, 2, 5), torch.randn(3, 2, 5)
+        for name in ("norm", "neuron"):
+            seen = []
+            module = self.made()
+            getattr(module, name).register_forward_pre_hook(
+                lambda m, args, seen=seen: seen.append(args[0]) or (args[0],)
+            )
+            expected = self.apart(copy.deepcopy(module), x, plus)
+            seen.clear()
+            assert torch.equal(module(x, plus), expected)
+            assert len(seen) == 1
+            wanted = x if name == "norm" else copy.deepcopy(module).norm(x) + copy.deepcopy(module).plus_norm(plus)
+            torch.testing.assert_close(seen[0], wanted)
+
+    def test_a_forward_of_ones_own_is_used(self):
+        class Louder(BatchNorm):
+            def forward(self, input: Tensor) -> Tensor:
+                return super().forward(input) + 100
+
+        class Alone(LIF):
+            def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+                return super().forward(x)
+
+        x, plus = torch.randn(3, 2, 5), torch.randn(3, 2, 5)
+        assert self.made(norm=Louder(5))(x, plus).all()
+        assert torch.equal(self.made(neuron=Alone(0.3, surrogate="tanh"))(x, plus),
+                           self.made(neuron=LIF(0.3, surrogate="tanh", backend="torch"))(x, plus))  # fmt: skip
+
+    def test_a_static_current_and_a_summand_of_another_kind(self):
+        x = torch.randn(1, 2, 5, 3, 3)
+        module = self.made()
+        module.plus_norm = None
+        assert module(x, steps=4).shape == (4, 2, 5, 3, 3)
+        assert torch.equal(module.eval()(x, steps=4), module(x.expand(4, 2, 5, 3, 3)))
+        small = torch.randn(1, 2, 5, 1, 1, dtype=torch.float64)
+        assert module(x, small, steps=4).shape == (4, 2, 5, 3, 3)

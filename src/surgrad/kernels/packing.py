@@ -1,4 +1,4 @@
-"""Spikes kept for the backward pass in a bit each, where the layers behind them would keep them whole."""
+"""Spikes kept for the backward pass as bits, where the layers behind them would keep them whole."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,23 +27,33 @@ class _Packer:
     other tensor can be taken for them."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.seen: dict[int, tuple[StorageWeakRef, torch.dtype, int]] = {}
         self.packed: dict[int, Tensor] = {}
 
     def see(self, spikes: Tensor) -> None:
         reference = StorageWeakRef(spikes.untyped_storage())
-        self.seen[reference.cdata] = (reference, spikes._version)
+        self.seen[reference.cdata] = (reference, spikes.dtype, spikes._version)
 
     def pack(self, tensor: Tensor) -> Tensor | _Bits:
         storage = tensor.untyped_storage()
         known = self.seen.get(storage._cdata)
-        whole = tensor.numel() * tensor.itemsize == storage.nbytes()
-        if known is None or not whole or tensor._version != known[1]:
+        if known is None or known[1:] != (tensor.dtype, tensor._version) or not _whole(tensor):
             return tensor
         if storage._cdata not in self.packed:
             flat = torch.as_strided(tensor.detach(), (tensor.numel(),), (1,), 0)
             self.packed[storage._cdata] = _to_bits(flat)
         return _Bits(self.packed[storage._cdata], tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
+
+
+def _whole(tensor: Tensor) -> bool:
+    """Whether a tensor is all of its memory, each place once, in whatever order."""
+    strides = sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size != 1)
+    expected = 1
+    for stride, size in strides:
+        if stride != expected:
+            return False
+        expected *= size
+    return tensor.storage_offset() == 0 and expected * tensor.itemsize == tensor.untyped_storage().nbytes()
 
 
 def _unpack(kept: Tensor | _Bits) -> Tensor:
@@ -71,8 +81,9 @@ _packer: ContextVar[_Packer | None] = ContextVar("packer", default=None)
 
 @contextmanager
 def packed_spikes() -> Iterator[None]:
-    """Run a forward pass inside it, and what autograd keeps of spikes are bits: an eighth of a byte instead of two or
-    four, for the time of packing and unpacking. Gradients stay the same to the last bit."""
+    """Run a forward pass inside it, and what autograd keeps of spikes is a bit each, instead of two or four bytes, for
+    the time of packing and unpacking; where the native kernel does not serve (CUDA, float64) a byte each. Gradients
+    stay the same to the last bit."""
     packer = _Packer()
     token = _packer.set(packer)
     try:

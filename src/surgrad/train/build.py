@@ -14,7 +14,7 @@ from surgrad.adapt.probe import Loss
 from surgrad.data import DATASETS, ImageData, load
 from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, unknown
-from surgrad.kernels.lif import RESETS, Reset
+from surgrad.kernels.lif import BACKENDS, RESETS, Reset
 from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import LIF, NEURONS
@@ -82,6 +82,7 @@ def _check_names(recipe: Recipe) -> None:
         ("data set", recipe.data.name, DATASETS), ("model", recipe.model.name, MODELS),
         ("norm", recipe.model.norm, NORMS), ("neuron", recipe.neuron.name, NEURONS),
         ("shape", recipe.neuron.shape, SHAPES), ("reset", recipe.neuron.reset, RESETS),
+        ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
         ("controller", recipe.adapt.controller, CONTROLLERS), ("rule", recipe.adapt.rule, RULES),
         ("loss", recipe.loss.name, LOSSES), ("optimiser", recipe.optim.name, OPTIMIZERS),
     ):  # fmt: skip

@@ -71,6 +71,7 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     dtype = torch.promote_types(current.dtype, torch.float32)
     decay, width, threshold = (_parameter(v, current, dtype) for v in (decay, width, threshold))
     _check_norms(terms)
+    _check_devices(current, plus=plus, start=start, norm=norm and norm.weight, plus_norm=plus_norm and plus_norm.weight)
     start = _checked_start(start, current, dtype)
     call = Call(terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep)
     spikes, potential, membrane = BACKENDS[choose(backend, current, call.shape)](call)
@@ -104,6 +105,12 @@ def _check_norms(terms: tuple[Term, ...]) -> None:
                 f"the norm of {name} has mean, variance, weight and bias of shapes {sizes}; give one number a channel, "
                 f"{list(size)}"
             )
+
+
+def _check_devices(current: Tensor, **others: Tensor | None) -> None:
+    for name, value in others.items():
+        if value is not None and value.device != current.device:
+            raise BadValue(f"{name} is on {value.device} and current on {current.device}; move one to the other")
 
 
 def _checked_start(start: Tensor | None, current: Tensor, dtype: torch.dtype) -> Tensor | None:

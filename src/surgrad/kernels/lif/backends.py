@@ -6,18 +6,25 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from surgrad.errors import BadValue, unknown
-from surgrad.kernels.lif import inplace, native, reference, triton
+from surgrad.kernels.lif import native, plain, reference, triton
 from surgrad.kernels.lif.call import Call, Result
 from surgrad.kernels.lif.operators import dense, register, wants_channels_last
 from surgrad.shapes import SHAPES, Shape
 
 BACKENDS: dict[str, Callable[[Call], Result]] = {
-    "reference": reference.lif, "torch": inplace.lif,
-    "native": register("native", native), "triton": register("triton", triton),
+    "reference": reference.lif, "torch": plain.lif,
+    "native": register("native", native, ("CPU",)), "triton": register("triton", triton),
 }  # fmt: skip
 COMPILED = ("native", "triton")
+_NONE = object()
+_FORMULAS = {name: shape.formula for name, shape in SHAPES.items() if name in native.GENERATED}
+_REMEDIES = {
+    "native": "with a C++ compiler at hand: pip install --force-reinstall --no-cache-dir surgrad",
+    "triton": "pip install 'triton>=3.6'",
+}
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -41,13 +48,19 @@ def moments(backend: str, x: Tensor) -> Tensor:
 
 def _fastest(x: Tensor, shape: Shape) -> str:
     backend = "triton" if x.is_cuda else "native"
+    if _transformed():
+        return "reference"
     reason = _why_not(backend, x, shape)
-    if reason == NOT_BUILT:
-        _say_once()
+    if reason and x.dtype in _TYPES and generated(shape):
+        _say_once(backend, reason)
     return "torch" if reason else backend
 
 
-NOT_BUILT = "was not built: no C++ compiler was found when surgrad was installed"
+def _transformed() -> bool:
+    """Whether a transformation of torch.func, or forward-mode differentiation, is at work: the reference's trade."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def _why_not(backend: str, x: Tensor, shape: Shape) -> str:
@@ -59,20 +72,19 @@ def _why_not(backend: str, x: Tensor, shape: Shape) -> str:
     if backend == "native":
         if x.device.type != "cpu":
             return f"runs on the CPU, and the current is on {x.device}"
-        return "" if native.available() else NOT_BUILT
+        return "" if native.available() else native.why_not()
     return triton.why_not(x.device)
 
 
 def generated(shape: Shape) -> bool:
     """Whether the compiled kernels hold this shape's formula; its constants may differ."""
-    known = SHAPES.get(shape.name)
-    return known is not None and known.formula == shape.formula
+    return _FORMULAS.get(shape.name, _NONE) == shape.formula
 
 
 @cache
-def _say_once() -> None:
+def _say_once(backend: str, reason: str) -> None:
     warnings.warn(
-        f"surgrad's native kernel {NOT_BUILT}. Neurons run in plain torch, with the same results, several times "
-        "slower; install a compiler (g++ or clang) and then surgrad again",
+        f"surgrad's kernel '{backend}' {reason}. Neurons run in plain torch, with the same results, several times "
+        f"slower; {_REMEDIES.get(backend, '')}",
         stacklevel=2,
     )

@@ -86,18 +86,19 @@ def dense(x: Tensor, last: bool) -> Tensor:
     return x.movedim(2, -1).contiguous().movedim(-1, 2) if last else x.contiguous()
 
 
-def empty(like: Tensor, steps: int) -> Tensor:
-    """New memory [steps, ...] of a dense tensor's dtype and layout."""
+def empty(like: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
+    """New memory [steps, ...] of a dense tensor's layout, and of its dtype unless told otherwise."""
+    dtype = dtype or like.dtype
     if not channels_last(like):
-        return like.new_empty((steps, *like.shape[1:]))
-    return like.movedim(2, -1).new_empty((steps, *like.movedim(2, -1).shape[1:])).movedim(-1, 2)
+        return like.new_empty((steps, *like.shape[1:]), dtype=dtype)
+    return like.movedim(2, -1).new_empty((steps, *like.movedim(2, -1).shape[1:]), dtype=dtype).movedim(-1, 2)
 
 
 def outputs(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
     """Memory for (spikes, potential, counts)."""
-    potential = empty(a.x, 1)[0].to(torch.float32) if a.keep else a.x.new_empty(0, dtype=torch.float32)
+    potential = empty(a.x, 1, torch.float32)[0] if a.keep else a.x.new_empty(0, dtype=torch.float32)
     counts = torch.zeros(BINS if a.watch else 0, dtype=torch.int64, device=a.x.device)
-    return empty(a.x, a.steps), torch.empty_like(potential), counts
+    return empty(a.x, a.steps), potential, counts
 
 
 def gradients(wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -109,7 +110,7 @@ def gradients(wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor,
     return to_x, to_plus, to_start, torch.zeros(SUMS, a.channels, dtype=torch.float64, device=a.x.device)
 
 
-def register(name: str, kernel: Kernel) -> Callable[[Call], Result]:
+def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA")) -> Callable[[Call], Result]:
     """Make the operators surgrad::{name}, {name}_backward and {name}_moments, and the backend that calls them."""
     schema = ", ".join(f"{kind} {argument}" for argument, kind in _TYPES.items())
     library = torch.library.Library("surgrad", "FRAGMENT")
@@ -117,7 +118,7 @@ def register(name: str, kernel: Kernel) -> Callable[[Call], Result]:
     library.define(f"{name}_backward(Tensor? grad_spikes, Tensor? grad_potential, bool[] wanted, {schema})"
                    " -> (Tensor, Tensor, Tensor, Tensor)")  # fmt: skip
     library.define(f"{name}_moments(Tensor x) -> Tensor")
-    for device in ("CPU", "CUDA"):
+    for device in devices:
         library.impl(name, lambda *a: kernel.forward(Arguments(*a)), device)
         library.impl(f"{name}_backward", lambda g, p, w, *a: kernel.backward(g, p, w, Arguments(*a)), device)
         library.impl(f"{name}_moments", kernel.moments, device)
@@ -125,14 +126,16 @@ def register(name: str, kernel: Kernel) -> Callable[[Call], Result]:
     torch.library.register_fake(
         f"surgrad::{name}_backward", lambda g, p, w, *a: gradients(w, Arguments(*a)), lib=library
     )
-    torch.library.register_fake(
-        f"surgrad::{name}_moments", lambda x: x.new_empty(2, x.shape[2], dtype=torch.float32), lib=library
-    )
+    torch.library.register_fake(f"surgrad::{name}_moments", _moments_like, lib=library)
     backward = _backward_of(getattr(torch.ops.surgrad, f"{name}_backward"))
     torch.library.register_autograd(f"surgrad::{name}", backward, setup_context=_save, lib=library)
     torch.library.register_autograd(f"surgrad::{name}_backward", _refuse, lib=library)
     _LIBRARIES.append(library)
     return _backend_of(getattr(torch.ops.surgrad, name))
+
+
+def _moments_like(x: Tensor) -> Tensor:
+    return x.new_empty(2, x.shape[2] if x.ndim > 2 else 1, dtype=torch.float32)
 
 
 _LIBRARIES: list[torch.library.Library] = []  # an operator lives as long as its library

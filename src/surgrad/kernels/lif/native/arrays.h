@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lif.h"
-#include "math.h"
+#include "elementary.h"
 
 constexpr int BINS = 512, PER_THRESHOLD = 32;  // as in membrane.py
 constexpr int LANES = 4, MOST_TASKS = 64;
@@ -100,6 +100,7 @@ static inline void gather(const Lif& a, const float* __restrict values, int64_t 
 template <class Format>
 static void load_as(const void* from, int64_t first, int n, float* __restrict out) {
   const auto* x = static_cast<const typename Format::Stored*>(from) + first;
+  for (int i = 0; i < n; i += int(64 / sizeof(*x))) PREFETCH(x + n + i);  // T streams are more than hardware follows
   for (int i = 0; i < n; ++i) out[i] = Format::load(x[i]);
 }
 

@@ -1,7 +1,9 @@
 """From tensors to the C interface of lif.h."""
 
 import ctypes
+import hashlib
 import os
+import re
 from ctypes import POINTER, Structure, byref, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -11,12 +13,18 @@ import torch
 from torch import Tensor
 
 from surgrad.kernels.lif.operators import Arguments, channels_last, gradients, outputs
-from surgrad.shapes import SHAPES
 
 LEVELS = ("avx512", "avx2", "base")  # builds for ever older processors
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _RESETS = {"zero": 0, "subtract": 1, "none": 2}
-_SHAPES = {name: number for number, name in enumerate(SHAPES)}
+_FOLDER = Path(__file__).parent
+_SOURCES = ("lif.h", "arrays.h", "block.h", "elementary.h", "slopes.h", "lif.cpp")
+GENERATED = {
+    name: number
+    for number, name in enumerate(
+        re.findall(r"X\((\w+)\)", (_FOLDER / "slopes.h").read_text().split("#define SHAPES")[1][3:])
+    )
+}
 
 
 class _Term(Structure):
@@ -38,20 +46,26 @@ class _Lif(Structure):
     ]  # fmt: skip
 
 
-def _load() -> ctypes.CDLL | None:
-    """The best build that is installed and that this processor runs; None without any."""
+def _load() -> tuple[ctypes.CDLL | None, str]:
+    """The best build that is installed and that this processor runs; or None, and why."""
     capability = torch.backends.cpu.get_cpu_capability()
     first = {"AVX512": 0, "AVX2": 1}.get(capability, 2)
+    why = "was not built when surgrad was installed"
     for level in LEVELS[first:]:
-        for path in sorted(Path(__file__).parent.glob(f"_{level}.*")):
-            if path.suffix in (".so", ".pyd", ".dylib"):
-                return _declared(ctypes.CDLL(str(path)))
-    return None
+        for path in sorted(_FOLDER.glob(f"_{level}.*")):
+            if path.suffix in (".so", ".dylib"):
+                try:
+                    return declared(ctypes.CDLL(str(path))), ""
+                except (OSError, AttributeError, ValueError) as error:
+                    why = f"cannot be loaded: {error}"
+    return None, why
 
 
-def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    library.surgrad_size.restype = c_int64
-    assert library.surgrad_size() == ctypes.sizeof(_Lif), "binding.py and lif.h disagree; install surgrad again"
+def declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with the types of its functions; raises ValueError where it was built from other sources."""
+    library.surgrad_sources.restype = ctypes.c_char_p
+    if library.surgrad_sources().decode() != digest():
+        raise ValueError(f"{Path(library._name).name} was built from other sources")
     for function in (library.surgrad_forward, library.surgrad_backward):
         function.argtypes, function.restype = [POINTER(_Lif)], None
     library.surgrad_moments.argtypes, library.surgrad_moments.restype = [POINTER(_Lif), c_void_p], None
@@ -60,11 +74,21 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     return library
 
 
-LIBRARY = _load()
+def digest() -> str:
+    """Of the sources; setup.py computes the same for a build."""
+    return hashlib.sha256(b"".join((_FOLDER / name).read_bytes() for name in _SOURCES)).hexdigest()
+
+
+LIBRARY, WHY_NOT = _load()
+
+
+def why_not() -> str:
+    """Why there is none."""
+    return WHY_NOT
 
 
 def available() -> bool:
-    """Whether the kernel was built when surgrad was installed."""
+    """Whether there is a build that can be used; else WHY_NOT says why."""
     return LIBRARY is not None
 
 
@@ -117,7 +141,7 @@ def _layout(x: Tensor) -> dict[str, int | None]:
 
 
 def _call(a: Arguments, grads: tuple[Tensor | None, ...] = (None, None), **fields: Any) -> _Lif:
-    call = _Lif(steps=a.steps, shape=_SHAPES[a.shape], reset=_RESETS[a.reset], detach_reset=a.detach_reset,
+    call = _Lif(steps=a.steps, shape=GENERATED[a.shape], reset=_RESETS[a.reset], detach_reset=a.detach_reset,
                 **_layout(a.x), **fields)  # fmt: skip
     for slot, (x, norm, eps, batch), grad in zip(call.terms, a.terms, grads, strict=False):
         slot.x, slot.norm, slot.eps, slot.batch, slot.grad = _pointer(x), _pointer(norm), eps, batch, _pointer(grad)

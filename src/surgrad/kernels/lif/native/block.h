@@ -80,8 +80,9 @@ struct Block {
   float *whole[2], *sums[SUMS];
 
   Block(const Lif& a, const Affine (&affine)[2], int64_t size) : a(a), affine(affine), size(size) {
-    float* at = scratch((18 + SUMS + a.steps) * size);
-    auto take = [&](float*& p, int64_t count = 1) { p = at, at += count * size; };
+    constexpr int gap = 16;  // keeps the arrays from starting at the same place of a page, which stalls loads
+    float* at = scratch((18 + SUMS + a.steps) * (size + gap));
+    auto take = [&](float*& p, int64_t count = 1) { p = at, at += count * size + gap; };
     for (float** p : {&decay, &threshold, &width, &v, &spare, &x, &above, &delta, &through, &epsilon}) take(*p);
     for (int k = 0; k < 2; ++k) take(gain[k]), take(shift[k]), take(mean[k]), take(whole[k]);
     for (float*& p : sums) take(p);

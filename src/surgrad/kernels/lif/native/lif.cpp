@@ -133,6 +133,7 @@ void unpack(const Lif& a, const uint8_t* from, int64_t n, void* to) {
 }  // namespace
 
 extern "C" {
+const char* surgrad_sources() { return SOURCES; }
 void surgrad_pack(const Lif* call, const void* from, int64_t n, uint8_t* to) {
   call->dtype == FLOAT32 ? pack<Float32>(*call, from, n, to) : pack<BFloat16>(*call, from, n, to);
 }
@@ -144,5 +145,4 @@ void surgrad_unpack(const Lif* call, const uint8_t* from, int64_t n, void* to) {
 void surgrad_forward(const Lif* call) { forward(*call); }
 void surgrad_backward(const Lif* call) { backward(*call); }
 void surgrad_moments(const Lif* call, float* out) { moments(*call, out); }
-int64_t surgrad_size() { return int64_t(sizeof(Lif)); }
 }

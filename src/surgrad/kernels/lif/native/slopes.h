@@ -1,6 +1,6 @@
 // Written by scripts/generate_slopes.py from surgrad.shapes; edit the shapes, not this file.
 #pragma once
-#include "math.h"
+#include "elementary.h"
 
 INLINE float slope_rect(float x, float w, [[maybe_unused]] const float* c) {
   const float t0 = std::fabs(x);

@@ -4,8 +4,7 @@ Triton is imported by the first call, not before: who does without need not have
 """
 
 import os
-from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from torch import Tensor
@@ -37,16 +36,23 @@ def moments(x: Tensor) -> Tensor:
 
 def why_not(device: torch.device) -> str:
     """Why these kernels cannot serve tensors on that device, to follow "backend 'triton' "; empty where they can."""
-    if not _installed():
-        return "needs the package triton (pip install triton)"
+    if VERSION is None or VERSION < LEAST:
+        found = "it is not installed" if VERSION is None else f"{VERSION[0]}.{VERSION[1]} is installed"
+        return f"needs the package triton, {LEAST[0]}.{LEAST[1]} or newer, and {found}"
     if device.type == "cuda" or (device.type == "cpu" and _interpreted()):
         return ""
     return f"runs on CUDA, and the current is on {device}"
 
 
-@cache
-def _installed() -> bool:
-    return find_spec("triton") is not None
+def _version() -> tuple[int, ...] | None:
+    try:
+        return tuple(int(part) for part in version("triton").split(".")[:2])
+    except PackageNotFoundError:
+        return None
+
+
+LEAST = (3, 6)  # what the kernels have been tested with
+VERSION = _version()
 
 
 def _interpreted() -> bool:

@@ -5,8 +5,10 @@
 #include <cstring>
 
 #if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address, 0, 2)
 #define INLINE static inline __attribute__((always_inline))  // a call left in a loop keeps it from becoming vectors
 #else
+#define PREFETCH(address)
 #define INLINE static inline
 #endif
 
