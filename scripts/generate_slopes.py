@@ -109,17 +109,57 @@ def curves() -> list[tuple[str, Shape, Callable[..., torch.Tensor]]]:
 
 
 def cpp() -> str:
+    """For each curve: `fix_`, which computes all that depends on the width alone, once for all steps, into FIXED rows of
+    stride s; and the curve itself, from x and that."""
     spell = spelling(CALLS_CPP, lambda number: f"{number!r}f", "{0} ? 1.0f / {1} : 0.0f", "({0} ? 1.0f : 0.0f)")
     text = [f"// {NOTE}", "#pragma once", '#include "elementary.h"', ""]
+    most = 0
     for name, shape, curve in curves():
         lines, result = lines_of(traced(curve, shape), spell)
-        text.append(f"INLINE float {name}(float x, float w, [[maybe_unused]] const float* c) {{")
+        fixed, varying = parted(lines, ["w", *(f"c{i}" for i in range(len(shape.constants)))])
+        kept = [n for n, _, _ in [("w", "", False), *fixed] if any(uses(value, n) for _, value, _ in varying)]
+        most = max(most, len(kept))
+        text.append(f"INLINE void fix_{name}(float w, [[maybe_unused]] const float* c, float* k, int64_t s) {{")
         text += [f"  const float c{i} = c[{i}];" for i in range(len(shape.constants))]
-        text += [f"  const {'bool' if boolean else 'float'} {name} = {value};" for name, value, boolean in lines]
+        text += [f"  const float {n} = {value};" for n, value, _ in fixed]
+        text += [*(f"  k[{i} * s] = {n};" for i, n in enumerate(kept)), "}", ""]
+        text.append(f"INLINE float {name}(float x, [[maybe_unused]] const float* k, [[maybe_unused]] int64_t s) {{")
+        text += [f"  const float {n} = k[{i} * s];" for i, n in enumerate(kept)]
+        text += [f"  const {'bool' if boolean else 'float'} {n} = {value};" for n, value, boolean in varying]
         text += [f"  return {result};", "}", ""]
-    entries = ", ".join(f"X({name})" for name in SHAPES)
-    text += ["// Every shape, in the order of its number.", f"#define SHAPES(X) {entries.replace(', ', ' ')}", ""]
-    return "\n".join(text)
+    entries = " ".join(f"X({name})" for name in SHAPES)
+    text += [f"constexpr int FIXED = {most};", "", "// Every shape, in the order of its number."]
+    return "\n".join([*text, f"#define SHAPES(X) {entries}", ""])
+
+
+def parted(lines: list[tuple[str, str, bool]], given: list[str]) -> tuple[list[tuple[str, str, bool]], ...]:
+    """The lines that do not depend on x, and those that do, which multiply by a reciprocal of the former rather than
+    divide."""
+    fixed: list[tuple[str, str, bool]] = []
+    varying: list[tuple[str, str, bool]] = []
+
+    def product(match: re.Match[str]) -> str:
+        above, below = match.groups()
+        if below not in [*given, *(n for n, _, _ in fixed)]:
+            return match.group()
+        if f"r_{below}" not in [n for n, _, _ in fixed]:
+            fixed.append((f"r_{below}", f"1.0f / {below}", False))
+        return f"r_{below}" if above == "1.0f" else f"{above} * r_{below}"
+
+    for name, text, boolean in lines:
+        if any(uses(text, n) for n in ["x", *(n for n, _, _ in varying)]):
+            varying.append((name, re.sub(r"(\S+) / ([a-z]\w*)", product, text), boolean))
+        else:
+            fixed.append((name, text, boolean))
+    for name in given[1:]:  # a constant that the curve itself reads is kept as well
+        if any(uses(text, name) for _, text, _ in varying):
+            fixed.append((f"k_{name}", name, False))
+            varying = [(n, re.sub(rf"\b{name}\b", f"k_{name}", text), b) for n, text, b in varying]
+    return fixed, varying
+
+
+def uses(text: str, name: str) -> bool:
+    return re.search(rf"\b{name}\b", text) is not None
 
 
 def triton() -> str:

@@ -14,19 +14,20 @@ static void make_reset(int n, const float* __restrict u, const float* __restrict
   for (int i = 0; i < n; ++i) v[i] = after<reset>(u[i], threshold[i]);
 }
 
-using Curve = float (*)(float, float, const float*);
+// x -> a slope, and what it takes of the width: FIXED rows of that stride, from the element's place on.
+using Curve = float (*)(float, const float*, int64_t);
 
 // One step back in time, on arrays of n elements. Read: u_t, v_{t-1} and `above` = ∂L/∂o_t. Written: δ_t; `through` =
 // s·h, which has passed the spike; `by_decay`, the sum of δ·v_{t-1}; and ∂L/∂v_t becomes ∂L/∂v_{t-1}.
 template <Curve slope, int reset, bool kept>
-static void step_back(int n, const float* __restrict constants, const float* __restrict u, const float* __restrict before,
-                      const float* __restrict decay, const float* __restrict threshold,
-                      const float* __restrict width, const float* __restrict above, float* __restrict epsilon,
+static void step_back(int n, const float* __restrict fixed, int64_t stride, const float* __restrict u,
+                      const float* __restrict before, const float* __restrict decay,
+                      const float* __restrict threshold, const float* __restrict above, float* __restrict epsilon,
                       float* __restrict delta, float* __restrict through, float* __restrict by_decay) {
   for (int i = 0; i < n; ++i) {
     const float th = threshold[i], e = epsilon[i];
     const float s = above[i] - (kept ? (reset == ZERO ? u[i] : th) * e : 0.0f);
-    const float passed = s * slope(u[i] - th, width[i], constants);
+    const float passed = s * slope(u[i] - th, fixed + i, stride);
     const float d = passed + (reset == ZERO ? e * (u[i] >= th ? 0.0f : 1.0f) : e);
     through[i] = passed;
     delta[i] = d;
@@ -36,14 +37,22 @@ static void step_back(int n, const float* __restrict constants, const float* __r
 }
 
 template <Curve curve>
-static void over(const float* __restrict x, const float* __restrict w, int n, const float* c, float* __restrict out) {
-  for (int i = 0; i < n; ++i) out[i] = curve(x[i], w[i], c);
+static void over(int n, const float* __restrict x, const float* __restrict fixed, int64_t stride,
+                 float* __restrict out) {
+  for (int i = 0; i < n; ++i) out[i] = curve(x[i], fixed + i, stride);
+}
+
+template <void (*fix)(float, const float*, float*, int64_t)>
+static void fix_all(int n, const float* __restrict width, const float* constants, float* __restrict fixed,
+                    int64_t stride) {
+  for (int i = 0; i < n; ++i) fix(width[i], constants, fixed + i, stride);
 }
 
 // Every shape's step back by [reset][kept], and ∂G/∂w, for widths that are learned.
-using StepBack = void (*)(int, const float*, const float*, const float*, const float*, const float*, const float*,
+using StepBack = void (*)(int, const float*, int64_t, const float*, const float*, const float*, const float*,
                           const float*, float*, float*, float*, float*);
-using Over = void (*)(const float*, const float*, int, const float*, float*);
+using Over = void (*)(int, const float*, const float*, int64_t, float*);
+using Fix = void (*)(int, const float*, const float*, float*, int64_t);
 #define ENTRY(name)                                                                    \
   {{step_back<slope_##name, ZERO, false>, step_back<slope_##name, ZERO, true>},         \
    {step_back<slope_##name, SUBTRACT, false>, step_back<slope_##name, SUBTRACT, true>}, \
@@ -52,6 +61,9 @@ static const StepBack steps_back[][3][2] = {SHAPES(ENTRY)};
 #undef ENTRY
 #define ENTRY(name) over<width_slope_##name>,
 static const Over width_slopes[] = {SHAPES(ENTRY)};
+#undef ENTRY
+#define ENTRY(name) {fix_all<fix_slope_##name>, fix_all<fix_width_slope_##name>},
+static const Fix fixes[][2] = {SHAPES(ENTRY)};
 #undef ENTRY
 
 // A norm as y = gain·x + shift, for every channel.
@@ -77,19 +89,27 @@ struct Block {
   int64_t size, first = 0;
   int n = 0;
   float *decay, *threshold, *width, *gain[2], *shift[2], *mean[2], *u, *v, *spare, *x, *above, *delta, *through, *epsilon;
-  float *whole[2], *sums[SUMS];
+  float *whole[2], *sums[SUMS], *fixed[2];  // fixed: what slope and width slope take of the width
 
   Block(const Lif& a, const Affine (&affine)[2], int64_t size) : a(a), affine(affine), size(size) {
     constexpr int gap = 16;  // keeps the arrays from starting at the same place of a page, which stalls loads
-    float* at = scratch((18 + SUMS + a.steps) * (size + gap));
+    float* at = scratch((18 + SUMS + 2 * FIXED + a.steps) * (size + gap));
     auto take = [&](float*& p, int64_t count = 1) { p = at, at += count * size + gap; };
     for (float** p : {&decay, &threshold, &width, &v, &spare, &x, &above, &delta, &through, &epsilon}) take(*p);
     for (int k = 0; k < 2; ++k) take(gain[k]), take(shift[k]), take(mean[k]), take(whole[k]);
     for (float*& p : sums) take(p);
+    for (float*& p : fixed) take(p, FIXED);
     take(u, a.steps);
     std::fill(decay, decay + size, *a.decay);
     std::fill(threshold, threshold + size, *a.threshold);
     std::fill(width, width + size, *a.width);
+    fix(int(size));
+  }
+
+  void fix(int count) {
+    if (!a.sums) return;  // no way back
+    fixes[a.shape][0](count, width, a.constants, fixed[0], size);
+    if (a.wants & WANT_WIDTH) fixes[a.shape][1](count, width, a.constants, fixed[1], size);
   }
 
   // Go to another block of the step: its parameters, and its potential before the first step.
@@ -97,7 +117,7 @@ struct Block {
     first = to, n = count;
     if (a.decay_many) spread(a, a.decay, first, n, decay);
     if (a.threshold_many) spread(a, a.threshold, first, n, threshold);
-    if (a.width_many) spread(a, a.width, first, n, width);
+    if (a.width_many) spread(a, a.width, first, n, width), fix(n);
     for (int k = 0; k < 2; ++k)
       if (a.terms[k].norm) {
         spread(a, affine[k].gain.data(), first, n, gain[k]);
@@ -192,7 +212,7 @@ struct Block {
     if (a.wants & WANT_THRESHOLD && a.reset == SUBTRACT)
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= now[i] >= threshold[i] ? epsilon[i] : 0.0f;
     t == 0 ? begin() : reset(now - size);
-    steps_back[a.shape][a.reset][!a.detach_reset](n, a.constants, now, v, decay, threshold, width, above, epsilon,
+    steps_back[a.shape][a.reset][!a.detach_reset](n, fixed[0], size, now, v, decay, threshold, above, epsilon,
                                                   delta, through, sums[DECAY]);
     if (a.wants & WANT_THRESHOLD)
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= through[i];
@@ -201,7 +221,7 @@ struct Block {
   void by_width(const float* now) {
     const bool kept = !a.detach_reset && a.reset != NONE;
     for (int i = 0; i < n; ++i) x[i] = now[i] - threshold[i];
-    width_slopes[a.shape](x, width, n, a.constants, spare);
+    width_slopes[a.shape](n, x, fixed[1], size, spare);
     for (int i = 0; i < n; ++i) {
       const float s = above[i] - (kept ? (a.reset == ZERO ? now[i] : threshold[i]) * epsilon[i] : 0.0f);
       sums[WIDTH][i] += s * spare[i];
