@@ -25,10 +25,10 @@ CONSTANTS = 3  # that a kernel hands to a slope
 # Each operation as text of its arguments; {c} is a comparison's result, which arithmetic takes as 0 or 1.
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 CALLS_CPP = {"abs": "std::fabs({0})", "exp": "exponential({0})", "tanh": "tangent({0})", "neg": "-{0}",
-             "where": "{0} ? {1} : {2}", "reciprocal": "1.0f / {0}", "sign": "sign({0})",
+             "where": "{0} ? {1} : {2}", "rsub": "{1} - {0}", "reciprocal": "1.0f / {0}", "sign": "sign({0})",
              "clamp": "({0} < {1} ? {1} : {0})", "square": "{0} * {0}", "pow": "power({0}, {1})"}  # fmt: skip
 CALLS_TRITON = {"abs": "tl.abs({0})", "exp": "tl.exp({0})", "tanh": "tangent({0})", "neg": "-{0}",
-                "where": "tl.where({0}, {1}, {2})", "reciprocal": "1.0 / {0}", "sign": "sign({0})",
+                "where": "tl.where({0}, {1}, {2})", "rsub": "{1} - {0}", "reciprocal": "1.0 / {0}", "sign": "sign({0})",
                 "clamp": "tl.maximum({0}, {1})", "square": "{0} * {0}", "pow": "power({0}, {1})"}  # fmt: skip
 BOOLEAN = ("lt", "le", "gt", "ge")
 Speller = Callable[[str, list[Any], set[str]], str]
@@ -109,8 +109,8 @@ def curves() -> list[tuple[str, Shape, Callable[..., torch.Tensor]]]:
 
 
 def cpp() -> str:
-    """For each curve: `fix_`, which computes all that depends on the width alone, once for all steps, into FIXED rows of
-    stride s; and the curve itself, from x and that."""
+    """For each curve: `fix_`, which computes what depends on the width alone, once for all steps, into rows of
+    stride s; and the curve itself, from x and those."""
     spell = spelling(CALLS_CPP, lambda number: f"{number!r}f", "{0} ? 1.0f / {1} : 0.0f", "({0} ? 1.0f : 0.0f)")
     text = [f"// {NOTE}", "#pragma once", '#include "elementary.h"', ""]
     most = 0

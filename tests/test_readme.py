@@ -1,5 +1,7 @@
 """What the README shows works as it stands there."""
 
+import importlib
+import math
 import re
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import torch
 
 from surgrad.cli import COMMANDS
 from surgrad.neurons import neurons
-from surgrad.shapes import SHAPES
+from surgrad.shapes import SHAPES, Shape, shape
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text()
@@ -26,6 +28,24 @@ def test_the_ten_lines_train():
         lsg = (1 + neuron.decay.square()).sqrt().item()
     assert neuron.surrogate.width.item() == pytest.approx(lsg, abs=1e-3)
     assert len([line for line in code.splitlines() if line.strip() and "import" not in line]) <= 10
+
+
+def test_the_surrogate_shown_to_contributors_keeps_the_contract_and_reaches_the_kernels(monkeypatch):
+    text = (README.parent / "CONTRIBUTING.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {"math": math, "torch": torch, "Tensor": torch.Tensor, "Shape": Shape, "shape": shape}
+    exec(code, names)
+    made = names["parabola"]()
+    x, w = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64, requires_grad=True), torch.tensor(0.8)
+    (slope,) = torch.autograd.grad(made.step(x, w).sum(), x)
+    torch.testing.assert_close(slope, made.slope(x, w))
+    half = made.reach(w.double(), 0.7)
+    assert (made.step(half, w) - made.step(-half, w)).item() == pytest.approx(0.7)
+    monkeypatch.syspath_prepend(str(README.parent / "scripts"))
+    generator = importlib.import_module("generate_slopes")
+    monkeypatch.setitem(SHAPES, "parabola", made)
+    assert "float slope_parabola(" in generator.cpp()
+    assert "def width_slope_parabola(" in generator.triton()
 
 
 def test_pictures_and_links_are_there():

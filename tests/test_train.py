@@ -103,7 +103,7 @@ def test_set_field_offers_the_nearest_path(path, nearest):
 
 def test_set_field_changes_one_field():
     recipe = find_recipe()
-    assert differences(recipe, set_field(recipe, "optim.lr=0.5")) == ["optim.lr: 0.05 -> 0.5"]
+    assert differences(recipe, set_field(recipe, "optim.lr=0.5")) == ["optim.lr: 0.15 -> 0.5"]
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_metrics_rows(finished):
         assert row["epoch_seconds"] > 0
     assert found[1]["train_seconds"] == pytest.approx(sum(row["epoch_seconds"] for row in found))
     # the last step's rate: 2 steps of warm-up (half an epoch), then cosine over 6
-    assert found[1]["lr"] == pytest.approx(0.05 * (1 + math.cos(math.pi * 5 / 6)) / 2)
+    assert found[1]["lr"] == pytest.approx(0.15 * (1 + math.cos(math.pi * 5 / 6)) / 2)
 
 
 def test_the_last_row_is_what_evaluation_finds(finished):
@@ -392,7 +392,7 @@ def plain_training(recipe):
     rest = [p for name, p in model.named_parameters() if not name.endswith("logit_decay")]
     matrices, vectors = [p for p in rest if p.ndim > 1], [p for p in rest if p.ndim < 2]
     sgd = torch.optim.SGD([{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors}],
-                          lr=config.lr, momentum=config.momentum)  # fmt: skip
+                          lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)  # fmt: skip
     adam = torch.optim.Adam(own, lr=config.neuron_lr)
     steps = config.epochs * made.per_epoch
     for epoch in range(config.epochs):

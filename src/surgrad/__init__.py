@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from surgrad.neurons import reset as reset
     from surgrad.norm import TDBN as TDBN
     from surgrad.norm import BatchNorm as BatchNorm
+    from surgrad.norm import NormNeuron as NormNeuron
     from surgrad.surrogate import Surrogate as Surrogate
 
 # Loaded when first asked for, so that `surgrad --help` need not wait for torch.
@@ -28,7 +29,7 @@ _MODULES = ("adapt", "data", "errors", "losses", "models", "recipes", "shapes", 
 _HOMES = {
     "Adapter": "adapt", "lif": "kernels.lif", "PerStep": "layers", "IF": "neurons", "LIF": "neurons",
     "PLIF": "neurons", "Readout": "neurons", "reset": "neurons", "detach": "neurons", "TDBN": "norm",
-    "BatchNorm": "norm", "Surrogate": "surrogate",
+    "BatchNorm": "norm", "NormNeuron": "norm", "Surrogate": "surrogate",
 }  # fmt: skip
 
 
