@@ -47,7 +47,7 @@ bench: .venv-bench/.ready
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt
 	touch $@
 
-# On a machine with CUDA, with its own torch, triton and numpy; nothing is installed.
+# On a machine with CUDA, with its own torch, triton, numpy and pytest; nothing is installed.
 gpu-test:
 	PYTHONPATH=src $(PYTHON) -m pytest --noconftest -o addopts= tests/test_triton.py
 
@@ -55,5 +55,5 @@ gpu-bench:
 	PYTHONPATH=src $(PYTHON) bench/gpu.py --out records/gpu
 
 clean:
-	rm -rf $(VENV) .venv-bench build src/*.egg-info
-	rm -f src/surgrad/kernels/lif/native/*.so
+	rm -rf $(VENV) .venv-bench build dist src/*.egg-info
+	rm -f src/surgrad/kernels/lif/native/*.so src/surgrad/kernels/lif/native/*.dylib

@@ -71,7 +71,7 @@ class Kernel(Protocol):
         """[2, C] float32: mean and biased variance of each channel of x [T, N, C, ...]."""
 
 
-def channels_last(x: Tensor) -> bool:
+def laid_out_last(x: Tensor) -> bool:
     """Whether a step's channels lie side by side; else it is contiguous."""
     return not x.is_contiguous()
 
@@ -89,7 +89,7 @@ def dense(x: Tensor, last: bool) -> Tensor:
 def empty(like: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
     """New memory [steps, ...] of a dense tensor's layout, and of its dtype unless told otherwise."""
     dtype = dtype or like.dtype
-    if not channels_last(like):
+    if not laid_out_last(like):
         return like.new_empty((steps, *like.shape[1:]), dtype=dtype)
     return like.movedim(2, -1).new_empty((steps, *like.movedim(2, -1).shape[1:]), dtype=dtype).movedim(-1, 2)
 
@@ -155,7 +155,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _backward_of(operator: Any) -> Callable[..., tuple[Any, ...]]:
     def backward(ctx: Any, grad_spikes: Tensor | None, grad_potential: Tensor | None, _: None) -> tuple[Any, ...]:
         a = Arguments(*ctx.saved_tensors, *ctx.options)
-        last = channels_last(a.x)
+        last = laid_out_last(a.x)
         if grad_spikes is not None:
             grad_spikes = dense(grad_spikes, last)
         if grad_potential is not None and a.keep:

@@ -25,12 +25,15 @@ static void parallel(const Lif& a, int64_t tasks, F f) {
     work();
 }
 
+// Enough for the threads there may be, none too small to be worth handing over.
+static inline int64_t tasks_of(int64_t elements) { return std::clamp<int64_t>(elements / 32768, 1, MOST_TASKS); }
+
 // How the elements of a step are cut: the same for any number of threads, so that sums do not depend on it.
 struct Cut {
   int64_t block, tasks, elements;
   explicit Cut(const Lif& a) : elements(a.elements) {
     block = std::clamp<int64_t>(8192 / a.steps / 64 * 64, 64, 256);
-    tasks = std::clamp<int64_t>(a.elements * std::min<int64_t>(a.steps, 4) / 32768, 1, MOST_TASKS);
+    tasks = tasks_of(a.elements * std::min<int64_t>(a.steps, 4));
   }
   template <class F>
   void blocks_of(int64_t task, F f) const {

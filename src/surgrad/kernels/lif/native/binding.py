@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surgrad.kernels.lif.operators import Arguments, channels_last, gradients, outputs
+from surgrad.kernels.lif.operators import Arguments, gradients, laid_out_last, outputs
 
 LEVELS = ("avx512", "avx2", "base")  # builds for ever older processors
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -135,7 +135,7 @@ def _threads() -> dict[str, int | None]:
 def _layout(x: Tensor) -> dict[str, int | None]:
     channels = x.shape[2] if x.ndim > 2 else 1
     elements = x[0].numel()
-    last = channels_last(x)
+    last = laid_out_last(x)
     inner = 1 if last else elements // max(1, x.shape[1] * channels) if x.ndim > 2 else max(1, elements)
     return {"elements": elements, "channels": channels, "inner": inner, "dtype": DTYPES[x.dtype], **_threads()}
 

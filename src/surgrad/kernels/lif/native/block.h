@@ -93,13 +93,14 @@ struct Block {
 
   Block(const Lif& a, const Affine (&affine)[2], int64_t size) : a(a), affine(affine), size(size) {
     constexpr int gap = 16;  // keeps the arrays from starting at the same place of a page, which stalls loads
-    float* at = scratch((18 + SUMS + 2 * FIXED + a.steps) * (size + gap));
+    const int64_t history = a.sums ? a.steps : 1;  // the way back needs every u
+    float* at = scratch((18 + SUMS + 2 * FIXED + history) * (size + gap));
     auto take = [&](float*& p, int64_t count = 1) { p = at, at += count * size + gap; };
     for (float** p : {&decay, &threshold, &width, &v, &spare, &x, &above, &delta, &through, &epsilon}) take(*p);
     for (int k = 0; k < 2; ++k) take(gain[k]), take(shift[k]), take(mean[k]), take(whole[k]);
     for (float*& p : sums) take(p);
     for (float*& p : fixed) take(p, FIXED);
-    take(u, a.steps);
+    take(u, history);
     std::fill(decay, decay + size, *a.decay);
     std::fill(threshold, threshold + size, *a.threshold);
     std::fill(width, width + size, *a.width);

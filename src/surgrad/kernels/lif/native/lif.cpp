@@ -109,9 +109,9 @@ void moments(const Lif& a, float* out) {
 template <class Format>
 void pack(const Lif& a, const void* from, int64_t n, uint8_t* to) {
   const auto* x = static_cast<const typename Format::Stored*>(from);
-  parallel(a, MOST_TASKS, [&](int64_t task) {
-    const int64_t bytes = (n + 7) / 8;
-    for (int64_t b = bytes * task / MOST_TASKS, last = bytes * (task + 1) / MOST_TASKS; b < last; ++b) {
+  const int64_t bytes = (n + 7) / 8, tasks = tasks_of(n);
+  parallel(a, tasks, [&](int64_t task) {
+    for (int64_t b = bytes * task / tasks, last = bytes * (task + 1) / tasks; b < last; ++b) {
       unsigned byte = 0;
       for (int k = 0, some = int(std::min<int64_t>(8, n - 8 * b)); k < some; ++k) byte |= unsigned(x[8 * b + k] != 0) << k;
       to[b] = uint8_t(byte);
@@ -122,9 +122,9 @@ void pack(const Lif& a, const void* from, int64_t n, uint8_t* to) {
 template <class Format>
 void unpack(const Lif& a, const uint8_t* from, int64_t n, void* to) {
   auto* x = static_cast<typename Format::Stored*>(to);
-  parallel(a, MOST_TASKS, [&](int64_t task) {
-    const int64_t bytes = (n + 7) / 8;
-    for (int64_t b = bytes * task / MOST_TASKS, last = bytes * (task + 1) / MOST_TASKS; b < last; ++b)
+  const int64_t bytes = (n + 7) / 8, tasks = tasks_of(n);
+  parallel(a, tasks, [&](int64_t task) {
+    for (int64_t b = bytes * task / tasks, last = bytes * (task + 1) / tasks; b < last; ++b)
       for (int k = 0, some = int(std::min<int64_t>(8, n - 8 * b)); k < some; ++k)
         x[8 * b + k] = from[b] >> k & 1 ? Format::one : typename Format::Stored(0);
   });

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from surgrad.kernels.lif.operators import channels_last
+from surgrad.kernels.lif.operators import laid_out_last
 
 THREADS = 128  # of a program
 MOST_PROGRAMS = 4096  # some waves on a large GPU; more would mean more sums to add up, and parameters to fetch
@@ -79,7 +79,7 @@ def _view(x: Tensor, steps: int, size: int) -> tuple[int, int, int, bool]:
     if size and side >= 32:
         return steps * elements // side, 1, side, False
     channels = x.shape[2] if x.ndim > 2 else 1
-    inner = 1 if channels_last(x) else elements // (x.shape[1] * channels) if x.ndim > 2 else elements
+    inner = 1 if laid_out_last(x) else elements // (x.shape[1] * channels) if x.ndim > 2 else elements
     outer = steps * elements // (channels * inner)
     return (outer, channels, channels, True) if inner == 1 else (outer, channels, inner, False)
 
