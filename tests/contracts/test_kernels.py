@@ -37,6 +37,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import BACKENDS, BINS, COMPILED, PER_THRESHOLD, RESETS, Norm, lif, moments
+from surgrad.kernels.lif.operators import Arguments, packed
 from surgrad.neurons import LIF
 from surgrad.shapes import SHAPES
 
@@ -970,10 +971,10 @@ def operator_samples(device: str) -> Iterator[tuple[Any, ...]]:
 @pytest.mark.parametrize("sample", range(3))
 def test_operators_keep_what_torch_expects_of_them(backend: str, device: str, sample: int):
     """No hidden writes or shared memory, shapes and strides known before, gradients that trace."""
-    arguments = list(operator_samples(device))[sample]
+    arguments = packed(Arguments(*list(operator_samples(device))[sample]))
     torch.library.opcheck(getattr(torch.ops.surgrad, backend).default, arguments)
     bare = [a.detach() if isinstance(a, Tensor) else a for a in arguments]
-    x, keep, wanted = bare[0], bare[-1], [isinstance(a, Tensor) for a in bare[:8]]
+    x, keep, wanted = bare[0], bare[9][-1], [isinstance(a, Tensor) for a in bare[:8]]
     above = laid_out(torch.randn_like(x), "contiguous" if x.is_contiguous() else "channels_last")
     onward = torch.randn_like(x[0], dtype=torch.float32) if keep else None
     torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_backward").default, (above, onward, wanted, *bare))

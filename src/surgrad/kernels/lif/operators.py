@@ -16,11 +16,12 @@ from surgrad.kernels.lif.membrane import BINS
 NO_SECOND = "of the LIF backends only the reference has a second derivative; give backend='reference'"
 SUMS = 6  # rows of a backward pass's sums: Σδ, Σδ(x - mean) of both terms, ∂decay, ∂threshold, ∂width
 ROW_SHIFT, ROW_GAIN, ROW_DECAY, ROW_THRESHOLD, ROW_WIDTH = 0, 1, 3, 4, 5
-_TYPES = {
-    "x": "Tensor", "norm": "Tensor?", "plus": "Tensor?", "plus_norm": "Tensor?", "decay": "Tensor",
-    "threshold": "Tensor", "width": "Tensor", "start": "Tensor?", "eps": "float[]", "batch": "bool[]", "steps": "int",
-    "shape": "str", "constants": "float[]", "reset": "str", "detach_reset": "bool", "watch": "bool", "keep": "bool",
-}  # fmt: skip
+# Few arguments, since torch's cost of a call grows with the square of their number: see `packed`.
+_SCHEMA = (
+    "Tensor x, Tensor? norm, Tensor? plus, Tensor? plus_norm, Tensor decay, Tensor threshold, Tensor width, "
+    "Tensor? start, float[] numbers, int[] flags, str[] names"
+)
+_TENSORS = 8  # of them, at the front
 
 
 class Arguments(NamedTuple):
@@ -54,6 +55,20 @@ class Arguments(NamedTuple):
     @property
     def channels(self) -> int:
         return self.x.shape[2] if self.x.ndim > 2 else 1
+
+
+def packed(a: Arguments) -> tuple[Any, ...]:
+    """The arguments as an operator takes them."""
+    flags = [*map(int, a.batch), a.steps, int(a.detach_reset), int(a.watch), int(a.keep)]
+    return (*a[:_TENSORS], [*a.eps, *a.constants], flags, [a.shape, a.reset])
+
+
+def unpacked(*given: Any) -> Arguments:
+    """The reverse of `packed`."""
+    numbers, (batch, plus_batch, steps, detach_reset, watch, keep), (shape, reset) = given[_TENSORS:]
+    options = (numbers[:2], [bool(batch), bool(plus_batch)], steps, shape, numbers[2:], reset,
+               bool(detach_reset), bool(watch), bool(keep))  # fmt: skip
+    return Arguments._make((*given[:_TENSORS], *options))
 
 
 class Kernel(Protocol):
@@ -112,19 +127,18 @@ def gradients(wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor,
 
 def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA")) -> Callable[[Call], Result]:
     """Make the operators surgrad::{name}, {name}_backward and {name}_moments, and the backend that calls them."""
-    schema = ", ".join(f"{kind} {argument}" for argument, kind in _TYPES.items())
     library = torch.library.Library("surgrad", "FRAGMENT")
-    library.define(f"{name}({schema}) -> (Tensor, Tensor, Tensor)")
-    library.define(f"{name}_backward(Tensor? grad_spikes, Tensor? grad_potential, bool[] wanted, {schema})"
+    library.define(f"{name}({_SCHEMA}) -> (Tensor, Tensor, Tensor)")
+    library.define(f"{name}_backward(Tensor? grad_spikes, Tensor? grad_potential, bool[] wanted, {_SCHEMA})"
                    " -> (Tensor, Tensor, Tensor, Tensor)")  # fmt: skip
     library.define(f"{name}_moments(Tensor x) -> Tensor")
     for device in devices:
-        library.impl(name, lambda *a: kernel.forward(Arguments(*a)), device)
-        library.impl(f"{name}_backward", lambda g, p, w, *a: kernel.backward(g, p, w, Arguments(*a)), device)
+        library.impl(name, lambda *a: kernel.forward(unpacked(*a)), device)
+        library.impl(f"{name}_backward", lambda g, p, w, *a: kernel.backward(g, p, w, unpacked(*a)), device)
         library.impl(f"{name}_moments", kernel.moments, device)
-    torch.library.register_fake(f"surgrad::{name}", lambda *a: outputs(Arguments(*a)), lib=library)
+    torch.library.register_fake(f"surgrad::{name}", lambda *a: outputs(unpacked(*a)), lib=library)
     torch.library.register_fake(
-        f"surgrad::{name}_backward", lambda g, p, w, *a: gradients(w, Arguments(*a)), lib=library
+        f"surgrad::{name}_backward", lambda g, p, w, *a: gradients(w, unpacked(*a)), lib=library
     )
     torch.library.register_fake(f"surgrad::{name}_moments", _moments_like, lib=library)
     backward = _backward_of(getattr(torch.ops.surgrad, f"{name}_backward"))
@@ -148,26 +162,27 @@ def _refuse(*_: Any) -> None:
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[2])
-    ctx.save_for_backward(*inputs[:8])
-    ctx.options = inputs[8:]
+    ctx.save_for_backward(*inputs[:_TENSORS])
+    ctx.options = inputs[_TENSORS:]
 
 
 def _backward_of(operator: Any) -> Callable[..., tuple[Any, ...]]:
     def backward(ctx: Any, grad_spikes: Tensor | None, grad_potential: Tensor | None, _: None) -> tuple[Any, ...]:
-        a = Arguments(*ctx.saved_tensors, *ctx.options)
+        given = (*ctx.saved_tensors, *ctx.options)
+        a = unpacked(*given)
         last = laid_out_last(a.x)
         if grad_spikes is not None:
             grad_spikes = dense(grad_spikes, last)
         if grad_potential is not None and a.keep:
             grad_potential = dense(grad_potential[None], last)[0]
-        wanted = list(ctx.needs_input_grad[:8])
-        to_x, to_plus, to_start, sums = operator(grad_spikes, grad_potential, wanted, *a)
-        given = (
+        wanted = list(ctx.needs_input_grad[:_TENSORS])
+        to_x, to_plus, to_start, sums = operator(grad_spikes, grad_potential, wanted, *given)
+        found = (
             to_x, _to_norm(a.norm, sums, 0, a.eps[0]), to_plus, _to_norm(a.plus_norm, sums, 1, a.eps[1]),
             *(_to_parameter(p, sums[row]) for p, row in
               ((a.decay, ROW_DECAY), (a.threshold, ROW_THRESHOLD), (a.width, ROW_WIDTH))), to_start,
         )  # fmt: skip
-        return (*(g if w else None for g, w in zip(given, wanted, strict=True)), *[None] * len(ctx.options))
+        return (*(g if w else None for g, w in zip(found, wanted, strict=True)), *[None] * len(ctx.options))
 
     return backward
 
@@ -187,7 +202,7 @@ def _to_norm(norm: Tensor | None, sums: Tensor, term: int, eps: float) -> Tensor
 
 def _backend_of(operator: Any) -> Callable[[Call], Result]:
     def lif(call: Call) -> Result:
-        spikes, potential, counts = operator(*_arguments(call))
+        spikes, potential, counts = operator(*packed(_arguments(call)))
         return spikes, potential if call.keep else None, counts if call.watch else None
 
     return lif
