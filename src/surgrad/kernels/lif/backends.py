@@ -19,13 +19,12 @@ BACKENDS: dict[str, Callable[[Call], Result]] = {
     "native": register("native", native, ("CPU",)), "triton": register("triton", triton),
 }  # fmt: skip
 COMPILED = ("native", "triton")
-_NONE = object()
 _FORMULAS = {name: shape.formula for name, shape in SHAPES.items() if name in native.GENERATED}
 _REMEDIES = {
     "native": "with a C++ compiler at hand: pip install --force-reinstall --no-cache-dir surgrad",
     "triton": "pip install 'triton>=3.6'",
 }
-_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+_TYPES = tuple(native.DTYPES)
 
 
 def choose(backend: str, x: Tensor, shape: Shape) -> str:
@@ -72,13 +71,13 @@ def _why_not(backend: str, x: Tensor, shape: Shape) -> str:
     if backend == "native":
         if x.device.type != "cpu":
             return f"runs on the CPU, and the current is on {x.device}"
-        return "" if native.available() else native.why_not()
+        return native.why_not()
     return triton.why_not(x.device)
 
 
 def generated(shape: Shape) -> bool:
     """Whether the compiled kernels hold this shape's formula; its constants may differ."""
-    return _FORMULAS.get(shape.name, _NONE) == shape.formula
+    return shape.name in _FORMULAS and _FORMULAS[shape.name] == shape.formula
 
 
 @cache

@@ -83,7 +83,7 @@ LIBRARY, WHY_NOT = _load()
 
 
 def why_not() -> str:
-    """Why there is none."""
+    """Why no build can be used; empty where one is."""
     return WHY_NOT
 
 
