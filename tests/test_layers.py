@@ -10,9 +10,9 @@ import pytest
 import surgrad
 
 ROOT = Path(surgrad.__file__).parent
-ORDER = ("errors", "files", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "models", "losses", "adapt",
+ORDER = ("errors", "files", "process", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "models", "losses", "adapt",
          "data", "measure", "train", "recipes", "report", "cli")  # fmt: skip
-TORCH_FREE = ("errors", "files", "report", "cli")
+TORCH_FREE = ("errors", "files", "process", "report", "cli")
 
 
 def layer_of(path):

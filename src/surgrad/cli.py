@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import os
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import surgrad
+from surgrad import process
 from surgrad.errors import Interrupted, SurgradError, TrainingStopped, unknown
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ FAILED, STOPPED = 2, 130
 def main(words: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for an error, 130 for a training that was stopped."""
     arguments = _parser().parse_args(words)
-    if "OMP_WAIT_POLICY" not in os.environ:
-        # How often a waiting thread looks again before it sleeps; GNU's OpenMP reads it when torch loads. Its own
-        # default, 300,000, slows a training severalfold when another program wants a core; 3,000 costs next to nothing.
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    process.tune()
     try:
         return arguments.command(arguments)
     except Interrupted as stopped:

@@ -9,7 +9,7 @@ import torch
 from surgrad.data import DATASETS, ImageData, Split
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.train import build, derive
-from surgrad.train.loop import Loop
+from surgrad.train.loop import Loop, Position
 from surgrad.train.progress import Lines
 from surgrad.train.recipe import differences, from_dict, to_dict
 
@@ -63,20 +63,23 @@ def test_json_keeps_everything(recipe):
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
 
 
-def test_builds_and_takes_two_steps(recipe, tmp_path, monkeypatch):
+def test_builds_and_takes_two_steps_in_two_epochs(recipe, tmp_path, monkeypatch):
     """The whole recipe, its augmentation, norm, neuron and controller included, on fewer channels and images."""
     monkeypatch.setattr(build, "load", lambda name, root: synthetic(name))
-    small = derive(recipe, data={"batch": 4}, model={"width_multiplier": 0.0625}, run={"device": "cpu"})
+    small = derive(recipe, data={"batch": 4}, model={"width_multiplier": 0.0625}, optim={"epochs": 2},
+                   run={"device": "cpu"})  # fmt: skip
     parts = build.build(small)
     before = {name: p.detach().clone() for name, p in parts.model.named_parameters()}
     loop = Loop(parts, small.optim, tmp_path, Lines(1))
     parts.model.train()
-    for batch in parts.batches.train(0):
-        loss, right = loop._step(batch)
-        loop.at.batch += 1
-        assert math.isfinite(loss)
-        assert 0 <= right <= 4
-    assert loop.at.batch == 2
+    for epoch in range(2):
+        loop.at = Position(epoch)
+        for batch in parts.batches.train(epoch):
+            loss, right = loop._step(batch)
+            loop.at.batch += 1
+            assert math.isfinite(loss)
+            assert 0 <= right <= 4
+        assert loop.at.batch == 2
     moved = [name for name, p in parts.model.named_parameters() if not torch.equal(p, before[name])]
     assert any("weight" in name for name in moved)
     trained = [name for name in moved if name.endswith("logit_decay")]

@@ -47,6 +47,7 @@ class Loop:
     def __init__(self, parts: Parts, config: OptimConfig, folder: Path, progress: Progress):
         self.parts, self.config, self.folder, self.progress = parts, config, folder, progress
         self.at = Position()
+        self._time_steps = parts.model.steps
         self._slots = list(surrogates(parts.model).values())
         self._interrupted = False
         self._saved = time.monotonic()
@@ -93,6 +94,7 @@ class Loop:
         parts, at = self.parts, self.at
         steps = self.config.epochs * parts.batches.per_epoch
         number = at.epoch * parts.batches.per_epoch + at.batch
+        parts.model.steps = 1 if number < self.config.one_step * steps else self._time_steps
         set_rate(parts.optimizers, rate(number, steps, self.config.warmup * parts.batches.per_epoch))
         parts.adapter.step(batch)
         with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
@@ -130,6 +132,7 @@ class Loop:
 
     def _finish_epoch(self) -> None:
         at, batches = self.at, self.parts.batches
+        self.parts.model.steps = self._time_steps
         test_loss, test_accuracy = evaluate(self.parts)
         self._stop_if_interrupted()
         images = batches.per_epoch * batches.size

@@ -104,7 +104,10 @@ class LossConfig(_Checked):
 @dataclass(frozen=True)
 class OptimConfig(_Checked):
     """sgd, adam or adamw, with linear warm-up and cosine to 0. Norms and biases have no weight decay; neither have
-    the neurons' own parameters, which train with Adam at `neuron_lr`."""
+    the neurons' own parameters, which train with Adam at `neuron_lr`.
+
+    one_step: the first share of the training in which a static image is shown for one time step instead of
+    `model.steps`, which costs that much less; evaluation always shows it for all."""
 
     name: str = "sgd"
     epochs: int = _at_least(1, 9)
@@ -115,6 +118,7 @@ class OptimConfig(_Checked):
     warmup: float = _at_least(0, 0.0)  # epochs
     clip: float = _at_least(0, 0.0)  # largest norm of the gradient; 0 for none
     neuron_lr: float = _positive(3e-4)
+    one_step: float = _at_least(0, 0.0, high=1)
 
 
 @dataclass(frozen=True)
