@@ -10,8 +10,8 @@ import pytest
 import surgrad
 
 ROOT = Path(surgrad.__file__).parent
-ORDER = ("errors", "files", "process", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "models", "losses", "adapt",
-         "data", "measure", "train", "recipes", "report", "cli")  # fmt: skip
+ORDER = ("errors", "files", "process", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "models",
+         "losses", "adapt", "data", "measure", "train", "recipes", "report", "cli")  # fmt: skip
 TORCH_FREE = ("errors", "files", "process", "report", "cli")
 
 

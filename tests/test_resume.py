@@ -25,6 +25,7 @@ from surgrad.data import ImageData, Split, load
 from surgrad.train import checkpoint, train
 
 EPOCHS = 3
+SETTINGS = (f"optim.epochs={EPOCHS}", "optim.neuron_lr=0.01", "optim.one_step=0.5")
 TIMINGS = ("epoch_seconds", "train_seconds", "images_per_second")
 
 # A server that has loaded torch forks a process for every training: a kill costs milliseconds, not an import.
@@ -214,8 +215,9 @@ def assert_same_run(one, other):
 
 @pytest.fixture(scope="module")
 def recipe(tiny):
-    """Crop, flip, warm-up, momentum, a trained decay and a following width: all that a resume must not lose."""
-    made = tiny(f"optim.epochs={EPOCHS}", "optim.neuron_lr=0.01")
+    """Crop, flip, warm-up, momentum, a trained decay, a following width, and a number of time steps that changes within
+    the second epoch: all that a resume must not lose."""
+    made = tiny(*SETTINGS)
     assert made.data.crop
     assert made.data.flip
     return made
@@ -351,7 +353,7 @@ def interrupted(recipe_words, out, number, options, words=()):
 
 @pytest.fixture(scope="module")
 def words(tiny_words):
-    return [*tiny_words, "--set", f"optim.epochs={EPOCHS}", "--set", "optim.neuron_lr=0.01"]
+    return [*tiny_words, *(word for setting in SETTINGS for word in ("--set", setting))]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -16,6 +16,7 @@ from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, UnknownName
 from surgrad.files import replace_file
 from surgrad.kernels.lif import BACKENDS
+from surgrad.models import SpikingNetwork
 from surgrad.neurons import neurons
 from surgrad.recipes import find_recipe
 from surgrad.train import build, derive, evaluate_run, train
@@ -522,6 +523,23 @@ def test_a_file_that_could_not_be_replaced_is_the_old_one_and_alone(tmp_path, mo
 
 def test_times_are_told_by_the_clock():
     assert [clock(s) for s in (0, 61, 3599.6, 7325)] == ["00:00", "01:01", "1:00:00", "2:02:05"]
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0, [2] * 8), (0.5, [1] * 4 + [2] * 4), (0.7, [1] * 6 + [2] * 2)])
+def test_the_first_share_of_a_training_shows_one_step(tiny, tmp_path, monkeypatch, share, shown):
+    seen = {True: [], False: []}
+    forward = SpikingNetwork.forward
+
+    def watched(self, x):
+        output = forward(self, x)
+        seen[torch.is_grad_enabled()].append(len(output))
+        return output
+
+    monkeypatch.setattr(SpikingNetwork, "forward", watched)
+    monkeypatch.setattr("surgrad.train.loop.layer_rows", lambda *_: [])
+    train(tiny(f"optim.one_step={share}"), tmp_path / "run")
+    assert seen[True] == shown
+    assert set(seen[False]) == {2}
 
 
 def test_learned_widths_stay_positive(tiny, tmp_path):

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -33,6 +34,7 @@ from kernel_cases import (
 from slow_lif import CURVES, summed
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgrad.errors import BadValue, UnknownName
@@ -979,3 +981,37 @@ def test_operators_keep_what_torch_expects_of_them(backend: str, device: str, sa
     onward = torch.randn_like(x[0], dtype=torch.float32) if keep else None
     torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_backward").default, (above, onward, wanted, *bare))
     torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_moments").default, (x,))
+
+
+class Names(TorchDispatchMode):
+    """Notes the operators that run under it, as tracers and counters of operations do."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.add(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@compiled
+def test_who_looks_at_operators_sees_the_kernel(backend: str, device: str):
+    """The short way past torch's dispatch is for calls that nobody watches; it gives the same."""
+    x = torch.randn(3, 2, 4, 5, device=device)
+
+    def results(watched: bool) -> tuple[Tensor, Tensor | None]:
+        given = x.clone().requires_grad_()
+        with names if watched else nullcontext():
+            spikes = lif(given, 0.5, 1.0, shape="tanh", backend=backend).spikes
+            spikes.square().sum().backward()
+        return spikes, given.grad
+
+    names = Names()
+    for ours, theirs in zip(results(watched=True), results(watched=False), strict=True):
+        assert torch.equal(ours, theirs)
+    assert {f"surgrad::{backend}", f"surgrad::{backend}_backward"} <= names.seen
+    with FakeTensorMode() as fakes:
+        fake = lif(fakes.from_tensor(x), 0.5, 1.0, shape="tanh", backend=backend).spikes
+    assert type(fake) is FakeTensor
+    assert fake.shape == x.shape

@@ -28,7 +28,7 @@ def lsg_cifar10_small_t2() -> Recipe:
         model=ModelConfig(name="small_resnet", steps=2),
         loss=LossConfig(label_smoothing=0.1),
         optim=OptimConfig(
-            epochs=18, lr=0.1, warmup=1.0, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3, one_step=0.7
+            epochs=15, lr=0.1, warmup=1.0, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3, one_step=0.7
         ),
     )
 

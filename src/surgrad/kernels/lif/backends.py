@@ -6,12 +6,11 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import native, plain, reference, triton
 from surgrad.kernels.lif.call import Call, Result
-from surgrad.kernels.lif.operators import dense, register, wants_channels_last
+from surgrad.kernels.lif.operators import dense, register, transformed, wants_channels_last
 from surgrad.shapes import SHAPES, Shape
 
 BACKENDS: dict[str, Callable[[Call], Result]] = {
@@ -47,19 +46,12 @@ def moments(backend: str, x: Tensor) -> Tensor:
 
 def _fastest(x: Tensor, shape: Shape) -> str:
     backend = "triton" if x.is_cuda else "native"
-    if _transformed():
+    if not torch.compiler.is_compiling() and transformed():  # the reference's trade
         return "reference"
     reason = _why_not(backend, x, shape)
     if reason and x.dtype in _TYPES and generated(shape):
         _say_once(backend, reason)
     return "torch" if reason else backend
-
-
-def _transformed() -> bool:
-    """Whether a transformation of torch.func, or forward-mode differentiation, is at work: the reference's trade."""
-    if torch.compiler.is_compiling():
-        return False
-    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def _why_not(backend: str, x: Tensor, shape: Shape) -> str:

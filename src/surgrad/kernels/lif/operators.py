@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif.call import Call, Norm, Result
@@ -141,11 +142,59 @@ def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA
         f"surgrad::{name}_backward", lambda g, p, w, *a: gradients(w, unpacked(*a)), lib=library
     )
     torch.library.register_fake(f"surgrad::{name}_moments", _moments_like, lib=library)
-    backward = _backward_of(getattr(torch.ops.surgrad, f"{name}_backward"))
-    torch.library.register_autograd(f"surgrad::{name}", backward, setup_context=_save, lib=library)
+    operator, of_gradients = getattr(torch.ops.surgrad, name), getattr(torch.ops.surgrad, f"{name}_backward")
+
+    def backward(g: Tensor | None, p: Tensor | None, wanted: list[bool], a: Arguments) -> tuple[Tensor, ...]:
+        return of_gradients(g, p, wanted, *packed(a))
+
+    def backward_of(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        a = unpacked(*ctx.saved_tensors, *ctx.options)
+        return (*_gradients(ctx, grads, a, backward), *[None] * len(ctx.options))
+
+    torch.library.register_autograd(f"surgrad::{name}", backward_of, setup_context=_save, lib=library)
     torch.library.register_autograd(f"surgrad::{name}_backward", _refuse, lib=library)
     _LIBRARIES.append(library)
-    return _backend_of(getattr(torch.ops.surgrad, name))
+    direct = _function(name, kernel, backward)
+
+    def lif(call: Call) -> Result:
+        a = _arguments(call)
+        spikes, potential, counts = operator(*packed(a)) if observed(a.x) else direct(*a)
+        return spikes, potential if call.keep else None, counts if call.watch else None
+
+    return lif
+
+
+Backward = Callable[[Tensor | None, Tensor | None, list[bool], Arguments], tuple[Tensor, ...]]
+
+
+def _function(name: str, kernel: Kernel, observed_backward: Backward) -> Callable[..., tuple[Tensor, ...]]:
+    """The operator without torch's dispatch around it, which costs more than a small layer's computation."""
+
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, ...]:
+        found = kernel.forward(Arguments(*given))
+        _save(ctx, given, found)
+        return found
+
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        a = Arguments(*ctx.saved_tensors, *ctx.options)
+        compute = observed_backward if torch.is_grad_enabled() or observed(a.x) else kernel.backward
+        return (*_gradients(ctx, grads, a, compute), *[None] * len(ctx.options))
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    function: Any = type(f"surgrad::{name}", (torch.autograd.Function,), methods)  # profilers show that name
+    return function.apply
+
+
+def observed(x: Tensor) -> bool:
+    """Whether somebody looks at the operators themselves: a compiler, a mode, a transformation, a kind of tensor."""
+    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
+        return True
+    return torch._C._len_torch_dispatch_stack() > 0 or transformed()
+
+
+def transformed() -> bool:
+    """Whether a transformation of torch.func, or forward-mode differentiation, is at work."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def _moments_like(x: Tensor) -> Tensor:
@@ -166,25 +215,24 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.options = inputs[_TENSORS:]
 
 
-def _backward_of(operator: Any) -> Callable[..., tuple[Any, ...]]:
-    def backward(ctx: Any, grad_spikes: Tensor | None, grad_potential: Tensor | None, _: None) -> tuple[Any, ...]:
-        given = (*ctx.saved_tensors, *ctx.options)
-        a = unpacked(*given)
-        last = laid_out_last(a.x)
-        if grad_spikes is not None:
-            grad_spikes = dense(grad_spikes, last)
-        if grad_potential is not None and a.keep:
-            grad_potential = dense(grad_potential[None], last)[0]
-        wanted = list(ctx.needs_input_grad[:_TENSORS])
-        to_x, to_plus, to_start, sums = operator(grad_spikes, grad_potential, wanted, *given)
-        found = (
-            to_x, _to_norm(a.norm, sums, 0, a.eps[0]), to_plus, _to_norm(a.plus_norm, sums, 1, a.eps[1]),
-            *(_to_parameter(p, sums[row]) for p, row in
-              ((a.decay, ROW_DECAY), (a.threshold, ROW_THRESHOLD), (a.width, ROW_WIDTH))), to_start,
-        )  # fmt: skip
-        return (*(g if w else None for g, w in zip(found, wanted, strict=True)), *[None] * len(ctx.options))
-
-    return backward
+def _gradients(ctx: Any, grads: tuple[Tensor | None, ...], a: Arguments,
+               compute: Backward) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """The gradients of the tensors among the arguments, None where not wanted."""
+    grad_spikes, grad_potential, _ = grads
+    last = laid_out_last(a.x)
+    if grad_spikes is not None:
+        grad_spikes = dense(grad_spikes, last)
+    if grad_potential is not None and a.keep:
+        grad_potential = dense(grad_potential[None], last)[0]
+    wanted = list(ctx.needs_input_grad[:_TENSORS])
+    to_x, to_plus, to_start, sums = compute(grad_spikes, grad_potential, wanted, a)
+    found = (
+        to_x, _to_norm(a.norm, sums, 0, a.eps[0]), to_plus, _to_norm(a.plus_norm, sums, 1, a.eps[1]),
+        *(_to_parameter(p, sums[row]) if w else None for p, row, w in
+          ((a.decay, ROW_DECAY, wanted[4]), (a.threshold, ROW_THRESHOLD, wanted[5]), (a.width, ROW_WIDTH, wanted[6]))),
+        to_start,
+    )  # fmt: skip
+    return tuple(g if w else None for g, w in zip(found, wanted, strict=True))
 
 
 def _to_parameter(parameter: Tensor, sums: Tensor) -> Tensor:
@@ -198,14 +246,6 @@ def _to_norm(norm: Tensor | None, sums: Tensor, term: int, eps: float) -> Tensor
     to_weight = sums[ROW_GAIN + term] * torch.rsqrt(norm[1].double() + eps)
     nothing = torch.zeros_like(to_weight)
     return torch.stack([nothing, nothing, to_weight, sums[ROW_SHIFT]]).to(norm.dtype)
-
-
-def _backend_of(operator: Any) -> Callable[[Call], Result]:
-    def lif(call: Call) -> Result:
-        spikes, potential, counts = operator(*packed(_arguments(call)))
-        return spikes, potential if call.keep else None, counts if call.watch else None
-
-    return lif
 
 
 def _arguments(call: Call) -> Arguments:
