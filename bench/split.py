@@ -1,6 +1,6 @@
 """Where our own training step spends its time: convolution, normalisation, neuron, and the rest."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,11 @@ def split(setup: "Setup", dtype: str) -> dict[str, float]:
     from bench.peers import ours
     from bench.step import batch_of, build, sgd_step
 
-    step = sgd_step(build(setup, ours), batch_of(setup), dtype)
+    return profiled(sgd_step(build(setup, ours), batch_of(setup), dtype))
+
+
+def profiled(step: Callable[[], object]) -> dict[str, float]:
+    """Seconds of one call by kind, the average of some after the first."""
     step()
     with _neurons_named(), profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(REPEATS):

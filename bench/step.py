@@ -25,12 +25,12 @@ class Setup:
     network: str
     width: float
     steps: int = 4
-    batch: int = 16
+    batch: int = 8
     image: int = 32
 
 
-RESNET18 = Setup("resnet18", 0.5)  # 32 channels in the first stage
-SETUPS = (RESNET18, Setup("resnet19", 0.375))
+RESNET18 = Setup("resnet18", 1.0)
+SETUPS = (RESNET18, Setup("resnet19", 1.0))
 QUICK = (Setup("resnet18", 0.125, batch=2, image=16),)
 
 

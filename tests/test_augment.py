@@ -168,6 +168,18 @@ def test_cutout_equals_the_obvious_loop(side):
     assert torch.equal(plain._cutout(images, side, fill, centres), want)
 
 
+def test_windows_equal_the_obvious_loop_and_are_uniform():
+    images = torch.arange(3 * 6 * 7, dtype=torch.uint8).view(1, 3, 6, 7).repeat(4000, 1, 1, 1)
+    got = plain.window(images, 4, torch.Generator().manual_seed(0))
+    corners = got[:, 0, 0, 0].long()
+    for cut, image, corner in zip(got[:50], images, corners, strict=False):
+        row, column = divmod(corner.item(), 7)
+        assert torch.equal(cut, image[:, row : row + 4, column : column + 4])
+    counts = torch.bincount(corners, minlength=42).view(6, 7)
+    assert counts[:3, :4].min() > 250  # of 333 each
+    assert counts.sum() == counts[:3, :4].sum()
+
+
 def test_half_of_the_images_are_flipped():
     images = torch.tensor([0, 255], dtype=torch.uint8).expand(10_000, 1, 1, 2)
     flipped = Augment(flip=True)(images, seeded())[:, 0, 0, 0] == 255

@@ -34,7 +34,7 @@ def test_freed_memory_serves_the_next_tensor():
     assert int(run(FAULTS, MALLOC_TRIM_THRESHOLD_="1000000")) > 50_000  # the environment's choice stays
 
 
-@pytest.mark.parametrize(("given", "count"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"),
+@pytest.mark.parametrize(("given", "count"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"),
                                               ({"OMP_WAIT_POLICY": "active"}, "None")])  # fmt: skip
 def test_threads_wait_shortly_unless_told_otherwise(given, count):
     program = "import os; from surgrad import process; process.tune(); print(os.environ.get('GOMP_SPINCOUNT'))"

@@ -25,7 +25,7 @@ from surgrad.data import ImageData, Split, load
 from surgrad.train import checkpoint, train
 
 EPOCHS = 3
-SETTINGS = (f"optim.epochs={EPOCHS}", "optim.neuron_lr=0.01", "optim.one_step=0.5")
+SETTINGS = (f"optim.epochs={EPOCHS}", "optim.neuron_lr=0.01", "start.share=0.5", "start.side=20")
 TIMINGS = ("epoch_seconds", "train_seconds", "images_per_second")
 
 # A server that has loaded torch forks a process for every training: a kill costs milliseconds, not an import.
@@ -215,8 +215,8 @@ def assert_same_run(one, other):
 
 @pytest.fixture(scope="module")
 def recipe(tiny):
-    """Crop, flip, warm-up, momentum, a trained decay, a following width, and a number of time steps that changes within
-    the second epoch: all that a resume must not lose."""
+    """Crop, flip, warm-up, momentum, a trained decay, a following width, and and a number of time steps and
+    an image size that change within the second epoch: all that a resume must not lose."""
     made = tiny(*SETTINGS)
     assert made.data.crop
     assert made.data.flip

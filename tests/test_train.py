@@ -525,21 +525,28 @@ def test_times_are_told_by_the_clock():
     assert [clock(s) for s in (0, 61, 3599.6, 7325)] == ["00:00", "01:01", "1:00:00", "2:02:05"]
 
 
-@pytest.mark.parametrize(("share", "shown"), [(0, [2] * 8), (0.5, [1] * 4 + [2] * 4), (0.7, [1] * 6 + [2] * 2)])
-def test_the_first_share_of_a_training_shows_one_step(tiny, tmp_path, monkeypatch, share, shown):
+@pytest.mark.parametrize(("share", "cheap"), [(0, 0), (0.5, 4), (0.7, 6), (1, 8)])
+def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, monkeypatch, share, cheap):
     seen = {True: [], False: []}
     forward = SpikingNetwork.forward
 
     def watched(self, x):
         output = forward(self, x)
-        seen[torch.is_grad_enabled()].append(len(output))
+        seen[torch.is_grad_enabled()].append((len(output), x.shape[-1]))
         return output
 
     monkeypatch.setattr(SpikingNetwork, "forward", watched)
     monkeypatch.setattr("surgrad.train.loop.layer_rows", lambda *_: [])
-    train(tiny(f"optim.one_step={share}"), tmp_path / "run")
-    assert seen[True] == shown
-    assert set(seen[False]) == {2}
+    train(tiny(f"start.share={share}", "start.side=20"), tmp_path / "run")
+    assert seen[True] == [(1, 20)] * cheap + [(2, 28)] * (8 - cheap)
+    assert set(seen[False]) == {(2, 28)}
+
+
+def test_a_start_that_does_not_fit_is_refused(tiny):
+    with pytest.raises(BadValue, match=r"start\.side = 29 of images of 28 pixels; give a side within them, or none"):
+        build.build(tiny("start.side=29"))
+    with pytest.raises(BadValue, match=r"model 'vggsnn' is made for one image size; give start\.side=none"):
+        build.build(tiny("start.side=20", "model.name=vggsnn"))
 
 
 def test_learned_widths_stay_positive(tiny, tmp_path):

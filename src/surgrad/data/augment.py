@@ -89,6 +89,15 @@ class Augment:
             )
 
 
+def window(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """A random square of `side` pixels of each image, [B, C, H, W] -> [B, C, side, side]; each is equally likely."""
+    height, width = images.shape[2:]
+    offsets = [_integers(size - side + 1, len(images), generator).to(images.device) for size in (height, width)]
+    rows, columns = (offset[:, None] + torch.arange(side, device=images.device) for offset in offsets)
+    return images[torch.arange(len(images), device=images.device)[:, None, None], :, rows[:, :, None],
+                  columns[:, None, :]].permute(0, 3, 1, 2)  # fmt: skip
+
+
 def _integers(high: int, count: int, generator: torch.Generator) -> Tensor:
     """`count` whole numbers, uniform over 0 … high − 1, int64 [count] on the CPU whatever the default device is."""
     return torch.randint(high, (count,), generator=generator, device="cpu")

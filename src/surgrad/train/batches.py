@@ -1,17 +1,26 @@
 """Batches whose order and augmentation depend on (seed, epoch, batch) alone, so that any of them can be made again."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from surgrad.data import ImageData, Split
-from surgrad.data.augment import Augment
+from surgrad.data.augment import Augment, window
 from surgrad.errors import BadValue
-from surgrad.train.recipe import DataConfig
+from surgrad.train.recipe import DataConfig, StartConfig
 
 Batch = tuple[Tensor, Tensor]
+
+
+class Start(NamedTuple):
+    """What the first `until` batches of a training are like; see `surgrad.train.recipe.StartConfig`."""
+
+    until: int
+    steps: int
+    side: int | None
 
 
 class Batches:
@@ -21,7 +30,7 @@ class Batches:
     epoch is left out."""
 
     def __init__(self, data: ImageData, config: DataConfig, augment: Augment, seed: int, device: torch.device,
-                 channels_last: bool):  # fmt: skip
+                 channels_last: bool, start: StartConfig | None = None, epochs: int = 1):  # fmt: skip
         self._train, self._test = (_on(split, config.limit, device) for split in (data.train, data.test))
         self._augment, self._seed, self.size = augment, seed, config.batch
         shape = (1, -1, 1, 1)
@@ -31,6 +40,11 @@ class Batches:
         self.per_epoch = len(self._train) // self.size
         if self.per_epoch < 1:
             raise BadValue(f"data.batch = {self.size} of {len(self._train)} training images; give 1 to that many")
+        start = start or StartConfig()
+        whole = min(self._train.images.shape[2:])
+        if start.side is not None and start.side > whole:
+            raise BadValue(f"start.side = {start.side} of images of {whole} pixels; give a side within them, or none")
+        self.start = Start(round(start.share * epochs * self.per_epoch), start.steps, start.side)
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch in its shuffled order, from batch `first` on."""
@@ -38,6 +52,8 @@ class Batches:
         for number in range(first, self.per_epoch):
             chosen = order[number * self.size : (number + 1) * self.size].to(self._train.labels.device)
             images = self._augment(self._train.images[chosen], self._generator(1, epoch, number))
+            if self.start.side is not None and epoch * self.per_epoch + number < self.start.until:
+                images = window(images, self.start.side, self._generator(2, epoch, number))
             yield self._normalised(images), self._train.labels[chosen]
 
     def test(self) -> Iterator[Batch]:

@@ -67,7 +67,8 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     config = recipe.data
     augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
                       fill=tuple(round(255 * m) for m in data.mean))  # fmt: skip
-    batches = Batches(data, config, augment, recipe.seed, device, recipe.run.channels_last)
+    batches = Batches(data, config, augment, recipe.seed, device, recipe.run.channels_last, recipe.start,
+                      recipe.optim.epochs)  # fmt: skip
     steps = batches.per_epoch * recipe.optim.epochs
     optimizers = build_optimizers(model, recipe.optim)
     controller = CONTROLLERS[recipe.adapt.controller](recipe.adapt)
@@ -99,6 +100,8 @@ def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
     builder = MODELS[config.name]
     sized = "image_size" in inspect.signature(builder).parameters
     options = {"image_size": data.train.images.shape[-1]} if sized else {}
+    if sized and recipe.start.side is not None:
+        raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
     return builder(len(data.classes), in_channels=data.train.images.shape[1], steps=config.steps,
                    neuron=partial(build_neuron, recipe.neuron), norm=norm,
                    width_multiplier=config.width_multiplier, **options)  # fmt: skip

@@ -104,10 +104,7 @@ class LossConfig(_Checked):
 @dataclass(frozen=True)
 class OptimConfig(_Checked):
     """sgd, adam or adamw, with linear warm-up and cosine to 0. Norms and biases have no weight decay; neither have
-    the neurons' own parameters, which train with Adam at `neuron_lr`.
-
-    one_step: the first share of the training in which a static image is shown for one time step instead of
-    `model.steps`, which costs that much less; evaluation always shows it for all."""
+    the neurons' own parameters, which train with Adam at `neuron_lr`."""
 
     name: str = "sgd"
     epochs: int = _at_least(1, 9)
@@ -118,7 +115,16 @@ class OptimConfig(_Checked):
     warmup: float = _at_least(0, 0.0)  # epochs
     clip: float = _at_least(0, 0.0)  # largest norm of the gradient; 0 for none
     neuron_lr: float = _positive(3e-4)
-    one_step: float = _at_least(0, 0.0, high=1)
+
+
+@dataclass(frozen=True)
+class StartConfig(_Checked):
+    """The first `share` of the training, made cheaper: images are shown for `steps` time steps, and cut to a random
+    square of `side` pixels (none: whole). What follows, and every evaluation, sees all of both."""
+
+    share: float = _at_least(0, 0.0, high=1)
+    steps: int = _at_least(1, 1)
+    side: int | None = _at_least(1, None)
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,7 @@ class Recipe(_Checked):
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    start: StartConfig = field(default_factory=StartConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
 

@@ -94,17 +94,28 @@ def laid_out_last(x: Tensor) -> bool:
 
 def wants_channels_last(x: Tensor) -> bool:
     """The layout that a current is taken in: its own where it is dense, else contiguous."""
-    return x.ndim > 3 and not x.is_contiguous() and x.movedim(2, -1).is_contiguous()
+    if x.ndim < 4 or x.is_contiguous():
+        return False
+    shape, strides, expected = x.shape, x.stride(), 1
+    for axis in (2, *range(x.ndim - 1, 2, -1), 1, 0):
+        if shape[axis] != 1 and strides[axis] != expected:
+            return False
+        expected *= shape[axis]
+    return True
 
 
 def dense(x: Tensor, last: bool) -> Tensor:
     """x [T, N, C, ...] laid out as a kernel takes it, without a copy where it is already."""
-    return x.movedim(2, -1).contiguous().movedim(-1, 2) if last else x.contiguous()
+    if not last:
+        return x.contiguous()
+    return x if wants_channels_last(x) else x.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
 def empty(like: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
     """New memory [steps, ...] of a dense tensor's layout, and of its dtype unless told otherwise."""
     dtype = dtype or like.dtype
+    if steps == len(like):
+        return torch.empty_like(like, dtype=dtype)
     if not laid_out_last(like):
         return like.new_empty((steps, *like.shape[1:]), dtype=dtype)
     return like.movedim(2, -1).new_empty((steps, *like.movedim(2, -1).shape[1:]), dtype=dtype).movedim(-1, 2)

@@ -113,6 +113,14 @@ static inline void load(int dtype, const void* from, int64_t first, int n, float
   if (dtype == FLOAT16) load_as<Float16>(from, first, n, out);
 }
 
+// n values as floats: where they lie, if they are floats already; else in `buffer`.
+static inline const float* view(int dtype, const void* from, int64_t first, int n, float* buffer) {
+  if (dtype != FLOAT32) return load(dtype, from, first, n, buffer), buffer;
+  const float* x = static_cast<const float*>(from) + first;
+  for (int i = 0; i < n; i += 16) PREFETCH(x + n + i);
+  return x;
+}
+
 template <class Format>
 static void store_as(void* to, int64_t first, int n, const float* __restrict values) {
   auto* out = static_cast<typename Format::Stored*>(to) + first;

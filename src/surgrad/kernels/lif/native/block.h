@@ -9,30 +9,47 @@ static inline float after(float u, float threshold) {
   return reset == ZERO ? u * (fired ? 0.0f : 1.0f) : reset == SUBTRACT ? u - (fired ? threshold : 0.0f) : u;
 }
 
+// `many`: a parameter an element; else its first value is that of all.
+template <int reset, bool many>
+static void integrate(int n, const float* __restrict in, const float* __restrict decay,
+                      const float* __restrict threshold, float* __restrict v, float* __restrict u) {
+  for (int i = 0; i < n; ++i) {
+    const float now = decay[many ? i : 0] * v[i] + in[i];
+    u[i] = now, v[i] = after<reset>(now, threshold[many ? i : 0]);
+  }
+}
+
+// sum += δ·v_{t-1}, from u_{t-1}.
 template <int reset>
-static void make_reset(int n, const float* __restrict u, const float* __restrict threshold, float* __restrict v) {
-  for (int i = 0; i < n; ++i) v[i] = after<reset>(u[i], threshold[i]);
+static void decay_sum(int n, const float* __restrict delta, const float* __restrict u,
+                      const float* __restrict threshold, float* __restrict sum) {
+  for (int i = 0; i < n; ++i) sum[i] += delta[i] * after<reset>(u[i], threshold[i]);
+}
+
+// sum += δ·(x - mean).
+static void gain_sum(int n, const float* __restrict delta, const float* __restrict x, const float* __restrict mean,
+                     float* __restrict sum) {
+  for (int i = 0; i < n; ++i) sum[i] += delta[i] * (x[i] - mean[i]);
 }
 
 // x -> a slope, and what it takes of the width: FIXED rows of that stride, from the element's place on.
 using Curve = float (*)(float, const float*, int64_t);
 
-// One step back in time, on arrays of n elements. Read: u_t, v_{t-1} and `above` = ∂L/∂o_t. Written: δ_t; `through` =
-// s·h, which has passed the spike; `by_decay`, the sum of δ·v_{t-1}; and ∂L/∂v_t becomes ∂L/∂v_{t-1}.
-template <Curve slope, int reset, bool kept>
+// One step back in time, on arrays of n elements. Read: u_t and `above` = ∂L/∂o_t. Written: δ_t; where `full`, also
+// `through` = s·h, which has passed the spike; and ∂L/∂v_t becomes ∂L/∂v_{t-1}. full: parameters as where `many`.
+template <Curve slope, int reset, bool kept, bool full>
 static void step_back(int n, const float* __restrict fixed, int64_t stride, const float* __restrict u,
-                      const float* __restrict before, const float* __restrict decay,
-                      const float* __restrict threshold, const float* __restrict above, float* __restrict epsilon,
-                      float* __restrict delta, float* __restrict through, float* __restrict by_decay) {
+                      const float* __restrict decay, const float* __restrict threshold, const float* __restrict above,
+                      float* __restrict epsilon, float* __restrict delta, float* __restrict through) {
   for (int i = 0; i < n; ++i) {
-    const float th = threshold[i], e = epsilon[i];
+    const int at = full ? i : 0;
+    const float th = threshold[at], e = epsilon[i];
     const float s = above[i] - (kept ? (reset == ZERO ? u[i] : th) * e : 0.0f);
-    const float passed = s * slope(u[i] - th, fixed + i, stride);
+    const float passed = s * slope(u[i] - th, fixed + at, stride);
     const float d = passed + (reset == ZERO ? e * (u[i] >= th ? 0.0f : 1.0f) : e);
-    through[i] = passed;
+    if (full) through[i] = passed;
     delta[i] = d;
-    by_decay[i] += d * before[i];
-    epsilon[i] = decay[i] * d;
+    epsilon[i] = decay[at] * d;
   }
 }
 
@@ -48,16 +65,19 @@ static void fix_all(int n, const float* __restrict width, const float* constants
   for (int i = 0; i < n; ++i) fix(width[i], constants, fixed + i, stride);
 }
 
-// Every shape's step back by [reset][kept], and ∂G/∂w, for widths that are learned.
-using StepBack = void (*)(int, const float*, int64_t, const float*, const float*, const float*, const float*,
-                          const float*, float*, float*, float*, float*);
+// Every shape's step back by [reset][kept][full], and ∂G/∂w, for widths that are learned.
+using StepBack = void (*)(int, const float*, int64_t, const float*, const float*, const float*, const float*, float*,
+                          float*, float*);
 using Over = void (*)(int, const float*, const float*, int64_t, float*);
 using Fix = void (*)(int, const float*, const float*, float*, int64_t);
-#define ENTRY(name)                                                                    \
-  {{step_back<slope_##name, ZERO, false>, step_back<slope_##name, ZERO, true>},         \
-   {step_back<slope_##name, SUBTRACT, false>, step_back<slope_##name, SUBTRACT, true>}, \
-   {step_back<slope_##name, NONE, false>, step_back<slope_##name, NONE, false>}},
-static const StepBack steps_back[][3][2] = {SHAPES(ENTRY)};
+#define PAIR(name, reset, kept) \
+  { step_back<slope_##name, reset, kept, false>, step_back<slope_##name, reset, kept, true> }
+#define ENTRY(name)                                             \
+  {{PAIR(name, ZERO, false), PAIR(name, ZERO, true)},           \
+   {PAIR(name, SUBTRACT, false), PAIR(name, SUBTRACT, true)},   \
+   {PAIR(name, NONE, false), PAIR(name, NONE, false)}},
+static const StepBack steps_back[][3][2][2] = {SHAPES(ENTRY)};
+#undef PAIR
 #undef ENTRY
 #define ENTRY(name) over<width_slope_##name>,
 static const Over width_slopes[] = {SHAPES(ENTRY)};
@@ -88,10 +108,13 @@ struct Block {
   const Affine (&affine)[2];
   int64_t size, first = 0;
   int n = 0;
+  const bool full;  // parameters differ between channels, or the threshold is trained: see step_back
   float *decay, *threshold, *width, *gain[2], *shift[2], *mean[2], *u, *v, *spare, *x, *above, *delta, *through, *epsilon;
   float *whole[2], *sums[SUMS], *fixed[2];  // fixed: what slope and width slope take of the width
 
-  Block(const Lif& a, const Affine (&affine)[2], int64_t size) : a(a), affine(affine), size(size) {
+  Block(const Lif& a, const Affine (&affine)[2], int64_t size)
+      : a(a), affine(affine), size(size),
+        full(a.decay_many || a.threshold_many || a.width_many || a.wants & WANT_THRESHOLD) {
     constexpr int gap = 16;  // keeps the arrays from starting at the same place of a page, which stalls loads
     const int64_t history = a.sums ? a.steps : 1;  // the way back needs every u
     float* at = scratch((18 + SUMS + 2 * FIXED + history) * (size + gap));
@@ -115,7 +138,16 @@ struct Block {
 
   // Go to another block of the step: its parameters, and its potential before the first step.
   void move(int64_t to, int count) {
+    const bool same = n >= count && a.inner == 1 && (to - first) % a.channels == 0;  // as the last block's
     first = to, n = count;
+    if (!same) spread_all();
+    if (a.start)
+      std::memcpy(v, a.start + first, n * sizeof(float));
+    else
+      std::fill(v, v + n, 0.0f);
+  }
+
+  void spread_all() {
     if (a.decay_many) spread(a, a.decay, first, n, decay);
     if (a.threshold_many) spread(a, a.threshold, first, n, threshold);
     if (a.width_many) spread(a, a.width, first, n, width), fix(n);
@@ -125,50 +157,29 @@ struct Block {
         spread(a, affine[k].shift.data(), first, n, shift[k]);
         spread(a, affine[k].mean.data(), first, n, mean[k]);
       }
-    begin();
-  }
-
-  // v = v_0.
-  void begin() const {
-    if (a.start)
-      std::memcpy(v, a.start + first, n * sizeof(float));
-    else
-      std::fill(v, v + n, 0.0f);
   }
 
   // u_t into `now`, and v_t into v.
   void forth(int64_t t, float* now) {
-    current(t, now);
-    if (a.reset == ZERO) integrate<ZERO>(now);
-    if (a.reset == SUBTRACT) integrate<SUBTRACT>(now);
-    if (a.reset == NONE) integrate<NONE>(now);
+    const float* in = current(t);
+    const bool many = a.decay_many || a.threshold_many;
+    if (a.reset == ZERO) (many ? integrate<ZERO, true> : integrate<ZERO, false>)(n, in, decay, threshold, v, now);
+    if (a.reset == SUBTRACT)
+      (many ? integrate<SUBTRACT, true> : integrate<SUBTRACT, false>)(n, in, decay, threshold, v, now);
+    if (a.reset == NONE) (many ? integrate<NONE, true> : integrate<NONE, false>)(n, in, decay, threshold, v, now);
   }
 
-  // v = what the reset leaves of u.
-  void reset(const float* u) const {
-    if (a.reset == ZERO) make_reset<ZERO>(n, u, threshold, v);
-    if (a.reset == SUBTRACT) make_reset<SUBTRACT>(n, u, threshold, v);
-    if (a.reset == NONE) make_reset<NONE>(n, u, threshold, v);
-  }
-
-  template <int reset>
-  void integrate(float* __restrict now) {
-    const float *__restrict d = decay, *__restrict th = threshold;
-    float* __restrict state = v;
-    for (int i = 0; i < n; ++i) {
-      const float u = d[i] * state[i] + now[i];
-      now[i] = u, state[i] = after<reset>(u, th[i]);
-    }
-  }
-
-  void current(int64_t t, float* out) {
+  // I_t: where it lies in memory, if there is nothing to do to it.
+  const float* current(int64_t t) {
+    if (!a.terms[1].x && !a.terms[0].norm) return view(a.dtype, a.terms[0].x, t * a.terms[0].stride + first, n, x);
     for (int k = 0; k < 2 && a.terms[k].x; ++k) {
       const Term& term = a.terms[k];
-      float* to = k == 0 ? out : spare;
+      float* to = k == 0 ? x : spare;
       load(a.dtype, term.x, t * term.stride + first, n, to);
       if (term.norm) normalise(to, gain[k], shift[k]);
-      if (k == 1) add(out, spare);
+      if (k == 1) add(x, spare);
     }
+    return x;
   }
 
   void normalise(float* __restrict y, const float* __restrict gain, const float* __restrict shift) const {
@@ -202,58 +213,70 @@ struct Block {
       std::fill(epsilon, epsilon + n, 0.0f);
   }
 
-  // One step back in time: δ of this step, ε of the one before, and what they mean for the parameters.
+  // One step back in time: δ of this step, ε of the one before, and what they mean for parameters and summands.
   void back(int64_t t) {
-    const float* now = u + t * size;
+    const float *now = u + t * size, *g = above;
     if (a.grad_spikes)
-      load(a.dtype, a.grad_spikes, t * a.elements + first, n, above);
+      g = view(a.dtype, a.grad_spikes, t * a.elements + first, n, above);
     else
       std::fill(above, above + n, 0.0f);
-    if (a.wants & WANT_WIDTH) by_width(now);
+    if (a.wants & WANT_WIDTH) by_width(now, g);
     if (a.wants & WANT_THRESHOLD && a.reset == SUBTRACT)
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= now[i] >= threshold[i] ? epsilon[i] : 0.0f;
-    t == 0 ? begin() : reset(now - size);
-    steps_back[a.shape][a.reset][!a.detach_reset](n, fixed[0], size, now, v, decay, threshold, above, epsilon,
-                                                  delta, through, sums[DECAY]);
+    float* d = place(t);
+    steps_back[a.shape][a.reset][!a.detach_reset][full](n, fixed[0], size, now, decay, threshold, g, epsilon, d, through);
     if (a.wants & WANT_THRESHOLD)
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= through[i];
+    if (a.wants & WANT_DECAY) by_decay(t, d);
+    give(t, d);
   }
 
-  void by_width(const float* now) {
+  // Where step t's δ is computed: where it will stay, if there is nothing more to do to it here.
+  float* place(int64_t t) {
+    const Term& term = a.terms[0];
+    const bool stays = a.dtype == FLOAT32 && term.grad && term.stride && !(term.norm && !term.batch);
+    return stays ? static_cast<float*>(term.grad) + t * term.stride + first : delta;
+  }
+
+  void by_decay(int64_t t, const float* d) {
+    if (t == 0 && !a.start) return;
+    const float* before = t == 0 ? a.start + first : u + (t - 1) * size;
+    if (t == 0 || a.reset == NONE)
+      decay_sum<NONE>(n, d, before, threshold, sums[DECAY]);
+    else if (a.reset == ZERO)
+      decay_sum<ZERO>(n, d, before, threshold, sums[DECAY]);
+    else
+      decay_sum<SUBTRACT>(n, d, before, threshold, sums[DECAY]);
+  }
+
+  void by_width(const float* now, const float* g) {
     const bool kept = !a.detach_reset && a.reset != NONE;
     for (int i = 0; i < n; ++i) x[i] = now[i] - threshold[i];
     width_slopes[a.shape](n, x, fixed[1], size, spare);
     for (int i = 0; i < n; ++i) {
-      const float s = above[i] - (kept ? (a.reset == ZERO ? now[i] : threshold[i]) * epsilon[i] : 0.0f);
+      const float s = g[i] - (kept ? (a.reset == ZERO ? now[i] : threshold[i]) * epsilon[i] : 0.0f);
       sums[WIDTH][i] += s * spare[i];
     }
   }
 
   // What step t's δ means for the summands: their gradients, and the sums that their norms need.
-  void give(int64_t t) {
-    if (a.wants & WANT_NORM) add(sums[SHIFT], delta);
+  void give(int64_t t, const float* d) {
+    if (a.wants & WANT_NORM) add(sums[SHIFT], d);
     for (int k = 0; k < 2 && a.terms[k].x; ++k) {
       const Term& term = a.terms[k];
-      if (term.norm) {
-        load(a.dtype, term.x, t * term.stride + first, n, x);
-        by_gain(sums[GAIN + k], mean[k]);
-      }
+      if (term.norm) gain_sum(n, d, view(a.dtype, term.x, t * term.stride + first, n, x), mean[k], sums[GAIN + k]);
       if (!term.grad) continue;
       if (term.stride == 0)
-        add(whole[k], delta);
+        add(whole[k], d);
       else
-        write(k, t, delta);
+        write(k, t, d);
     }
-  }
-
-  void by_gain(float* __restrict sum, const float* __restrict centre) const {
-    const float *__restrict d = delta, *__restrict y = x;
-    for (int i = 0; i < n; ++i) sum[i] += d[i] * (y[i] - centre[i]);
   }
 
   // ∂L/∂x of a step, as far as this block knows it: a batch norm's is finished once all sums are known.
   void write(int k, int64_t t, const float* values) {
     const Term& term = a.terms[k];
+    if (k == 0 && values == place(t) && values != delta) return;
     if (term.norm && !term.batch) {
       for (int i = 0; i < n; ++i) spare[i] = gain[k][i] * values[i];
       values = spare;

@@ -88,8 +88,7 @@ struct BFloat16 {
   static inline uint16_t store(float x) {  // to the nearest, ties to even
     const uint32_t bits = bits_of<uint32_t>(x);
     const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const uint32_t nan = (bits >> 16) | 0x40u;
-    return uint16_t((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+    return uint16_t(x != x ? 0x7fc0u : rounded);
   }
   static constexpr uint16_t one = 0x3f80;
 };

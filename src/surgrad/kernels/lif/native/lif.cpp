@@ -23,6 +23,11 @@ void forward(const Lif& a) {
   for (size_t i = 0; i < counts.size(); ++i) a.counts[i % BINS] += counts[i];
 }
 
+void centre(int n, float* __restrict d, const float* __restrict x, const float* __restrict gain,
+            const float* __restrict mean, const float* __restrict off, const float* __restrict tilt) {
+  for (int i = 0; i < n; ++i) d[i] = gain[i] * (d[i] - off[i] - (x[i] - mean[i]) * tilt[i]);
+}
+
 // ∂L/∂x through batch statistics: gain·(δ - mean of δ - (x - mean)·rstd²·mean of δ(x - mean)), in place over δ.
 void finish(const Lif& a, const Affine& affine, int k, const Cut& cut) {
   const Term& term = a.terms[k];
@@ -37,14 +42,21 @@ void finish(const Lif& a, const Affine& affine, int k, const Cut& cut) {
     float* at = scratch(6 * cut.block);
     float *gain = at, *mean = at + cut.block, *off = mean + cut.block, *tilt = off + cut.block, *x = tilt + cut.block,
           *delta = x + cut.block;
+    int64_t before = 0;
+    int filled = 0;
     cut.blocks_of(task, [&](int64_t first, int n) {
-      spread(a, affine.gain.data(), first, n, gain), spread(a, affine.mean.data(), first, n, mean);
-      spread(a, offset.data(), first, n, off), spread(a, slope.data(), first, n, tilt);
+      if (filled < n || a.inner != 1 || (first - before) % a.channels) {  // else they are the last block's
+        spread(a, affine.gain.data(), first, n, gain), spread(a, affine.mean.data(), first, n, mean);
+        spread(a, offset.data(), first, n, off), spread(a, slope.data(), first, n, tilt);
+        before = first, filled = n;
+      }
       for (int64_t t = 0; t < steps; ++t) {
-        load(a.dtype, term.x, t * term.stride + first, n, x);
-        load(a.dtype, term.grad, t * term.stride + first, n, delta);
-        for (int i = 0; i < n; ++i) delta[i] = gain[i] * (delta[i] - off[i] - (x[i] - mean[i]) * tilt[i]);
-        store(a.dtype, term.grad, t * term.stride + first, n, delta);
+        const int64_t at = t * term.stride + first;
+        const float* y = view(a.dtype, term.x, at, n, x);
+        float* d = a.dtype == FLOAT32 ? static_cast<float*>(term.grad) + at : delta;
+        if (d == delta) load(a.dtype, term.grad, at, n, delta);
+        centre(n, d, y, gain, mean, off, tilt);
+        if (d == delta) store(a.dtype, term.grad, at, n, delta);
       }
     });
   });
@@ -59,13 +71,21 @@ void backward(const Lif& a) {
     cut.blocks_of(task, [&](int64_t first, int n) {
       b.move(first, n);
       b.prepare();
-      for (int64_t t = a.steps - 1; t >= 0; --t) b.back(t), b.give(t);
+      for (int64_t t = a.steps - 1; t >= 0; --t) b.back(t);
       b.finish(partial.data() + task * SUMS * a.channels);
     });
   });
   for (size_t i = 0; i < partial.size(); ++i) a.sums[i % (SUMS * a.channels)] += partial[i];
   for (int k = 0; k < 2; ++k)
     if (a.terms[k].grad && a.terms[k].batch) finish(a, affine[k], k, cut);
+}
+
+void deviations(int n, const float* __restrict x, const float* __restrict near, float* __restrict sum,
+               float* __restrict square) {
+  for (int i = 0; i < n; ++i) {
+    const float d = x[i] - near[i];
+    sum[i] += d, square[i] += d * d;
+  }
 }
 
 // Mean and biased variance of each channel of the first term. Sums are of differences to the channel's first element,
@@ -84,11 +104,7 @@ void moments(const Lif& a, float* out) {
       spread(a, pivot.data(), first, n, near);
       std::fill(sum, sum + n, 0.0f), std::fill(square, square + n, 0.0f);
       for (int64_t t = 0; t < a.steps; ++t) {
-        load(a.dtype, term.x, t * term.stride + first, n, x);
-        for (int i = 0; i < n; ++i) {
-          const float d = x[i] - near[i];
-          sum[i] += d, square[i] += d * d;
-        }
+        deviations(n, view(a.dtype, term.x, t * term.stride + first, n, x), near, sum, square);
       }
       gather(a, sum, first, n, sums), gather(a, square, first, n, sums + a.channels);
     });
