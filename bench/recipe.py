@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,16 @@ def measured(recipe: Recipe, data: Path | None) -> list[dict[str, Any]]:
 
 
 def _phases(recipe: Recipe) -> Iterator[tuple[float, int]]:
-    """(share of the training, one of its epochs) for its cheaper start, and for the rest."""
+    """(share of the training, an epoch that is all of its kind) for its cheaper start, and for the rest."""
     share = recipe.start.share
     if share > 0:
         yield share, 0
     if share < 1:
-        yield 1 - share, recipe.optim.epochs - 1
+        yield 1 - share, recipe.optim.epochs
 
 
 def _times(loop: Loop, parts: Parts, epoch: int) -> dict[str, Any]:
-    batches = parts.batches.train(epoch)
+    batches = chain.from_iterable(parts.batches.train(epoch) for _ in count())
     making: list[float] = []
 
     def made() -> Batch:

@@ -31,7 +31,7 @@ def run(program, **environment):
 @pytest.mark.skipif(sys.platform != "linux", reason="an option of glibc")
 def test_freed_memory_serves_the_next_tensor():
     assert int(run(FAULTS)) < 100
-    assert int(run(FAULTS, MALLOC_TRIM_THRESHOLD_="1000000")) > 50_000  # the environment's choice stays
+    assert int(run(FAULTS, MALLOC_TRIM_THRESHOLD_="1000000")) > 150  # the environment's choice stays
 
 
 @pytest.mark.parametrize(("given", "count"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"),

@@ -215,7 +215,7 @@ def assert_same_run(one, other):
 
 @pytest.fixture(scope="module")
 def recipe(tiny):
-    """Crop, flip, warm-up, momentum, a trained decay, a following width, and and a number of time steps and
+    """Crop, flip, warm-up, momentum, a trained decay, a following width, and a number of time steps and
     an image size that change within the second epoch: all that a resume must not lose."""
     made = tiny(*SETTINGS)
     assert made.data.crop

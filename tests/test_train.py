@@ -537,7 +537,7 @@ def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, monkeypatch, s
 
     monkeypatch.setattr(SpikingNetwork, "forward", watched)
     monkeypatch.setattr("surgrad.train.loop.layer_rows", lambda *_: [])
-    train(tiny(f"start.share={share}", "start.side=20"), tmp_path / "run")
+    train(tiny(*([f"start.share={share}", "start.side=20"] if share else [])), tmp_path / "run")
     assert seen[True] == [(1, 20)] * cheap + [(2, 28)] * (8 - cheap)
     assert set(seen[False]) == {(2, 28)}
 
@@ -546,7 +546,11 @@ def test_a_start_that_does_not_fit_is_refused(tiny):
     with pytest.raises(BadValue, match=r"start\.side = 29 of images of 28 pixels; give a side within them, or none"):
         build.build(tiny("start.side=29"))
     with pytest.raises(BadValue, match=r"model 'vggsnn' is made for one image size; give start\.side=none"):
-        build.build(tiny("start.side=20", "model.name=vggsnn"))
+        build.build(tiny("start.share=0.5", "start.side=20", "model.name=vggsnn"))
+    with pytest.raises(BadValue, match=r"start\.side = 20 for no part of the training; give start\.share above 0"):
+        build.build(tiny("start.side=20"))
+    with pytest.raises(BadValue, match=r"start\.steps = 3 of model\.steps = 2; give no more than those"):
+        build.build(tiny("start.share=0.5", "start.steps=3"))
 
 
 def test_learned_widths_stay_positive(tiny, tmp_path):

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -33,17 +34,12 @@ CASES = 60 if DEVICE.type == "cuda" else 24
 
 
 @pytest.fixture(autouse=True)
-def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
+def _poison() -> Iterator[None]:
     """New memory holds NaN, so that nobody passes who leaves some unwritten, or reads it."""
-    plain = torch.Tensor.new_empty
-
-    def new_empty(self: Tensor, *size: Any, **options: Any) -> Tensor:
-        out = plain(self, *size, **options)
-        return out.fill_(torch.nan) if out.is_floating_point() else out
-
-    monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
-    monkeypatch.setattr(torch, "empty_like", lambda like: plain(like, like.shape).as_strided(
-        like.shape, like.stride()).fill_(torch.nan))  # fmt: skip
+    torch.use_deterministic_algorithms(True, warn_only=True)  # which fills it
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:

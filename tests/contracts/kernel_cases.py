@@ -317,10 +317,11 @@ def assert_same(actual: Tensor | None, wanted: Any, what: str, roundings: float 
     assert (beyond <= 0).all(), f"{what}: {beyond.max():.3g} beyond the {allowed.max():.3g} that rounding explains"
 
 
-def assert_serves(case: Case, backend: str, device: str = "cpu") -> Found:
-    """A backend's outputs and all its gradients are those of the slow implementation."""
+def assert_serves(case: Case, backend: str, device: str = "cpu", learned: tuple[str, ...] | None = None) -> Found:
+    """A backend's outputs and all gradients asked for (`learned`; all by default) are those of the slow
+    implementation."""
     values = draw(case)
-    wanted, found = expected(case, values), run(case, values, backend, device)
+    wanted, found = expected(case, values), run(case, values, backend, device, learned=learned)
     assert np.array_equal(found.out.spikes.detach().cpu().numpy(), wanted.ran.spikes), case
     if case.keep:
         assert_same(found.out.potential, wanted.ran.potential, f"potential of {case}", wanted.roundings,
@@ -330,5 +331,8 @@ def assert_serves(case: Case, backend: str, device: str = "cpu") -> Found:
     assert (found.out.membrane is None) == (not case.watch), case
     assert found.gradients.keys() == wanted.gradients.keys(), case
     for name, gradient in found.gradients.items():
+        if learned is not None and name not in learned:
+            assert gradient is None, f"∂L/∂{name} of {case} is not wanted"
+            continue
         assert_same(gradient, wanted.gradients[name], f"∂L/∂{name} of {case}", wanted.roundings, wanted.sizes[name])
     return found

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -35,10 +35,11 @@ from slow_lif import CURVES, summed
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgrad.errors import BadValue, UnknownName
-from surgrad.kernels.lif import BACKENDS, BINS, COMPILED, PER_THRESHOLD, RESETS, Norm, lif, moments
+from surgrad.kernels.lif import BACKENDS, BINS, COMPILED, PER_THRESHOLD, RESETS, Norm, lif, moments, native, triton
 from surgrad.kernels.lif.operators import Arguments, packed
 from surgrad.neurons import LIF
 from surgrad.shapes import SHAPES
@@ -630,6 +631,45 @@ def test_nothing_is_copied_on_the_way_in_or_out(backend: str, device: str, memor
     assert out.potential.stride() == start.stride()
 
 
+@compiled
+def test_nothing_is_copied_on_the_short_way(backend: str, device: str, monkeypatch: pytest.MonkeyPatch):
+    """What no dispatch mode sees: the kernel is given the caller's own memory."""
+    kernel, given = {"native": native, "triton": triton}[backend], []
+
+    def noted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            flat = [*arguments[:-1], *arguments[-1]]
+            given.append({a.data_ptr() for a in flat if isinstance(a, Tensor)})
+            return real(*arguments)
+
+        return call
+
+    x, plus, above = (laid_out(torch.randn(3, 2, 4, 5, 7, device=device), "channels_last") for _ in range(3))
+    start = laid_out(torch.randn(2, 4, 5, 7, device=device), "channels_last", 1)
+    x.requires_grad_()
+    for name in ("forward", "backward"):
+        monkeypatch.setattr(kernel, name, noted(getattr(kernel, name)))
+    out = lif(x, 0.3, 1.0, shape="rect", plus=plus, start=start, backend=backend)
+    out.spikes.backward(above)
+    assert {x.data_ptr(), plus.data_ptr(), start.data_ptr()} <= given[0]
+    assert {x.data_ptr(), plus.data_ptr(), start.data_ptr(), above.data_ptr()} <= given[1]
+    assert len(given) == 2
+
+
+@every_backend
+def test_outputs_may_be_written_to(backend: str, device: str):
+    """Nothing returned is a view that autograd guards: a user resets some potentials in place."""
+    learned = torch.tensor(2.0, device=device, requires_grad=True)
+    for memory in ("contiguous", "channels_last"):
+        x = laid_out(torch.randn(1, 2, 4, 5, 7, device=device), memory).to(best(backend)).requires_grad_()
+        out = lif(x, 0.3, 1.0, shape="rect", steps=3, backend=backend)
+        out.potential[0] = 0.0
+        out.potential.mul_(learned)
+        out.spikes.mul_(learned)
+        (out.spikes.sum() + out.potential.sum()).backward()
+        assert x.grad is not None
+
+
 @every_backend
 def test_serves_without_a_graph_under_autocast_and_as_a_function(backend: str, device: str):
     case = Case(3, LAYOUTS["TNC"], norm="batch")
@@ -793,10 +833,35 @@ def test_backward_of_the_hard_reset_as_published(detach_reset: bool):
     assert_same(decay.grad, to_beta, "∂L/∂β")
 
 
-def test_one_step_teaches_the_decay_nothing():
-    decay = torch.tensor(0.2, requires_grad=True)
-    lif(torch.randn(1, 5, 3, requires_grad=True), decay, 1.0, shape="rect").spikes.sum().backward()
-    assert decay.grad is None or decay.grad == 0
+@every_backend
+def test_one_step_teaches_the_decay_nothing(backend: str, device: str):
+    """No gradient, and not a zero: an optimiser with a memory would count the step."""
+    for dtype in {best(backend), torch.float32}:
+        decay = torch.tensor(0.2, requires_grad=True, dtype=dtype, device=device)
+        x = torch.randn(1, 5, 3, requires_grad=True, dtype=dtype, device=device)
+        lif(x, decay, 1.0, shape="rect", backend=backend).spikes.sum().backward()
+        assert decay.grad is None
+        assert x.grad is not None
+
+
+@every_backend
+@every_reset
+@detached_or_not
+@pytest.mark.parametrize("curve", CURVES)
+def test_gradients_where_little_is_learned(backend: str, device: str, reset: str, detach_reset: bool, curve: str):
+    """Parameters of a whole layer and an untrained threshold, as in most networks: kernels take a shorter way."""
+    case = Case(3, LAYOUTS["TNC"], curve, reset, detach_reset, per_channel=False)
+    for learned in (("current",), ("current", "decay"), ("current", "width"), ("current", "start")):
+        assert_serves(case, backend, device, learned)
+
+
+@compiled
+@pytest.mark.parametrize("size", [(3, 64, 9, 9), (2, 48, 8, 8)])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_many_blocks_of_channels_side_by_side(backend: str, device: str, size: tuple[int, ...], per_channel: bool):
+    """A block's parameters may be those of the last block, where its channels are, and may not where they are not."""
+    assert_serves(Case(3, size, norm="batch", plus=True, plus_norm="fixed", memory="channels_last",
+                       per_channel=per_channel), backend, device)  # fmt: skip
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------
@@ -1011,6 +1076,9 @@ def test_who_looks_at_operators_sees_the_kernel(backend: str, device: str):
     for ours, theirs in zip(results(watched=True), results(watched=False), strict=True):
         assert torch.equal(ours, theirs)
     assert {f"surgrad::{backend}", f"surgrad::{backend}_backward"} <= names.seen
+    for early in (False, True):
+        traced = make_fx(lambda x: lif(x, 0.5, 1.0, shape="tanh", backend=backend).spikes, pre_dispatch=early)(x)
+        assert f"surgrad.{backend}" in str(traced.graph)
     with FakeTensorMode() as fakes:
         fake = lif(fakes.from_tensor(x), 0.5, 1.0, shape="tanh", backend=backend).spikes
     assert type(fake) is FakeTensor

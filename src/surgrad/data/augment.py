@@ -1,4 +1,4 @@
-"""Random crop, mirror image, AutoAugment and cutout on whole batches of uint8 images, before normalisation.
+"""Random crop, mirror image, AutoAugment, cutout and windows on whole batches of uint8 images, before normalisation.
 
 One call treats a batch without a loop over its images. Every random number is drawn on the CPU from the generator
 given and only then moved to the images, so one generator state gives one result on every device, and the global

@@ -44,6 +44,10 @@ class Batches:
         whole = min(self._train.images.shape[2:])
         if start.side is not None and start.side > whole:
             raise BadValue(f"start.side = {start.side} of images of {whole} pixels; give a side within them, or none")
+        if start.side is not None and not start.share:
+            raise BadValue(
+                f"start.side = {start.side} for no part of the training; give start.share above 0, or no side"
+            )
         self.start = Start(round(start.share * epochs * self.per_epoch), start.steps, start.side)
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
@@ -52,9 +56,13 @@ class Batches:
         for number in range(first, self.per_epoch):
             chosen = order[number * self.size : (number + 1) * self.size].to(self._train.labels.device)
             images = self._augment(self._train.images[chosen], self._generator(1, epoch, number))
-            if self.start.side is not None and epoch * self.per_epoch + number < self.start.until:
+            if self.start.side is not None and self.starting(epoch, number):
                 images = window(images, self.start.side, self._generator(2, epoch, number))
             yield self._normalised(images), self._train.labels[chosen]
+
+    def starting(self, epoch: int, number: int) -> bool:
+        """Whether a batch belongs to the cheaper start of the training."""
+        return epoch * self.per_epoch + number < self.start.until
 
     def test(self) -> Iterator[Batch]:
         """The test images in their order, all of them."""

@@ -51,6 +51,10 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
             f"neuron.learn_width trains the widths and adapt.controller = {recipe.adapt.controller} writes them; "
             "set one of them, adapt.controller=fixed or neuron.learn_width=false"
         )
+    if recipe.start.share and recipe.start.steps > recipe.model.steps:
+        raise BadValue(
+            f"start.steps = {recipe.start.steps} of model.steps = {recipe.model.steps}; give no more than those"
+        )
     if recipe.run.compile and recipe.run.pack_spikes:
         raise BadValue(
             "run.compile and run.pack_spikes are both true, and a compiled graph keeps what it chooses; set one of them"

@@ -94,7 +94,8 @@ class Loop:
         parts, at = self.parts, self.at
         steps = self.config.epochs * parts.batches.per_epoch
         number = at.epoch * parts.batches.per_epoch + at.batch
-        parts.model.steps = parts.batches.start.steps if number < parts.batches.start.until else self._time_steps
+        starting = parts.batches.starting(at.epoch, at.batch)
+        parts.model.steps = parts.batches.start.steps if starting else self._time_steps
         set_rate(parts.optimizers, rate(number, steps, self.config.warmup * parts.batches.per_epoch))
         parts.adapter.step(batch)
         with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):

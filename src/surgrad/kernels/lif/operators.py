@@ -1,4 +1,5 @@
-"""One operator of torch for each compiled kernel, so that autograd, torch.compile and export know it.
+"""One operator of torch for each compiled kernel, so that autograd, torch.compile and export know it; and a shorter way
+for calls that nobody watches.
 
 A kernel is a module of three functions: `forward`, `backward` and `moments`, over `Arguments`.
 """
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 from torch.autograd import forward_ad
 
 from surgrad.errors import BadValue
@@ -23,6 +25,7 @@ _SCHEMA = (
     "Tensor? start, float[] numbers, int[] flags, str[] names"
 )
 _TENSORS = 8  # of them, at the front
+_PLAIN = (Tensor, torch.nn.Parameter, type(None))
 
 
 class Arguments(NamedTuple):
@@ -87,6 +90,9 @@ class Kernel(Protocol):
         """[2, C] float32: mean and biased variance of each channel of x [T, N, C, ...]."""
 
 
+Backward = Callable[[Tensor | None, Tensor | None, list[bool], Arguments], tuple[Tensor, ...]]
+
+
 def laid_out_last(x: Tensor) -> bool:
     """Whether a step's channels lie side by side; else it is contiguous."""
     return not x.is_contiguous()
@@ -116,14 +122,14 @@ def empty(like: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
     dtype = dtype or like.dtype
     if steps == len(like):
         return torch.empty_like(like, dtype=dtype)
-    if not laid_out_last(like):
-        return like.new_empty((steps, *like.shape[1:]), dtype=dtype)
-    return like.movedim(2, -1).new_empty((steps, *like.movedim(2, -1).shape[1:]), dtype=dtype).movedim(-1, 2)
+    size, one = (steps, *like.shape[1:]), like[0]
+    return like.new_empty_strided(size, (max(1, one.numel()), *one.stride()), dtype=dtype)
 
 
 def outputs(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
     """Memory for (spikes, potential, counts)."""
-    potential = empty(a.x, 1, torch.float32)[0] if a.keep else a.x.new_empty(0, dtype=torch.float32)
+    one = torch.float32  # not a view of anything, so that it may be written to
+    potential = torch.empty_like(a.x[0], dtype=one) if a.keep else a.x.new_empty(0, dtype=one)
     counts = torch.zeros(BINS if a.watch else 0, dtype=torch.int64, device=a.x.device)
     return empty(a.x, a.steps), potential, counts
 
@@ -165,20 +171,17 @@ def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA
     torch.library.register_autograd(f"surgrad::{name}", backward_of, setup_context=_save, lib=library)
     torch.library.register_autograd(f"surgrad::{name}_backward", _refuse, lib=library)
     _LIBRARIES.append(library)
-    direct = _function(name, kernel, backward)
+    direct = _short_way(name, kernel, backward)
 
     def lif(call: Call) -> Result:
         a = _arguments(call)
-        spikes, potential, counts = operator(*packed(a)) if observed(a.x) else direct(*a)
+        spikes, potential, counts = operator(*packed(a)) if observed(a) else direct(*a)
         return spikes, potential if call.keep else None, counts if call.watch else None
 
     return lif
 
 
-Backward = Callable[[Tensor | None, Tensor | None, list[bool], Arguments], tuple[Tensor, ...]]
-
-
-def _function(name: str, kernel: Kernel, observed_backward: Backward) -> Callable[..., tuple[Tensor, ...]]:
+def _short_way(name: str, kernel: Kernel, by_operator: Backward) -> Callable[..., tuple[Tensor, ...]]:
     """The operator without torch's dispatch around it, which costs more than a small layer's computation."""
 
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, ...]:
@@ -188,7 +191,7 @@ def _function(name: str, kernel: Kernel, observed_backward: Backward) -> Callabl
 
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         a = Arguments(*ctx.saved_tensors, *ctx.options)
-        compute = observed_backward if torch.is_grad_enabled() or observed(a.x) else kernel.backward
+        compute = by_operator if torch.is_grad_enabled() or observed(a) else kernel.backward
         return (*_gradients(ctx, grads, a, compute), *[None] * len(ctx.options))
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
@@ -196,11 +199,14 @@ def _function(name: str, kernel: Kernel, observed_backward: Backward) -> Callabl
     return function.apply
 
 
-def observed(x: Tensor) -> bool:
-    """Whether somebody looks at the operators themselves: a compiler, a mode, a transformation, a kind of tensor."""
-    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
+def observed(a: Arguments) -> bool:
+    """Whether somebody looks at the operators: a compiler, a tracer, a dispatch mode, a transformation, another kind of
+    tensor."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or transformed():
         return True
-    return torch._C._len_torch_dispatch_stack() > 0 or transformed()
+    if torch._C._len_torch_dispatch_stack() or _len_torch_dispatch_stack_pre_dispatch():
+        return True
+    return any(type(tensor) not in _PLAIN for tensor in a[:_TENSORS])
 
 
 def transformed() -> bool:
@@ -236,6 +242,7 @@ def _gradients(ctx: Any, grads: tuple[Tensor | None, ...], a: Arguments,
     if grad_potential is not None and a.keep:
         grad_potential = dense(grad_potential[None], last)[0]
     wanted = list(ctx.needs_input_grad[:_TENSORS])
+    wanted[4] &= a.steps > 1 or a.start is not None  # else the decay has no part in anything: no gradient, not a zero
     to_x, to_plus, to_start, sums = compute(grad_spikes, grad_potential, wanted, a)
     found = (
         to_x, _to_norm(a.norm, sums, 0, a.eps[0]), to_plus, _to_norm(a.plus_norm, sums, 1, a.eps[1]),

@@ -94,6 +94,7 @@ def _backward(saved: tuple[Any, ...], options: _Options, wanted: tuple[bool, ...
             sums[0] += (delta * before[t]).sum_to_size(decay.shape)
         to_current[t] = delta
         to_after = decay * delta
+    wanted = (wanted[0] and (len(history) > 1 or start is not None), *wanted[1:])  # else the decay has no part in it
     to_parameters = (s.view_as(p) if w else None for s, p, w in zip(sums, parameters, wanted, strict=True))
     return to_current, *to_parameters, to_after if start is not None else None
 

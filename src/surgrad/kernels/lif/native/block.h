@@ -36,7 +36,8 @@ static void gain_sum(int n, const float* __restrict delta, const float* __restri
 using Curve = float (*)(float, const float*, int64_t);
 
 // One step back in time, on arrays of n elements. Read: u_t and `above` = ∂L/∂o_t. Written: δ_t; where `full`, also
-// `through` = s·h, which has passed the spike; and ∂L/∂v_t becomes ∂L/∂v_{t-1}. full: parameters as where `many`.
+// `through` = s·h, which has passed the spike; and ∂L/∂v_t becomes ∂L/∂v_{t-1}. full: a parameter an element, as where
+// `many`, and a threshold that may want its gradient.
 template <Curve slope, int reset, bool kept, bool full>
 static void step_back(int n, const float* __restrict fixed, int64_t stride, const float* __restrict u,
                       const float* __restrict decay, const float* __restrict threshold, const float* __restrict above,
@@ -268,7 +269,7 @@ struct Block {
       if (!term.grad) continue;
       if (term.stride == 0)
         add(whole[k], d);
-      else
+      else if (k > 0 || d == delta)  // else it is in its place
         write(k, t, d);
     }
   }
@@ -276,7 +277,6 @@ struct Block {
   // ∂L/∂x of a step, as far as this block knows it: a batch norm's is finished once all sums are known.
   void write(int k, int64_t t, const float* values) {
     const Term& term = a.terms[k];
-    if (k == 0 && values == place(t) && values != delta) return;
     if (term.norm && !term.batch) {
       for (int i = 0; i < n; ++i) spare[i] = gain[k][i] * values[i];
       values = spare;

@@ -51,12 +51,12 @@ void finish(const Lif& a, const Affine& affine, int k, const Cut& cut) {
         before = first, filled = n;
       }
       for (int64_t t = 0; t < steps; ++t) {
-        const int64_t at = t * term.stride + first;
-        const float* y = view(a.dtype, term.x, at, n, x);
-        float* d = a.dtype == FLOAT32 ? static_cast<float*>(term.grad) + at : delta;
-        if (d == delta) load(a.dtype, term.grad, at, n, delta);
+        const int64_t here = t * term.stride + first;
+        const float* y = view(a.dtype, term.x, here, n, x);
+        float* d = a.dtype == FLOAT32 ? static_cast<float*>(term.grad) + here : delta;
+        if (d == delta) load(a.dtype, term.grad, here, n, delta);
         centre(n, d, y, gain, mean, off, tilt);
-        if (d == delta) store(a.dtype, term.grad, at, n, delta);
+        if (d == delta) store(a.dtype, term.grad, here, n, delta);
       }
     });
   });
