@@ -13,7 +13,7 @@ from bench.check import agreements, records
 from bench.machine import machine, words
 from bench.options import Options
 from bench.peers import installed, missing
-from bench.timing import Effort
+from bench.timing import Effort, compiling_anew
 from surgrad.files import replace_file
 
 # In this order: measuring the memory changes how the process allocates, and so what comes after it.
@@ -22,8 +22,13 @@ QUICK = Effort(rounds=2, budget=1.0, least=1)
 
 
 def main() -> None:
-    """The command."""
+    """The command, which compiles everything anew."""
     given = _arguments()
+    with compiling_anew():
+        _measure(given)
+
+
+def _measure(given: Any) -> None:
     effort = QUICK if given.quick else Effort(given.rounds, given.budget)
     options = Options(given.quick, effort)
     place = given.out / "quick" if given.quick else given.out

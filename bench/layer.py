@@ -12,7 +12,7 @@ from bench.check import DTYPES
 from bench.machine import ROOT, free_bytes
 from bench.options import Options
 from bench.peers import OURS, SJ, SJ_COMPILED, Peer, installed
-from bench.timing import interleave, rows
+from bench.timing import compiling_anew, interleave, rows
 
 CONFIGS = ((4, 16), (4, 64), (16, 16), (16, 64), (64, 16), (64, 64))  # T, N; a step has N·64·32·32 elements
 QUICK = ((4, 1),)
@@ -79,7 +79,8 @@ def first_call(name: str) -> float:
     """Seconds of the contender's first forward and backward in a new process, in which torch is warm and nothing else:
     loading, building and compiling whatever it needs."""
     words = [sys.executable, "-m", "bench.layer", name]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    with compiling_anew():
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the first call of {name} failed:\n{done.stderr}")
     return float(done.stdout.split()[-1])

@@ -2,13 +2,17 @@
 falls on all of them alike."""
 
 import gc
+import os
 import random
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
 SLOW = 20.0  # seconds: what takes longer is measured once
 
 
@@ -62,6 +66,19 @@ def _seconds(call: Callable[[], object]) -> float:
     passed = time.perf_counter() - start
     gc.enable()
     return passed
+
+
+@contextmanager
+def compiling_anew() -> Iterator[None]:
+    """Give torch.compile an empty cache, for this process and those that it starts: else a first call costs what an
+    earlier run, or one that was broken off in the middle of a file, has left."""
+    before = os.environ.get(CACHE)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ[CACHE] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(CACHE) if before is None else os.environ.update({CACHE: before})
 
 
 def quartiles(times: list[float]) -> tuple[float, float, float]:
