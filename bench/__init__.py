@@ -1,5 +1,5 @@
-"""Measures surgrad beside its peers. All of them get the allocation that surgrad's command sets for itself."""
+"""Measures surgrad beside its peers. All of them get the huge pages that surgrad's command asks for."""
 
 from surgrad import process
 
-process.keep_memory()
+process.use_huge_pages()

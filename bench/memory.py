@@ -20,7 +20,7 @@ from bench.step import RESNET18, Setup, batch_of, build, forward
 STEPS = (1, 2, 4, 8, 16, 32)
 QUICK = (1, 4)
 LEFT_OUT = ("indexing loop",)
-AT_ONCE = {-1: 2**16, -2: 0, -3: 2**16, -4: 2**16}  # glibc's M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX
+MMAP_THRESHOLD = -3  # glibc's number for it
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -119,8 +119,7 @@ def _return_at_once() -> None:
     """Have the C library give freed tensors back to the system at once, so that what a process holds is what is alive.
     It slows what comes after in this process: the memory is measured last."""
     with suppress(AttributeError):  # another C library than glibc
-        for option, value in AT_ONCE.items():
-            ctypes.CDLL(None).mallopt(option, value)
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**16)
 
 
 def _let_go() -> None:

@@ -3,35 +3,36 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 FAULTS = """
-import resource, sys
+import resource
 from surgrad import process
 process.tune()
 import torch
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(2**24)  # 64 MB, 16,384 pages
+    torch.ones(2**24)  # 64 MB: 16,384 small pages, 32 huge ones
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-for _ in range(30):  # until glibc's caches of small blocks are full of what the alignment leaves over
-    faults()
+faults()
 print(sum(faults() for _ in range(5)))
 """
+HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def run(program, **environment):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "THP_", "GOMP_", "OMP_"))}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("THP_", "GOMP_", "OMP_"))}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
                           env=clean | environment)  # fmt: skip
     return done.stdout.strip()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="an option of glibc")
-def test_freed_memory_serves_the_next_tensor():
-    assert int(run(FAULTS)) < 100
-    assert int(run(FAULTS, MALLOC_TRIM_THRESHOLD_="1000000")) > 150  # the environment's choice stays
+@pytest.mark.skipif(not HUGE.exists() or "[madvise]" not in HUGE.read_text(), reason="huge pages are not on request")
+def test_large_tensors_come_in_huge_pages():
+    assert int(run(FAULTS)) < 5000
+    assert int(run(FAULTS, THP_MEM_ALLOC_ENABLE="0")) > 50_000  # the environment's choice stays
 
 
 @pytest.mark.parametrize(("given", "count"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"),

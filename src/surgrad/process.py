@@ -1,16 +1,12 @@
 """How a process of its own waits and allocates: for programs that train, before torch is loaded."""
 
-import ctypes
 import os
-import sys
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's mallopt
 
 
 def tune() -> None:
     """Set both; what the environment sets stays."""
     wait_shortly()
-    keep_memory()
+    use_huge_pages()
 
 
 def wait_shortly() -> None:
@@ -22,20 +18,10 @@ def wait_shortly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def keep_memory() -> bool:
-    """Keep all freed memory for the next tensors, and ask for huge pages; returns whether it was set.
+def use_huge_pages() -> None:
+    """Have torch ask for huge pages, on Linux, for tensors of 2 MB and more; read at the first of them.
 
-    Glibc gives every block above 32 MB back to the system at once, and each new one costs a page fault for every 4 KiB:
-    three quarters of the time of a layer of a million neurons at T = 16. The process then keeps what it needed at its
-    peak. Torch's huge pages come with blocks aligned to a page; else what the alignment leaves over would keep glibc
-    from using a freed block for another of the same size. Only where the C library is glibc, torch is not yet loaded,
-    and the environment sets neither."""
-    set_already = any(name.startswith(("MALLOC_", "THP_MEM_ALLOC")) for name in os.environ)
-    if sys.platform != "linux" or "torch" in sys.modules or set_already:
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False  # another C library
-    os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
-    return all(mallopt(*option) == 1 for option in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 2**26)))
+    Glibc gives every block above 32 MB back to the system at once, and each new one costs a page fault for every 4 KiB,
+    a tenth of a ResNet-19's training step; with huge pages, for every 2 MiB. Keeping the freed memory instead would save
+    another 5 %, and take half as much memory again."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
