@@ -22,6 +22,6 @@ def use_huge_pages() -> None:
     """Have torch ask for huge pages, on Linux, for tensors of 2 MB and more; read at the first of them.
 
     Glibc gives every block above 32 MB back to the system at once, and each new one costs a page fault for every 4 KiB,
-    a tenth of a ResNet-19's training step; with huge pages, for every 2 MiB. Keeping the freed memory instead would save
-    another 5 %, and take half as much memory again."""
+    a tenth of a ResNet-19's training step; with huge pages, for every 2 MiB. To keep the freed memory instead would
+    save another 5 %, and take half as much memory again."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
