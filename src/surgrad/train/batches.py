@@ -1,7 +1,6 @@
 """Batches whose order and augmentation depend on (seed, epoch, batch) alone, so that any of them can be made again."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,14 +12,6 @@ from surgrad.errors import BadValue
 from surgrad.train.recipe import DataConfig, StartConfig
 
 Batch = tuple[Tensor, Tensor]
-
-
-class Start(NamedTuple):
-    """What the first `until` batches of a training are like; see `surgrad.train.recipe.StartConfig`."""
-
-    until: int
-    steps: int
-    side: int | None
 
 
 class Batches:
@@ -48,7 +39,7 @@ class Batches:
             raise BadValue(
                 f"start.side = {start.side} for no part of the training; give start.share above 0, or no side"
             )
-        self.start = Start(round(start.share * epochs * self.per_epoch), start.steps, start.side)
+        self.start, self._until = start, round(start.share * epochs * self.per_epoch)
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch in its shuffled order, from batch `first` on."""
@@ -62,7 +53,7 @@ class Batches:
 
     def starting(self, epoch: int, number: int) -> bool:
         """Whether a batch belongs to the cheaper start of the training."""
-        return epoch * self.per_epoch + number < self.start.until
+        return epoch * self.per_epoch + number < self._until
 
     def test(self) -> Iterator[Batch]:
         """The test images in their order, all of them."""
