@@ -16,7 +16,7 @@ from bench.peers import installed, missing
 from bench.timing import Effort, compiling_anew
 from surgrad.files import replace_file
 
-# In this order: measuring the memory changes how the process allocates, and so what comes after it.
+# Each yields what it has found so far. In this order: measuring the memory changes how the process allocates.
 PARTS = {"layer": layer.run, "step": step.run, "scaling": scaling.run, "memory": memory.run}
 QUICK = Effort(rounds=2, budget=1.0, least=1)
 
@@ -43,9 +43,11 @@ def _measure(given: Any) -> None:
     print(tables.agreement(common["agreement"]), flush=True)
     for part in (name for name in PARTS if name in given.parts):
         torch._dynamo.reset()
-        record = {**common, **PARTS[part](options)}
+        record = common
+        for measured in PARTS[part](options):  # kept after every comparison, so that what is broken off is not lost
+            record = {**common, **measured}
+            _save(place, f"{part}.json", lambda path, record=record: path.write_text(json.dumps(record, indent=1)))
         print(f"\n{tables.PARTS[part](record)}", flush=True)
-        _save(place, f"{part}.json", lambda path, record=record: path.write_text(json.dumps(record, indent=1)))
         plots.draw(part, record, lambda name, write: _save(place, name, write))
     found = {part: json.loads(path.read_text()) for part in PARTS if (path := place / f"{part}.json").exists()}
     _save(place, "README.md", lambda path: path.write_text(tables.page(found)))

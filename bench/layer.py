@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.check import DTYPES
 from bench.machine import ROOT, free_bytes
 from bench.options import Options
-from bench.peers import OURS, SJ, SJ_COMPILED, Peer, installed
+from bench.peers import FRUGAL, OURS, Peer, installed
 from bench.timing import compiling_anew, interleave, rows
 
 CONFIGS = ((4, 16), (4, 64), (16, 16), (16, 64), (64, 16), (64, 64))  # T, N; a step has N·64·32·32 elements
@@ -19,30 +19,31 @@ QUICK = ((4, 1),)
 COPY = "copy_ of the input"
 FLOOR = 2.5  # copies: a fused pass moves 20 bytes an element in fp32, a copy 8; 10 and 4 in bf16
 MOST_ALIVE, FEWEST_ALIVE = 25, 14  # times the input: what is alive at once with the greediest contender, with FRUGAL
-FRUGAL = (OURS, SJ, SJ_COMPILED)
+MOST = 2**27  # elements over all steps: beyond it the slow contenders take minutes each, and FRUGAL alone are measured
 
 
-def run(options: Options) -> dict[str, Any]:
+def run(options: Options) -> Iterator[dict[str, Any]]:
     """All configurations; and how long a first call takes in a process of its own."""
     peers = installed()
+    names = (OURS,) if options.quick else FRUGAL
+    first = {name: first_call(name) for name in names if name in peers}
     found: list[dict[str, Any]] = []
     skipped: list[str] = []
     for steps, batch in QUICK if options.quick else CONFIGS:
         for dtype in DTYPES:
-            size = steps * batch * 64 * 32 * 32 * DTYPES[dtype].itemsize
+            count = steps * batch * 64 * 32 * 32
+            size = count * DTYPES[dtype].itemsize
             chosen = {n: p for n, p in peers.items() if not (options.quick and p.compiled and dtype == "bf16")}
-            if size * MOST_ALIVE > free_bytes():
+            if count > MOST or size * MOST_ALIVE > free_bytes():
                 few = FRUGAL if size * FEWEST_ALIVE <= free_bytes() else ()
                 where = f"T={steps}, {elements(batch)} elements, {dtype}"
-                skipped.append(f"{where}: all but {', '.join(few) or 'none'}, for want of memory")
+                skipped.append(f"{where}: all but {', '.join(few) or 'none'}, for want of memory or time")
                 chosen = {n: p for n, p in chosen.items() if n in few}
             if not chosen:
                 continue
             options.say(f"layer: T={steps}, {elements(batch)} elements a step, {dtype}")
             found += compare(chosen, (steps, batch, 64, 32, 32), dtype, options)
-    first = {} if options.quick else {name: first_call(name) for name in (OURS, SJ, SJ_COMPILED) if name in peers}
-    first = first or {OURS: first_call(OURS)}
-    return {"rows": found, "skipped": skipped, "first_calls": first}
+            yield {"rows": found, "skipped": skipped, "first_calls": first}
 
 
 def elements(batch: int) -> str:

@@ -2,7 +2,7 @@
 
 import ctypes
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ LEFT_OUT = ("indexing loop",)
 MMAP_THRESHOLD = -3  # glibc's number for it
 
 
-def run(options: Options) -> dict[str, Any]:
+def run(options: Options) -> Iterator[dict[str, Any]]:
     """Rows of the layer in both precisions over T, then of the ResNet-18 at T = 4."""
     _return_at_once()
     found: list[dict[str, Any]] = []
@@ -35,12 +35,13 @@ def run(options: Options) -> dict[str, Any]:
             for steps in QUICK if options.quick else STEPS:
                 found.append({"what": "layer", "name": name, **of_layer(peer, (steps, batch, width, 32, 32), dtype)})
         torch._dynamo.reset()
+        yield {"rows": found}
     setup = replace(RESNET18, width=0.125, batch=2, image=16) if options.quick else RESNET18
     for name, peer in {NOTHING: Peer(NOTHING, nn.Identity), **peers}.items():
         options.say(f"memory: {setup.network}, {name}")
         for dtype in ("fp32", "bf16"):
             found.append({"what": setup.network, "name": name, **of_network(peer, setup, dtype)})
-    return {"rows": found}
+        yield {"rows": found}
 
 
 def of_layer(peer: Peer, shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, Any]:

@@ -193,6 +193,7 @@ class Peer:
 OURS, REFERENCE, TRAINED, NOTHING = "surgrad", "surgrad reference", "surgrad, trained decay", "no neuron"
 SJ, SJ_COMPILED = "SpikingJelly LIF", "SpikingJelly LIF, compiled"
 LOOP, LOOP_COMPILED = "plain loop", "plain loop, compiled"
+FRUGAL = (OURS, SJ, SJ_COMPILED)  # where there is no memory or time for all
 _DETACHED = "reset detached"
 
 

@@ -1,7 +1,7 @@
 """(d) How time grows with T and with the width of the network: ours and SpikingJelly, with the fitted exponent."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ NETWORK = Setup("resnet18", 0.25, steps=2, batch=8)
 Point = tuple[str, str, float, Callable[[Peer], Callable[[], object]]]
 
 
-def run(options: Options) -> dict[str, Any]:
+def run(options: Options) -> Iterator[dict[str, Any]]:
     """Times over T at a fixed width, and over the width at T = 4 (layer) or 2 (network), in fp32."""
     peers = {name: peer for name, peer in installed().items() if name in (OURS, SJ)}
     found: list[dict[str, Any]] = []
@@ -30,7 +30,7 @@ def run(options: Options) -> dict[str, Any]:
         options.say(f"scaling: {what} over {axis}, {value:g}")
         calls = {name: make(peer) for name, peer in peers.items()}
         found += rows(interleave(calls, options.effort), what=what, axis=axis, value=value)
-    return {"rows": found, "exponents": exponents(found)}
+        yield {"rows": found, "exponents": exponents(found)}
 
 
 def _points(options: Options) -> list[Point]:
@@ -56,12 +56,13 @@ def _network(peer: Peer, setup: Setup) -> Callable[[], object]:
 
 
 def exponents(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The slope of log time over log T, or width, of every curve."""
+    """The slope of log time over log T, or width, of every curve of two points or more."""
     curves: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for row in found:
         curves.setdefault((row["what"], row["axis"], row["name"]), []).append((row["value"], row["median"]))
     names = ("what", "axis", "name")
-    return [{**dict(zip(names, key, strict=True)), "exponent": slope(points)} for key, points in curves.items()]
+    drawn = {key: points for key, points in curves.items() if len(points) > 1}
+    return [{**dict(zip(names, key, strict=True)), "exponent": slope(points)} for key, points in drawn.items()]
 
 
 def slope(points: list[tuple[float, float]]) -> float:

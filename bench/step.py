@@ -1,6 +1,6 @@
 """(b) One step of SGD on a spiking ResNet-18 and ResNet-19, with each contender's neuron in the same network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.options import Options
-from bench.peers import LOOP, NOTHING, SJ, OverTime, Peer, installed
+from bench.peers import FRUGAL, LOOP, LOOP_COMPILED, NOTHING, SJ, OverTime, Peer, installed
 from bench.split import split
 from bench.timing import interleave, rows
 
@@ -20,17 +20,19 @@ WHOLE = {SJ: f"{SJ}, network compiled", LOOP: f"{LOOP}, network compiled"}
 
 @dataclass(frozen=True)
 class Setup:
-    """A network and its batch. width: the width multiplier; static images, shown T times."""
+    """A network and its batch. width: the width multiplier; static images, shown T times. few: measure only the
+    contenders that the targets name."""
 
     network: str
     width: float
     steps: int = 4
     batch: int = 8
     image: int = 32
+    few: bool = False
 
 
 RESNET18 = Setup("resnet18", 1.0)
-SETUPS = (RESNET18, Setup("resnet19", 1.0))
+SETUPS = (RESNET18, Setup("resnet19", 1.0, few=True))
 QUICK = (Setup("resnet18", 0.125, batch=2, image=16),)
 
 
@@ -86,13 +88,15 @@ def sgd_step(network: nn.Module, batch: tuple[Tensor, Tensor], dtype: str, whole
     return step
 
 
-def contenders(options: Options) -> dict[str, Peer]:
+def contenders(setup: Setup, options: Options) -> dict[str, Peer]:
     """No neuron at all, which is the floor of what is not fused; then every peer."""
     peers = {NOTHING: Peer(NOTHING, nn.Identity), **installed()}
+    if setup.few:
+        peers = {n: p for n, p in peers.items() if n in (NOTHING, *FRUGAL, LOOP, LOOP_COMPILED)}
     return {n: p for n, p in peers.items() if n not in LEFT_OUT and not (options.quick and p.compiled)}
 
 
-def run(options: Options) -> dict[str, Any]:
+def run(options: Options) -> Iterator[dict[str, Any]]:
     """Every network and precision, and where our own step spends its time."""
     found: list[dict[str, Any]] = []
     splits: list[dict[str, Any]] = []
@@ -101,12 +105,12 @@ def run(options: Options) -> dict[str, Any]:
             options.say(f"step: {setup.network}, {dtype}")
             found += compare(setup, dtype, options)
             splits.append({"network": setup.network, "dtype": dtype, "seconds": split(setup, dtype)})
-    return {"rows": found, "splits": splits}
+            yield {"rows": found, "splits": splits}
 
 
 def compare(setup: Setup, dtype: str, options: Options) -> list[dict[str, Any]]:
     """Rows of every contender in one network and precision."""
-    peers, batch = contenders(options), batch_of(setup)
+    peers, batch = contenders(setup, options), batch_of(setup)
     calls = {name: sgd_step(build(setup, peer.layer), batch, dtype) for name, peer in peers.items()}
     whole = {} if options.quick else {name: WHOLE[name] for name in WHOLE if name in peers}
     for name, label in whole.items():
