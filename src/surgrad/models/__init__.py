@@ -6,6 +6,7 @@ width_multiplier) and returns a `SpikingNetwork`.
 
 from collections.abc import Callable
 
+from surgrad.models.blocks import MembraneBlock as MembraneBlock
 from surgrad.models.blocks import ResidualBlock as ResidualBlock
 from surgrad.models.blocks import SpikingNetwork as SpikingNetwork
 from surgrad.models.resnet18 import resnet18 as resnet18

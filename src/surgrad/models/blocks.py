@@ -77,6 +77,20 @@ class ResidualBlock(nn.Module):
         return self.fire2(self.conv2(self.fire1(self.conv1(x))), self.shortcut(x))
 
 
+class MembraneBlock(nn.Module):
+    """norm-neuron-conv, twice, added to the block's input: the shortcut carries currents instead of spikes, and no
+    surrogate stands in it (the membrane shortcut of Hu et al. 2024, MS-ResNet, with each norm moved before its neuron,
+    where the two are one pass). channels: of input and output, currents [T, N, channels, H, W]."""
+
+    def __init__(self, channels: int, neuron: NeuronFactory, norm: NormFactory):
+        super().__init__()
+        self.fire1, self.conv1 = NormNeuron(norm(channels), neuron()), conv(channels, channels)
+        self.fire2, self.conv2 = NormNeuron(norm(channels), neuron()), conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.fire2(self.conv1(self.fire1(x))))
+
+
 def scaled(channels: int, multiplier: float) -> int:
     """Channels times the width multiplier, at least 1."""
     return max(1, round(channels * multiplier))

@@ -13,7 +13,8 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
-    """The network's optimiser, and Adam for the neurons' own parameters where there are any."""
+    """The network's optimiser, and Adam for the neurons' own parameters where there are any; each one pass over all
+    its parameters (torch's "fused")."""
     if config.nesterov and config.momentum == 0:
         raise BadValue("optim.nesterov needs momentum; give optim.momentum above 0, or optim.nesterov=false")
     own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters()}
@@ -24,7 +25,7 @@ def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.
     ]
     optimizers = [_network_optimizer(groups, config)]
     if own:
-        optimizers.append(torch.optim.Adam(list(own.values()), lr=config.neuron_lr))
+        optimizers.append(torch.optim.Adam(list(own.values()), lr=config.neuron_lr, fused=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
@@ -33,9 +34,10 @@ def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.
 
 def _network_optimizer(groups: list[dict], config: OptimConfig) -> torch.optim.Optimizer:
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov,
+                               fused=True)  # fmt: skip
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.lr, betas=(config.momentum, 0.999))
+    return kind(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
 
 
 def rate(step: int, steps: int, warmup: float) -> float:
