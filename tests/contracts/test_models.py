@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import BINS
-from surgrad.models import MODELS, ResidualBlock, SpikingNetwork
+from surgrad.models import MODELS, MembraneBlock, ResidualBlock, SpikingNetwork
 from surgrad.models.blocks import lsg_neuron
 from surgrad.neurons import LIF, NEURONS, neurons
 from surgrad.norm import NORMS, TDBN, BatchNorm
@@ -258,8 +258,8 @@ def small_cnn_parameters(classes: int) -> int:
 
 
 def small_resnet_parameters(classes: int) -> int:
-    stages = sum(convolved(a, 2 * a) + 1 + block(2 * a, 2 * a, False) for a in (48, 96))
-    return convolved(3, 48) + 1 + stages + 192 * classes + classes
+    stages = sum(convolved(a, 2 * a) + 1 + block(2 * a, 2 * a, False) for a in (64, 128))
+    return convolved(3, 64) + 1 + stages + 256 * classes + classes
 
 
 COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millions at 10 classes, as documented
@@ -267,7 +267,7 @@ COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millio
     "resnet18": (resnet18_parameters, 11.2),
     "vggsnn": (vggsnn_parameters, 9.3),
     "small_cnn": (small_cnn_parameters, 0.13),
-    "small_resnet": (small_resnet_parameters, 1.0),
+    "small_resnet": (small_resnet_parameters, 1.8),
 }
 
 
@@ -292,6 +292,17 @@ def test_resnet19_has_16_convolutions_in_blocks_and_spikes_after_the_addition():
     one = ResidualBlock(16, 16, 1, lsg_neuron, TDBN).eval()
     assert torch.equal(one(x), one.fire2.neuron(one.fire2.norm(one.conv2(one.fire1(one.conv1(x)))) + x))
     assert set(one(x).unique().tolist()) <= {0.0, 1.0}
+
+
+def test_a_membrane_blocks_shortcut_meets_no_neuron():
+    one, x = MembraneBlock(8, lsg_neuron, TDBN), torch.randn(2, 2, 8, 6, 6, requires_grad=True)
+    with torch.no_grad():
+        for conv in (one.conv1[0], one.conv2[0]):
+            conv.weight.zero_()
+    out = one(x)
+    assert torch.equal(out, x)
+    out.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
 
 
 def test_resnet19_halves_the_picture_twice():
