@@ -393,8 +393,8 @@ def plain_training(recipe):
     rest = [p for name, p in model.named_parameters() if not name.endswith("logit_decay")]
     matrices, vectors = [p for p in rest if p.ndim > 1], [p for p in rest if p.ndim < 2]
     sgd = torch.optim.SGD([{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors}],
-                          lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)  # fmt: skip
-    adam = torch.optim.Adam(own, lr=config.neuron_lr)
+                          lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)  # fmt: skip
+    adam = torch.optim.Adam(own, lr=config.neuron_lr, fused=True)
     steps = config.epochs * made.per_epoch
     for epoch in range(config.epochs):
         for number, (images, labels) in enumerate(made.train(epoch), start=epoch * made.per_epoch):
