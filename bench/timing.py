@@ -14,6 +14,7 @@ from typing import Any
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 SLOW = 20.0  # seconds: what takes longer is measured once
+FAR = 4.0  # times the fastest: what takes longer is measured in the fewest rounds, the others until the time is up
 
 
 @dataclass
@@ -37,7 +38,8 @@ class Effort:
 def interleave(calls: dict[str, Callable[[], object]], effort: Effort,
                compiling: Iterable[str] = ()) -> dict[str, Samples]:  # fmt: skip
     """Times of every call by name. Each is called once for its first call and once to warm up; what is slower than SLOW
-    in the warm-up (in the first call, unless it compiles there) is not called again."""
+    in the warm-up (in the first call, unless it compiles there) is not called again, and what is FAR behind the fastest
+    only `effort.least` times."""
     samples = {name: Samples(_seconds(call)) for name, call in calls.items()}
     warm = {}
     for name, call in calls.items():
@@ -46,11 +48,12 @@ def interleave(calls: dict[str, Callable[[], object]], effort: Effort,
         if warm[name] > SLOW:
             samples[name].times, samples[name].once = [warm[name]], True
     names = [name for name in calls if not samples[name].once]
-    rounds = _rounds(effort, sum(warm[name] for name in names))
+    close = [name for name in names if warm[name] <= FAR * min(warm.values())]
     order = random.Random(0)
-    for _ in range(rounds if names else 0):
+    for number in range(_rounds(effort, sum(warm[name] for name in close)) if names else 0):
         gc.collect()
-        for name in order.sample(names, len(names)):
+        turn = names if number < effort.least else close
+        for name in order.sample(turn, len(turn)):
             samples[name].times.append(_seconds(calls[name]))
     return samples
 
