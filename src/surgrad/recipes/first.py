@@ -27,8 +27,8 @@ def lsg_cifar10_small_t2() -> Recipe:
         data=DataConfig(name="cifar10", batch=64, crop=2, flip=True),
         model=ModelConfig(name="small_resnet", steps=2),
         loss=LossConfig(label_smoothing=0.1),
-        optim=OptimConfig(epochs=16, lr=0.1, warmup=1.0, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3),
-        start=StartConfig(share=0.8, steps=1, side=24),
+        optim=OptimConfig(epochs=16, lr=0.15, warmup=1.0, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3),
+        start=StartConfig(share=0.75, steps=1, side=24),
     )
 
 
