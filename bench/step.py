@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.options import Options
-from bench.peers import FRUGAL, LOOP, LOOP_COMPILED, NOTHING, SJ, OverTime, Peer, installed
+from bench.peers import FRUGAL, LOOP, LOOP_COMPILED, NOTHING, SJ, SJ_COMPILED, OverTime, Peer, installed
 from bench.split import split
 from bench.timing import interleave, rows
 
@@ -21,7 +21,7 @@ WHOLE = {SJ: f"{SJ}, network compiled", LOOP: f"{LOOP}, network compiled"}
 @dataclass(frozen=True)
 class Setup:
     """A network and its batch. width: the width multiplier; static images, shown T times. few: measure only the
-    contenders that the targets name."""
+    contenders that the targets name; in bf16 without what takes torch minutes to compile (SpikingJelly's networks)."""
 
     network: str
     width: float
@@ -88,11 +88,12 @@ def sgd_step(network: nn.Module, batch: tuple[Tensor, Tensor], dtype: str, whole
     return step
 
 
-def contenders(setup: Setup, options: Options) -> dict[str, Peer]:
+def contenders(setup: Setup, dtype: str, options: Options) -> dict[str, Peer]:
     """No neuron at all, which is the floor of what is not fused; then every peer."""
     peers = {NOTHING: Peer(NOTHING, nn.Identity), **installed()}
     if setup.few:
         peers = {n: p for n, p in peers.items() if n in (NOTHING, *FRUGAL, LOOP, LOOP_COMPILED)}
+        peers = {n: p for n, p in peers.items() if dtype == "fp32" or n != SJ_COMPILED}
     return {n: p for n, p in peers.items() if n not in LEFT_OUT and not (options.quick and p.compiled)}
 
 
@@ -110,9 +111,10 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
 
 def compare(setup: Setup, dtype: str, options: Options) -> list[dict[str, Any]]:
     """Rows of every contender in one network and precision."""
-    peers, batch = contenders(setup, options), batch_of(setup)
+    peers, batch = contenders(setup, dtype, options), batch_of(setup)
     calls = {name: sgd_step(build(setup, peer.layer), batch, dtype) for name, peer in peers.items()}
-    whole = {} if options.quick else {name: WHOLE[name] for name in WHOLE if name in peers}
+    fast = {} if options.quick else {LOOP: WHOLE[LOOP]} if setup.few and dtype == "bf16" else WHOLE
+    whole = {name: label for name, label in fast.items() if name in peers}
     for name, label in whole.items():
         calls[label] = sgd_step(build(setup, peers[name].layer), batch, dtype, whole=True)
     compiling = [*whole.values(), *(name for name, peer in peers.items() if peer.compiled)]
