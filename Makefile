@@ -26,13 +26,14 @@ lint: $(READY)
 
 # A file whose presence says that .venv is whole: it goes first and comes back last, so that after an attempt that broke
 # off .venv is made from nothing. Where only those files changed, it is brought up to date.
-$(READY): pyproject.toml constraints.txt setup.py $(NATIVE)
+$(READY): pyproject.toml constraints.txt setup.py tests/peers.txt $(NATIVE)
 	@command -v $(PYTHON) > /dev/null || { echo "no $(PYTHON) here; name one: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "surgrad needs Python 3.11 or newer, and $(PYTHON) is older; make PYTHON=python3.12 ..."; exit 1; }
 	test -f $(READY) || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 	rm -f $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/peers.txt
 	touch $(READY)
 
 # Against other libraries, in an environment of its own: their versions shall not touch ours. WHAT picks parts

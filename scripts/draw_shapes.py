@@ -16,7 +16,7 @@ COLUMNS = 4
 def main(out: Path) -> None:
     rows = -(-len(SHAPES) // COLUMNS)
     figure = Figure(figsize=(3 * COLUMNS, 2.3 * rows), layout="constrained")
-    axes = figure.subplots(rows, COLUMNS, sharex=True).flat
+    axes = figure.subplots(rows, COLUMNS, sharex=True).flatten()
     x = torch.linspace(-1.5, 1.5, 1201, dtype=torch.float64)
     for panel, (name, shape) in zip(axes, SHAPES.items(), strict=False):
         for place, width in enumerate(WIDTHS):
@@ -26,8 +26,10 @@ def main(out: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
         panel.axvline(0, color="0.8", lw=0.8, zorder=0)
     axes[0].legend(frameon=False, fontsize=8)
-    for panel in list(axes)[len(SHAPES) :]:
+    for panel in axes[len(SHAPES) :]:
         panel.set_visible(False)
+    for panel in axes[len(SHAPES) - COLUMNS : len(SHAPES)]:  # the lowest of each column
+        panel.tick_params(labelbottom=True)
     figure.supxlabel("membrane potential minus threshold", fontsize=10)
     figure.supylabel("slope", fontsize=10)
     figure.savefig(out, dpi=110)

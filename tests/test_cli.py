@@ -12,7 +12,7 @@ from surgrad import cli
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.train.recipe import from_dict
 
-COMMANDS = ("list", "train", "eval", "report")
+COMMANDS = ("list", "train", "eval", "report", "diagnose", "energy", "sweep", "figures")
 
 
 def shell(*words, program="import sys; from surgrad.cli import main; sys.exit(main())"):
@@ -48,7 +48,8 @@ def test_the_recipes_are_listed_without_torch(words):
 def test_an_unknown_command_in_a_shell():
     done = shell("trian")
     assert done.returncode == 2
-    assert "unknown command 'trian'; did you mean 'train'? known: eval, list, report, train" in done.stderr
+    known = ", ".join(sorted(COMMANDS))
+    assert f"unknown command 'trian'; did you mean 'train'? known: {known}" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
@@ -67,7 +68,9 @@ def test_each_command_has_help(command, capsys):
     said = capsys.readouterr().out
     assert said.startswith(f"usage: surgrad {command} ")
     options = {"list": ["--json"], "train": ["--out", "--seed", "--set", "--resume", "--data", "recipe"],
-               "eval": ["--best", "--json", "--data"], "report": ["--out"]}  # fmt: skip
+               "eval": ["--best", "--json", "--data"], "report": ["--out"],
+               "diagnose": ["--set", "--json", "--images"], "energy": ["--updates", "--json"],
+               "sweep": ["--seeds", "--workers", "--address"], "figures": ["--out"]}  # fmt: skip
     for option in options[command]:
         assert re.search(rf"^  {option}\b", said, re.MULTILINE), option
 

@@ -133,7 +133,7 @@ def prepared(folder, options):
     if "often" in options:  # a checkpoint after every step
         surgrad.train.loop.SAVE_SECONDS = 0
     if "drifting" in options:
-        surgrad.adapt.CONTROLLERS["follow"] = lambda config: Drifting()
+        surgrad.adapt.CONTROLLERS["follow"] = Drifting
     for option in options:
         if isinstance(option, dict):
             tell_steps(folder / "steps.txt", **option)

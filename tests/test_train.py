@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 
 import pytest
@@ -13,9 +13,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from surgrad.adapt import CONTROLLERS, Controller, lsg_width
 from surgrad.data import ImageData, Split, load
 from surgrad.data.augment import Augment
-from surgrad.errors import BadValue, UnknownName
+from surgrad.errors import BadValue, CheckpointError, UnknownName
 from surgrad.files import replace_file
 from surgrad.kernels.lif import BACKENDS
+from surgrad.measure import LayerEvidence
 from surgrad.models import SpikingNetwork
 from surgrad.neurons import neurons
 from surgrad.recipes import find_recipe
@@ -30,7 +31,7 @@ from surgrad.train.recipe import DataConfig, OptimConfig, Recipe, differences, f
 CPU = torch.device("cpu")
 METRICS = {"epoch", "epochs", "step", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
            "epoch_seconds", "train_seconds", "images_per_second"}  # fmt: skip
-LAYER = {"epoch", "layer", "width", "decay", "threshold", "firing_rate", "share"}
+LAYER = {"epoch", *(field.name for field in fields(LayerEvidence) if field.name != "histogram")}
 
 
 def rows(folder, name):
@@ -475,7 +476,7 @@ def test_a_controller_never_sees_the_test_images(tiny, tmp_path, monkeypatch):
             counted.extend(counts.sum().item() for counts in islice(moment.histograms.values(), 1))
             return {}
 
-    monkeypatch.setitem(CONTROLLERS, "follow", lambda config: Watcher())
+    monkeypatch.setitem(CONTROLLERS, "follow", Watcher)
     train(tiny(), tmp_path / "run")
     assert len(counted) == 7  # all steps but the first
     assert len(set(counted)) == 1
@@ -536,7 +537,7 @@ def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, monkeypatch, s
         return output
 
     monkeypatch.setattr(SpikingNetwork, "forward", watched)
-    monkeypatch.setattr("surgrad.train.loop.layer_rows", lambda *_: [])
+    monkeypatch.setattr("surgrad.train.loop.evidence", lambda *_, **__: [])
     train(tiny(*([f"start.share={share}", "start.side=20"] if share else [])), tmp_path / "run")
     assert seen[True] == [(1, 20)] * cheap + [(2, 28)] * (8 - cheap)
     assert set(seen[False]) == {(2, 28)}
@@ -551,6 +552,52 @@ def test_a_start_that_does_not_fit_is_refused(tiny):
         build.build(tiny("start.side=20"))
     with pytest.raises(BadValue, match=r"start\.steps = 3 of model\.steps = 2; give no more than those"):
         build.build(tiny("start.share=0.5", "start.steps=3"))
+
+
+def test_an_ailing_layer_is_told_of_once(tiny, tmp_path, capsys):
+    """Also where the training was stopped in between."""
+    words = ("adapt.controller=fixed", "neuron.width=0.001", "optim.lr=1e-6", "optim.neuron_lr=1e-6")
+    whole = train(tiny(*words, "optim.epochs=3"), tmp_path / "whole")
+    assert capsys.readouterr().out.count("width 0.001 is too narrow") == 1
+    alarms = rows(whole, "alarms")
+    assert [(row["epoch"], row["kind"]) for row in alarms] == [(1, "narrow")]
+    assert len(alarms[0]["layers"]) == 4
+
+    loop = Loop(build.build(tiny(*words, "optim.epochs=3")), tiny(*words).optim, whole, Lines(3))
+    loop.resume()
+    assert loop._alarmed == {("narrow", layer) for layer in alarms[0]["layers"]}
+
+
+def test_a_sound_training_raises_no_alarm(finished):
+    assert not (finished / "alarms.jsonl").exists()
+
+
+def test_evidence_of_a_controller_is_logged(tiny, tmp_path):
+    """steer's, every period; rows of steps that a resumed training repeats are dropped."""
+    words = ("adapt.controller=steer", "adapt.period=2", "adapt.warmup=0", "adapt.target=exact", "adapt.low=0.3")
+    run = train(tiny(*words), tmp_path / "run")
+    logged = rows(run, "adapt")
+    assert [row["step"] for row in logged] == [step for step in (2, 4, 6) for _ in range(4)]
+    assert {"epoch", "layer", "chi", "half_width"} <= set(logged[0])
+    assert [row["epoch"] for row in logged[::4]] == [1, 2, 2]
+
+
+def test_two_trainings_do_not_share_a_folder(tiny, tmp_path):
+    """The second is refused while the first writes, and not after it."""
+    fcntl = pytest.importorskip("fcntl")
+    run = train(tiny(), tmp_path / "run")
+    assert not (run / ".lock").exists()
+    with (run / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(CheckpointError, match="another training is writing in"):
+            train(tiny(), run, resume=True)
+    train(tiny(), run, resume=True)
+
+
+def test_asgl_trains_its_width(tiny):
+    with pytest.raises(BadValue, match=r"neuron 'asgl' trains its width; set neuron\.learn_width=true"):
+        build.build(tiny("neuron.name=asgl"))
+    build.build(tiny("neuron.name=asgl", "neuron.learn_width=true", "adapt.controller=fixed"))
 
 
 def test_learned_widths_stay_positive(tiny, tmp_path):

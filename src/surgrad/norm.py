@@ -113,6 +113,8 @@ class NormNeuron(nn.Module):
         if plus is not None and (plus.dtype, plus.shape[1:]) != (x.dtype, x.shape[1:]):
             return None
         assert isinstance(self.neuron, LIF)
+        if self.neuron.surrogate.first_width is not None:  # its first step is a call of its own
+            return None
         backend = choose(self.neuron.backend, x, self.neuron.surrogate.shape)
         return backend if backend in COMPILED else None
 

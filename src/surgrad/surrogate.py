@@ -52,13 +52,20 @@ class Surrogate(nn.Module):
     learn: make the width a parameter, trained by the gradient Σ grad·∂G/∂w; else it is a persistent buffer that
         only a controller (or you) writes, between backward and the next forward pass.
 
+    first: whether the first time step has a width of its own, `first_width`, which starts as `width` does; for neurons
+        that run over time, and controllers that write it (`surgrad.adapt.follow`). Else `first_width` is None.
+
     The width never enters the forward pass: the loss is the same, to the last bit, for every width.
     """
 
     width: Tensor
+    first_width: Tensor | None
 
-    def __init__(self, shape: str | Shape = "rect", width: float | Tensor = 1.0, *, learn: bool = False):
+    def __init__(self, shape: str | Shape = "rect", width: float | Tensor = 1.0, *, learn: bool = False,
+                 first: bool = False):  # fmt: skip
         super().__init__()
+        if learn and first:
+            raise BadValue("learn and first are both set, and a learned width is one for all steps; set one of them")
         self.shape = find_shape(shape)
         value = torch.as_tensor(width, dtype=torch.float32).clone()
         if value.ndim > 1 or not (torch.isfinite(value) & (value > 0)).all():
@@ -67,6 +74,7 @@ class Surrogate(nn.Module):
             self.width = nn.Parameter(value)
         else:
             self.register_buffer("width", value)
+        self.register_buffer("first_width", value.clone() if first else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., any shape], or [N, C, ...] with one width per channel -> spikes of the same shape and dtype."""

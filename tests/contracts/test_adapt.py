@@ -1,75 +1,48 @@
-"""The seam of adaptation: what an Adapter promises, over every controller, with a toy search and a toy steering
-controller that use all of it."""
+"""The seam of adaptation: what an Adapter promises, over every controller."""
 
 import copy
+import inspect
+import math
 import warnings
+from dataclasses import fields
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from surgrad import LIF, PerStep, Surrogate
-from surgrad.adapt import CONTROLLERS, Adapter, Controller, Probe, clip, every, fixed, follow, lsg_width, schedule
+from surgrad.adapt import (
+    CONTROLLERS,
+    Adapter,
+    Probe,
+    clip,
+    compete,
+    every,
+    fixed,
+    follow,
+    lsg_width,
+    schedule,
+    search,
+    steer,
+)
 from surgrad.errors import BadValue, UnknownName
-from surgrad.kernels.lif import BINS, PER_THRESHOLD
 from surgrad.losses import cross_entropy
 from surgrad.models import small_cnn
 from surgrad.neurons import neurons
 from surgrad.norm import TDBN
 from surgrad.train.recipe import AdaptConfig
 
-
-class Search(Controller):
-    """A toy of Dspike: every second step, the factor whose surrogate gradient points most like a finite-difference
-    gradient scales all widths."""
-
-    probes = True
-
-    def __init__(self):
-        self.cosines = []
-
-    def __call__(self, moment):
-        if moment.probe is None or moment.step % 2:
-            return {}
-        name, where = "0.0.weight", [0, 5, 11]
-        target = moment.probe.difference(name, eps=0.3, coordinates=where)
-        trials = [{n: f * m.surrogate.width for n, m in moment.neurons.items()} for f in (0.8, 1.0, 1.25)]
-        found = [moment.probe.grad(name, trial).flatten()[where].double() for trial in trials]
-        self.cosines = [torch.cosine_similarity(target, g, dim=0).item() for g in found]
-        return trials[max(range(3), key=self.cosines.__getitem__)]
-
-    def state_dict(self):
-        return {"cosines": self.cosines}
-
-    def load_state_dict(self, state):
-        self.cosines = state["cosines"]
-
-
-class Steer(Controller):
-    """A toy of χ: the running half-width that holds a fifth of the potentials."""
-
-    watch = True
-
-    def __init__(self):
-        self.half = {}
-
-    def __call__(self, moment):
-        for name, counts in moment.histograms.items():
-            share = (counts[BINS // 2 :] + counts[: BINS // 2].flip(0)).cumsum(0) / counts.sum()
-            half = (share < 0.2).sum().item() / PER_THRESHOLD * moment.neurons[name].threshold.item()
-            self.half[name] = 0.9 * self.half.get(name, half) + 0.1 * half
-        return {name: torch.tensor(max(2 * half, 0.05)) for name, half in self.half.items()}
-
-    def state_dict(self):
-        return {"half": dict(self.half)}
-
-    def load_state_dict(self, state):
-        self.half = dict(state["half"])
-
-
 MAKERS = {
-    "search": Search,
-    "steer": Steer,
+    "search": lambda: search(count=4, reliable=-1.0),
+    "search by layer": lambda: search(estimator="directions", count=4, scope="layer", reliable=-1.0),
+    "compete": lambda: compete(iterations=2, move=0.5),
+    "steer": lambda: steer(0.3, target="exact", period=1, warmup=0.0),
+    "steer globally": lambda: steer(0.3, 0.4, period=2, scope="global"),
+    "follow the spread": lambda: follow("ds_atgo"),
+    "follow the norm": lambda: follow("mpd_agl"),
     "fixed": fixed,
     "fixed width": lambda: fixed(0.7),
     "schedule": lambda: schedule(lambda progress: 1.0 - 0.5 * progress),
@@ -84,7 +57,7 @@ def network(seed=0):
     torch.manual_seed(seed)
     return nn.Sequential(
         PerStep(nn.Linear(6, 16)), TDBN(16), LIF(train_decay=True), PerStep(nn.Linear(16, 16), nn.Dropout(0.2)),
-        TDBN(16), LIF(train_decay=True), PerStep(nn.Linear(16, 3)),
+        TDBN(16), LIF(train_decay=True), PerStep(nn.Linear(16, 3)),  # a norm before its neuron: a gain
     )  # fmt: skip
 
 
@@ -127,7 +100,13 @@ def snapshot(model):
 
 def test_every_registered_controller_is_under_contract():
     made = {type(make()) for make in MAKERS.values()}
-    assert {type(make(AdaptConfig())) for make in CONTROLLERS.values()} <= made
+    assert {type(make()) for make in CONTROLLERS.values()} <= made
+
+
+def test_every_knob_of_a_controller_is_a_field_of_a_recipe():
+    known = {field.name for field in fields(AdaptConfig)}
+    for name, kind in CONTROLLERS.items():
+        assert {*inspect.signature(kind).parameters} - {"first"} <= known, name  # a function, which no JSON holds
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -177,7 +156,9 @@ def test_resumes_exactly(name):
     assert equal(dict(whole.state_dict()), dict(second.state_dict()))
 
 
-@pytest.mark.parametrize("name", ["search", "steer", "schedule", "follow", "every"])
+@pytest.mark.parametrize(
+    "name", ["search", "steer", "schedule", "follow", "follow the spread", "follow the norm", "every"]
+)
 def test_controller_does_move_widths(name):
     model = network()
     start = widths(model)
@@ -193,6 +174,62 @@ def test_loss_is_invariant_to_widths(name):
     adapter(one, MAKERS[name]()).step(batch)
     plain, adapted = (cross_entropy(model.eval()(batch[0]), batch[1]) for model in (other, one))
     assert torch.equal(plain, adapted)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_one_graph_and_no_recompilation(name):
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("eager")
+    model = network()
+    adapt = adapter(model, MAKERS[name]())
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    train(compiled, adapt, batches())
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_under_autocast_in_bf16(name):
+    """Widths stay float32, and move or stay as they do without; a search may choose otherwise by what is rounded."""
+    model = network()
+    adapt = adapter(model, MAKERS[name]())
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = train(model, adapt, batches())
+    assert all(math.isfinite(loss) for loss in losses)
+    plain = network()
+    train(plain, adapter(plain, MAKERS[name]()), batches())
+    for key, width in widths(model).items():
+        assert width.dtype == torch.float32
+        if not name.startswith(("search", "compete")):
+            assert width.item() == pytest.approx(widths(plain)[key].item(), rel=0.05)
+
+
+def of_rank(rank, folder):
+    """Train every controller as one of two ranks, on data of its own and averaged gradients; save the widths."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    found = {}
+    for name, make in MAKERS.items():
+        model = network()
+        adapt = adapter(model, make())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        for batch in batches(seed=1 + rank):
+            adapt.step(batch)
+            optimizer.zero_grad()
+            cross_entropy(model(batch[0]), batch[1]).backward()
+            for parameter in model.parameters():
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= 2
+            optimizer.step()
+        found[name] = widths(model)
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_ranks_with_different_data_agree(tmp_path):
+    mp.spawn(of_rank, (str(tmp_path),), nprocs=2)
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert one.keys() == MAKERS.keys()
+    for name in MAKERS:
+        assert equal(one[name], other[name]), name
 
 
 def test_fixed_is_plain_training_bit_for_bit():
@@ -277,7 +314,7 @@ def test_attach_steps_before_each_training_forward():
 
 def test_attach_refuses_a_controller_that_probes():
     with pytest.raises(BadValue, match=r"probes the coming batch; call adapter\.step\(batch\)"):
-        adapter(network(), Search()).attach()
+        adapter(network(), search()).attach()
 
 
 def test_forgotten_step_warns_once():
@@ -304,6 +341,35 @@ def test_model_without_neurons_is_refused():
         adapter(nn.Linear(2, 2), fixed())
 
 
+def test_what_is_evaluated_is_no_evidence():
+    model = network()
+    adapter(model, steer())
+    model(next(batches())[0])
+    seen = neurons(model)["2"].membrane
+    model.eval()(next(batches(seed=2))[0])
+    assert neurons(model)["2"].membrane is seen
+    model.train()(next(batches(seed=2))[0])
+    assert neurons(model)["2"].membrane is not seen
+
+
+def test_a_learned_width_is_not_written():
+    model = nn.Sequential(LIF(surrogate=Surrogate(learn=True)))
+    with pytest.raises(BadValue, match="neuron '0' learns its width, and this controller writes it"):
+        adapter(model, follow())
+    adapter(model, fixed())
+
+
+def test_every_controller_writes_the_first_step_too():
+    model = nn.Sequential(LIF(surrogate=Surrogate(first=True)))
+    adapter(model, fixed(0.3))
+    assert model[0].surrogate.width.item() == model[0].surrogate.first_width.item() == pytest.approx(0.3)
+
+
+def test_every_leaves_controllers_with_a_clock_of_their_own():
+    with pytest.raises(BadValue, match="steer chooses itself in which steps it acts"):
+        every(3, steer())
+
+
 def test_bad_widths_and_names_are_refused_before_any_write():
     model = network()
     adapt = adapter(model, fixed())
@@ -328,7 +394,7 @@ def test_moment_counts_steps_and_epochs():
 
 
 def test_histograms_come_only_to_those_who_watch():
-    for controller, watched in ((Steer(), True), (Search(), False)):
+    for controller, watched in ((steer(), True), (search(), False)):
         model = network()
         adapter(model, controller)
         model(next(batches())[0])

@@ -13,13 +13,19 @@ from torch import Tensor, nn
 import surgrad
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import BINS
-from surgrad.neurons import IF, LIF, NEURONS, PLIF, Readout, neurons
+from surgrad.neurons import ASGL, DSATGO, IF, LIF, NEURONS, PLIF, Readout, neurons
+from surgrad.norm import TDBN, NormNeuron
 from surgrad.shapes import SHAPES
-from surgrad.surrogate import Surrogate
+from surgrad.surrogate import Surrogate, spike
 
 LEAKY = [name for name, neuron in NEURONS.items() if "decay" in inspect.signature(neuron).parameters]
 every_neuron = pytest.mark.parametrize("name", NEURONS)
 every_leaky = pytest.mark.parametrize("name", LEAKY)
+
+
+def make(name: str, **options: Any) -> LIF:
+    """In evaluation, where no neuron draws random numbers or changes by being used."""
+    return NEURONS[name](**options).eval()
 
 
 def currents(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -80,9 +86,9 @@ def test_lif_is_the_loop():
     x, v = currents(6, 4, 3), torch.zeros(4, 3)
     spikes = LIF(0.25, threshold=0.5)(x)
     assert 0.1 < spikes.mean() < 0.9
-    for now, spike in zip(x, spikes, strict=True):
+    for now, fired in zip(x, spikes, strict=True):
         u = 0.25 * v + now
-        assert torch.equal(spike, (u >= 0.5).float())
+        assert torch.equal(fired, (u >= 0.5).float())
         v = u * (u < 0.5)
 
 
@@ -93,10 +99,10 @@ def test_plif_charges_by_a_share_of_the_difference(channels: int | None, tau: fl
     x, v = currents(6, 4, 3, 5), torch.zeros(4, 3, 5)
     spikes = PLIF(tau=tau, train_decay=False, threshold=0.5, channels=channels)(x)
     assert 0.1 < spikes.mean() < 0.9
-    for now, spike in zip(x, spikes, strict=True):
+    for now, fired in zip(x, spikes, strict=True):
         v = v + (now - v) / tau
         assert (v - 0.5).abs().min() > 1e-6, "rounding decides nothing"
-        assert torch.equal(spike, (v >= 0.5).float())
+        assert torch.equal(fired, (v >= 0.5).float())
         v = v * (v < 0.5)
 
 
@@ -105,10 +111,10 @@ def test_if_adds_up(reset: Any):
     x, v = currents(6, 4, 3), torch.zeros(4, 3)
     spikes = IF(threshold=0.5, reset=reset)(x)
     assert 0.1 < spikes.mean() < 0.9
-    for now, spike in zip(x, spikes, strict=True):
+    for now, fired in zip(x, spikes, strict=True):
         v = v + now
-        assert torch.equal(spike, (v >= 0.5).float())
-        v = {"zero": v * (1 - spike), "subtract": v - 0.5 * spike, "none": v}[reset]
+        assert torch.equal(fired, (v >= 0.5).float())
+        v = {"zero": v * (1 - fired), "subtract": v - 0.5 * fired, "none": v}[reset]
 
 
 def test_gradient_of_plif_time_constant():
@@ -159,7 +165,7 @@ def test_one_decay_a_channel_is_one_neuron_a_channel(name: str, size: tuple[int,
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_spikes_come_in_the_inputs_dtype(name: str, channels: int | None, dtype: torch.dtype):
     x = currents(4, 2, 3, dtype=dtype)
-    neuron = NEURONS[name](channels=channels, threshold=0.5, carry=True)
+    neuron = make(name, channels=channels, threshold=0.5, carry=True)
     spikes = neuron(x)
     assert spikes.dtype == dtype
     assert spikes.shape == x.shape
@@ -174,7 +180,7 @@ def test_half_precision_input_is_integrated_in_float32(name: str, dtype: torch.d
     """What enters in half precision is rounded once, by whoever wrote it, and never again on the way."""
     x = currents(6, 8, 3, 5, dtype=dtype)
     decay = {"decay": 0.3} if name in LEAKY else {}  # no binary fraction, and neither is 1 - 0.3
-    half, full = (NEURONS[name](threshold=0.5, carry=True, **decay) for _ in range(2))
+    half, full = (make(name, threshold=0.5, carry=True, **decay) for _ in range(2))
     assert torch.equal(half(x).float(), full(x.float()))
     assert half.potential is not None
     assert full.potential is not None
@@ -183,7 +189,7 @@ def test_half_precision_input_is_integrated_in_float32(name: str, dtype: torch.d
 
 @every_neuron
 def test_watch_keeps_the_last_histogram(name: str):
-    neuron = NEURONS[name](threshold=0.5)
+    neuron = make(name, threshold=0.5)
     x = currents(4, 2, 3)
     neuron(x)
     assert neuron.membrane is None
@@ -200,7 +206,7 @@ def test_watch_keeps_the_last_histogram(name: str):
 
 @every_neuron
 def test_every_call_starts_from_rest(name: str):
-    neuron, x = NEURONS[name](threshold=0.5), currents(3, 4, 2)
+    neuron, x = make(name, threshold=0.5), currents(3, 4, 2)
     assert torch.equal(neuron(x), neuron(x))
     assert neuron.potential is None
     assert neuron(currents(2, 7, 2)).shape == (2, 7, 2), "another batch size is no matter"
@@ -209,8 +215,8 @@ def test_every_call_starts_from_rest(name: str):
 @every_neuron
 @pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
 def test_carried_halves_are_one_sequence(name: str, reset: Any):
-    whole = NEURONS[name](threshold=0.5, reset=reset)
-    halves = NEURONS[name](threshold=0.5, reset=reset, carry=True)
+    whole = make(name, threshold=0.5, reset=reset)
+    halves = make(name, threshold=0.5, reset=reset, carry=True)
     x = currents(7, 20, 3)
     x_whole, x_halves = x.clone().requires_grad_(), x.clone().requires_grad_()
     expected = whole(x_whole)
@@ -227,7 +233,7 @@ def test_carried_halves_are_one_sequence(name: str, reset: Any):
 @every_neuron
 def test_reset_touches_this_network_only(name: str):
     def network() -> nn.Module:
-        outer, inner = (NEURONS[name](threshold=v_th, carry=True) for v_th in (0.5, 0.3))
+        outer, inner = (make(name, threshold=v_th, carry=True) for v_th in (0.5, 0.3))
         return nn.Sequential(outer, nn.Sequential(inner))
 
     here, there = network(), network()
@@ -243,7 +249,7 @@ def test_reset_touches_this_network_only(name: str):
 
 @every_neuron
 def test_detach_cuts_the_gradient_and_keeps_the_potential(name: str):
-    here, there = (NEURONS[name](threshold=0.5, carry=True) for _ in range(2))
+    here, there = (make(name, threshold=0.5, carry=True) for _ in range(2))
     early = currents(3, 4, 2).requires_grad_()
     for neuron in (here, there):
         neuron(early)
@@ -265,22 +271,22 @@ def test_detach_cuts_the_gradient_and_keeps_the_potential(name: str):
 
 @every_neuron
 def test_state_is_never_saved(name: str):
-    neuron = NEURONS[name](carry=True)
+    neuron = make(name, carry=True)
     saved = set(neuron.state_dict())
     neuron.watch = True
     neuron(currents(3, 4, 2))
     assert neuron.potential is not None
     assert neuron.membrane is not None
     assert set(neuron.state_dict()) == saved
-    assert saved <= {"threshold", "surrogate.width", "fixed_decay", "logit_decay"}
+    assert saved <= {"threshold", "surrogate.width", "fixed_decay", "logit_decay", "running_threshold"}
 
 
 @every_neuron
 def test_state_dict_restores_decay_threshold_and_width(name: str):
     decay = {"decay": 0.6} if name in LEAKY else {}
-    here, there = NEURONS[name](threshold=0.7, surrogate=Surrogate("atan", 0.3), **decay), NEURONS[name]()
+    here, there = make(name, threshold=0.7, surrogate=Surrogate("atan", 0.3), **decay), make(name)
     if set(here.state_dict()) != set(there.state_dict()):
-        there = NEURONS[name](**({"decay": 0.1} if name in LEAKY else {}))
+        there = make(name, **({"decay": 0.1} if name in LEAKY else {}))
     there.load_state_dict(here.state_dict())
     assert torch.equal(there.decay, here.decay)
     assert there.threshold.item() == pytest.approx(0.7)
@@ -289,7 +295,7 @@ def test_state_dict_restores_decay_threshold_and_width(name: str):
 
 @every_neuron
 def test_carried_state_that_does_not_fit_is_an_error(name: str):
-    neuron = NEURONS[name](carry=True)
+    neuron = make(name, carry=True)
     neuron(currents(3, 4, 2))
     with pytest.raises(BadValue, match=r"carries a potential \[4, 2\] .* does not fit the input \[3, 5, 2\]") as error:
         neuron(currents(3, 5, 2))
@@ -305,12 +311,12 @@ def test_neurons_of_a_model_by_path():
 
 @every_neuron
 def test_each_neuron_has_a_surrogate_of_its_own_unless_given_one(name: str):
-    one, two = NEURONS[name](), NEURONS[name]()
+    one, two = make(name), make(name)
     assert one.surrogate is not two.surrogate
     own = Surrogate("tanh", 0.3)
-    assert NEURONS[name](surrogate=own).surrogate is own
-    assert NEURONS[name](surrogate="tanh").surrogate.shape is SHAPES["tanh"]
-    assert NEURONS[name](surrogate="tanh").surrogate.width.item() == 1.0
+    assert make(name, surrogate=own).surrogate is own
+    assert make(name, surrogate="tanh").surrogate.shape is SHAPES["tanh"]
+    assert make(name, surrogate="tanh").surrogate.width.item() == 1.0
 
 
 # --- the readout ----------------------------------------------------------------------------------------------------
@@ -361,4 +367,121 @@ def test_refuses_impossible_options(name: str):
 @pytest.mark.parametrize("size", [(2, 4, 5), (2, 4, 5, 3, 3), (2, 3)])
 def test_refuses_input_of_other_channels(name: str, size: tuple[int, ...]):
     with pytest.raises(BadValue, match=r"does not fit currents .*or one per channel as \[C\]"):
-        NEURONS[name](channels=3)(currents(*size))
+        make(name, channels=3)(currents(*size))
+
+
+# --- the first step with a width of its own ---------------------------------------------------------------------------
+
+
+def test_the_first_step_has_its_own_width():
+    """Gradients are those of a loop whose first step spikes with the other width; forward nothing changes."""
+    x, weight = currents(4, 6, 3).requires_grad_(), torch.randn(4, 6, 3)
+    neuron = LIF(0.3, train_decay=True, surrogate=Surrogate("atan", 0.8, first=True))
+    neuron.surrogate.first_width.fill_(0.2)
+    neuron.watch = True
+    spikes = neuron(x)
+    (spikes * weight).sum().backward()
+    y, decay = x.detach().clone().requires_grad_(), neuron.decay.detach().clone().requires_grad_()
+    v, slow = torch.zeros(6, 3), []
+    for step, current in enumerate(y):
+        u = decay * v + current
+        slow.append(spike(u - 0.5, torch.tensor(0.2 if step == 0 else 0.8), SHAPES["atan"]))
+        v = u * (1 - slow[-1])
+    (torch.stack(slow) * weight).sum().backward()
+    assert torch.equal(spikes, torch.stack(slow))
+    torch.testing.assert_close(x.grad, y.grad)
+    torch.testing.assert_close(neuron.logit_decay.grad, decay.grad * decay * (1 - decay))
+    assert neuron.membrane.sum() == x.numel()
+    assert torch.equal(neuron(x[:1]), spikes[:1])
+
+
+def test_the_first_step_of_plif_has_its_gain_too():
+    x = currents(4, 6, 3)
+    one, other = (PLIF(tau=3.0, surrogate=Surrogate("atan", 0.5, first=first)) for first in (True, False))
+    grads = []
+    for neuron in (one, other):
+        y = x.clone().requires_grad_()
+        spikes = neuron(y)
+        (spikes * x).sum().backward()
+        grads.append((spikes, y.grad, neuron.logit_decay.grad))
+    for ours, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_what_cannot_have_a_first_width_refuses_one():
+    with pytest.raises(BadValue, match="DSATGO has one width for all steps"):
+        DSATGO(surrogate=Surrogate(first=True))(currents(2, 3, 4))
+    with pytest.raises(BadValue, match="learn and first are both set"):
+        Surrogate(learn=True, first=True)
+
+
+def test_a_first_width_is_saved_where_there_is_one():
+    assert "first_width" in Surrogate(first=True).state_dict()
+    assert "first_width" not in Surrogate().state_dict()
+
+
+def test_norm_and_neuron_run_apart_where_the_first_step_is():
+    torch.manual_seed(0)
+    pair = NormNeuron(TDBN(3), LIF(surrogate=Surrogate(first=True)))
+    twin = NormNeuron(TDBN(3), LIF())
+    x = currents(1, 6, 3, 4, 4)
+    assert torch.equal(pair(x, steps=3), twin(x, steps=3))
+
+
+# --- ASGL and DS-ATGO -------------------------------------------------------------------------------------------------
+
+
+def asgl(smooth: float, **options: Any) -> ASGL:
+    return ASGL(0.3, smooth=smooth, surrogate=Surrogate("tanh", 0.6, learn=True), **options)
+
+
+def test_asgl_all_smooth_has_true_gradients():
+    """Of its input and of its width, by finite differences."""
+    neuron = asgl(1.0).double()
+    x = currents(3, 4, 2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(neuron, (x.requires_grad_(),))
+
+    def of_width(width: Tensor) -> Tensor:
+        return torch.func.functional_call(neuron, {"surrogate.width": width}, (x.detach(),))
+
+    assert torch.autograd.gradcheck(of_width, (neuron.surrogate.width.detach().clone().requires_grad_(),))
+
+
+def test_asgl_that_never_is_smooth_is_the_lif():
+    x = currents(4, 6, 3)
+    one, other = asgl(0.0), LIF(0.3, surrogate=Surrogate("tanh", 0.6, learn=True))
+    grads = []
+    for neuron in (one, other):
+        y = x.clone().requires_grad_()
+        spikes = neuron(y)
+        (spikes * x).sum().backward()
+        grads.append((spikes, y.grad, neuron.surrogate.width.grad))
+    for ours, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_asgl_mixes_in_training_and_spikes_in_evaluation():
+    neuron, x = asgl(0.2), currents(1, 200, 50)
+    out = neuron(x)
+    exact = (x >= 0.5).float()
+    smooth = out != exact
+    assert smooth.float().mean().item() == pytest.approx(0.2, abs=0.02)
+    torch.testing.assert_close(out[smooth], SHAPES["tanh"].step(x - 0.5, torch.tensor(0.6))[smooth])
+    assert torch.equal(neuron.eval()(x), exact)
+    with pytest.raises(BadValue, match=r"smooth 1\.5 is no share"):
+        ASGL(smooth=1.5)
+
+
+def test_ds_atgo_fires_at_mean_and_spread():
+    neuron, x = DSATGO(0.3), currents(2, 50, 4)
+    spikes = neuron(x)
+    first = x[0].mean() + x[0].std(correction=0)
+    assert torch.equal(spikes[0], (x[0] >= first).float())
+    u = 0.3 * x[0] * (1 - spikes[0]) + x[1]
+    second = u.mean() + u.std(correction=0)
+    torch.testing.assert_close(spikes[1], (u >= second).float())
+    running = neuron.running_threshold[:3]
+    torch.testing.assert_close(running, torch.stack([0.45 + 0.1 * first, 0.45 + 0.1 * second, torch.tensor(0.5)]))
+    evaluated = neuron.eval()(x)
+    assert torch.equal(evaluated[0], (x[0] >= running[0]).float())
+    assert torch.equal(neuron.running_threshold[:3], running)

@@ -1,27 +1,48 @@
 """Adaptive widths: controllers decide, the adapter writes. README.md has a card for each method.
 
-To add a controller: write its file and its card, and add it to `CONTROLLERS`.
+To add a controller: write its file and its card, and add it to `CONTROLLERS`; what it is called with are its knobs in
+a recipe (`surgrad.train.recipe.AdaptConfig`).
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from surgrad.adapt.base import Adapter as Adapter
 from surgrad.adapt.base import Controller as Controller
 from surgrad.adapt.base import Moment as Moment
+from surgrad.adapt.compete import compete as compete
 from surgrad.adapt.fixed import fixed as fixed
+from surgrad.adapt.follow import RULES as RULES
 from surgrad.adapt.follow import follow as follow
 from surgrad.adapt.follow import lsg_width as lsg_width
 from surgrad.adapt.probe import Probe as Probe
+from surgrad.adapt.schedule import LAWS as LAWS
 from surgrad.adapt.schedule import schedule as schedule
+from surgrad.adapt.search import search as search
+from surgrad.adapt.steer import steer as steer
 from surgrad.adapt.wrappers import clip as clip
 from surgrad.adapt.wrappers import every as every
+from surgrad.errors import BadValue, unknown
 
-RULES = {"lsg": lsg_width}
-
-# How a recipe's `adapt` fields (controller, rule, start, end: `surgrad.train.recipe.AdaptConfig`) make a controller.
-CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
-    "fixed": lambda config: fixed(),
-    "schedule": lambda config: schedule(lambda progress: config.start * (config.end / config.start) ** progress),
-    "follow": lambda config: follow(RULES[config.rule]),
+CONTROLLERS: dict[str, Callable[..., Controller]] = {
+    "fixed": fixed,
+    "schedule": schedule,
+    "follow": follow,
+    "steer": steer,
+    "search": search,
+    "compete": compete,
 }
+
+
+def make(name: str, **knobs: Any) -> Controller:
+    """A controller by its name. A knob that is None has its default; one that the controller lacks is refused."""
+    if name not in CONTROLLERS:
+        raise unknown("controller", name, CONTROLLERS)
+    takes = inspect.signature(CONTROLLERS[name]).parameters
+    given = {knob: value for knob, value in knobs.items() if value is not None}
+    for knob in given:
+        if knob not in takes:
+            raise BadValue(f"adapt.{knob} is set, and controller '{name}' has no such knob; leave it out, or give one "
+                           f"of {', '.join(takes) or 'none'}")  # fmt: skip
+    return CONTROLLERS[name](**given)

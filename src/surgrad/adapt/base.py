@@ -3,17 +3,22 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from surgrad.adapt.guests import Alpha, Guest, neuron_of
 from surgrad.adapt.probe import Batch, Loss, Probe
 from surgrad.adapt.ranks import over_ranks
 from surgrad.errors import BadValue, unknown
-from surgrad.surrogate import Surrogate
+from surgrad.norm import BatchNorm, NormNeuron
 
 Widths = Mapping[str, Tensor]
+FIRST = ":first"
+"""What follows a neuron's path for the width of its first step (`Surrogate(first=True)`)."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Moment:
     histograms: by module path, the last training forward's membrane histogram (`surgrad.kernels.lif`), summed over
         ranks; empty unless the controller watches, and before the first forward.
     probe: answers what-if questions about the coming batch; None when the adapter is built or attached.
+    gains: by module path, the mean weight of the norm before the neuron (in its `surgrad.norm.NormNeuron`, or before it
+        in an `nn.Sequential`), 0-d; of two summands with norms, the root of the squares' sum; absent without a norm.
     """
 
     step: int
@@ -33,6 +40,7 @@ class Moment:
     neurons: Mapping[str, Any]
     histograms: Mapping[str, Tensor] = field(default_factory=dict)
     probe: Probe | None = None
+    gains: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
@@ -54,6 +62,7 @@ class Controller:
 
     watch = False
     probes = False
+    clocked = False  # whether it chooses itself in which steps it acts
 
     def __call__(self, moment: Moment) -> Widths:
         raise NotImplementedError
@@ -63,6 +72,14 @@ class Controller:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
+
+    def note(self, **row: Any) -> None:
+        """Keep the evidence of a decision, for the log: numbers, words and dicts of them, with `step`."""
+        vars(self).setdefault("_notes", []).append(row)
+
+    def notes(self) -> list[dict[str, Any]]:
+        """What was noted since the last call."""
+        return vars(self).pop("_notes", [])
 
 
 def state_of(controller: Any) -> dict[str, Any]:
@@ -96,23 +113,28 @@ class Adapter:
     def __init__(self, model: nn.Module, controller: AnyController, *, loss: Loss, steps: int, steps_per_epoch: int):
         if steps < 1 or steps_per_epoch < 1:
             raise BadValue(f"steps {steps}, steps_per_epoch {steps_per_epoch}: give the training's counts, 1 or more")
-        self.model = getattr(model, "_orig_mod", model)  # torch.compile wraps the module whose slots we write
+        self.model = _unwrapped(model)
         self.controller, self.loss = controller, loss
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self.neurons = _neurons(self.model)
         self._now, self._forwards, self._warned = 0, 0, False
         self._attached: Any = None
-        for neuron in self.neurons.values():
-            if getattr(controller, "watch", False):
-                neuron.watch = True
+        self._watch()
         self._write(self.controller(self._moment(None, {})))
-        self._counter = self.model.register_forward_pre_hook(self._count)
+        self._hooks = (self.model.register_forward_pre_hook(self._count), self.model.register_forward_hook(self._watch))
 
     def step(self, batch: Batch | None) -> None:
         """Write the widths of the coming step. batch: (inputs, targets) of the coming forward pass."""
         self._forwards = 0
         self._write(self.controller(self._moment(batch, self._histograms())))
+        for neuron in self.neurons.values():
+            if isinstance(neuron, Guest):  # which sums over its calls
+                neuron.membrane = None
         self._now += 1
+
+    def notes(self) -> list[dict[str, Any]]:
+        """The evidence that the controller noted since the last call, for a log; see `Controller.note`."""
+        return self.controller.notes() if isinstance(self.controller, Controller) else []
 
     def attach(self) -> None:
         """Step by itself before every training forward pass; for controllers that need no probe."""
@@ -125,7 +147,7 @@ class Adapter:
 
     def detach(self) -> None:
         """Undo `attach`, and stop counting forward passes."""
-        for handle in (self._attached, self._counter):
+        for handle in (self._attached, *self._hooks):
             if handle is not None:
                 handle.remove()
         self._attached = None
@@ -133,17 +155,28 @@ class Adapter:
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs besides the model, whose state holds the widths."""
         histograms = {name: counts.clone() for name, counts in self._histograms(reduce=False).items()}
-        return {"step": self._now, "controller": state_of(self.controller), "histograms": histograms}
+        alphas = {name: width for name, width in self._slots().items() if self._is_alpha(name)}
+        return {"step": self._now, "controller": state_of(self.controller), "histograms": histograms, "alphas": alphas}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._now = state["step"]
         for name, counts in state["histograms"].items():
             self.neurons[name].membrane = counts.to(self.neurons[name].surrogate.width.device)
+        self._write(state["alphas"])
         restore(self.controller, state["controller"])
+
+    def _is_alpha(self, name: str) -> bool:
+        return name in self.neurons and isinstance(self.neurons[name].surrogate, Alpha)
 
     def _moment(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> Moment:
         probe = None if batch is None else Probe(self.model, self.loss, batch)
-        return Moment(self._now, self.steps, self.steps_per_epoch, self.neurons, histograms, probe)
+        return Moment(self._now, self.steps, self.steps_per_epoch, self.neurons, histograms, probe, self._gains())
+
+    def _gains(self) -> dict[str, Tensor]:
+        norms = _norms_before(self.model)
+        held = {name: norms[id(neuron)] for name, neuron in self.neurons.items() if id(neuron) in norms}
+        means = {name: [norm.weight.detach().mean() for norm in of] for name, of in held.items()}
+        return {name: torch.stack(of).square().sum().sqrt() for name, of in means.items()}
 
     def _histograms(self, reduce: bool = True) -> dict[str, Tensor]:
         if not getattr(self.controller, "watch", False):
@@ -153,10 +186,15 @@ class Adapter:
 
     @torch.no_grad()
     def _write(self, widths: Widths) -> None:
+        held = self._slots()
         for name in widths:
-            if name not in self.neurons:
-                raise unknown("neuron", name, self.neurons)
-        slots: dict[str, Tensor] = {name: self.neurons[name].surrogate.width for name in widths}
+            if name not in held:
+                raise unknown("neuron", name, held)
+            if held[name].requires_grad:
+                raise BadValue(f"neuron '{name}' learns its width, and this controller writes it; use fixed(), or a "
+                               "Surrogate without learn")  # fmt: skip
+        widths = {name + FIRST: width for name, width in widths.items() if name + FIRST in held} | dict(widths)
+        slots = {name: held[name] for name in widths}
         new = {n: torch.as_tensor(w, dtype=slots[n].dtype, device=slots[n].device) for n, w in widths.items()}
         for name, width in new.items():
             if width.ndim and width.shape != slots[name].shape:
@@ -167,10 +205,25 @@ class Adapter:
             name = next(name for name in good if not good[name])
             raise BadValue(f"the controller gave neuron '{name}' the width {new[name].tolist()}; widths are positive")
         for name, slot in slots.items():
-            slot.copy_(new[name])
+            write = self.neurons[name].surrogate.write if self._is_alpha(name) else slot.copy_
+            write(new[name])
+
+    def _slots(self) -> dict[str, Tensor]:
+        """What may be written, by neuron; the width of the first step, where it is one of its own, by `FIRST` too."""
+        found = {name: neuron.surrogate.width for name, neuron in self.neurons.items()}
+        firsts = {name + FIRST: neuron.surrogate.first_width for name, neuron in self.neurons.items()}
+        return found | {name: width for name, width in firsts.items() if width is not None}
+
+    def _watch(self, *_: Any, on: bool = True) -> None:
+        if getattr(self.controller, "watch", False) and not torch.compiler.is_compiling():
+            for neuron in self.neurons.values():
+                neuron.watch = on
 
     def _count(self, model: nn.Module, _: Any) -> None:
-        if torch.compiler.is_compiling() or not model.training:
+        if torch.compiler.is_compiling():
+            return
+        if not model.training:  # what is evaluated is no evidence
+            self._watch(on=False)
             return
         self._forwards += 1
         if self._forwards > 1 and self._now < self.steps and not self._warned:
@@ -179,18 +232,37 @@ class Adapter:
                           "adapter.step(batch) before each, or adapter.attach() once", stacklevel=2)  # fmt: skip
 
 
+def _norms_before(model: nn.Module) -> dict[int, list[BatchNorm]]:
+    """By the neuron's id, the norms of its currents."""
+    found: dict[int, list[Any]] = {}
+    for module in model.modules():
+        if isinstance(module, NormNeuron):
+            found[id(module.neuron)] = [norm for norm in (module.norm, module.plus_norm) if isinstance(norm, BatchNorm)]
+        elif isinstance(module, nn.Sequential):
+            found |= {id(after): [norm] for norm, after in pairwise(module) if isinstance(norm, BatchNorm)}
+    return {key: norms for key, norms in found.items() if norms}
+
+
+def _unwrapped(model: Any) -> nn.Module:
+    """The module whose slots we write, out of what torch.compile and DistributedDataParallel wrap around it."""
+    while hasattr(model, "_orig_mod") or isinstance(model, DistributedDataParallel):
+        model = model.module if isinstance(model, DistributedDataParallel) else model._orig_mod
+    return model
+
+
 def _neurons(model: nn.Module) -> dict[str, Any]:
-    """Every module that holds a `surrogate`, by its path; each must hold one of its own."""
+    """Every neuron, of ours or of another library, by its path; each must hold a surrogate of its own."""
     found: dict[str, Any] = {}
     owner: dict[int, str] = {}
     for name, module in model.named_modules():
-        slot = getattr(module, "surrogate", None)
-        if not isinstance(slot, Surrogate):
+        neuron = neuron_of(module)
+        if neuron is None:
             continue
+        slot = neuron.surrogate.module if isinstance(neuron.surrogate, Alpha) else neuron.surrogate
         if id(slot) in owner:
             raise BadValue(f"neurons '{owner[id(slot)]}' and '{name}' share one Surrogate; give each its own")
         owner[id(slot)] = name
-        found[name] = module
+        found[name] = neuron
     if not found:
         raise BadValue("the model has no neuron with a Surrogate, so there is no width to write; give it one")
     return found

@@ -20,6 +20,9 @@ class _Wrapper(Controller):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         restore(self.controller, state)
 
+    def notes(self) -> list[dict[str, Any]]:
+        return self.controller.notes() if isinstance(self.controller, Controller) else []
+
 
 class clip(_Wrapper):  # noqa: N801
     """Another controller's widths, kept within [low, high], in units of potential."""
@@ -40,6 +43,8 @@ class every(_Wrapper):  # noqa: N801
     def __init__(self, steps: int, controller: AnyController):
         if steps < 1:
             raise BadValue(f"every {steps} steps is never; give 1 or more")
+        if getattr(controller, "clocked", False):
+            raise BadValue(f"{type(controller).__name__} chooses itself in which steps it acts; set its own period")
         super().__init__(controller)
         self.steps = steps
 

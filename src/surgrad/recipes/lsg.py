@@ -36,7 +36,7 @@ def _lsg(data: str, steps: int) -> Recipe:
         ),
         model=ModelConfig(name="resnet19", steps=steps, norm="tdbn"),  # tdBN's η = 1 everywhere: unstated
         neuron=NeuronConfig(name="lif", decay=0.2, train_decay=True, threshold=0.5, shape="rect"),
-        adapt=AdaptConfig(controller="follow", rule="lsg"),
+        adapt=AdaptConfig(controller="follow"),
         optim=OptimConfig(
             name="sgd",  # unstated
             epochs=300,  # unstated

@@ -3,14 +3,20 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surgrad.errors import BadValue
 from surgrad.report import compare, files, plots, words
 from surgrad.report.palette import DEPTHS, RUNS, depth_step, stand_ins, theme, variables
 from surgrad.report.read import Run, read_run
 from surgrad.report.svg import drawing, inline
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SIZE = (5.2, 3.2)
 """Inches of a plot; small, so that a phone shows its letters near their own size."""
@@ -53,17 +59,16 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     return files.replace(Path(out), lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 
 
-def _render(runs: list[Run]) -> str:
+def environment() -> "Environment":
+    """Where the pages' templates are, and how they are filled."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
+    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+                       trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+
+
+def _render(runs: list[Run]) -> str:
+    return environment().get_template("page.html").render(
         title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
         themes={name: list(zip(variables(), theme(name), strict=True)) for name in ("light", "dark")},
         depths=DEPTHS,
@@ -85,7 +90,7 @@ def _comparison(runs: list[Run]) -> dict[str, Any]:
         "differences": compare.differences(runs),
         "plots": [
             _plot(f"all-{measure.key}", f"{measure.title} of every run over epochs", both + measure.reading,
-                  lambda axes, measure=measure: plots.overlay(axes, runs, names, measure, stand_ins()))
+                  partial(plots.overlay, runs=runs, names=names, measure=measure, palette=stand_ins()))
             for measure in (plots.ACCURACY, plots.LOSS)
         ],
     }  # fmt: skip
@@ -129,14 +134,19 @@ def _recorded(run: Run, key: str) -> bool:
     return any(row.get(key) is not None for row in run.widths)
 
 
-def _plot(key: str, title: str, reading: str, draw: Callable[..., None]) -> Plot:
+def _plot(key: str, title: str, reading: str, draw: Callable[["Axes"], None]) -> Plot:
+    return plot(key, title, reading, lambda figure: draw(figure.add_axes((0.095, 0.145, 0.885, 0.74))))
+
+
+def plot(key: str, title: str, reading: str, draw: Callable[["Figure"], None],
+         size: tuple[float, float] = SIZE) -> Plot:  # fmt: skip
+    """A figure that `draw` has drawn, for a page; size in inches."""
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
     with drawing(**{"font.size": 9.5}):
-        figure = Figure(figsize=SIZE)
-        axes = figure.add_axes((0.095, 0.145, 0.885, 0.74))
-        draw(axes)
+        figure = Figure(figsize=size)
+        draw(figure)
         return Plot(Markup(inline(figure, key, title)), reading)
 
 

@@ -39,7 +39,7 @@ class Shape:
     """A smoothed step G(x; w) of x = u - v_th, and its slope g = dG/dx used in the backward pass.
 
     `step`, `slope` and `width_slope` take x (any shape) and w (broadcastable), work in float32 or better whatever
-    comes in, and return that. G(0) = 1/2; G is in [0, 1] when `mass` is 1.
+    comes in, and return that. G(0) = 1/2 of an even shape; G is in [0, 1] when `mass` is 1.
 
     step: G(x, w).                      slope: g(x, w) = ∂G/∂x.        width_slope: ∂G/∂w, for a learned width.
     reach: (w, share) -> half-width k of the interval |x| <= k holding that share of the mass; for share = 1 the

@@ -87,6 +87,34 @@ def leaky_box(leak: float = 0.01) -> Shape:
     )
 
 
+def _tilted_step(x: Tensor, w: Tensor, tilt: float) -> Tensor:
+    z = (x / w).clamp(-0.5, 0.5)
+    return 0.5 + z + tilt * (z * z - 0.25)
+
+
+def _tilted_slope(x: Tensor, w: Tensor, tilt: float) -> Tensor:
+    return (x.abs() < w / 2) * (1 + 2 * tilt * x / w) / w
+
+
+def tilted(tilt: float = 0.5) -> Shape:
+    """(1 + 2·tilt·x/w)/w for |x| < w/2: a rectangle with more gradient above the threshold than below. tilt 0 is
+    `rect`, 1 the largest that is nowhere negative.
+
+    A²SG has x/(2β) + h₀ for |x| <= β; with unit mass, h₀ = 1/(2β), that is this with β = w/2 and tilt w/2: the default,
+    at width 1. Here the tilt is relative, so that it stays what it is when a controller changes the width."""
+    if not 0 <= tilt <= 1:
+        raise BadValue(f"tilt {tilt} leaves slopes below zero; give 0 to 1")
+    return shape(
+        "tilted",
+        step=_tilted_step,
+        slope=_tilted_slope,
+        reach=lambda w, share: share * w / 2,
+        source="A²SG (ICML 2026), the asymmetric window: β = w/2, at width 1",
+        even=tilt == 0,
+        constants=(tilt,),
+    )
+
+
 def _q_base(x: Tensor, w: Tensor, q: float) -> Tensor:
     return 1 + 2 * x.abs() / ((q - 1) * w)
 

@@ -4,13 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from surgrad.train.instruments import diagnose_recipe as diagnose_recipe
+    from surgrad.train.instruments import energy_of_run as energy_of_run
     from surgrad.train.recipe import Recipe as Recipe
     from surgrad.train.recipe import derive as derive
     from surgrad.train.run import evaluate_run as evaluate_run
     from surgrad.train.run import train as train
 
 # Loaded when first asked for, so that recipes can be listed without waiting for torch.
-_HOMES = {"Recipe": "recipe", "derive": "recipe", "train": "run", "evaluate_run": "run"}
+_HOMES = {"Recipe": "recipe", "derive": "recipe", "train": "run", "evaluate_run": "run",
+          "diagnose_recipe": "instruments", "energy_of_run": "instruments"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

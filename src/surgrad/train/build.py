@@ -1,7 +1,7 @@
 """From a recipe to the parts of a training."""
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from surgrad.adapt import CONTROLLERS, RULES, Adapter
+from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
 from surgrad.adapt.probe import Loss
 from surgrad.data import DATASETS, ImageData, load
 from surgrad.data.augment import Augment
@@ -51,6 +51,8 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
             f"neuron.learn_width trains the widths and adapt.controller = {recipe.adapt.controller} writes them; "
             "set one of them, adapt.controller=fixed or neuron.learn_width=false"
         )
+    if recipe.neuron.name == "asgl" and not recipe.neuron.learn_width:
+        raise BadValue("neuron 'asgl' trains its width; set neuron.learn_width=true and adapt.controller=fixed")
     if recipe.start.share and recipe.start.steps > recipe.model.steps:
         raise BadValue(
             f"start.steps = {recipe.start.steps} of model.steps = {recipe.model.steps}; give no more than those"
@@ -75,7 +77,8 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
                       recipe.optim.epochs)  # fmt: skip
     steps = batches.per_epoch * recipe.optim.epochs
     optimizers = build_optimizers(model, recipe.optim)
-    controller = CONTROLLERS[recipe.adapt.controller](recipe.adapt)
+    knobs = asdict(recipe.adapt)
+    controller = make(knobs.pop("controller"), **knobs)
     adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
     forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
     return Parts(model, forward, loss, optimizers, adapter, batches, device, bf16)
@@ -88,7 +91,8 @@ def _check_names(recipe: Recipe) -> None:
         ("norm", recipe.model.norm, NORMS), ("neuron", recipe.neuron.name, NEURONS),
         ("shape", recipe.neuron.shape, SHAPES), ("reset", recipe.neuron.reset, RESETS),
         ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
-        ("controller", recipe.adapt.controller, CONTROLLERS), ("rule", recipe.adapt.rule, RULES),
+        ("controller", recipe.adapt.controller, CONTROLLERS), ("rule", recipe.adapt.rule or "lsg", RULES),
+        ("law", recipe.adapt.law or "geometric", LAWS),
         ("loss", recipe.loss.name, LOSSES), ("optimiser", recipe.optim.name, OPTIMIZERS),
     ):  # fmt: skip
         if name not in known:
@@ -114,7 +118,7 @@ def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
 def build_neuron(config: NeuronConfig) -> LIF:
     """A new neuron with a surrogate of its own."""
     leak: dict[str, Any] = {} if config.name == "if" else {"decay": config.decay, "train_decay": config.train_decay}
-    surrogate = Surrogate(config.shape, config.width, learn=config.learn_width)
+    surrogate = Surrogate(config.shape, config.width, learn=config.learn_width, first=config.first_width)
     return NEURONS[config.name](threshold=config.threshold, surrogate=surrogate, reset=cast(Reset, config.reset),
                                 detach_reset=config.detach_reset, backend=config.backend, **leak)  # fmt: skip
 

@@ -49,6 +49,12 @@ def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
         os.fsync(file.fileno())
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .jsonl file, without a last line that was cut short; none where there is no file."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
 def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Drop from a .jsonl file the rows that `keep` refuses, and a last line that was cut short."""
     if path.exists():

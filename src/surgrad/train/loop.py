@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import Interrupted, TrainingStopped
-from surgrad.measure import layer_rows
+from surgrad.measure import LayerEvidence, evidence, findings
 from surgrad.neurons import neurons
 from surgrad.surrogate import keep_positive, surrogates
 from surgrad.train import checkpoint
 from surgrad.train.build import Parts
 from surgrad.train.faults import blame
-from surgrad.train.log import append_rows, keep_rows
+from surgrad.train.log import append_rows, keep_rows, read_rows
 from surgrad.train.optim import rate, set_rate
 from surgrad.train.progress import Progress
 from surgrad.train.recipe import OptimConfig
@@ -50,6 +50,7 @@ class Loop:
         self._time_steps = parts.model.steps
         self._slots = list(surrogates(parts.model).values())
         self._interrupted = False
+        self._alarmed: set[tuple[str, str]] = set()
         self._saved = time.monotonic()
         self._first_test_batch = next(iter(parts.batches.test()))
 
@@ -62,8 +63,12 @@ class Loop:
         self.parts.adapter.load_state_dict(state["adapter"])
         _set_random_state(state["rng"])
         self.at = Position(**state["progress"])
-        keep_rows(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
-        keep_rows(self.folder / "widths.jsonl", lambda row: row["epoch"] <= self.at.epoch)
+        for name in ("metrics.jsonl", "widths.jsonl", "alarms.jsonl"):
+            keep_rows(self.folder / name, lambda row: row["epoch"] <= self.at.epoch)
+        alarms = read_rows(self.folder / "alarms.jsonl")
+        self._alarmed = {(row["kind"], layer) for row in alarms for layer in row["layers"]}
+        done = self.at.epoch * self.parts.batches.per_epoch + self.at.batch
+        keep_rows(self.folder / "adapt.jsonl", lambda row: row["step"] < done)
 
     def run(self) -> None:
         """Train to the end, or to the first Ctrl-C."""
@@ -98,6 +103,7 @@ class Loop:
         parts.model.steps = parts.batches.start.steps if starting else self._time_steps
         set_rate(parts.optimizers, rate(number, steps, self.config.warmup * parts.batches.per_epoch))
         parts.adapter.step(batch)
+        self._log_notes()
         with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
             output = parts.forward(batch[0])
         loss = parts.loss(output, batch[1])
@@ -157,8 +163,26 @@ class Loop:
     def _log_layers(self) -> None:
         """Widths, rates and shares on the first test batch, normalised by its own statistics as in training."""
         self.parts.model.train()
-        rows = layer_rows(self.parts.model, self._first_test_batch, self.parts.loss)
-        append_rows(self.folder / "widths.jsonl", [{"epoch": self.at.epoch, **row} for row in rows])
+        layers = evidence(self.parts.model, self._first_test_batch, self.parts.loss)
+        append_rows(self.folder / "widths.jsonl", [{"epoch": self.at.epoch, **layer.row()} for layer in layers])
+        if self.at.epoch:
+            self._alarm(layers)
+
+    def _alarm(self, layers: list[LayerEvidence]) -> None:
+        """Say what ails a layer, once."""
+        for finding in findings(layers, neurons(self.parts.model)):
+            sick = {(finding.kind, layer) for layer in finding.layers}
+            if sick <= self._alarmed:
+                continue
+            self._alarmed |= sick
+            self.progress.say(f"after epoch {self.at.epoch}: {finding.sentence}")
+            append_rows(self.folder / "alarms.jsonl", [{"epoch": self.at.epoch, **vars(finding)}])
+
+    def _log_notes(self) -> None:
+        """Append what the controller based its widths on."""
+        notes = self.parts.adapter.notes()
+        if notes:
+            append_rows(self.folder / "adapt.jsonl", [{"epoch": self.at.epoch + 1, **row} for row in notes])
 
     def _save(self) -> None:
         state = {
@@ -201,26 +225,12 @@ def evaluate(parts: Parts) -> tuple[float, float]:
     """(mean loss, accuracy in [0, 1]) over all test images."""
     parts.model.eval()
     loss, right = 0.0, 0
-    with _unwatched(parts.model):
-        for images, labels in parts.batches.test():
-            with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
-                output = parts.forward(images)
-            loss += parts.loss(output, labels).item() * len(labels)
-            right += _right(output, labels)
+    for images, labels in parts.batches.test():
+        with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
+            output = parts.forward(images)
+        loss += parts.loss(output, labels).item() * len(labels)
+        right += _right(output, labels)
     return loss / parts.batches.test_images, right / parts.batches.test_images
-
-
-@contextmanager
-def _unwatched(model: nn.Module) -> Iterator[None]:
-    """Keep the test images out of the histograms that a watching controller is given."""
-    watched = [neuron for neuron in neurons(model).values() if neuron.watch]
-    for neuron in watched:
-        neuron.watch = False
-    try:
-        yield
-    finally:
-        for neuron in watched:
-            neuron.watch = True
 
 
 def _random_state() -> dict[str, Any]:

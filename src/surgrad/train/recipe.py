@@ -78,17 +78,43 @@ class NeuronConfig(_Checked):
     shape: str = "rect"
     width: float = _positive(1.0)
     learn_width: bool = False
+    first_width: bool = False  # the first step has a width of its own
     backend: str = "auto"
 
 
 @dataclass(frozen=True)
 class AdaptConfig(_Checked):
-    """Who writes the widths (`surgrad.adapt`): fixed; follow, by a rule; schedule, geometrically from start to end."""
+    """Who writes the widths, and its knobs (`surgrad.adapt` has a card for each), every one for the controllers that
+    have it; none: the controller's own default."""
 
     controller: str = "follow"
-    rule: str = "lsg"
-    start: float = _positive(1.0)
-    end: float = _positive(0.1)
+    rule: str | None = None  # follow
+    width: float | None = _at_least(0, None, open=True)  # fixed
+    law: str | None = None  # schedule
+    start: float | None = _at_least(0, None, open=True)  # schedule, search, compete
+    end: float | None = _at_least(0, None, open=True)
+    target: str | None = None  # steer
+    scope: str | None = None  # steer, search
+    low: float | None = _at_least(0, None)  # steer, search, compete
+    high: float | None = _at_least(0, None)
+    period: int | None = _at_least(1, None)  # steer
+    momentum: float | None = _at_least(0, None, high=1)
+    least: float | None = _at_least(0, None)
+    most: float | None = _at_least(0, None)
+    warmup: float | None = _at_least(0, None, high=1)
+    sharpen: float | None = _at_least(0, None, high=1)
+    freeze: float | None = _at_least(0, None, high=1)
+    parameter: str | None = None  # search
+    estimator: str | None = None
+    count: int | None = _at_least(1, None)
+    eps: float | None = _at_least(0, None, open=True)
+    reliable: float | None = _at_least(-1, None, high=1)
+    seed: int | None = _at_least(0, None)
+    move: float | None = _at_least(0, None, open=True)  # search, compete
+    reach: int | None = _at_least(1, None)  # compete
+    iterations: int | None = _at_least(1, None)
+    lr: float | None = _at_least(0, None, open=True)
+    rate: float | None = _at_least(0, None, open=True)
 
 
 @dataclass(frozen=True)
@@ -128,7 +154,7 @@ class StartConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(_Checked):
     """How it is computed. precision: fp32, bf16 (autocast), or auto: bf16 where the processor multiplies bf16
     matrices in hardware, fp32 elsewhere. device: auto, cpu or cuda. pack_spikes: keep spikes as bits for the backward
     pass, which takes less memory and more time."""

@@ -1,23 +1,27 @@
 """A run folder, from a recipe to its last line.
 
 - recipe.json, env.json: what was asked, where it ran.
-- metrics.jsonl, widths.jsonl: a row an epoch; a row an epoch and layer.
+- metrics.jsonl, widths.jsonl: a row an epoch; a row an epoch and layer (`surgrad.measure.LayerEvidence`).
+- adapt.jsonl, alarms.jsonl: what a controller based its widths on; what ailed a layer, once. Where there is any.
 - last.safetensors, last.pt: the newest checkpoint (previous.*: the one before).
 - best.safetensors: the weights of the best test accuracy so far; not a fair choice, kept for use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from surgrad.errors import CheckpointError
 from surgrad.train import checkpoint
-from surgrad.train.build import build
+from surgrad.train.build import Parts, build
 from surgrad.train.environment import environment
 from surgrad.train.log import read_json, write_json
 from surgrad.train.loop import Loop, evaluate
 from surgrad.train.progress import Progress, progress
 from surgrad.train.recipe import Recipe, derive, differences, from_dict, to_dict
+
+LOGS = ("metrics.jsonl", "widths.jsonl", "adapt.jsonl", "alarms.jsonl")
 
 
 def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False,
@@ -29,18 +33,43 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
     _check(recipe, out, resume)
     parts = build(recipe, data)
     _make(out)
+    with _alone(out):
+        return _train(recipe, out, parts, resume, show)
+
+
+def _train(recipe: Recipe, out: Path, parts: Parts, resume: bool, show: Progress | None) -> Path:
     loop = Loop(parts, recipe.optim, out, show or progress(recipe.optim.epochs))
     env = environment(parts.device, parts.bf16)
     if resume and checkpoint.exists(out):
         loop.resume()
         env = _resumed(out / "env.json", env, loop.progress)
     else:
-        for name in ("metrics.jsonl", "widths.jsonl"):  # of a run that was killed before its first checkpoint
+        for name in LOGS:  # of a run that was killed before its first checkpoint
             (out / name).unlink(missing_ok=True)
     write_json(out / "recipe.json", to_dict(recipe))
     write_json(out / "env.json", env)
     loop.run()
     return out
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Refuse a folder that another training is writing in, where the system has locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path = out / ".lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CheckpointError(f"another training is writing in {out}; stop it, or choose another --out") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _resumed(path: Path, env: dict[str, Any], show: Progress) -> dict[str, Any]:

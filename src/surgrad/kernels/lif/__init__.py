@@ -17,6 +17,12 @@ from surgrad.kernels.lif.call import Call, Term
 from surgrad.kernels.lif.call import Norm as Norm
 from surgrad.kernels.lif.membrane import BINS as BINS
 from surgrad.kernels.lif.membrane import PER_THRESHOLD as PER_THRESHOLD
+from surgrad.kernels.lif.membrane import histogram as histogram
+from surgrad.kernels.lif.membrane import mean_of as mean_of
+from surgrad.kernels.lif.membrane import reach_of as reach_of
+from surgrad.kernels.lif.membrane import share_within as share_within
+from surgrad.kernels.lif.membrane import spread_of as spread_of
+from surgrad.kernels.lif.reference import after_reset as after_reset
 from surgrad.shapes import Shape, find_shape
 
 Reset = Literal["zero", "subtract", "none"]
@@ -62,6 +68,16 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     backend: "reference" (the specification, by autograd), "torch" (any shape and dtype, keeps less), "native" (C++, on
         the CPU), "triton" (CUDA), or "auto": the fastest that serves.
     """
+    call = checked(current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus,
+                   plus_norm, steps)  # fmt: skip
+    spikes, potential, membrane = BACKENDS[choose(backend, current, call.shape)](call)
+    return LIFOutput(spikes, potential if keep else None, membrane)
+
+
+def checked(current: Tensor, decay: Tensor | float, width: Tensor | float, shape: str | Shape,
+            threshold: Tensor | float, reset: str, detach_reset: bool, start: Tensor | None, watch: bool, keep: bool,
+            norm: Norm | None, plus: Tensor | None, plus_norm: Norm | None, steps: int | None) -> Call:  # fmt: skip
+    """The arguments of `lif` as a backend takes them, or an error."""
     if reset not in RESETS:
         raise unknown("reset", reset, RESETS)
     if plus is None and plus_norm is not None:
@@ -73,9 +89,7 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     _check_norms(terms)
     _check_devices(current, plus=plus, start=start, norm=norm and norm.weight, plus_norm=plus_norm and plus_norm.weight)
     start = _checked_start(start, current, dtype)
-    call = Call(terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep)
-    spikes, potential, membrane = BACKENDS[choose(backend, current, call.shape)](call)
-    return LIFOutput(spikes, potential if keep else None, membrane)
+    return Call(terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep)
 
 
 def _checked_steps(terms: tuple[Term, ...], steps: int | None) -> int:

@@ -20,12 +20,13 @@ def lif(call: Call) -> Result:
             counted = histogram(u - threshold, threshold)
             counts = counted if counts is None else counts + counted
         spikes.append(o.to(call.x.dtype))
-        v = _after_reset(u, o.detach() if call.detach_reset else o, threshold, call.reset)
+        v = after_reset(u, o.detach() if call.detach_reset else o, threshold, call.reset)
     # cat, not stack: a channels_last step keeps its storage format only as a 4-D tensor
     return torch.cat(spikes).unflatten(0, call.size[:2]), v, counts
 
 
-def _after_reset(u: Tensor, o: Tensor, threshold: Tensor, reset: str) -> Tensor:
+def after_reset(u: Tensor, o: Tensor, threshold: Tensor, reset: str) -> Tensor:
+    """The potential after a step's spikes."""
     if reset == "zero":
         return u * (1 - o)
     if reset == "subtract":

@@ -663,7 +663,58 @@ INLINE float width_slope_dspike(float x, [[maybe_unused]] const float* k, [[mayb
   return t39;
 }
 
+INLINE void fix_slope_tilted(float w, [[maybe_unused]] const float* c, float* k, int64_t s) {
+  const float c0 = c[0];
+  const float t1 = w / 2.0f;
+  const float t3 = c0 * 2.0f;
+  const float r_w = 1.0f / w;
+  k[0 * s] = t1;
+  k[1 * s] = t3;
+  k[2 * s] = r_w;
+}
+
+INLINE float slope_tilted(float x, [[maybe_unused]] const float* k, [[maybe_unused]] int64_t s) {
+  const float t1 = k[0 * s];
+  const float t3 = k[1 * s];
+  const float r_w = k[2 * s];
+  const float t0 = std::fabs(x);
+  const bool t2 = t0 < t1;
+  const float t4 = t3 * x;
+  const float t5 = t4 * r_w;
+  const float t6 = t5 + 1.0f;
+  const float t7 = (t2 ? 1.0f : 0.0f) * t6;
+  const float t8 = t7 * r_w;
+  return t8;
+}
+
+INLINE void fix_width_slope_tilted(float w, [[maybe_unused]] const float* c, float* k, int64_t s) {
+  const float c0 = c[0];
+  const float r_w = 1.0f / w;
+  const float t3 = w / 2.0f;
+  const float t5 = c0 * 2.0f;
+  k[0 * s] = r_w;
+  k[1 * s] = t3;
+  k[2 * s] = t5;
+}
+
+INLINE float width_slope_tilted(float x, [[maybe_unused]] const float* k, [[maybe_unused]] int64_t s) {
+  const float r_w = k[0 * s];
+  const float t3 = k[1 * s];
+  const float t5 = k[2 * s];
+  const float t0 = x * r_w;
+  const float t1 = -t0;
+  const float t2 = std::fabs(x);
+  const bool t4 = t2 < t3;
+  const float t6 = t5 * x;
+  const float t7 = t6 * r_w;
+  const float t8 = t7 + 1.0f;
+  const float t9 = (t4 ? 1.0f : 0.0f) * t8;
+  const float t10 = t9 * r_w;
+  const float t11 = t1 * t10;
+  return t11;
+}
+
 constexpr int FIXED = 7;
 
 // Every shape, in the order of its number.
-#define SHAPES(X) X(rect) X(triangle) X(exponential) X(sigmoid) X(fast_sigmoid) X(atan) X(tanh) X(gaussian) X(multi_gaussian) X(leaky_box) X(q_pseudospike) X(dspike)
+#define SHAPES(X) X(rect) X(triangle) X(exponential) X(sigmoid) X(fast_sigmoid) X(atan) X(tanh) X(gaussian) X(multi_gaussian) X(leaky_box) X(q_pseudospike) X(dspike) X(tilted)

@@ -423,6 +423,37 @@ def width_slope_dspike(x, w, c0, c1, c2):
 
 
 @triton.jit
+def slope_tilted(x, w, c0, c1, c2):
+    t0 = tl.abs(x)
+    t1 = w * 0.5
+    t2 = (t0 < t1).to(tl.float32)
+    t3 = c0 * 2.0
+    t4 = t3 * x
+    t5 = t4 * reciprocal(w)
+    t6 = t5 + 1.0
+    t7 = t2 * t6
+    t8 = t7 * reciprocal(w)
+    return t8
+
+
+@triton.jit
+def width_slope_tilted(x, w, c0, c1, c2):
+    t0 = x * reciprocal(w)
+    t1 = -t0
+    t2 = tl.abs(x)
+    t3 = w * 0.5
+    t4 = (t2 < t3).to(tl.float32)
+    t5 = c0 * 2.0
+    t6 = t5 * x
+    t7 = t6 * reciprocal(w)
+    t8 = t7 + 1.0
+    t9 = t4 * t8
+    t10 = t9 * reciprocal(w)
+    t11 = t1 * t10
+    return t11
+
+
+@triton.jit
 def slope(x, w, c0, c1, c2, SHAPE: tl.constexpr):
     if SHAPE == "rect":
         out = slope_rect(x, w, c0, c1, c2)
@@ -448,6 +479,8 @@ def slope(x, w, c0, c1, c2, SHAPE: tl.constexpr):
         out = slope_q_pseudospike(x, w, c0, c1, c2)
     elif SHAPE == "dspike":
         out = slope_dspike(x, w, c0, c1, c2)
+    elif SHAPE == "tilted":
+        out = slope_tilted(x, w, c0, c1, c2)
     else:
         tl.static_assert(False, "no such shape")
     return out
@@ -479,6 +512,8 @@ def width_slope(x, w, c0, c1, c2, SHAPE: tl.constexpr):
         out = width_slope_q_pseudospike(x, w, c0, c1, c2)
     elif SHAPE == "dspike":
         out = width_slope_dspike(x, w, c0, c1, c2)
+    elif SHAPE == "tilted":
+        out = width_slope_tilted(x, w, c0, c1, c2)
     else:
         tl.static_assert(False, "no such shape")
     return out

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import Norm, Reset, lif
+from surgrad.kernels.lif import LIFOutput, Norm, Reset, lif
 from surgrad.kernels.packing import spikes_made
 from surgrad.shapes import Shape
 from surgrad.surrogate import Surrogate
@@ -79,15 +79,40 @@ class LIF(nn.Module):
         if gain is not None:
             norm = _scaled(norm, gain, x)
             plus_norm = None if plus is None else _scaled(plus_norm, gain, x)
-        out = lif(x, self.decay, self.surrogate.width, shape=self.surrogate.shape, threshold=self.threshold,
-                  reset=self.reset_mode, detach_reset=self.detach_reset, start=self._start(x), watch=self.watch,
-                  keep=self.carry, norm=norm, plus=plus, plus_norm=plus_norm, steps=steps,
-                  backend=self.backend)  # fmt: skip
+        first = self.surrogate.first_width
+        if first is None:
+            out = self._run(x, self.surrogate.width, self._start(x), self.carry, norm=norm, plus=plus,
+                            plus_norm=plus_norm, steps=steps)  # fmt: skip
+        else:
+            out = self._run_apart(x, first, norm, plus, plus_norm, steps)
         if self.carry:
             self.potential = out.potential
         if self.watch:
             self.membrane = out.membrane
         return spikes_made(out.spikes)
+
+    def _run(self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, **fused: Any) -> LIFOutput:
+        return lif(x, self.decay, width, shape=self.surrogate.shape, threshold=self.threshold, reset=self.reset_mode,
+                   detach_reset=self.detach_reset, start=start, watch=self.watch, keep=keep, backend=self.backend,
+                   **fused)  # fmt: skip
+
+    def _run_apart(self, x: Tensor, first_width: Tensor, norm: Norm | None, plus: Tensor | None,
+                   plus_norm: Norm | None, steps: int | None) -> LIFOutput:  # fmt: skip
+        """The first step with a width of its own, then the others from where it ended."""
+        if any(given is not None and given.batch for given in (norm, plus_norm)):
+            raise BadValue("a norm by the batch's statistics needs all steps at once, and this neuron's first step has "
+                           "a width of its own; put the norm before it")  # fmt: skip
+        total = max(len(x), 0 if plus is None else len(plus), steps or 1)
+        first = self._run(x[:1], first_width, self._start(x), True, norm=norm, plus=None if plus is None else plus[:1],
+                          plus_norm=plus_norm)  # fmt: skip
+        if total == 1:
+            return first
+        x = x if len(x) == 1 else x[1:]
+        plus = plus if plus is None or len(plus) == 1 else plus[1:]
+        rest = self._run(x, self.surrogate.width, first.potential, self.carry, norm=norm, plus=plus,
+                         plus_norm=plus_norm, steps=total - 1)  # fmt: skip
+        counts = None if first.membrane is None or rest.membrane is None else first.membrane + rest.membrane
+        return LIFOutput(torch.cat([first.spikes, rest.spikes]), rest.potential, counts)
 
     def _start(self, x: Tensor) -> Tensor | None:
         v = self.potential
@@ -136,19 +161,6 @@ class IF(LIF):
         super().__init__(decay=1.0, threshold=threshold, **options)
 
 
-class Readout(nn.Module):
-    """The non-firing output: the average over time of its input, [T, N, C] -> [N, C], in float32 or better
-    (Lian et al. 2023, section 3: the last layer accumulates its currents and does not fire).
-
-    For a prediction: the losses take the steps [T, N, classes] and average themselves, since TET needs each."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.to(torch.promote_types(x.dtype, torch.float32)).mean(0)
-
-
-NEURONS: dict[str, type[LIF]] = {"lif": LIF, "plif": PLIF, "if": IF}
-
-
 def _decay_of(decay: float | None, tau: float | None) -> float:
     """β from what was given; 0.2 where nothing was (Lian et al. 2023)."""
     if decay is not None and tau is not None:
@@ -168,22 +180,3 @@ def _scaled(norm: Norm | None, gain: Tensor, x: Tensor) -> Norm:
         nothing = torch.zeros(size, dtype=gain.dtype, device=x.device)
         norm = Norm(nothing, nothing + 1, nothing + 1, nothing, 0.0, batch=False)
     return norm._replace(weight=norm.weight * gain, bias=norm.bias * gain)
-
-
-def neurons(model: nn.Module) -> dict[str, LIF]:
-    """Every neuron of a model by its module path, in the order of definition, the input's end first."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, LIF)}
-
-
-def reset(network: nn.Module) -> None:
-    """Forget the potentials that this network's neurons carry; touches no other network."""
-    for neuron in neurons(network).values():
-        neuron.potential = None
-
-
-def detach(network: nn.Module) -> None:
-    """Cut the gradient of the potentials that this network's neurons carry (truncated backpropagation through
-    time); touches no other network."""
-    for neuron in neurons(network).values():
-        if neuron.potential is not None:
-            neuron.potential = neuron.potential.detach()

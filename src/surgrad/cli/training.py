@@ -1,62 +1,22 @@
-"""The command line: `surgrad list`, `train`, `eval`, `report`. Torch is loaded by the commands that need it."""
+"""Commands that list, train, test and report."""
 
 import argparse
 import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
-import surgrad
-from surgrad import process
-from surgrad.errors import Interrupted, SurgradError, TrainingStopped, unknown
+from surgrad.cli.options import data_option, set_option, write_page
+from surgrad.errors import Interrupted, TrainingStopped
 
 if TYPE_CHECKING:
     from surgrad.train import Recipe
 
 RUNS = Path("runs")
-FAILED, STOPPED = 2, 130
 
 
-def main(words: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for an error, 130 for a training that was stopped."""
-    arguments = _parser().parse_args(words)
-    process.tune()
-    try:
-        return arguments.command(arguments)
-    except Interrupted as stopped:
-        print(f"surgrad: {stopped}", file=sys.stderr)
-        return STOPPED
-    except SurgradError as error:
-        print(f"surgrad: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("surgrad: stopped at once; what was saved before is whole", file=sys.stderr)
-        return STOPPED
-
-
-class _Parser(argparse.ArgumentParser):
-    """Argparse that offers the nearest command."""
-
-    def error(self, message: str) -> NoReturn:
-        if "invalid choice" in message and "command" in message:
-            message = str(unknown("command", message.split("'")[1], COMMANDS))
-        super().error(message)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="surgrad", description="Train spiking neural networks by surrogate gradients that adapt.")
-    parser.add_argument("--version", action="version", version=f"surgrad {surgrad.__version__}")
-    commands = parser.add_subparsers(dest="command_name", metavar="command", required=True, parser_class=_Parser)
-    for name, (function, describe) in COMMANDS.items():
-        text = (function.__doc__ or "").strip()
-        sub = commands.add_parser(name, help=text.splitlines()[0], description=text)
-        describe(sub)
-        sub.set_defaults(command=function)
-    return parser
-
-
-def _list(arguments: argparse.Namespace) -> int:
+def list_recipes(arguments: argparse.Namespace) -> int:
     """Show the recipes."""
     from surgrad.recipes import DEFAULT, RECIPES
     from surgrad.train.recipe import to_dict
@@ -74,7 +34,7 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train(arguments: argparse.Namespace) -> int:
+def train_recipe(arguments: argparse.Namespace) -> int:
     """Train a recipe.
 
     Writes a run folder: recipe, environment, metrics, widths, checkpoints and report.html. Ctrl-C stops after the
@@ -87,10 +47,10 @@ def _train(arguments: argparse.Namespace) -> int:
     try:
         train(recipe, out, data=arguments.data, resume=arguments.resume)
     except (Interrupted, TrainingStopped):
-        _write_report([out], out / "report.html")
+        write_page([out], out / "report.html")
         raise
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
-    page = _write_report([out], out / "report.html")
+    page = write_page([out], out / "report.html")
     print(f"test accuracy {100 * last['test_accuracy']:.2f} % after {last['epoch']} epochs (final epoch), "
           f"{last['train_seconds'] / 60:.1f} min of training\nrun folder: {out}\nreport: {page}")  # fmt: skip
     return 0
@@ -123,7 +83,7 @@ def _folder(recipe: "Recipe", resume: bool) -> Path:
     return next(RUNS / name for name in names if not (RUNS / name).exists())
 
 
-def _eval(arguments: argparse.Namespace) -> int:
+def evaluate(arguments: argparse.Namespace) -> int:
     """Test a run's weights."""
     from surgrad.train import evaluate_run
 
@@ -138,55 +98,53 @@ def _eval(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _report(arguments: argparse.Namespace) -> int:
+def report(arguments: argparse.Namespace) -> int:
     """Make one page of one or several runs."""
     out = arguments.out or (arguments.runs[0] / "report.html" if len(arguments.runs) == 1 else Path("report.html"))
-    print(_write_report(arguments.runs, out))
+    print(write_page(arguments.runs, out))
     return 0
 
 
-def _write_report(runs: list[Path], out: Path) -> Path:
-    from surgrad.report import write_report
+def figures(arguments: argparse.Namespace) -> int:
+    """Draw the papers' figures from runs.
 
-    return write_report(runs, out)
+    What LSG (Lian et al. 2023) and Dspike (Li et al. 2021) show, and steered shares, from finished runs such as those
+    of `surgrad sweep`: the shell's DIR/*/ names them all.
+    """
+    from surgrad.report import write_figures
+
+    for path in write_figures([run for run in arguments.runs if (run / "recipe.json").exists()], arguments.out):
+        print(path)
+    return 0
 
 
-def _describe_list(parser: argparse.ArgumentParser) -> None:
+def describe_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="every field of every recipe, as JSON")
 
 
-def _describe_train(parser: argparse.ArgumentParser) -> None:
+def describe_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", help="a name that `surgrad list` shows; default: lsg_fashion_small_t4")
-    _data(parser)
+    data_option(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: a new one under runs/")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and augmentation")
-    parser.add_argument("--set", action="append", default=[], metavar="path=value",
-                        help="change one field, as in optim.lr=0.05 (`surgrad list --json` shows them)")  # fmt: skip
+    set_option(parser)
     parser.add_argument("--resume", action="store_true",
                         help="go on from what --out holds, or begin where it holds nothing; without --out, "
                              "from the newest run of this recipe and seed under runs/")  # fmt: skip
 
 
-def _describe_eval(parser: argparse.ArgumentParser) -> None:
+def describe_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="run folder")
-    _data(parser)
+    data_option(parser)
     parser.add_argument("--best", action="store_true", help="the weights of the best test accuracy (not a fair choice)")
     parser.add_argument("--json", action="store_true", help="the result as JSON")
 
 
-def _describe_report(parser: argparse.ArgumentParser) -> None:
+def describe_figures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders; others are passed over")
+    parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="default: %(default)s")
+
+
+def describe_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="run folders")
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="default: report.html in the one run's folder")
-
-
-def _data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="DIR",
-                        help="where the data sets are; default: $SURGRAD_DATA, else ~/.cache/surgrad/data")  # fmt: skip
-
-
-COMMANDS: dict[str, tuple[Any, Any]] = {
-    "list": (_list, _describe_list),
-    "train": (_train, _describe_train),
-    "eval": (_eval, _describe_eval),
-    "report": (_report, _describe_report),
-}

@@ -1,0 +1,103 @@
+"""`python -m bench.adapt [--data DIR] [--out FILE]`: what the controllers cost, on the small ResNet and CIFAR-10."""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.machine import machine, words
+from bench.tables import table
+from bench.timing import Effort, interleave
+from surgrad.files import replace_file
+from surgrad.recipes import find_recipe
+from surgrad.train.build import Parts, build
+from surgrad.train.loop import Loop
+from surgrad.train.progress import Lines
+from surgrad.train.recipe import derive
+
+RECIPE = "lsg_cifar10_small_t2"
+STEPPERS = {"fixed": {}, "follow": {}, "steer": {}}
+"""Controllers that act in every step."""
+SEARCHES: dict[str, dict[str, Any]] = {
+    "search, 64 coordinates (the default)": {"controller": "search"},
+    "search, 64 directions": {"controller": "search", "estimator": "directions"},
+    "search, all coordinates (as published)": {"controller": "search", "estimator": "all"},
+    "search by layer": {"controller": "search", "scope": "layer"},
+    "compete, 5 iterations": {"controller": "compete"},
+}
+"""Controllers that act once an epoch, and the shape that they are made for."""
+
+
+def main() -> None:
+    """The command."""
+    given = _arguments()
+    record = {"recipe": RECIPE, "machine": machine(), **steps(given.data), "searches": searches(given.data)}
+    print(f"{words(record['machine'])}\n\n{shown(record)}")
+    if given.out:
+        replace_file(given.out, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(prog="python -m bench.adapt", description=__doc__)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, help="also write the record here, as JSON")
+    return parser.parse_args()
+
+
+def _parts(data: Path | None, **adapt: Any) -> Parts:
+    """Ready to train, all steps and whole images from the start."""
+    recipe = derive(find_recipe(RECIPE), start={"share": 0.0, "side": None}, adapt=adapt)
+    if adapt["controller"] in ("search", "compete"):
+        recipe = derive(recipe, neuron={"shape": "dspike"})
+    parts = build(recipe, data)
+    parts.model.train()
+    return parts
+
+
+def steps(data: Path | None) -> dict[str, Any]:
+    """Seconds of a training step with each controller that acts in it, interleaved; and of an epoch of those steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        calls: dict[str, Callable[[], object]] = {}
+        for name in STEPPERS:
+            parts = _parts(data, controller=name)
+            loop = Loop(parts, find_recipe(RECIPE).optim, Path(folder), Lines(1))
+            batch = next(iter(parts.batches.train(0)))
+            calls[name] = lambda loop=loop, batch=batch: loop._step(batch)
+        samples = interleave(calls, Effort(rounds=31, budget=60.0))
+        times = {name: statistics.median(sample.times) for name, sample in samples.items()}
+    return {"steps": times, "epoch": times["fixed"] * parts.batches.per_epoch}
+
+
+def searches(data: Path | None) -> dict[str, float]:
+    """Seconds that each controller takes of an epoch, beyond its training steps."""
+    found = {}
+    for name, options in SEARCHES.items():
+        parts = _parts(data, **options)
+        batches = parts.batches.train(0)
+        spent = 0.0
+        for _ in range(6):  # steps of the epoch, in which the longest of them acts in five
+            batch = next(batches)
+            start = time.perf_counter()
+            parts.adapter.step(batch)
+            spent += time.perf_counter() - start
+        found[name] = spent
+    return found
+
+
+def shown(record: dict[str, Any]) -> str:
+    """Two tables: of a step, and of an epoch."""
+    plain = record["steps"]["fixed"]
+    lines = [[name, f"{1e3 * seconds:.1f}", f"{100 * (seconds / plain - 1):+.1f} %"]
+             for name, seconds in record["steps"].items()]  # fmt: skip
+    epoch = record["epoch"]
+    slow = [[name, f"{seconds:.1f}", f"{100 * seconds / epoch:.1f} %"] for name, seconds in record["searches"].items()]
+    return (f"{table(['controller', 'ms a step', 'extra'], lines)}\n\nAn epoch of {epoch:.0f} s:\n\n"
+            f"{table(['once an epoch', 'seconds', 'of an epoch'], slow)}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

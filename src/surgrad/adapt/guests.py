@@ -1,0 +1,114 @@
+"""Neurons of snnTorch and SpikingJelly as a controller sees them: with a surrogate, a decay and a threshold."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from surgrad.errors import BadValue
+from surgrad.kernels.lif import histogram
+from surgrad.shapes import SHAPES, Shape
+from surgrad.surrogate import Surrogate
+
+HOLDERS = ("surrogate", "spike_grad", "surrogate_function")
+"""Attributes by which our neurons, snnTorch's and SpikingJelly's hold the slope of their spikes."""
+ALPHAS: dict[str, tuple[str, Callable[[float], float]]] = {
+    "ATan": ("atan", lambda a: 2 / (math.pi * a)), "Sigmoid": ("sigmoid", lambda a: 1 / a),
+    "SoftSign": ("fast_sigmoid", lambda a: 1 / a), "PiecewiseExp": ("exponential", lambda a: 1 / a),
+    "PiecewiseQuadratic": ("triangle", lambda a: 1 / a), "Rect": ("rect", lambda a: 1 / a),
+    "Erf": ("gaussian", lambda a: 1 / (math.sqrt(2) * a)),
+}  # fmt: skip
+"""SpikingJelly's surrogates by class: ours, and the width of an alpha, which is also the alpha of a width."""
+
+
+class Alpha:
+    """SpikingJelly's own surrogate, whose width is its float `alpha`, so that its fused backends stay."""
+
+    first_width = None
+
+    def __init__(self, module: nn.Module):
+        name, self._turned = ALPHAS[type(module).__name__]
+        self.module: Any = module
+        self.shape: Shape = SHAPES[name]
+
+    @property
+    def width(self) -> Tensor:
+        return torch.tensor(self._turned(self.module.alpha))
+
+    def write(self, width: Tensor) -> None:
+        """Widths of one number: SpikingJelly has no alpha per channel."""
+        self.module.alpha = self._turned(width.item())
+
+
+class Guest:
+    """A neuron of another library. While `watch` is set, `membrane` counts the potentials that its slope is called with
+    in training, until the adapter has read them; a library's fused backends do not call it."""
+
+    def __init__(self, module: nn.Module, holder: str, surrogate: Surrogate | Alpha):
+        self.module: Any = module
+        self.surrogate = surrogate
+        self.membrane: Tensor | None = None
+        self._slope: nn.Module = getattr(module, holder)
+        self._hook: RemovableHandle | None = None
+
+    @property
+    def watch(self) -> bool:
+        return self._hook is not None
+
+    @watch.setter
+    def watch(self, on: bool) -> None:
+        if on and self._hook is None:
+            self._hook = self._slope.register_forward_pre_hook(self._count)
+        elif not on and self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    @property
+    def threshold(self) -> Tensor:
+        for name in ("threshold", "v_threshold"):
+            if hasattr(self.module, name):
+                return torch.as_tensor(getattr(self.module, name)).detach().float()
+        raise BadValue(f"{type(self.module).__name__} tells no threshold; give a controller that reads none")
+
+    @property
+    def decay(self) -> Tensor:
+        """β of u_t = β·v_{t-1} + …: snnTorch's beta; SpikingJelly's 1 - 1/tau, 1 - σ(w), or 1 without a leak."""
+        module = self.module
+        if hasattr(module, "beta"):
+            return torch.as_tensor(module.beta).detach().float().clamp(0, 1)
+        if hasattr(module, "tau"):
+            return 1 - 1 / torch.as_tensor(module.tau).detach().float()
+        if hasattr(module, "w"):
+            return 1 - module.w.detach().sigmoid()
+        if hasattr(module, "v_threshold"):
+            return torch.ones(())
+        raise BadValue(f"{type(module).__name__} tells no decay; give a controller that reads none")
+
+    def _count(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self.module.training:
+            counts = histogram(inputs[0], self.threshold.to(inputs[0].device).mean())
+            self.membrane = counts if self.membrane is None else self.membrane.to(counts.device) + counts
+
+
+def neuron_of(module: nn.Module) -> Any:
+    """The module itself where it holds a `Surrogate` as ours do; a Guest where it is another library's neuron, with a
+    `Surrogate` or with one of SpikingJelly's own; None where it is no neuron."""
+    for holder in HOLDERS:
+        slope: Any = getattr(module, holder, None)
+        if isinstance(slope, Surrogate):
+            return module if holder == "surrogate" else Guest(module, holder, slope)
+        if type(slope).__name__ in ALPHAS and type(slope).__module__.startswith("spikingjelly."):
+            return Guest(module, holder, Alpha(slope))
+    return None
+
+
+def slot_of(module: nn.Module) -> str:
+    """Where a neuron's width is among the model's buffers and parameters, from the neuron's path on."""
+    for holder in HOLDERS:
+        if isinstance(getattr(module, holder, None), Surrogate):
+            return f"{holder}.width"
+    raise BadValue(f"{type(module).__name__} has a surrogate of its own library, whose width no probe can replace; "
+                   "give it a surgrad.Surrogate")  # fmt: skip

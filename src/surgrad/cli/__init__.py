@@ -1,0 +1,78 @@
+"""The command line, `surgrad COMMAND`. Torch is loaded by the commands that need it.
+
+To add a command: write its function, whose docstring is its help, and one that describes its arguments, in a module of
+this package, and add both to `COMMANDS`.
+"""
+
+import argparse
+import inspect
+import sys
+from typing import Any, NoReturn
+
+import surgrad
+from surgrad import process
+from surgrad.cli.instruments import count_energy, describe_diagnose, describe_energy, diagnose
+from surgrad.cli.sweeping import describe_sweep, run_sweep
+from surgrad.cli.training import (
+    describe_eval,
+    describe_figures,
+    describe_list,
+    describe_report,
+    describe_train,
+    evaluate,
+    figures,
+    list_recipes,
+    report,
+    train_recipe,
+)
+from surgrad.errors import Interrupted, SurgradError, unknown
+
+FAILED, STOPPED = 2, 130
+COMMANDS: dict[str, tuple[Any, Any]] = {
+    "list": (list_recipes, describe_list),
+    "train": (train_recipe, describe_train),
+    "eval": (evaluate, describe_eval),
+    "report": (report, describe_report),
+    "diagnose": (diagnose, describe_diagnose),
+    "energy": (count_energy, describe_energy),
+    "sweep": (run_sweep, describe_sweep),
+    "figures": (figures, describe_figures),
+}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 2 for an error, 130 for a training that was stopped."""
+    arguments = _parser().parse_args(words)
+    process.tune()
+    try:
+        return arguments.command(arguments)
+    except Interrupted as stopped:
+        print(f"surgrad: {stopped}", file=sys.stderr)
+        return STOPPED
+    except SurgradError as error:
+        print(f"surgrad: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("surgrad: stopped at once; what was saved before is whole", file=sys.stderr)
+        return STOPPED
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse that offers the nearest command."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice" in message and "command" in message:
+            message = str(unknown("command", message.split("'")[1], COMMANDS))
+        super().error(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="surgrad", description="Train spiking neural networks by surrogate gradients that adapt.")
+    parser.add_argument("--version", action="version", version=f"surgrad {surgrad.__version__}")
+    commands = parser.add_subparsers(dest="command_name", metavar="command", required=True, parser_class=_Parser)
+    for name, (function, describe) in COMMANDS.items():
+        text = inspect.cleandoc(function.__doc__ or "")
+        sub = commands.add_parser(name, help=text.splitlines()[0], description=text)
+        describe(sub)
+        sub.set_defaults(command=function)
+    return parser

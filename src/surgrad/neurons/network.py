@@ -1,0 +1,35 @@
+"""What is asked of all neurons of a network, and how its output is read."""
+
+import torch
+from torch import Tensor, nn
+
+from surgrad.neurons.lif import LIF
+
+
+class Readout(nn.Module):
+    """The non-firing output: the average over time of its input, [T, N, C] -> [N, C], in float32 or better
+    (Lian et al. 2023, section 3: the last layer accumulates its currents and does not fire).
+
+    For a prediction: the losses take the steps [T, N, classes] and average themselves, since TET needs each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(torch.promote_types(x.dtype, torch.float32)).mean(0)
+
+
+def neurons(model: nn.Module) -> dict[str, LIF]:
+    """Every neuron of a model by its module path, in the order of definition, the input's end first."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, LIF)}
+
+
+def reset(network: nn.Module) -> None:
+    """Forget the potentials that this network's neurons carry; touches no other network."""
+    for neuron in neurons(network).values():
+        neuron.potential = None
+
+
+def detach(network: nn.Module) -> None:
+    """Cut the gradient of the potentials that this network's neurons carry (truncated backpropagation through
+    time); touches no other network."""
+    for neuron in neurons(network).values():
+        if neuron.potential is not None:
+            neuron.potential = neuron.potential.detach()

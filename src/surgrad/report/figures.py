@@ -1,0 +1,249 @@
+"""The papers' figures, drawn anew from runs of ours.
+
+Lian et al. 2023 (LSG): Table 2 as a curve, Table 1 as curves, Fig. 3 (potentials beside Theorem 1), Fig. 5 (shares),
+Fig. 6 (f(β)), Fig. 7 (β). Li et al. 2021 (Dspike): the family, and its temperature over the training. Steered χ.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from surgrad.errors import BadValue
+from surgrad.report import files, plots
+from surgrad.report.compare import differences
+from surgrad.report.palette import Palette, light
+from surgrad.report.read import Run, number, read_run
+from surgrad.report.svg import drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE = (5.6, 3.6)
+LAYERS = (2, 6, 10, 16)
+"""Layers that LSG's Figs. 6 and 7 show."""
+TEMPERATURES = (0.2, 1.0, 3.0, 5.0, 20.0)
+
+Draw = Callable[["Axes", Palette], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Runs by what decided their widths: each a list over seeds."""
+
+    fixed: dict[float, list[Run]]
+    decay: list[Run]
+    lsg: list[Run]
+    searched: list[Run]
+    steered: list[Run]
+
+
+def write_figures(runs: Sequence[Path], out: Path) -> list[Path]:
+    """Every figure that these run folders have the data for, as PNG in the folder `out`; returns the files."""
+    found = _sorted([read_run(Path(run)) for run in runs])
+    drawn = [*_lsg(found), *_dspike(found), *_chi(found)]
+    if len(drawn) < 2:  # the family of Dspike needs no run
+        raise BadValue("these runs have the data for no figure; give finished runs of `surgrad sweep`")
+    return [_picture(Path(out) / f"{name}.png", title, draw) for name, title, draw in drawn]
+
+
+def _sorted(runs: Iterable[Run]) -> Found:
+    found = Found({}, [], [], [], [])
+    finished = [run for run in runs if run.finished]
+    _check_alike(finished)
+    for run in finished:
+        adapt, neuron = run.recipe.get("adapt", {}), run.recipe.get("neuron", {})
+        controller, rectangle = adapt.get("controller"), neuron.get("shape") == "rect" and neuron.get("name") == "lif"
+        if controller == "follow" and adapt.get("rule") in (None, "lsg"):
+            found.lsg.append(run)
+        elif controller == "search":
+            found.searched.append(run)
+        elif controller == "steer":
+            found.steered.append(run)
+        elif controller == "fixed" and rectangle and not neuron.get("learn_width"):
+            width = adapt.get("width") or neuron.get("width")
+            if not neuron.get("train_decay"):
+                found.fixed.setdefault(width, []).append(run)
+            elif width == 1:
+                found.decay.append(run)
+    return found
+
+
+def _check_alike(runs: Sequence[Run]) -> None:
+    """Refuse runs that differ in more than what writes their widths: a mean over them would describe none."""
+    differing = [key for key in differences(list(runs)) if key.split(".")[0] not in ("adapt", "neuron")]
+    if differing:
+        raise BadValue(f"these runs differ in {', '.join(differing)}, and a figure compares runs that differ in neuron "
+                       "and adapt alone; give the runs of one sweep")  # fmt: skip
+
+
+def _lsg(found: Found) -> Iterable[tuple[str, str, Draw]]:
+    if len(found.fixed) > 1:
+        yield "lsg_table_2", "Accuracy against the width, %", lambda axes, palette: _by_width(axes, palette, found)
+    groups = {"fixed, width 1": found.fixed.get(1.0, []), "trained decay, width 1": found.decay, "LSG": found.lsg}
+    if found.lsg and len([runs for runs in groups.values() if runs]) > 1:
+        yield "lsg_table_1", "Test accuracy, %", lambda axes, palette: _over_epochs(axes, palette, groups)
+        yield ("lsg_figure_5", "Neurons in the gradient-available interval, %",
+               lambda axes, palette: _last_by_layer(axes, palette, groups, "share", 100))  # fmt: skip
+    if found.lsg:
+        run = found.lsg[0]
+        yield "lsg_figure_3", "Spread of the potentials, thresholds", lambda axes, palette: _spread(axes, palette, run)
+        for name, title, turn in (("lsg_figure_6", "f(β) = √(1 + β²)", lambda b: math.sqrt(1 + b * b)),
+                                  ("lsg_figure_7", "Decay β", lambda b: b)):  # fmt: skip
+            yield name, title, partial(_decays, run=run, turn=turn)
+
+
+def _dspike(found: Found) -> Iterable[tuple[str, str, Draw]]:
+    yield "dspike_family", "Dspike: slope at threshold 0.5", _family
+    if found.searched:
+        yield ("dspike_temperature", "Temperature b",
+               lambda axes, palette: _searched(axes, palette, found.searched, "temperature"))  # fmt: skip
+        yield ("dspike_cosine", "Cosine with the finite-difference gradient",
+               lambda axes, palette: _searched(axes, palette, found.searched, "cosine"))  # fmt: skip
+
+
+def _chi(found: Found) -> Iterable[tuple[str, str, Draw]]:
+    if found.steered:
+        for name, title, key in (("chi_share", "χ of each layer", "chi"),
+                                 ("chi_half_width", "Half-width of each layer, thresholds", "half_width")):  # fmt: skip
+            yield name, title, partial(_steered, run=found.steered[0], key=key)
+
+
+def _by_width(axes: Axes, palette: Palette, found: Found) -> None:
+    """Mean and standard deviation over seeds; LSG and the trained decay as lines across."""
+    widths = sorted(found.fixed)
+    means, spreads = zip(*(_spread_of(found.fixed[width]) for width in widths), strict=True)
+    axes.errorbar(widths, means, yerr=spreads, fmt="o-", color=palette.test, capsize=3, label="fixed width")
+    for runs, label, colour in (
+        (found.decay, "trained decay, width 1", palette.train),
+        (found.lsg, "LSG", palette.mark),
+    ):
+        if runs:
+            middle, spread = _spread_of(runs)
+            axes.axhline(middle, color=colour, linewidth=1.4, label=label)
+            axes.axhspan(middle - spread, middle + spread, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xscale("log")
+    axes.set_xticks(widths, [f"{width:g}" for width in widths])
+    axes.minorticks_off()
+    axes.set_xlabel("width of the rectangle", color=palette.muted)
+    axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def _spread_of(runs: Sequence[Run]) -> tuple[float, float]:
+    scores = [100 * run.final[1] for run in runs if run.final]
+    return mean(scores), stdev(scores) if len(scores) > 1 else 0.0
+
+
+def _over_epochs(axes: Axes, palette: Palette, groups: dict[str, list[Run]]) -> None:
+    """The mean over seeds, its range shaded."""
+    for (label, runs), colour in zip(groups.items(), (palette.train, palette.mark, palette.test), strict=True):
+        curves = [[100 * score for _, score in run.scored()] for run in runs]
+        if not curves:
+            continue
+        epochs = range(1, min(map(len, curves)) + 1)
+        at = [[curve[epoch - 1] for curve in curves] for epoch in epochs]
+        axes.plot(epochs, [mean(values) for values in at], color=colour, label=f"{label} (n = {len(curves)})")
+        low, high = [min(values) for values in at], [max(values) for values in at]
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel("epoch", color=palette.muted)
+    axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def _last_by_layer(axes: Axes, palette: Palette, groups: dict[str, list[Run]], key: str, scale: float) -> None:
+    """A measure of each layer at the end of the training, mean over seeds."""
+    for (label, runs), colour in zip(groups.items(), (palette.train, palette.mark, palette.test), strict=True):
+        if runs:
+            layers = range(1, len(runs[0].layers) + 1)
+            last = [[number(run.layer_rows(layer)[1].get(key)) * scale for layer in run.layers] for run in runs]
+            axes.plot(layers, [mean(values) for values in zip(*last, strict=True)], "o-", color=colour, markersize=4,
+                      label=label)  # fmt: skip
+    axes.set_xlabel("layer", color=palette.muted)
+    axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def _spread(axes: Axes, palette: Palette, run: Run) -> None:
+    """Measured at the start and at the end of the training, and by Theorem 1 with the decays of the end."""
+    layers = range(1, len(run.layers) + 1)
+    rows = [run.layer_rows(layer) for layer in run.layers]
+    kinds = (("before training", 0, "spread", palette.train), ("at the end", 1, "spread", palette.test),
+             ("Theorem 1, at the end", 1, "predicted", palette.mark))  # fmt: skip
+    for label, which, key, colour in kinds:
+        values = [number(pair[which].get(key)) for pair in rows]
+        axes.plot(layers, values, "o-", color=colour, markersize=4, label=label)
+    axes.set_xlabel("layer", color=palette.muted)
+    axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def _decays(axes: Axes, palette: Palette, run: Run, turn: Callable[[float], float]) -> None:
+    shown = [place for place in LAYERS if place <= len(run.layers)]
+    for order, place in enumerate(shown):
+        epochs, values = run.layer_curve(run.layers[place - 1], "decay")
+        axes.plot(
+            epochs, [turn(value) for value in values], color=palette.depth(order, len(shown)), label=f"layer {place}"
+        )
+    axes.set_xlabel("epoch", color=palette.muted)
+    axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def _family(axes: Axes, palette: Palette) -> None:
+    """b·(1 - tanh²(b·(u - ½)))/(2·tanh(b/2)) on 0 <= u <= 1."""
+    us = [-0.25 + 1.5 * n / 600 for n in range(601)]
+    for place, b in enumerate(TEMPERATURES):
+        ys = [b * (1 - math.tanh(b * (u - 0.5)) ** 2) / (2 * math.tanh(b / 2)) if 0 <= u <= 1 else 0.0 for u in us]
+        axes.plot(us, ys, color=palette.depth(place, len(TEMPERATURES)), label=f"b = {b:g}")
+    axes.set_xlabel("membrane potential", color=palette.muted)
+    axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def _notes(run: Run) -> list[dict[str, Any]]:
+    """What the controller wrote down, in order."""
+    path = run.folder / "adapt.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _searched(axes: Axes, palette: Palette, runs: Sequence[Run], what: str) -> None:
+    """Of every seed, at each search."""
+    for place, run in enumerate(runs):
+        rows = _notes(run)
+        epochs = [row["epoch"] for row in rows]
+        if what == "temperature":
+            axes.plot(epochs, [row["temperature"] for row in rows], "o-", color=palette.run(place), markersize=3,
+                      label=f"seed {run.seed}")  # fmt: skip
+            continue
+        best = [max(row["cosines"].values()) for row in rows]
+        axes.plot(epochs, best, "o-", color=palette.run(place), markersize=3, label=f"best, seed {run.seed}")
+        axes.plot(epochs, [row["reliability"] for row in rows], ":", color=palette.run(place),
+                  label=f"reliability, seed {run.seed}")  # fmt: skip
+    axes.set_xlabel("epoch", color=palette.muted)
+    axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def _steered(axes: Axes, palette: Palette, run: Run, key: str) -> None:
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in _notes(run):
+        curves.setdefault(row["layer"], []).append((row["step"], row[key]))
+    for place, (layer, points) in enumerate(curves.items()):
+        axes.plot(*zip(*points, strict=True), color=palette.depth(place, len(curves)), linewidth=1.1, label=layer)
+    axes.set_xlabel("step", color=palette.muted)
+    if len(curves) <= 6:
+        axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def _picture(out: Path, title: str, draw: Draw) -> Path:
+    from matplotlib.figure import Figure
+
+    palette = light()
+    with drawing(**{"font.size": 9.5}):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        plots.frame(axes, plots.Measure("", title, ""), palette)
+        draw(axes, palette)
+        return files.replace(out, lambda path: figure.savefig(path, dpi=110, facecolor="white",
+                                                              metadata={"Software": None}))  # fmt: skip

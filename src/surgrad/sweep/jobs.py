@@ -1,0 +1,134 @@
+"""What a sweep is to train."""
+
+import json
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surgrad.errors import BadValue, unknown
+
+if TYPE_CHECKING:
+    from surgrad.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table: a recipe, with fields set as by `surgrad train --set`, under a label."""
+
+    label: str
+    recipe: str
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training."""
+
+    entry: Entry
+    seed: int
+    folder: Path
+
+    def words(self, data: Path | None) -> list[str]:
+        """Of the command line that trains it, or goes on with it."""
+        where = [] if data is None else ["--data", str(data.resolve())]
+        settings = [word for setting in self.entry.settings for word in ("--set", setting)]
+        return ["train", self.entry.recipe, *where, "--seed", str(self.seed), *settings, "--out", str(self.folder),
+                "--resume"]  # fmt: skip
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    @property
+    def done(self) -> bool:
+        rows = self.metrics
+        return bool(rows) and rows[-1]["epoch"] == rows[-1]["epochs"]
+
+
+def entries(names: Iterable[str]) -> list[Entry]:
+    """Of recipe names and of files. A file is TOML: [[run]] tables with `recipe`, and perhaps `label` and `set`, a list
+    of path=value; `set` at its top applies to all."""
+    found: list[Entry] = []
+    for name in names:
+        found += _from_file(Path(name)) if name.endswith(".toml") else [Entry(name, name)]
+    labels = [entry.label for entry in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise BadValue(f"label '{label}' occurs {labels.count(label)} times; give each run a label of its own")
+        if not label.replace("_", "").replace("-", "").replace(".", "").isalnum():
+            raise BadValue(f"label '{label}' names a folder; give letters, digits, '.', '-' and '_'")
+    return found
+
+
+def _from_file(path: Path) -> list[Entry]:
+    try:
+        held = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadValue(f"{path} cannot be read ({error.strerror}); give a file of runs, or a recipe's name") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadValue(f"{path} is no TOML ({error}); see `surgrad sweep --help`") from error
+    for key in held:
+        if key not in ("set", "run"):
+            raise unknown("key", key, ("set", "run"))
+    common = _settings(path, held)
+    found = []
+    for run in held.get("run", ()):
+        if not isinstance(run, dict):
+            raise BadValue(f"{path} has [run] once for all; write [[run]] before each")
+        for key in run:
+            if key not in ("recipe", "label", "set"):
+                raise unknown("key", f"run.{key}", ("run.recipe", "run.label", "run.set"))
+        if "recipe" not in run:
+            raise BadValue(f"a [[run]] of {path} names no recipe; give one that `surgrad list` shows")
+        found.append(Entry(str(run.get("label", run["recipe"])), str(run["recipe"]), (*common, *_settings(path, run))))
+    if not found:
+        raise BadValue(f"{path} holds no [[run]]; see `surgrad sweep --help`")
+    return found
+
+
+def _settings(path: Path, held: dict[str, Any]) -> tuple[str, ...]:
+    settings = held.get("set", [])
+    if not isinstance(settings, list) or not all(isinstance(setting, str) for setting in settings):
+        raise BadValue(f'{path} has set = {settings!r}; give a list of texts, as in set = ["optim.lr=0.05"]')
+    return tuple(settings)
+
+
+def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
+    """Every entry with seed 0 first, so that a sweep that is stopped has something of all. What is wrong with one, or
+    was trained otherwise in its folder, is said before any of them trains."""
+    from surgrad.recipes import find_recipe
+    from surgrad.train.recipe import derive, set_field
+
+    if seeds < 1:
+        raise BadValue(f"{seeds} seeds train nothing; give 1 or more")
+    found = []
+    for seed in range(seeds):
+        for entry in entries:
+            recipe = find_recipe(entry.recipe)
+            for setting in entry.settings:
+                recipe = set_field(recipe, setting)
+            job = Job(entry, seed, out.resolve() / f"{entry.label}-seed{seed}")
+            _check_held(job.folder / "recipe.json", derive(recipe, seed=seed))
+            found.append(job)
+    return found
+
+
+def _check_held(path: Path, wanted: "Recipe") -> None:
+    """Refuse a folder in which something else was trained."""
+    from surgrad.train.recipe import derive, differences, from_dict
+
+    if not path.exists():
+        return
+    words = {"summary": wanted.summary, "source": wanted.source, "published": wanted.published}
+    try:
+        held = derive(from_dict(json.loads(path.read_text())), **words)
+    except ValueError as error:
+        raise BadValue(f"{path} is cut short or altered ({error}); delete that folder to train it anew") from error
+    differing = differences(held, wanted)
+    if differing:
+        raise BadValue(f"{path.parent} holds a training with other settings: {'; '.join(differing)}; give another "
+                       "label or --out, or delete that folder")  # fmt: skip

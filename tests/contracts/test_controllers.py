@@ -1,0 +1,440 @@
+"""The controllers of the papers: steer (χ) and search (Dspike)."""
+
+import math
+
+import pytest
+import torch
+from test_adapt import batches, network
+from torch import nn
+
+from surgrad import LIF, PerStep, Surrogate
+from surgrad.adapt import RULES, Adapter, Moment, Probe, compete, follow, make, schedule, search, steer
+from surgrad.adapt.steer import effective, width_of
+from surgrad.errors import BadValue, UnknownName
+from surgrad.kernels.lif import BINS, PER_THRESHOLD, mean_of, reach_of, share_within, spread_of
+from surgrad.losses import cross_entropy
+from surgrad.models import resnet18, small_cnn
+from surgrad.neurons import Readout
+from surgrad.norm import TDBN, NormNeuron
+from surgrad.shapes import SHAPES
+
+
+def normal(sigma, mean=0.0):
+    """The histogram of potentials N(mean, σ²), in thresholds, about a threshold of 1."""
+    edges = (torch.arange(BINS + 1, dtype=torch.float64) - BINS // 2) / PER_THRESHOLD + 1
+    below = 0.5 * (1 + torch.erf((edges - mean) / (sigma * math.sqrt(2))))
+    shares = below.diff()
+    shares[0], shares[-1] = shares[0] + below[0], shares[-1] + 1 - below[-1]  # the ends collect what lies beyond
+    return (shares * 1e9).to(torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "shares", "halves"),
+    [
+        (0.5, (0.061, 0.157, 0.500, 0.841, 0.977, 1.0), (0.368, 0.581, 0.738, 1.00, 1.26)),
+        (1.0, (0.121, 0.242, 0.477, 0.685, 0.840, 0.977), (0.207, 0.413, 0.621, 1.05, 1.54)),
+        (1.5, (0.106, 0.211, 0.409, 0.583, 0.725, 0.905), (0.235, 0.474, 0.719, 1.25, 1.90)),
+        (2.5, (0.074, 0.146, 0.288, 0.421, 0.540, 0.733), (0.340, 0.686, 1.04, 1.83, 2.80)),
+    ],
+)
+def test_chi_of_normal_potentials(sigma, shares, halves):
+    """χ(k) = Φ((v_th + k)/σ) - Φ((v_th - k)/σ), and its reverse."""
+    counts = normal(sigma)
+    assert [share_within(counts, k) for k in (0.25, 0.5, 1, 1.5, 2, 3)] == pytest.approx(shares, abs=1e-3)
+    assert [reach_of(counts, share) for share in (0.1, 0.2, 0.3, 0.5, 0.7)] == pytest.approx(halves, abs=6e-3)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_width_is_found_by_its_effective_half_width(name):
+    shape = SHAPES[name]
+    for width in (0.05, 0.3, 1.0) if name == "dspike" else (0.05, 0.3, 1.0, 4.0):
+        half = effective(shape, torch.tensor(width, dtype=torch.float64))
+        assert width_of(shape, half).item() == pytest.approx(width, rel=1e-6)
+
+
+def test_effective_half_widths_in_closed_form():
+    """Of 90 % of the mass for shapes with tails, and for Dspike, whose support is the same for every temperature."""
+    w = torch.tensor(0.5, dtype=torch.float64)
+    closed = {
+        "rect": 0.25, "triangle": 0.5, "exponential": -0.5 * math.log(0.1), "sigmoid": 0.5 * math.log(1.9 / 0.1),
+        "atan": 0.5 * math.tan(0.45 * math.pi), "dspike": 0.5 * math.atanh(0.9 * math.tanh(1.0)),
+    }  # fmt: skip
+    for name, half in closed.items():
+        assert effective(SHAPES[name], w).item() == pytest.approx(half), name
+
+
+class Layers:
+    """What steer sees of a network: layers whose potentials have a given spread, whatever their widths."""
+
+    def __init__(self, *sigmas, period=2, epoch=100):
+        self.neurons = {f"{i}": LIF() for i in range(len(sigmas))}
+        self.histograms = {f"{i}": normal(sigma) for i, sigma in enumerate(sigmas)}
+        self.steps, self.epoch = 1000, epoch
+
+    def run(self, controller, first=0, last=1000):
+        for step in range(first, last):
+            widths = controller(Moment(step, self.steps, self.epoch, self.neurons, self.histograms if step else {}))
+            for name, width in widths.items():
+                self.neurons[name].surrogate.width.fill_(width)
+        return [neuron.surrogate.width.item() for neuron in self.neurons.values()]
+
+
+def test_exact_steers_to_the_share():
+    """LIF's threshold is 0.5 and its rectangle 2k wide: k(χ = 0.3) in thresholds is the width."""
+    widths = Layers(0.5, 1.0, 2.5).run(steer(0.3, target="exact", period=5))
+    assert widths == pytest.approx([0.738, 0.621, 1.04], rel=0.01)
+
+
+def test_a_floor_widens_and_never_narrows():
+    widths = Layers(0.5, 2.5).run(steer(0.4, target="floor", period=5, sharpen=0.0))
+    assert widths[0] == 1.0  # χ = 0.5 at the start
+    assert widths[1] == pytest.approx(1.43, rel=0.02)  # χ = 0.288 at the start
+
+
+def test_a_band_keeps_within():
+    widths = Layers(0.5, 1.0, 2.5).run(steer(0.4, 0.45, target="band", period=5, sharpen=0.0))
+    shares = [share_within(normal(s), w) for s, w in zip((0.5, 1.0, 2.5), widths, strict=True)]
+    assert shares == pytest.approx([0.45, 0.45, 0.40], abs=0.01)
+
+
+def test_sharpening_goes_as_narrow_as_the_floor_allows():
+    widths = Layers(0.5).run(steer(0.2, 0.9, target="band", period=5, sharpen=0.5))
+    assert widths == pytest.approx([0.581], rel=0.01)
+
+
+def test_nothing_moves_in_the_warm_up_nor_when_frozen():
+    layers, controller = Layers(0.5), steer(0.2, target="exact", period=1, warmup=0.5, sharpen=0.0, freeze=0.4)
+    assert layers.run(controller, 0, 500) == [1.0]
+    moved = layers.run(controller, 500, 600)
+    assert moved[0] < 0.6
+    assert layers.run(controller, 600) == moved
+
+
+def test_potentials_of_the_warm_up_do_not_count_later():
+    """Wide ones before, narrow ones after: the first move goes by the narrow."""
+    layers, controller = Layers(2.5), steer(0.3, target="exact", period=10, warmup=0.5, momentum=0.0)
+    layers.run(controller, 0, 500)
+    layers.histograms = {"0": normal(0.5)}
+    assert layers.run(controller, 500, 511) == pytest.approx([0.738], rel=0.05)
+
+
+def test_dspike_is_not_asked_for_a_half_width_that_it_cannot_have():
+    """Its support ends at 0.5, 0.9 of which is 0.45: 0.9 thresholds."""
+    layers = Layers(2.5)
+    for neuron in layers.neurons.values():
+        neuron.surrogate = Surrogate("dspike", 0.3)
+    controller = steer(0.6, 0.7, target="exact", period=5)
+    layers.run(controller)
+    assert controller.half["0"] <= 0.9 + 1e-6
+
+
+def test_one_half_width_for_all_layers():
+    widths = Layers(0.5, 2.5).run(steer(0.3, target="exact", scope="global", period=5))
+    assert widths[0] == widths[1]
+    assert share_within(normal(0.5) + normal(2.5), widths[0]) == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"low": 0.0}, "χ within"), ({"low": 0.7}, "χ within"), ({"least": 0.0}, "half-widths"),
+        ({"most": 9.0}, "half-widths"), ({"period": 0}, "period 0"), ({"momentum": 1.0}, "momentum 1.0"),
+        ({"warmup": 0.9, "sharpen": 0.2}, "at most 1 together"),
+    ],
+)  # fmt: skip
+def test_steer_refuses(options, text):
+    with pytest.raises(BadValue, match=text):
+        steer(**options)
+    with pytest.raises(UnknownName, match="unknown target 'flor'; did you mean 'floor'"):
+        steer(target="flor")
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+
+def image_network(neuron=LIF):
+    torch.manual_seed(0)
+    return small_cnn(steps=2, width_multiplier=0.125, neuron=neuron)
+
+
+def image_batch(n=16):
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(n, 1, 16, 16, generator=generator), torch.randint(0, 10, (n,), generator=generator)
+
+
+class Smooth(nn.Module):
+    """A neuron whose forward pass is its surrogate's step, so that the surrogate gradient is the true one."""
+
+    def __init__(self):
+        super().__init__()
+        self.surrogate, self.threshold = Surrogate("tanh", 0.7), torch.tensor(0.5)
+
+    def forward(self, x):
+        return self.surrogate.shape.step(x - self.threshold, self.surrogate.width)
+
+
+def settled(model, x):
+    """In evaluation, with the statistics of that input: no dropout, and potentials near the threshold."""
+    for module in model.modules():
+        if isinstance(module, TDBN):
+            module.momentum = 1.0
+    model(x)
+    return model.eval()
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("kind", ["images", "vectors"])
+def test_stacked_slopes_are_those_of_one_change_at_a_time(kind, dense):
+    model, batch = (image_network(), image_batch()) if kind == "images" else (network(), next(batches()))
+    probe = Probe(settled(model, batch[0]), cross_entropy, batch).frozen()
+    name = probe.first_weight()
+    weight = probe.parameter(name)
+    assert probe._linear(name) is not None  # the fast way
+    torch.manual_seed(2)
+    directions = torch.randn(7, *weight.shape) if dense else torch.eye(weight.numel())[:7].view(7, *weight.shape)
+    stacked = probe.slopes(name, directions, 0.2, stack=3)
+    single = torch.stack([probe._two_slopes(name, d, 0.2) for d in directions], 1)
+    torch.testing.assert_close(stacked, single)
+    assert stacked.shape == (2, 7)
+    assert stacked.any()
+
+
+def test_slopes_of_a_smooth_network_are_its_gradient():
+    """The finite-difference gradient equals autograd where the spike is smooth, with frozen statistics for both."""
+    model, batch = image_network(Smooth).double(), image_batch()
+    probe = Probe(model, cross_entropy, (batch[0].double(), batch[1])).frozen()
+    name = probe.first_weight()
+    weight = probe.parameter(name)
+    directions = torch.eye(weight.numel()).view(-1, *weight.shape).double()
+    slopes = probe.slopes(name, directions, 1e-5).mean(0)
+    torch.testing.assert_close(slopes, probe.grad(name).flatten(), rtol=1e-5, atol=1e-9)
+
+
+def test_a_frozen_probe_takes_the_statistics_of_its_batch():
+    model, batch = image_network(), image_batch()
+    loss = cross_entropy(model(batch[0]).double(), batch[1])
+    assert Probe(model, cross_entropy, batch).frozen().loss().item() == pytest.approx(loss.item(), rel=2e-2)
+    assert all(m.training and m.momentum == 0.1 for m in model.modules() if isinstance(m, TDBN))
+
+
+class Cosines:
+    """A probe whose finite-difference gradient points most like the surrogate gradient at a known temperature."""
+
+    def __init__(self, best, reliability=1.0):
+        self.best, self.reliability, self.asked = best, reliability, []
+
+    def __len__(self):
+        return 2
+
+    def frozen(self):
+        return self
+
+    def first_weight(self):
+        return "weight"
+
+    def parameter(self, name):
+        return torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+
+    def slopes(self, name, directions, eps):
+        self.asked.append((len(directions), eps))
+        angle = math.acos(self.reliability)  # of the two halves, about the first coordinate
+        halves = [[math.cos(a), math.sin(a)] for a in (angle / 2, -angle / 2)]
+        return torch.tensor(halves, dtype=torch.float64) @ directions.flatten(1)[:, :2].double().T
+
+    def grad(self, name, widths):
+        away = sum(abs(1 / width.item() - self.best) for width in widths.values())
+        return torch.tensor([[1.0, away], [0.0, 0.0]])
+
+    def sizes(self):
+        return {"a": (8, 8), "b": (8, 8), "c": (4, 4)}
+
+
+def temperatures(controller, probe, epochs, names=("a", "b", "c")):
+    layers, widths = {name: LIF() for name in names}, {}
+    for step in range(2 * epochs):
+        widths |= controller(Moment(step, 2 * epochs, 2, layers, probe=probe))
+    return {name: 1 / width.item() for name, width in widths.items()}
+
+
+def test_search_climbs_to_the_best_temperature_once_an_epoch():
+    """From 3 by 0.2 an epoch; at the summit it stays."""
+    assert temperatures(search(estimator="all"), Cosines(4.0), 3) == pytest.approx(dict.fromkeys("abc", 3.6))
+    assert temperatures(search(estimator="all"), Cosines(4.0), 9) == pytest.approx(dict.fromkeys("abc", 4.0))
+    assert temperatures(search(estimator="all"), Cosines(1.0), 2) == pytest.approx(dict.fromkeys("abc", 2.6))
+
+
+def test_search_keeps_within_its_bounds():
+    assert temperatures(search(estimator="all", high=3.1), Cosines(9.0), 4) == pytest.approx(dict.fromkeys("abc", 3.1))
+
+
+def test_search_stays_where_the_differences_are_noise():
+    controller = search(estimator="all")
+    assert temperatures(controller, Cosines(9.0, reliability=0.2), 2) == pytest.approx(dict.fromkeys("abc", 3.0))
+    notes = controller.notes()
+    assert [note["moved"] for note in notes] == [False, False]
+    assert notes[0]["reliability"] == pytest.approx(0.2)
+    assert set(notes[0]["cosines"]) == {"3", "3.2", "2.8"}
+
+
+@pytest.mark.parametrize(("scope", "groups"), [("global", 1), ("stage", 2), ("layer", 3)])
+def test_search_by_scope(scope, groups):
+    controller = search(estimator="all", scope=scope)
+    temperatures(controller, Cosines(9.0), 1)
+    assert len(controller.notes()) == groups
+
+
+@pytest.mark.parametrize(("estimator", "asked"), [("all", 4), ("coordinates", 3), ("directions", 3)])
+def test_search_by_estimator(estimator, asked):
+    probe = Cosines(9.0)
+    temperatures(search(estimator=estimator, count=3, eps=0.5), probe, 1)
+    assert probe.asked == [(asked, pytest.approx(0.5 * probe.parameter("").double().std().item()))]
+
+
+def test_a_batch_of_one_or_of_an_odd_number():
+    model, (images, labels) = image_network(), image_batch(5)
+    probe = Probe(model, cross_entropy, (images, labels)).frozen()
+    name = probe.first_weight()
+    directions = torch.eye(9).view(9, 1, 1, 3, 3).expand(9, *probe.parameter(name).shape).contiguous()
+    assert probe.slopes(name, directions, 0.2).shape == (2, 9)
+    for controller in (search(), compete()):
+        adapt = Adapter(image_network(), controller, loss=cross_entropy, steps=2, steps_per_epoch=2)
+        with pytest.raises(BadValue, match="a batch of one has no"):
+            adapt.step((images[:1], labels[:1]))
+
+
+def test_networks_that_draw_random_numbers_are_asked_one_change_at_a_time():
+    model, batch = network(), next(batches())
+    assert Probe(model, cross_entropy, batch)._linear("0.0.weight") is None
+    assert Probe(model.eval(), cross_entropy, batch)._linear("0.0.weight") is not None
+
+
+def test_a_network_that_ends_in_a_readout_is_probed_alike():
+    """[N, classes] instead of [T, N, classes]."""
+    model, batch = image_network(), image_batch()
+    probe = Probe(nn.Sequential(model, Readout()), nn.functional.cross_entropy, batch).frozen()
+    plain = Probe(model, cross_entropy, batch).frozen()
+    directions = torch.randn(3, *plain.parameter(plain.first_weight()).shape)
+    one, other = (p.slopes(p.first_weight(), directions, 0.2) for p in (probe, plain))
+    torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [({"start": 0.1}, "temperature"), ({"move": 0.0}, "by 0.0"), ({"eps": 0.0}, "eps 0.0"), ({"count": 0}, "count 0")],
+)  # fmt: skip
+def test_search_refuses(options, text):
+    with pytest.raises(BadValue, match=text):
+        search(**options)
+    with pytest.raises(UnknownName, match="unknown estimator 'al'; did you mean 'all'"):
+        search(estimator="al")
+
+
+# --- compete ----------------------------------------------------------------------------------------------------------
+
+
+def test_gradient_of_the_mixture_is_the_finite_difference():
+    """Of the other half's loss by the mixture's logits, on a smooth network, in float64."""
+    model, batch = image_network(Smooth).double(), image_batch()
+    probe = Probe(settled(model, batch[0].double()), cross_entropy, (batch[0].double(), batch[1]))
+    ours, others, name = probe.part(8), probe.part(8, 8), "body.2.neuron"
+    controller = compete(lr=5.0, move=1.0, reach=1)
+    moment = Moment(0, 10, 10, {n: m for n, m in model.named_modules() if isinstance(m, Smooth)}, probe=probe)
+    controller.temperature = dict.fromkeys(moment.neurons, 3.0)
+    weight = probe.weights_before()[name][0]
+    a = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
+
+    def loss(a):
+        steps = [ours.grad(weight, {name: controller._width(moment.neurons[name], b)}) for b in (2.0, 3.0, 4.0)]
+        mixed = sum(s * (ours.parameter(weight) - 5.0 * step) for s, step in zip(a.softmax(0), steps, strict=True))
+        return others.loss({weight: mixed}).item()
+
+    found = controller._gradient(moment, name, weight, ours, others, a)
+    eps = 1e-5 * torch.eye(3, dtype=torch.float64)
+    slow = [(loss(a + e) - loss(a - e)) / 2e-5 for e in eps]
+    assert found.tolist() == pytest.approx(slow, rel=1e-3, abs=1e-9)
+    assert max(map(abs, slow)) > 1e-6
+
+
+def test_compete_starts_anew_each_epoch_and_notes_what_it_chose():
+    model = network()
+    controller = compete(iterations=2, move=0.5, reach=1)
+    adapt = Adapter(model, controller, loss=cross_entropy, steps=6, steps_per_epoch=3)
+    for number, batch in enumerate(batches()):
+        adapt.step(batch)
+        assert bool(controller.mixture) is (number % 3 == 0)
+    notes = adapt.notes()
+    assert [note["step"] for note in notes] == [1, 1, 4, 4]
+    assert all(abs(note["temperature"] - 3.0) <= 1.0 for note in notes)
+    assert all(sum(note["mixture"]) == pytest.approx(1) for note in notes)
+    with pytest.raises(BadValue, match="0 to each side"):
+        compete(reach=0)
+
+
+# --- the others -------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_reads_what_it_names():
+    model = network()
+    with torch.no_grad():
+        model[1].weight.fill_(2.0)
+    pair = nn.Sequential(PerStep(nn.Linear(6, 16)), NormNeuron(model[1], model[2]))
+    follow_gain = Adapter(pair, follow("mpd_agl"), loss=cross_entropy, steps=1, steps_per_epoch=1)
+    assert pair[1].neuron.surrogate.width.item() == pytest.approx(2 * 1.0198, abs=1e-4)
+    follow_gain.detach()
+    with pytest.raises(BadValue, match="the rule reads 'charge'; it can read decay, threshold, gain, spread"):
+        follow(lambda charge: charge)
+    with pytest.raises(BadValue, match="the gain of the norm before neuron '0', which has none"):
+        Adapter(nn.Sequential(LIF()), follow("mpd_agl"), loss=cross_entropy, steps=1, steps_per_epoch=1)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_which_rules_leave_the_modified_resnet18_a_gradient(rule):
+    """Its branches start as nothing, so its potentials are exactly 0 and 1, which only windows wider than 1 reach."""
+    model = resnet18(steps=2, width_multiplier=0.125)
+    batch = torch.rand(4, 3, 16, 16), torch.randint(0, 10, (4,))
+    adapt = Adapter(model, follow(rule), loss=cross_entropy, steps=2, steps_per_epoch=2)
+    model(batch[0])
+    adapt.step(batch)
+    cross_entropy(model(batch[0]), batch[1]).backward()
+    assert model.stem[0].weight.grad.any().item() is (rule == "lsg")
+
+
+def test_the_first_step_is_written_apart():
+    """MPD-AGL: 2·v_th·γ̄ in the first step, times √(1 + β²) later."""
+    neurons = {"a": LIF(surrogate=Surrogate(first=True)), "b": LIF()}
+    gains = {name: torch.tensor(1.5) for name in neurons}
+    for rule, first in (("mpd_agl", 1.5), ("lsg", 1.0198)):
+        widths = follow(rule)(Moment(0, 1, 1, neurons, gains=gains))
+        assert set(widths) == {"a", "a:first", "b"}
+        assert widths["a:first"].item() == pytest.approx(first, abs=1e-4)
+    model = nn.Sequential(TDBN(4), LIF(surrogate=Surrogate(first=True)))
+    Adapter(model, follow("mpd_agl"), loss=cross_entropy, steps=1, steps_per_epoch=1)
+    assert model[1].surrogate.first_width.item() == 1.0
+    assert model[1].surrogate.width.item() == pytest.approx(1.0198, abs=1e-4)
+
+
+def test_ds_atgo_follows_the_spread():
+    """σ in units of potential: of a threshold 0.5, σ/v_th = 2 is 1."""
+    widths = Layers(2.0, 1.0).run(follow("ds_atgo"), last=3)
+    assert widths == pytest.approx([1.0, 1 + math.tanh(-0.5)], abs=2e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.0])
+def test_moments_of_a_histogram(sigma):
+    counts = normal(sigma, mean=-0.2)
+    assert mean_of(counts).item() == pytest.approx(-0.2, abs=1e-3)
+    assert spread_of(counts).item() == pytest.approx(sigma, abs=1e-3)
+
+
+def test_laws_of_a_schedule():
+    neurons = {"a": LIF()}
+    for law, middle in (("geometric", 0.1**0.5), ("linear", 0.55)):
+        assert schedule(law)(Moment(5, 10, 10, neurons))["a"].item() == pytest.approx(middle)
+    with pytest.raises(UnknownName, match="unknown law 'linea'"):
+        schedule("linea")
+
+
+def test_knobs_of_another_controller_are_refused():
+    with pytest.raises(BadValue, match=r"adapt\.low is set, and controller 'follow' has no such knob; .* one of rule"):
+        make("follow", low=0.3, high=None)
+    assert make("steer", low=0.3, rule=None).low == 0.3

@@ -1,0 +1,211 @@
+"""surgrad inside snnTorch and SpikingJelly: its `Surrogate` as their slope, its `Adapter` on their neurons."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from surgrad import Adapter, Surrogate, adapt
+from surgrad.adapt import Probe
+from surgrad.adapt.guests import ALPHAS, Alpha
+from surgrad.errors import BadValue
+from surgrad.kernels.lif import BINS
+from surgrad.shapes import SHAPES
+
+snntorch = pytest.importorskip("snntorch", reason="snntorch is not installed (make test installs it)")
+sj = pytest.importorskip(
+    "spikingjelly.activation_based", reason="spikingjelly is not installed (make test installs it)"
+)
+from spikingjelly.activation_based import functional, layer, neuron, surrogate  # noqa: E402
+
+STEPS = 4
+
+
+class Torchlike(nn.Module):
+    """Two layers of snnTorch's neurons over time."""
+
+    def __init__(self, slope):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two = nn.Linear(6, 12), nn.Linear(12, 3)
+        self.fire1, self.fire2 = (snntorch.Leaky(beta=0.4, threshold=0.5, spike_grad=slope()) for _ in range(2))
+
+    def forward(self, x):
+        first, second, out = self.fire1.init_leaky(), self.fire2.init_leaky(), []
+        for step in x:
+            spikes, first = self.fire1(self.one(step), first)
+            spikes, second = self.fire2(self.two(spikes), second)
+            out.append(second)
+        return torch.stack(out)
+
+
+def jelly(slope, kind=neuron.LIFNode, **options):
+    """Two layers of SpikingJelly's neurons, all steps at once."""
+    torch.manual_seed(0)
+    nodes = [kind(surrogate_function=slope(), v_threshold=0.5, v_reset=0.0, step_mode="m", **options) for _ in range(2)]
+    return nn.Sequential(layer.Linear(6, 12, step_mode="m"), nodes[0], layer.Linear(12, 3, step_mode="m"), nodes[1])
+
+
+def batches(n=6):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(n):
+        yield torch.randn(STEPS, 32, 6, generator=generator) * 2, torch.randint(0, 3, (32,), generator=generator)
+
+
+def loss(output, labels):
+    return nn.functional.cross_entropy(output.mean(0), labels)
+
+
+def train(model, adapter):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for batch in batches():
+        functional.reset_net(model)
+        adapter.step(batch)
+        optimizer.zero_grad()
+        loss(model(batch[0]), batch[1]).backward()
+        optimizer.step()
+
+
+def adapter(model, controller):
+    return Adapter(model, controller, loss=loss, steps=6, steps_per_epoch=3)
+
+
+def widths(made):
+    return [neuron.surrogate.width.item() for neuron in made.neurons.values()]
+
+
+MODELS = {"snntorch": Torchlike, "spikingjelly": jelly}
+CONTROLLERS = {
+    "follow": lambda: adapt.follow(lambda decay, threshold: 2 * threshold * (1 + decay.square()).sqrt()),
+    "steer": lambda: adapt.steer(0.3, target="exact", period=1, warmup=0.0),
+    "search": lambda: adapt.search(count=4, reliable=-1.0),
+    "schedule": lambda: adapt.schedule("geometric", start=1.0, end=0.1),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_surrogate_is_their_slope(name):
+    """The gradient of the input, by a loop of our own."""
+    model = MODELS[name](lambda: Surrogate("atan", 0.4))
+    x = next(batches())[0].requires_grad_()
+    model(x).sum().backward()
+    wide = MODELS[name](lambda: Surrogate("atan", 4.0))
+    y = x.detach().clone().requires_grad_()
+    out = wide(y)
+    out.sum().backward()
+    functional.reset_net(model)
+    assert torch.equal(out, model(x)), "the width changes nothing forward"
+    assert not torch.equal(x.grad, y.grad)
+    if name == "spikingjelly":  # its own surrogate of the same slope
+        own = jelly(lambda: surrogate.ATan(2 / (math.pi * 0.4)))
+        z = x.detach().clone().requires_grad_()
+        own(z).sum().backward()
+        torch.testing.assert_close(x.grad, z.grad)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_the_adapter_drives_them(name, controller):
+    model = MODELS[name](lambda: Surrogate("dspike" if controller == "search" else "rect"))
+    made = adapter(model, CONTROLLERS[controller]())
+    train(model, made)
+    assert len(made.neurons) == 2
+    assert all(width != 1.0 for width in widths(made))
+    if controller == "follow":
+        decay = 0.4 if name == "snntorch" else 0.5  # SpikingJelly's tau is 2
+        assert widths(made) == pytest.approx([math.sqrt(1 + decay**2)] * 2)
+
+
+def test_the_potentials_of_a_layer_are_counted_and_forgotten():
+    model = jelly(lambda: Surrogate("rect"))
+    made = adapter(model, adapt.steer(0.3, target="exact", period=1, warmup=0.0))
+    batch = next(batches())
+    model(batch[0])
+    guest = made.neurons["1"]
+    assert guest.membrane.sum() == STEPS * 32 * 12
+    made.step(batch)
+    assert guest.membrane is None
+    model.eval()
+    functional.reset_net(model)
+    model(batch[0])
+    assert guest.membrane is None, "evaluation is not counted"
+
+
+@pytest.mark.parametrize("name", ALPHAS)
+def test_spikingjellys_own_alpha_is_a_width(name):
+    """Its surrogate's slope is ours at that width, before and after it is written."""
+    kind, shape = getattr(surrogate, name), SHAPES[ALPHAS[name][0]]
+    module = kind()
+    slot = Alpha(module)
+    for width in (slot.width, torch.tensor(0.37)):
+        slot.write(width)
+        assert isinstance(module.alpha, float)
+        x = torch.linspace(-1.03, 1.05, 41, requires_grad=True)
+        module(x).sum().backward()
+        torch.testing.assert_close(x.grad, shape.slope(x.detach(), width), rtol=1e-4, atol=1e-5)
+        x.grad = None
+
+
+def test_alphas_are_driven_and_resumed():
+    model = jelly(surrogate.ATan)
+    made = adapter(model, adapt.schedule("geometric", start=1.0, end=0.1))
+    train(model, made)
+    alpha = model[1].surrogate_function.alpha
+    assert alpha == pytest.approx(2 / (math.pi * 0.1 ** (5 / 6)))
+    other = jelly(surrogate.ATan)
+    resumed = adapter(other, adapt.fixed())
+    resumed.load_state_dict(made.state_dict())
+    assert other[1].surrogate_function.alpha == pytest.approx(alpha)
+    with pytest.raises(BadValue, match="LIFNode has a surrogate of its own library"):
+        adapter(model, adapt.search(count=2)).step(next(batches()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "decay"),
+    [
+        (neuron.IFNode, {}, 1.0),
+        (neuron.LIFNode, {"tau": 4.0}, 0.75),
+        (neuron.ParametricLIFNode, {"init_tau": 4.0}, 0.75),
+    ],
+)
+def test_decay_and_threshold_of_spikingjelly(kind, options, decay):
+    guest = adapter(jelly(lambda: Surrogate("rect"), kind, **options), adapt.fixed()).neurons["1"]
+    assert guest.decay.item() == pytest.approx(decay)
+    assert guest.threshold.item() == 0.5
+
+
+def test_probing_leaves_their_state_alone():
+    model, batch = jelly(lambda: Surrogate("rect")), next(batches())
+    model(batch[0])
+    before = model[1].v.clone()
+    asked = [Probe(model, loss, batch).loss().item() for _ in range(2)]
+    assert asked[0] == asked[1]
+    assert torch.equal(model[1].v, before)
+
+
+def test_a_shared_surrogate_is_refused():
+    slope = surrogate.ATan()
+    with pytest.raises(BadValue, match="neurons '1' and '3' share one Surrogate"):
+        adapter(jelly(lambda: slope), adapt.fixed())
+
+
+def test_histograms_have_our_bins():
+    model = Torchlike(lambda: Surrogate("rect"))
+    made = adapter(model, adapt.steer())
+    model(next(batches())[0])
+    assert made.neurons["fire1"].membrane.shape == (BINS,)
+
+
+def test_the_examples_of_the_docs_run():
+    """Block by block, those of one library in one namespace."""
+    text = (Path(__file__).parent.parent / "docs/other_libraries.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    for group in (blocks[:1], blocks[1:]):
+        names: dict = {}
+        for block in group:
+            exec(block, names)
+        assert names["adapter"].neurons

@@ -1,0 +1,180 @@
+"""A sweep trains what is missing, can be stopped and resumed, and makes one table."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+import types
+from statistics import mean, stdev
+
+import pytest
+
+from surgrad import sweep
+from surgrad.errors import BadValue, SurgradError, UnknownName
+from surgrad.recipes import find_recipe
+from surgrad.train.recipe import derive, to_dict
+
+FILE = """
+set = [{common}]
+[[run]]
+recipe = "lsg_fashion_small_t4"
+label = "lsg"
+[[run]]
+recipe = "lsg_fashion_small_t4"
+label = "fixed"
+set = ["adapt.controller=fixed"]
+"""
+
+
+@pytest.fixture
+def file(tmp_path, tiny_words):
+    common = ", ".join(f'"{word}"' for word in tiny_words if word != "--set")
+    (tmp_path / "runs.toml").write_text(FILE.format(common=common))
+    return tmp_path / "runs.toml"
+
+
+def test_a_file_of_runs_is_read(file):
+    lsg, fixed = sweep.entries([str(file)])
+    assert (lsg.label, fixed.label, fixed.settings[-1]) == ("lsg", "fixed", "adapt.controller=fixed")
+    queue = sweep.jobs_of([lsg, fixed], 2, file.parent)
+    assert [job.folder.name for job in queue] == ["lsg-seed0", "fixed-seed0", "lsg-seed1", "fixed-seed1"]
+    words = queue[2].words(None)
+    assert words[:4] == ["train", "lsg_fashion_small_t4", "--seed", "1"]
+    assert words[-3:] == ["--out", str(file.parent / "lsg-seed1"), "--resume"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("[[run]]\nlabel='a'", BadValue, r"a \[\[run\]\] of .* names no recipe"),
+        ("[[runs]]\nrecipe='a'", UnknownName, "unknown key 'runs'; did you mean 'run'"),
+        ("[[run]]\nrecipe='a'\nsett=[]", UnknownName, r"unknown key 'run\.sett'; did you mean 'run\.set'"),
+        ("seeds", BadValue, "is no TOML"),
+        ("[run]\nrecipe='a'", BadValue, r"has \[run\] once for all; write \[\[run\]\]"),
+        ("[[run]]\nrecipe='a'\nset='optim.lr=1'", BadValue, "has set = 'optim.lr=1'; give a list of texts"),
+        ("", BadValue, r"holds no \[\[run\]\]"),
+        ("[[run]]\nrecipe='a'\n[[run]]\nrecipe='a'", BadValue, "label 'a' occurs 2 times; give each run a label"),
+        ("[[run]]\nrecipe='a'\nlabel='x/y'", BadValue, "label 'x/y' names a folder"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused(tmp_path, text, error, words):
+    (tmp_path / "runs.toml").write_text(text)
+    with pytest.raises(error, match=words):
+        sweep.entries([str(tmp_path / "runs.toml")])
+
+
+def test_what_does_not_exist_is_said_before_anything_trains(tmp_path):
+    with pytest.raises(BadValue, match=r"missing\.toml cannot be read"):
+        sweep.entries([str(tmp_path / "missing.toml")])
+    with pytest.raises(UnknownName, match="unknown recipe 'lsg_fashion_smal_t4'; did you mean"):
+        sweep.jobs_of(sweep.entries(["lsg_fashion_smal_t4"]), 1, tmp_path)
+    with pytest.raises(UnknownName, match=r"unknown field 'optim\.epoch'"):
+        sweep.jobs_of([sweep.Entry("a", "lsg_fashion_small_t4", ("optim.epoch=1",))], 1, tmp_path)
+
+
+def test_a_folder_of_other_settings_is_not_taken_for_done(file):
+    queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
+    for job in queue:
+        recipe = derive(find_recipe(job.entry.recipe), optim={"lr": 0.01})
+        job.folder.mkdir(parents=True)
+        (job.folder / "recipe.json").write_text(json.dumps(to_dict(recipe)))
+    with pytest.raises(BadValue, match=r"lsg-seed0 holds a training with other settings: .*optim\.lr"):
+        sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
+    (queue[0].folder / "recipe.json").write_text("{")
+    with pytest.raises(BadValue, match="is cut short or altered"):
+        sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
+    with pytest.raises(BadValue, match="0 seeds train nothing"):
+        sweep.jobs_of(sweep.entries([str(file)]), 0, file.parent / "out")
+
+
+def test_two_at_a_time_and_again(file):
+    """The second time there is nothing to train."""
+    queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
+    said = []
+    sweep.train_all(queue, workers=2, say=said.append)
+    assert all(job.done for job in queue)
+    assert said[0] == "2 trainings, 0 of them done"
+    assert len(said) == 3
+    sweep.train_all(queue, say=said.append)
+    assert said[3:] == ["2 trainings, 2 of them done"]
+    lines = sweep.outcome(queue)
+    assert [len(line.accuracies) for line in lines] == [1, 1]
+    path = sweep.write_table(lines, file.parent / "out")
+    assert path.read_text().splitlines()[2].startswith("| lsg | ")
+
+
+def test_stopped_and_resumed(file):
+    out = file.parent / "out"
+    words = [sys.executable, "-m", "surgrad", "sweep", str(file), "--seeds", "1", "--out", str(out)]
+    first = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (out / "lsg-seed0" / "widths.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGINT)
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "stopped; every training is saved" in errors
+    assert not (out / "fixed-seed0" / "metrics.jsonl").exists()
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "| lsg | " in done.stdout
+    assert {"table.md", "table.json", "report.html"} <= {path.name for path in out.iterdir()}
+
+
+def test_a_training_that_fails_does_not_stop_the_others(file, monkeypatch):
+    queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
+    queue[0].folder.mkdir(parents=True)
+    (queue[0].folder / "last.pt").write_text("")
+    with pytest.raises(SurgradError, match=r"1 of 2 trainings failed; .* lsg-seed0: exit status 2; see"):
+        sweep.train_all(queue, workers=2, say=lambda _: None)
+    assert queue[1].done
+
+
+def test_statistics_of_a_line():
+    line = sweep.Line("a", "a", (), (0.80, 0.82, 0.84), (0, 1, 2), 1.0)
+    assert line.mean == pytest.approx(mean(line.accuracies))
+    assert line.sd == pytest.approx(stdev(line.accuracies))
+    assert line.interval == pytest.approx(4.303 * line.sd / math.sqrt(3))
+    assert "| a | 82.00 ± 2.00 | 77.03 to 86.97 | 3 | 1.0 |" in sweep.table_of([line])
+    assert "| b | 80.00 | – | 1 |" in sweep.table_of([sweep.Line("b", "b", (), (0.80,), (0,), 1.0)])
+    assert "| c | – | – | 0 | – |" in sweep.table_of([sweep.Line("c", "c", (), (), (), math.nan)])
+
+
+def test_on_a_cluster(file, monkeypatch):
+    """With Ray's interface: remote, wait, get."""
+    ran = []
+
+    class Remote:
+        def __init__(self, function):
+            self.function = function
+
+        def remote(self, words):
+            ran.append(words)
+            return len(ran) - 1
+
+    ray = types.SimpleNamespace(
+        init=lambda **options: ran.append(options["address"]), shutdown=lambda: None, remote=Remote,
+        wait=lambda refs, num_returns: (refs[:1], refs[1:]), get=lambda ref: "broke" if ref == 2 else "",
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
+    for job in queue:
+        job.folder.mkdir(parents=True)
+    monkeypatch.setattr(sweep.Job, "metrics", property(lambda self: [{"epoch": 1, "epochs": 2, "test_accuracy": 0.5}]))
+    with pytest.raises(SurgradError, match="fixed-seed0: broke"):
+        sweep.train_all(queue, address="head:1", say=lambda _: None)
+    assert ran == ["head:1", queue[0].words(None), queue[1].words(None)]
+
+
+def test_a_cluster_without_its_package_names_the_extra(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
+    with pytest.raises(BadValue, match=r"needs the package ray; pip install 'surgrad\[cluster\]'"):
+        sweep.train_all(queue, address="auto", say=lambda _: None)
+
+
+def test_table_is_json(tmp_path):
+    lines = [sweep.Line("b", "b", ("x=1",), (0.8,), (0,), 1.0)]
+    sweep.write_table(lines, tmp_path)
+    assert json.loads((tmp_path / "table.json").read_text())[0]["sd"] is None
