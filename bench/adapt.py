@@ -20,7 +20,7 @@ from surgrad.train.progress import Lines
 from surgrad.train.recipe import derive
 
 RECIPE = "lsg_cifar10_small_t2"
-STEPPERS = {"fixed": {}, "follow": {}, "steer": {}}
+STEPPERS = ("fixed", "follow", "steer")
 """Controllers that act in every step."""
 SEARCHES: dict[str, dict[str, Any]] = {
     "search, 64 coordinates (the default)": {"controller": "search"},
@@ -29,7 +29,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "search by layer": {"controller": "search", "scope": "layer"},
     "compete, 5 iterations": {"controller": "compete"},
 }
-"""Controllers that act once an epoch, and the shape that they are made for."""
+"""Controllers that act once an epoch, and how they are asked for."""
 
 
 def main() -> None:

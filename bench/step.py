@@ -113,8 +113,8 @@ def compare(setup: Setup, dtype: str, options: Options) -> list[dict[str, Any]]:
     """Rows of every contender in one network and precision."""
     peers, batch = contenders(setup, dtype, options), batch_of(setup)
     calls = {name: sgd_step(build(setup, peer.layer), batch, dtype) for name, peer in peers.items()}
-    fast = {} if options.quick else {LOOP: WHOLE[LOOP]} if setup.few and dtype == "bf16" else WHOLE
-    whole = {name: label for name, label in fast.items() if name in peers}
+    slow = {SJ} if setup.few and dtype == "bf16" else set()
+    whole = {} if options.quick else {name: WHOLE[name] for name in WHOLE if name in peers and name not in slow}
     for name, label in whole.items():
         calls[label] = sgd_step(build(setup, peers[name].layer), batch, dtype, whole=True)
     compiling = [*whole.values(), *(name for name, peer in peers.items() if peer.compiled)]
