@@ -24,6 +24,7 @@ from surgrad.train import build, derive, evaluate_run, train
 from surgrad.train.batches import Batches
 from surgrad.train.log import append_rows, keep_rows
 from surgrad.train.loop import Loop
+from surgrad.train.muon import Muon
 from surgrad.train.optim import build_optimizers, rate, set_rate
 from surgrad.train.progress import Lines, clock
 from surgrad.train.recipe import DataConfig, OptimConfig, Recipe, differences, from_dict, set_field
@@ -248,6 +249,22 @@ def test_adam_and_adamw(name, kind):
     assert type(optimizer) is kind
     assert optimizer.param_groups[0]["betas"] == (0.85, 0.999)
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0]
+
+
+def test_muon_trains_the_convolutions_and_adam_the_rest(tiny):
+    model = build.build_model(tiny(), load("fashion_mnist_small"))
+    muon, rest = build_optimizers(model, OptimConfig(name="muon", lr=0.03, momentum=0.8, neuron_lr=0.003))
+    named = {id(p): p for p in model.parameters()}
+    assert (type(muon), type(rest)) == (Muon, torch.optim.Adam)
+    assert {id(p) for p in muon.param_groups[0]["params"]} == {key for key, p in named.items() if p.ndim == 4}
+    assert {id(p) for p in rest.param_groups[0]["params"]} == {key for key, p in named.items() if p.ndim != 4}
+    assert (muon.param_groups[0]["lr"], muon.param_groups[0]["momentum"]) == (0.03, 0.8)
+    assert rest.param_groups[0]["lr"] == 0.003
+
+
+def test_muon_without_convolutions():
+    with pytest.raises(BadValue, match="trains convolutions, and this network has none"):
+        build_optimizers(torch.nn.Linear(2, 2), OptimConfig(name="muon"))
 
 
 def test_unknown_optimiser(tiny):

@@ -24,10 +24,10 @@ def lsg_cifar10_small_t2() -> Recipe:
         name="lsg_cifar10_small_t2",
         summary="LSG, small ResNet, CIFAR-10, T=2, for two CPU cores",
         source="ours; the method is Lian et al. 2023",
-        data=DataConfig(name="cifar10", batch=64, crop=2, flip=True),
+        data=DataConfig(name="cifar10", batch=128, crop=2, flip=True),
         model=ModelConfig(name="small_resnet", steps=2),
         loss=LossConfig(label_smoothing=0.1),
-        optim=OptimConfig(epochs=16, lr=0.15, warmup=1.0, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3),
+        optim=OptimConfig("muon", epochs=16, lr=0.02, warmup=0.5, weight_decay=0.0, neuron_lr=5e-3),
         start=StartConfig(share=0.75, steps=1, side=24),
     )
 

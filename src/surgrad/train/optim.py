@@ -7,23 +7,24 @@ from torch import nn
 
 from surgrad.errors import BadValue
 from surgrad.neurons import neurons
+from surgrad.train.muon import Muon
 from surgrad.train.recipe import OptimConfig
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 
 
 def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
-    """The network's optimiser, and Adam for the neurons' own parameters where there are any; each one pass over all
-    its parameters (torch's "fused")."""
+    """The network's optimiser, and Adam at `neuron_lr` for the neurons' own parameters where there are any; with Muon,
+    which trains the convolutions, Adam has all the rest. But for Muon, each is one pass over all its parameters
+    (torch's "fused")."""
     if config.nesterov and config.momentum == 0:
         raise BadValue("optim.nesterov needs momentum; give optim.momentum above 0, or optim.nesterov=false")
     own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters()}
-    rest = [p for p in model.parameters() if id(p) not in own]
-    groups = [
-        {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizers = [_network_optimizer(groups, config)]
+    network = [p for p in model.parameters() if id(p) not in own]
+    if config.name == "muon":
+        own |= {id(p): p for p in network if p.ndim <= 2}
+        network = [p for p in network if p.ndim > 2]
+    optimizers = [_network_optimizer(network, config)]
     if own:
         optimizers.append(torch.optim.Adam(list(own.values()), lr=config.neuron_lr, fused=True))
     for optimizer in optimizers:
@@ -32,7 +33,15 @@ def build_optimizers(model: nn.Module, config: OptimConfig) -> list[torch.optim.
     return optimizers
 
 
-def _network_optimizer(groups: list[dict], config: OptimConfig) -> torch.optim.Optimizer:
+def _network_optimizer(parameters: list[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+    if config.name == "muon":
+        if not parameters:
+            raise BadValue('optim.name = "muon" trains convolutions, and this network has none; give "sgd" or "adamw"')
+        return Muon(parameters, lr=config.lr, momentum=config.momentum)
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov,
                                fused=True)  # fmt: skip

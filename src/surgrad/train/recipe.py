@@ -129,8 +129,10 @@ class LossConfig(_Checked):
 
 @dataclass(frozen=True)
 class OptimConfig(_Checked):
-    """sgd, adam or adamw, with linear warm-up and cosine to 0. Norms and biases have no weight decay; neither have
-    the neurons' own parameters, which train with Adam at `neuron_lr`."""
+    """sgd, adam, adamw or muon, with linear warm-up and cosine to 0. Norms and biases have no weight decay; neither
+    have the neurons' own parameters, which train with Adam at `neuron_lr`. Muon trains the convolutions alone, at `lr`
+    and `momentum`, always Nesterov's and without weight decay; norms, biases and linear layers then train with the
+    neurons' parameters."""
 
     name: str = "sgd"
     epochs: int = _at_least(1, 9)

@@ -1,0 +1,59 @@
+"""Muon against what it stands for: singular values and the first steps, written out."""
+
+import pytest
+import torch
+
+from surgrad.train.muon import COEFFICIENTS, Muon, orthogonal
+
+
+def _made_of(values: list[float], rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(0)
+    left, _ = torch.linalg.qr(torch.randn(rows, len(values), generator=random, dtype=torch.float64))
+    right, _ = torch.linalg.qr(torch.randn(columns, len(values), generator=random, dtype=torch.float64))
+    return left, right.T, left @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ right.T
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 9), (9, 4), (4, 4)])
+def test_singular_vectors_stay_and_values_follow_the_polynomial(rows: int, columns: int):
+    left, right, matrix = _made_of([3.0, 1.0, 0.5, 0.01], rows, columns)
+    values = torch.tensor([3.0, 1.0, 0.5, 0.01], dtype=torch.float64) / (matrix.norm() + 1e-7)
+    a, b, c = COEFFICIENTS
+    for _ in range(3):
+        values = a * values + b * values**3 + c * values**5
+    torch.testing.assert_close(orthogonal(matrix), left @ torch.diag(values) @ right)
+    assert values[:3].min() > 0.6  # three iterations bring all but the least directions near 1
+    assert values[:3].max() < 1.3
+
+
+def test_the_size_of_a_gradient_is_no_matter():
+    matrix = torch.randn(5, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(orthogonal(matrix), orthogonal(1000 * matrix))
+    assert torch.equal(orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_two_steps_as_written(memory: torch.memory_format):
+    random = torch.Generator().manual_seed(2)
+    first = torch.randn(6, 3, 3, 3, generator=random)
+    gradients = torch.randn(2, 6, 3, 3, 3, generator=random)
+    weight = torch.nn.Parameter(first.clone(memory_format=memory))
+    untouched = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = Muon([weight, untouched], lr=0.1, momentum=0.5)
+    expected, momentum = first, torch.zeros_like(first)
+    for gradient in gradients:
+        weight.grad = gradient.clone(memory_format=memory)
+        optimizer.step()
+        momentum = 0.5 * momentum + gradient
+        change = orthogonal((gradient + 0.5 * momentum).reshape(6, 27)).reshape(first.shape)
+        expected = expected * 6**0.5 / expected.norm() - 0.1 * change
+        torch.testing.assert_close(weight.data, expected)
+    assert weight.is_contiguous(memory_format=memory)
+    assert torch.equal(untouched, torch.ones(2, 2))
+
+
+def test_weights_of_nothing_begin_to_move():
+    weight = torch.nn.Parameter(torch.zeros(2, 3))
+    weight.grad = torch.ones(2, 3)
+    Muon([weight], lr=0.1).step()
+    assert weight.isfinite().all()
+    assert weight.abs().min() > 0
