@@ -103,6 +103,22 @@ struct Affine {
   }
 };
 
+static void place_in_bins(int n, const float* __restrict u, const float* __restrict threshold, int32_t* __restrict bins) {
+  for (int i = 0; i < n; ++i) {
+    const float at = std::floor((u[i] - threshold[i]) * (PER_THRESHOLD / threshold[i])) + BINS / 2;
+    const float low = at > 0.0f ? at : 0.0f;
+    bins[i] = int32_t(low < BINS - 1 ? low : BINS - 1);
+  }
+}
+
+// Into LANES histograms side by side, since neighbours often fall into one bin and would wait for each other.
+static void count_bins(int n, const int32_t* __restrict bins, int32_t* __restrict counts) {
+  int i = 0;
+  for (; i + LANES <= n; i += LANES)
+    for (int lane = 0; lane < LANES; ++lane) ++counts[lane * BINS + bins[i + lane]];
+  for (; i < n; ++i) ++counts[bins[i]];
+}
+
 // The arrays of one block: parameters of its elements, its state, and what is summed over its elements.
 struct Block {
   const Lif& a;
@@ -191,16 +207,11 @@ struct Block {
     for (int i = 0; i < n; ++i) to[i] += what[i];
   }
 
-  // Into LANES histograms side by side, since neighbours often fall into one bin and would wait for each other.
-  void count(const float* __restrict now, int32_t* counts) const {
-    const float* __restrict th = threshold;
-    int32_t* __restrict bins = reinterpret_cast<int32_t*>(spare);
-    for (int i = 0; i < n; ++i) {
-      const float at = std::floor((now[i] - th[i]) * (PER_THRESHOLD / th[i])) + BINS / 2;
-      const float low = at > 0.0f ? at : 0.0f;
-      bins[i] = int32_t(low < BINS - 1 ? low : BINS - 1);
-    }
-    for (int i = 0; i < n; ++i) ++counts[i % LANES * BINS + bins[i]];
+  // Into LANES histograms.
+  void count(const float* now, int32_t* counts) {
+    int32_t* bins = reinterpret_cast<int32_t*>(spare);
+    place_in_bins(n, now, threshold, bins);
+    count_bins(n, bins, counts);
   }
 
   // Before the way back: u of every step, empty sums, and ε = ∂L/∂v_T.
