@@ -18,6 +18,7 @@ from torch import Tensor
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import RESETS, Norm, backends, lif, moments
 from surgrad.kernels.lif.native import binding
+from surgrad.neurons import LIF
 from surgrad.shapes import SHAPES, Shape, dspike, leaky_box, multi_gaussian, q_pseudospike, shape
 from surgrad.shapes.base import Formula
 
@@ -261,17 +262,31 @@ def test_float64_runs_in_torch(dtype: torch.dtype):
 def test_without_a_compiler_neurons_run_in_torch_and_say_so_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(binding, "LIBRARY", None)
     monkeypatch.setattr(binding, "WHY_NOT", "was not built when surgrad was installed")
-    backends._say_once.cache_clear()
+    monkeypatch.setattr(backends, "_SAID", set())
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         runs = [everything(backend="auto") for _ in range(3)]
-    backends._say_once.cache_clear()
     assert len(said) == 1
     assert "kernel 'native' was not built when surgrad was installed" in str(said[0].message)
     assert "with a C++ compiler at hand: pip install --force-reinstall" in str(said[0].message)
     assert_equal(runs[0], everything(backend="torch"))
     with pytest.raises(BadValue, match=r"backend 'native' was not built when surgrad was installed"):
         everything()
+
+
+def test_without_a_compiler_neurons_still_compile_whole_and_say_so_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(binding, "LIBRARY", None)
+    monkeypatch.setattr(binding, "WHY_NOT", "was not built when surgrad was installed")
+    neuron, current = LIF(0.2), torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(backends, "_SAID", set())
+    torch.compiler.reset()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        spikes = torch.compile(neuron, fullgraph=True, backend="eager")(current)
+        expected = neuron(current)
+    torch.compiler.reset()
+    assert ["kernel 'native' was not built" in str(warning.message) for warning in said] == [True]
+    assert torch.equal(spikes, expected)
 
 
 @needs_a_build

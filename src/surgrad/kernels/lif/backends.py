@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ _REMEDIES = {
     "triton": "pip install 'triton>=3.6'",
 }
 _TYPES = tuple(native.DTYPES)
+_SAID: set[str] = set()
 
 
 def choose(backend: str, x: Tensor, shape: Shape) -> str:
@@ -72,8 +72,11 @@ def generated(shape: Shape) -> bool:
     return shape.name in _FORMULAS and _FORMULAS[shape.name] == shape.formula
 
 
-@cache
+@torch.compiler.assume_constant_result  # runs while a graph is traced; traced itself, a warning would break it
 def _say_once(backend: str, reason: str) -> None:
+    if reason in _SAID:
+        return
+    _SAID.add(reason)
     warnings.warn(
         f"surgrad's kernel '{backend}' {reason}. Neurons run in plain torch, with the same results, several times "
         f"slower; {_REMEDIES.get(backend, '')}",
