@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from surgrad.errors import BadValue
 from surgrad.train.muon import COEFFICIENTS, Muon, orthogonal
 
 
@@ -32,10 +33,11 @@ def test_the_size_of_a_gradient_is_no_matter():
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-def test_two_steps_as_written(memory: torch.memory_format):
+@pytest.mark.parametrize("out", [6, 40])
+def test_two_steps_as_written(memory: torch.memory_format, out: int):
     random = torch.Generator().manual_seed(2)
-    first = torch.randn(6, 3, 3, 3, generator=random)
-    gradients = torch.randn(2, 6, 3, 3, 3, generator=random)
+    first = torch.randn(out, 3, 3, 3, generator=random)
+    gradients = torch.randn(2, out, 3, 3, 3, generator=random)
     weight = torch.nn.Parameter(first.clone(memory_format=memory))
     untouched = torch.nn.Parameter(torch.ones(2, 2))
     optimizer = Muon([weight, untouched], lr=0.1, momentum=0.5)
@@ -44,8 +46,8 @@ def test_two_steps_as_written(memory: torch.memory_format):
         weight.grad = gradient.clone(memory_format=memory)
         optimizer.step()
         momentum = 0.5 * momentum + gradient
-        change = orthogonal((gradient + 0.5 * momentum).reshape(6, 27)).reshape(first.shape)
-        expected = expected * 6**0.5 / expected.norm() - 0.1 * change
+        change = orthogonal((gradient + 0.5 * momentum).reshape(out, 27)).reshape(first.shape)
+        expected = expected * out**0.5 / expected.norm() - 0.1 * change
         torch.testing.assert_close(weight.data, expected)
     assert weight.is_contiguous(memory_format=memory)
     assert torch.equal(untouched, torch.ones(2, 2))
@@ -57,3 +59,10 @@ def test_weights_of_nothing_begin_to_move():
     Muon([weight], lr=0.1).step()
     assert weight.isfinite().all()
     assert weight.abs().min() > 0
+
+
+def test_what_muon_cannot_do_is_refused():
+    with pytest.raises(BadValue, match=r"Muon was given a parameter \[3\]; give it those of two axes or more"):
+        Muon([torch.nn.Parameter(torch.ones(3))])
+    with pytest.raises(BadValue, match="takes no closure"):
+        Muon([torch.nn.Parameter(torch.ones(3, 3))]).step(lambda: 0.0)

@@ -27,8 +27,8 @@ def lsg_cifar10_small_t2() -> Recipe:
         data=DataConfig(name="cifar10", batch=128, crop=2, flip=True),
         model=ModelConfig(name="small_resnet", steps=2),
         loss=LossConfig(label_smoothing=0.1),
-        optim=OptimConfig("muon", epochs=16, lr=0.02, warmup=0.5, weight_decay=0.0, neuron_lr=5e-3),
-        start=StartConfig(share=0.75, steps=1, side=24),
+        optim=OptimConfig("muon", epochs=15, lr=0.02, warmup=0.5, weight_decay=0.0, neuron_lr=5e-3),
+        start=StartConfig(share=0.8, steps=1, side=24),
     )
 
 
