@@ -50,7 +50,8 @@ bench: .venv-bench/.ready
 
 # On a machine with CUDA, with its own torch, triton, numpy and pytest; nothing is installed.
 gpu-test:
-	PYTHONPATH=src $(PYTHON) -m pytest --noconftest -o addopts= tests/test_triton.py
+	PYTHONPATH=src $(PYTHON) -m pytest --noconftest -o addopts= -k "test_triton or cuda" \
+		tests/test_triton.py tests/contracts/test_kernels.py
 
 gpu-bench:
 	PYTHONPATH=src $(PYTHON) bench/gpu.py --out records/gpu

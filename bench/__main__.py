@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def _measure(given: Any) -> None:
         print(f"left out, since its package is not installed: {name}")
     options.say("do all compute the same?")
     peers = {n: p for n, p in installed().items() if not (given.quick and p.compiled)}
-    common = {"machine": here, "quick": given.quick, "agreement": records(agreements(peers))}
+    common = {"machine": here, "quick": given.quick, "effort": asdict(effort), "agreement": records(agreements(peers))}
     print(tables.agreement(common["agreement"]), flush=True)
     for part in (name for name in PARTS if name in given.parts):
         torch._dynamo.reset()

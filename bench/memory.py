@@ -3,7 +3,7 @@
 import ctypes
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
@@ -15,11 +15,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from bench.machine import forget_peak, resident_bytes
 from bench.options import Options
 from bench.peers import NOTHING, Peer, installed
-from bench.step import RESNET18, Setup, batch_of, build, forward
+from bench.step import RESNET18, Setup, batch_of, build, forward, in_networks
+from surgrad.kernels.packing import Bits, packed_spikes, unpack
 
 STEPS = (1, 2, 4, 8, 16, 32)
 QUICK = (1, 4)
-LEFT_OUT = ("indexing loop",)
 MMAP_THRESHOLD = -3  # glibc's number for it
 
 
@@ -27,9 +27,11 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
     """Rows of the layer in both precisions over T, then of the ResNet-18 at T = 4."""
     _return_at_once()
     found: list[dict[str, Any]] = []
-    peers = {n: p for n, p in installed().items() if n not in LEFT_OUT and not (options.quick and p.compiled)}
+    peers = {n: p for n, p in installed().items() if in_networks(p) and not (options.quick and p.compiled)}
     batch, width = (1, 16) if options.quick else (16, 64)
     for name, peer in peers.items():
+        if peer.packed:
+            continue  # a layer alone hands its spikes to nobody
         options.say(f"memory: {name}")
         for dtype in (torch.float32, torch.bfloat16):
             for steps in QUICK if options.quick else STEPS:
@@ -55,7 +57,7 @@ def of_layer(peer: Peer, shape: tuple[int, ...], dtype: torch.dtype) -> dict[str
 def of_network(peer: Peer, setup: Setup, dtype: str) -> dict[str, Any]:
     """What the network keeps, with its convolutions and norms, and how many neuron-steps it has."""
     network, batch = build(setup, peer.layer), batch_of(setup)
-    kept = measured(lambda: forward(network, batch, dtype), network)
+    kept = measured(lambda: forward(network, batch, dtype), network, packed=peer.packed)
     return {"T": setup.steps, "dtype": dtype, **per_neuron(kept, neuron_steps(setup))}
 
 
@@ -78,10 +80,10 @@ def neuron_steps(setup: Setup) -> int:
     return sum(counts)
 
 
-def measured(call: Callable[[], Tensor], module: nn.Module) -> dict[str, int]:
+def measured(call: Callable[[], Tensor], module: nn.Module, packed: bool = False) -> dict[str, int]:
     """Bytes that a forward pass leaves behind. saved: storages that autograd holds for the backward pass, each once,
     without the parameters. resident: what the process grew by at the end of the forward pass; peak: at most, backward
-    pass included. A first call, not counted, compiles and allocates what stays."""
+    pass included. A first call, not counted, compiles and allocates what stays. packed: spikes are kept as bits."""
     call().sum().backward()
     module.zero_grad()
     _let_go()
@@ -89,15 +91,17 @@ def measured(call: Callable[[], Tensor], module: nn.Module) -> dict[str, int]:
     before = resident_bytes()
     held: WeakSet[_Held] = WeakSet()
 
-    def keep(tensor: Tensor) -> _Held:
-        kept = _Held(tensor)
-        held.add(kept)
-        return kept
+    with packed_spikes() if packed else nullcontext() as packer:  # ours stand in place of the packer's own hooks
 
-    with saved_tensors_hooks(keep, lambda kept: kept.tensor):
-        out = call()
+        def keep(tensor: Tensor) -> _Held:
+            kept = _Held(tensor if packer is None else packer.pack(tensor))
+            held.add(kept)
+            return kept
+
+        with saved_tensors_hooks(keep, lambda kept: unpack(kept.kept)):
+            out = call()
     resident = resident_bytes() - before
-    saved = _bytes([kept.tensor for kept in held], [*module.parameters()])
+    saved = _bytes([kept.memory for kept in held], [*module.parameters()])
     out.sum().backward()
     return {"saved": saved, "resident": resident, "peak": resident_bytes(peak=True) - before}
 
@@ -106,8 +110,12 @@ class _Held:
     """A tensor that autograd has saved. Alive as long as its node is: what a forward pass saves and drops again, such
     as the reset after the last step, does not count."""
 
-    def __init__(self, tensor: Tensor):
-        self.tensor = tensor
+    def __init__(self, kept: Tensor | Bits):
+        self.kept = kept
+
+    @property
+    def memory(self) -> Tensor:
+        return self.kept if isinstance(self.kept, Tensor) else self.kept.bits
 
 
 def _bytes(tensors: list[Tensor], without: list[nn.Parameter]) -> int:

@@ -8,6 +8,7 @@ Every call starts from rest. torch is all that is imported here; a peer is impor
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -181,20 +182,26 @@ def ours(backend: str = "auto", **options: Any) -> nn.Module:
 @dataclass(frozen=True)
 class Peer:
     """A contender. layer: builds its neuron, also the `neuron` factory of a network. package: what it needs.
-    compiled: whether torch.compile runs in its first call. note: what it does otherwise than the rest."""
+    compiled: whether torch.compile runs in its first call. note: what it does otherwise than the rest. most: elements
+    over all steps of the largest layer that it is measured on, since each takes torch a compilation of its own.
+    packed: whether a network of it keeps spikes as bits."""
 
     name: str
     layer: Callable[[], nn.Module]
     package: str | None = None
     compiled: bool = False
     note: str = ""
+    most: float = math.inf
+    packed: bool = False
 
 
 OURS, REFERENCE, TRAINED, NOTHING = "surgrad", "surgrad reference", "surgrad, trained decay", "no neuron"
 SJ, SJ_COMPILED = "SpikingJelly LIF", "SpikingJelly LIF, compiled"
 LOOP, LOOP_COMPILED = "plain loop", "plain loop, compiled"
+PACKED = "surgrad, spikes as bits"
 FRUGAL = (OURS, SJ, SJ_COMPILED)  # where there is no memory or time for all
 _DETACHED = "reset detached"
+SMALLEST = 4 * 2**20  # elements: T = 4, 1M
 
 
 def spikingjelly_lif() -> OverTime:
@@ -210,6 +217,8 @@ def spikingjelly_plif() -> OverTime:
 _ALL = (
     Peer(OURS, ours),
     Peer(TRAINED, lambda: ours(train_decay=True), note="decay trained"),
+    Peer(PACKED, ours, packed=True),
+    Peer("surgrad, no compiler", lambda: ours("torch")),
     Peer(REFERENCE, lambda: ours("reference")),
     Peer(SJ, spikingjelly_lif, "spikingjelly"),
     Peer(SJ_COMPILED, lambda: compiled(spikingjelly_lif), "spikingjelly", compiled=True),
@@ -220,7 +229,13 @@ _ALL = (
     Peer(LOOP, PlainLoop),
     Peer(LOOP_COMPILED, lambda: compiled(PlainLoop), compiled=True),
     Peer("indexing loop", IndexingLoop),
-)
+    *(Peer(f"{peer}, compiled", partial(compiled, layer), package, compiled=True, note=note, most=SMALLEST)
+      for peer, layer, package, note in (
+          ("SpikingJelly PLIF", spikingjelly_plif, "spikingjelly", "decay trained"),
+          ("snnTorch Leaky", SnnTorchLeaky, "snntorch", _DETACHED),
+          ("Norse LIFBox", NorseLIFBox, "norse", "SuperSpike's slope, its width fixed by the library"),
+          ("Sinabs LIF", SinabsLIF, "sinabs", _DETACHED))),
+)  # fmt: skip
 
 
 def installed() -> dict[str, Peer]:

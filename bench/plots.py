@@ -24,7 +24,8 @@ STYLES = {
     peers.OURS: ("#d62728", "o"), peers.TRAINED: ("#ff7f6e", "o"), peers.REFERENCE: ("#8c1c13", "x"),
     peers.SJ: ("#1f77b4", "s"), peers.SJ_COMPILED: ("#6baed6", "s"), f"{peers.SJ}, network compiled": ("#08306b", "s"),
     "SpikingJelly PLIF": ("#17becf", "D"), "snnTorch Leaky": ("#2ca02c", "^"), "Norse LIFBox": ("#9467bd", "v"),
-    "Sinabs LIF": ("#bcbd22", "P"), peers.LOOP: ("#ff7f0e", "*"), peers.LOOP_COMPILED: ("#fdae6b", "*"),
+    "Sinabs LIF": ("#bcbd22", "P"), peers.PACKED: ("#e7969c", "o"),
+    peers.LOOP: ("#ff7f0e", "*"), peers.LOOP_COMPILED: ("#fdae6b", "*"),
     f"{peers.LOOP}, network compiled": ("#a63603", "*"), "indexing loop": ("#8c564b", "X"),
     peers.NOTHING: ("#444444", "_"), COPY: ("#999999", "_"),
 }  # fmt: skip
@@ -128,13 +129,17 @@ def scaling(record: dict[str, Any]) -> Figure:
     panels = grouped(record["rows"], "what", "axis")
     fitted = {(e["what"], e["axis"], e["name"]): e["exponent"] for e in record["exponents"]}
     figure, axes = plt.subplots(2, 2, figsize=(11, 8.5))
-    for ax, ((what, axis), rows) in zip(axes.flat, panels.items(), strict=True):
+    for ax, ((what, axis), rows) in zip(axes.flat, panels.items(), strict=False):  # fewer where it was broken off
         for (name,), mine in grouped(rows, "name").items():
             ax.plot([row["value"] for row in mine], [row["median"] * 1e3 for row in mine], color=_colour(name),
-                    marker=_marker(name), label=f"{name}: exponent {fitted[what, axis, name]:.2f}")  # fmt: skip
+                    marker=_marker(name), label=_fitted(name, fitted.get((what, axis, name))))  # fmt: skip
         _log_log(ax, "T" if axis == "T" else "width multiplier", "median time, ms", f"{what} over {axis}, fp32")
         ax.legend(fontsize=8)
     return figure
+
+
+def _fitted(name: str, exponent: float | None) -> str:
+    return name if exponent is None else f"{name}: exponent {exponent:.2f}"
 
 
 def _log_log(ax: Axes, x: str, y: str, title: str) -> None:

@@ -1,5 +1,6 @@
 """(b) One step of SGD on a spiking ResNet-18 and ResNet-19, with each contender's neuron in the same network."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.options import Options
-from bench.peers import FRUGAL, LOOP, LOOP_COMPILED, NOTHING, SJ, SJ_COMPILED, OverTime, Peer, installed
+from bench.peers import FRUGAL, LOOP, LOOP_COMPILED, NOTHING, PACKED, SJ, SJ_COMPILED, OverTime, Peer, installed
 from bench.split import split
 from bench.timing import interleave, rows
 
-LEFT_OUT = ("indexing loop",)  # the layer's table shows it
 WHOLE = {SJ: f"{SJ}, network compiled", LOOP: f"{LOOP}, network compiled"}
 
 
@@ -34,6 +34,13 @@ class Setup:
 RESNET18 = Setup("resnet18", 1.0)
 SETUPS = (RESNET18, Setup("resnet19", 1.0, few=True))
 QUICK = (Setup("resnet18", 0.125, batch=2, image=16),)
+
+
+def network_of(setup: Setup, peer: Peer) -> nn.Module:
+    """The network with a contender's neuron, on the CPU."""
+    network = build(setup, peer.layer)
+    network.pack_spikes = peer.packed
+    return network
 
 
 def build(setup: Setup, neuron: Callable[[], nn.Module], device: str = "cpu") -> nn.Module:
@@ -88,13 +95,18 @@ def sgd_step(network: nn.Module, batch: tuple[Tensor, Tensor], dtype: str, whole
     return step
 
 
+def in_networks(peer: Peer) -> bool:
+    """Whether a contender is measured in networks; the layer's tables show the rest."""
+    return peer.name != "indexing loop" and peer.most == math.inf
+
+
 def contenders(setup: Setup, dtype: str, options: Options) -> dict[str, Peer]:
     """No neuron at all, which is the floor of what is not fused; then every peer."""
     peers = {NOTHING: Peer(NOTHING, nn.Identity), **installed()}
     if setup.few:
-        peers = {n: p for n, p in peers.items() if n in (NOTHING, *FRUGAL, LOOP, LOOP_COMPILED)}
+        peers = {n: p for n, p in peers.items() if n in (NOTHING, PACKED, *FRUGAL, LOOP, LOOP_COMPILED)}
         peers = {n: p for n, p in peers.items() if dtype == "fp32" or n != SJ_COMPILED}
-    return {n: p for n, p in peers.items() if n not in LEFT_OUT and not (options.quick and p.compiled)}
+    return {n: p for n, p in peers.items() if in_networks(p) and not (options.quick and p.compiled)}
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
@@ -112,7 +124,7 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
 def compare(setup: Setup, dtype: str, options: Options) -> list[dict[str, Any]]:
     """Rows of every contender in one network and precision."""
     peers, batch = contenders(setup, dtype, options), batch_of(setup)
-    calls = {name: sgd_step(build(setup, peer.layer), batch, dtype) for name, peer in peers.items()}
+    calls = {name: sgd_step(network_of(setup, peer), batch, dtype) for name, peer in peers.items()}
     slow = {SJ} if setup.few and dtype == "bf16" else set()
     whole = {} if options.quick else {name: WHOLE[name] for name in WHOLE if name in peers and name not in slow}
     for name, label in whole.items():

@@ -6,6 +6,7 @@ from bench import machine
 from bench.layer import COPY, FLOOR
 from bench.peers import OURS
 from bench.targets import Records, outcome
+from bench.timing import ratio
 
 Rows = list[dict[str, Any]]
 
@@ -20,17 +21,19 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 
 
 def timed(rows: Rows, floor: bool = False) -> str:
-    """Median, quartiles and ratio to ours of one case's contenders, the fastest first."""
-    ours = next(row["median"] for row in rows if row["name"] == OURS)
+    """Median, quartiles, rounds and ratio to ours of one case's contenders, the fastest first."""
+    ours = next(row["times"] for row in rows if row["name"] == OURS)
     lines = []
     if floor:
-        copy = next(row["median"] for row in rows if row["name"] == COPY)
-        lines.append(["byte floor, 2.5 copies", *_milliseconds(FLOOR * copy), "", f"{FLOOR * copy / ours:.2f}", ""])
+        copy = next(row for row in rows if row["name"] == COPY)
+        share = FLOOR * ratio(copy["times"], ours)
+        lines.append(["byte floor, 2.5 copies", *_milliseconds(FLOOR * copy["median"]), "", "", f"{share:.2f}", ""])
     for row in sorted(rows, key=lambda row: row["median"]):
         spread = "measured once" if row["once"] else f"{row['lower'] * 1e3:.4g}–{row['upper'] * 1e3:.4g}"
-        share = f"{row['median'] / ours:.2f}"
-        lines.append([row["name"], *_milliseconds(row["median"]), spread, share, row.get("note", "")])
-    return table(["contender", "median ms", "quartiles", "× ours", "note"], lines)
+        share = f"{ratio(row['times'], ours):.2f}"
+        lines.append([row["name"], *_milliseconds(row["median"]), spread, str(len(row["times"])), share,
+                      row.get("note", "")])  # fmt: skip
+    return table(["contender", "median ms", "quartiles", "rounds", "× ours", "note"], lines)
 
 
 def _milliseconds(seconds: float) -> list[str]:
@@ -98,11 +101,15 @@ def scaling(record: dict[str, Any]) -> str:
     fitted = {(e["what"], e["axis"], e["name"]): e["exponent"] for e in record["exponents"]}
     for (what, axis), rows in grouped(record["rows"], "what", "axis").items():
         values = sorted({row["value"] for row in rows})
-        lines = [[name, *(f"{row['median'] * 1e3:.4g}" for row in mine), f"{fitted[what, axis, name]:.2f}"]
+        lines = [[name, *(f"{row['median'] * 1e3:.4g}" for row in mine), _fit(fitted.get((what, axis, name)))]
                  for (name,), mine in grouped(rows, "name").items()]  # fmt: skip
         head = ["ms", *(f"{axis} = {value:g}" for value in values), "exponent"]
         parts += [f"### Growth of {what} with {axis}, fp32", table(head, lines)]
     return "\n\n".join(parts)
+
+
+def _fit(exponent: float | None) -> str:
+    return "–" if exponent is None else f"{exponent:.2f}"  # of one point, where the measurement was broken off
 
 
 PARTS = {"layer": layer, "step": step, "scaling": scaling, "memory": memory}
@@ -121,8 +128,8 @@ def targets(records: Records) -> str:
 
 def page(records: Records) -> str:
     """All parts, each under the machine that it was measured on, the targets first."""
-    parts = ["# Benchmarks", "Medians of interleaved rounds; raw times in the JSON files beside.", "## Targets"]
-    parts.append(targets(records))
+    how = "Medians of interleaved rounds, ratios within a round; raw times in the JSON files beside."
+    parts = ["# Benchmarks", how, "## Targets", targets(records)]
     for name, show in PARTS.items():
         if name in records:
             record = records[name]

@@ -1,56 +1,62 @@
 """What surgrad is to reach, beside what was measured. Each target reads the records alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 from bench.peers import LOOP, NOTHING, OURS, SJ, SJ_COMPILED
+from bench.timing import ratio
 
 Records = dict[str, dict[str, Any]]
 Rows = list[dict[str, Any]]
 
 
-def cases(rows: Rows, *keys: str) -> Iterator[tuple[tuple, dict[str, float]]]:
-    """The medians by contender of every case; a case is one value of each of the keys."""
-    found: dict[tuple, dict[str, float]] = {}
+Cases = dict[tuple, dict[str, list[float]]]
+"""Seconds of every round by contender, by case."""
+
+
+def cases(rows: Rows, *keys: str) -> Cases:
+    """A case is one value of each of the keys."""
+    found: Cases = {}
     for row in rows:
-        found.setdefault(tuple(row[key] for key in keys), {})[row["name"]] = row["median"]
-    yield from found.items()
-
-
-def _layer(records: Records) -> dict[tuple, dict[str, float]]:
-    return dict(cases(records["layer"]["rows"], "T", "elements", "dtype"))
-
-
-def _step(records: Records) -> dict[tuple, dict[str, float]]:
-    return dict(cases(records["step"]["rows"], "network", "dtype"))
-
-
-def _times(rows: dict[tuple, dict[str, float]], begins: str, contains: str = "") -> list[float]:
-    """By how much the fastest contender of that name is slower than ours, in every case that has one."""
-    found = []
-    for times in rows.values():
-        chosen = [seconds for name, seconds in times.items() if name.startswith(begins) and contains in name]
-        if chosen:
-            found.append(min(chosen) / times[OURS])
+        found.setdefault(tuple(row[key] for key in keys), {})[row["name"]] = row["times"]
     return found
 
 
-def _fp32(rows: dict[tuple, dict[str, float]]) -> dict[tuple, dict[str, float]]:
+def _layer(records: Records) -> Cases:
+    return cases(records["layer"]["rows"], "T", "elements", "dtype")
+
+
+def _step(records: Records) -> Cases:
+    return cases(records["step"]["rows"], "network", "dtype")
+
+
+def _times(rows: Cases, begins: str, contains: str = "") -> list[float]:
+    """By how much the fastest contender of that name is slower than ours, in every case that has one."""
+    found = []
+    for times in rows.values():
+        chosen = [mine for name, mine in times.items() if name.startswith(begins) and contains in name]
+        if chosen:
+            found.append(min(ratio(mine, times[OURS]) for mine in chosen))
+    return found
+
+
+def _fp32(rows: Cases) -> Cases:
     return {case: times for case, times in rows.items() if case[-1] == "fp32"}
 
 
 def _eager(records: Records) -> list[float]:
-    return [times[SJ] / times[OURS] for times in _fp32(_layer(records)).values() if SJ in times]
+    return [ratio(times[SJ], times[OURS]) for times in _fp32(_layer(records)).values() if SJ in times]
 
 
 def _halved(records: Records) -> list[float]:
     rows = _layer(records)
     twins = {case: (*case[:-1], "bf16") for case in _fp32(rows)}
-    return [rows[case][OURS] / rows[twin][OURS] for case, twin in twins.items() if twin in rows]
+    return [median(rows[case][OURS]) / median(rows[twin][OURS]) for case, twin in twins.items() if twin in rows]
 
 
 def _over_nothing(records: Records) -> list[float]:
-    return [times[OURS] / times[NOTHING] for times in _step(records).values()]
+    return [1 / ratio(times[NOTHING], times[OURS]) for times in _step(records).values()]
 
 
 def _memory(what: Callable[[str], bool]) -> Callable[[Records], list[float]]:

@@ -64,11 +64,12 @@ def _rounds(effort: Effort, one: float) -> int:
 
 def _seconds(call: Callable[[], object]) -> float:
     gc.disable()
-    start = time.perf_counter()
-    call()
-    passed = time.perf_counter() - start
-    gc.enable()
-    return passed
+    try:
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+    finally:
+        gc.enable()
 
 
 @contextmanager
@@ -90,6 +91,11 @@ def quartiles(times: list[float]) -> tuple[float, float, float]:
         return times[0], times[0], times[0]
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
     return low, middle, high
+
+
+def ratio(times: list[float], ours: list[float]) -> float:
+    """By how much they are longer than ours: the median over the rounds that both were measured in."""
+    return statistics.median(mine / our for mine, our in zip(times, ours, strict=False))
 
 
 def rows(samples: dict[str, Samples], **common: Any) -> list[dict[str, Any]]:

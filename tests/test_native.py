@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -272,6 +273,39 @@ def test_without_a_compiler_neurons_run_in_torch_and_say_so_once(monkeypatch: py
     assert_equal(runs[0], everything(backend="torch"))
     with pytest.raises(BadValue, match=r"backend 'native' was not built when surgrad was installed"):
         everything()
+
+
+def test_where_no_kernel_is_made_for_nothing_is_said(monkeypatch: pytest.MonkeyPatch):
+    """A device that has none is no fault of the installation."""
+    monkeypatch.setattr(backends, "_SAID", set())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert LIF(0.2).to("meta")(torch.empty(3, 2, 4, device="meta")).shape == (3, 2, 4)
+
+
+@needs_a_build
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf (binutils) is not here")
+def test_the_build_links_neither_torch_nor_an_openmp_runtime_of_its_own():
+    """So that one build serves every torch, and every thread is of the runtime that torch has loaded."""
+    for library in BUILDS.values():
+        assert ".abi3" in library.name
+        linked = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout.lower()
+        assert not any(name in linked for name in ("torch", "c10", "gomp", "iomp", "libomp", "libpython"))
+
+
+def test_an_installation_without_a_compiler_succeeds(tmp_path: Path):
+    pytest.importorskip("setuptools")
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.so", "*.dylib", "__pycache__"))
+    none = {**os.environ, "CC": "false", "CXX": "false", "LDSHARED": "false", "LDCXXSHARED": "false",
+            "PYTHONPATH": str(tmp_path / "src")}  # fmt: skip
+    words = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    subprocess.run(words, cwd=tmp_path, env=none, check=True, capture_output=True)
+    assert not [*(tmp_path / "src").rglob("*.so")]
+    asked = "from surgrad.kernels.lif import native; print(native.__file__, native.available())"
+    said = subprocess.run([sys.executable, "-c", asked], env=none, check=True, capture_output=True, text=True).stdout
+    assert said.split() == [str(tmp_path / "src/surgrad/kernels/lif/native/__init__.py"), "False"]
 
 
 def test_without_a_compiler_neurons_still_compile_whole_and_say_so_once(monkeypatch: pytest.MonkeyPatch):

@@ -58,6 +58,17 @@ def test_packing_and_unpacking_give_the_spikes_back(dtype, count):
     assert torch.equal(native.unpack(bits, torch.full_like(spikes, torch.nan)), spikes)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_where_nothing_is_kept_nothing_is_packed(mode):
+    model = MODELS["small_resnet"](10, steps=2, width_multiplier=0.125)
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with mode():
+        plain = model(x)
+        model.pack_spikes = True
+        model.train()
+        assert model(x).shape == plain.shape
+
+
 def test_what_is_no_spike_is_kept_whole():
     """Also where memory of spikes has been given to another tensor, or spikes were changed in place."""
     conv = nn.Conv2d(4, 4, 1)

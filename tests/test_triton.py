@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 if DEVICE.type == "cpu" and "triton" not in sys.modules:
@@ -20,7 +21,7 @@ if DEVICE.type == "cpu" and "triton" not in sys.modules:
 
 from surgrad.kernels.lif import reference, triton  # noqa: E402
 from surgrad.kernels.lif.call import Call, Norm, Term  # noqa: E402
-from surgrad.kernels.lif.operators import register  # noqa: E402
+from surgrad.kernels.lif.operators import arguments, packed, register  # noqa: E402
 from surgrad.shapes import SHAPES  # noqa: E402
 
 IMPORTED = "import sys, surgrad.kernels.lif.triton as t; sys.exit(t.__name__ + '.kernels' in sys.modules)"
@@ -177,6 +178,64 @@ def test_moments_survive_a_large_mean(last: bool, dtype: torch.dtype, monkeypatc
     mean, variance = triton.moments(x)
     torch.testing.assert_close(mean.double(), flat.mean(1), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(variance.double(), flat.var(1, unbiased=False), rtol=2e-4, atol=0)
+
+
+def arguments_of(call: Call) -> tuple[Any, ...]:
+    """What the operator takes, its tensors leaves of autograd."""
+    return packed(arguments(leaves_of(call, None)[0]))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_the_operators_keep_what_torch_expects_of_them(seed: int):
+    given = arguments_of(random_call(seed))
+    torch.library.opcheck(torch.ops.surgrad.triton_under_test.default, given)
+    bare = [value.detach() if isinstance(value, Tensor) else value for value in given]
+    torch.library.opcheck(torch.ops.surgrad.triton_under_test_moments.default, (bare[0],))
+
+
+def test_no_second_graph_when_widths_and_decays_change():
+    graphs = CompileCounter()
+    x = torch.randn(3, 2, 4, device=DEVICE)
+    decay, width = torch.tensor(0.5, device=DEVICE, requires_grad=True), torch.tensor(1.0, device=DEVICE)
+
+    @torch.compile(fullgraph=True, backend=graphs)
+    def loss(x: Tensor, decay: Tensor, width: Tensor) -> Tensor:
+        call = Call((Term(x),), decay, torch.tensor(0.5, device=DEVICE), width, SHAPES["rect"], 3, "zero", False, None,
+                    False, True)  # fmt: skip
+        return fused(call)[0].sum()
+
+    for number in range(3):
+        loss(x, decay * (0.9 - 0.1 * number), width + number).backward()
+    assert graphs.frame_count == 1
+    assert decay.grad is not None
+
+
+@pytest.mark.skipif(DEVICE.type == "cpu", reason="CUDA graphs need CUDA")
+def test_a_cuda_graph_replays_with_new_currents_widths_and_decays():
+    call = dyadic_call((4, 2, 3, 5, 3), True)
+    static, leaves = leaves_of(call, None)
+    above = torch.ones_like(call.x)
+
+    def step() -> list[Tensor]:
+        spikes = fused(static)[0]
+        wanted = [leaves[name] for name in ("x0", "decay", "width")]
+        return [spikes, *torch.autograd.grad(spikes, wanted, above)]
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    with torch.no_grad():
+        leaves["x0"].copy_(call.x.flip(1) * 0.5)
+        leaves["decay"].fill_(0.75)
+        leaves["width"].fill_(0.5)
+    graph.replay()
+    for value, expected in zip(captured, step(), strict=True):
+        assert torch.equal(value, expected)
 
 
 def test_nothing_of_triton_is_needed_before_a_call():

@@ -12,7 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from surgrad.kernels.lif import native
 
 
-class _Bits(NamedTuple):
+class Bits(NamedTuple):
     """What stands for a tensor of spikes until the backward pass needs it."""
 
     bits: Tensor
@@ -22,7 +22,7 @@ class _Bits(NamedTuple):
     device: torch.device
 
 
-class _Packer:
+class Packer:
     """The spikes seen so far. A weak reference holds the identity of their memory, not the memory itself, so that no
     other tensor can be taken for them."""
 
@@ -34,7 +34,8 @@ class _Packer:
         reference = StorageWeakRef(spikes.untyped_storage())
         self.seen[reference.cdata] = (reference, spikes.dtype, spikes._version)
 
-    def pack(self, tensor: Tensor) -> Tensor | _Bits:
+    def pack(self, tensor: Tensor) -> Tensor | Bits:
+        """What to keep of a tensor until the backward pass: bits, if it holds spikes."""
         storage = tensor.untyped_storage()
         known = self.seen.get(storage._cdata)
         if known is None or known[1:] != (tensor.dtype, tensor._version) or not _whole(tensor):
@@ -42,7 +43,7 @@ class _Packer:
         if storage._cdata not in self.packed:
             flat = torch.as_strided(tensor.detach(), (tensor.numel(),), (1,), 0)
             self.packed[storage._cdata] = _to_bits(flat)
-        return _Bits(self.packed[storage._cdata], tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
+        return Bits(self.packed[storage._cdata], tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
 
 
 def _whole(tensor: Tensor) -> bool:
@@ -56,7 +57,8 @@ def _whole(tensor: Tensor) -> bool:
     return tensor.storage_offset() == 0 and expected * tensor.itemsize == tensor.untyped_storage().nbytes()
 
 
-def _unpack(kept: Tensor | _Bits) -> Tensor:
+def unpack(kept: Tensor | Bits) -> Tensor:
+    """The tensor again that `Packer.pack` was given."""
     if isinstance(kept, Tensor):
         return kept
     flat = torch.empty(kept.size.numel(), dtype=kept.dtype, device=kept.device)
@@ -76,26 +78,27 @@ def _from_bits(bits: Tensor, into: Tensor) -> Tensor:
     return native.unpack(bits, into) if bits.dtype == torch.uint8 else into.copy_(bits)
 
 
-_packer: ContextVar[_Packer | None] = ContextVar("packer", default=None)
+_packer: ContextVar[Packer | None] = ContextVar("packer", default=None)
 
 
 @contextmanager
-def packed_spikes() -> Iterator[None]:
+def packed_spikes() -> Iterator[Packer]:
     """Run a forward pass inside it, and what autograd keeps of spikes is a bit each, instead of two or four bytes, for
     the time of packing and unpacking; where the native kernel does not serve (CUDA, float64) a byte each. Gradients
-    stay the same to the last bit."""
-    packer = _Packer()
+    stay the same to the last bit. Hooks on saved tensors from outside, such as `save_on_cpu`, do not act inside; those
+    from inside replace the packer's, which they may call: it is what this gives."""
+    packer = Packer()
     token = _packer.set(packer)
     try:
-        with torch.autograd.graph.saved_tensors_hooks(packer.pack, _unpack):
-            yield
+        with torch.autograd.graph.saved_tensors_hooks(packer.pack, unpack):
+            yield packer
     finally:
         _packer.reset(token)
 
 
 def spikes_made(spikes: Tensor) -> Tensor:
     """Called by a neuron on its output: the same tensor, which `packed_spikes` will now know."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return spikes
     packer = _packer.get()
     if packer is not None:

@@ -49,7 +49,7 @@ def _fastest(x: Tensor, shape: Shape) -> str:
     if not torch.compiler.is_compiling() and transformed():  # the reference's trade
         return "reference"
     reason = _why_not(backend, x, shape)
-    if reason and x.dtype in _TYPES and generated(shape):
+    if reason and x.device.type in ("cpu", "cuda") and x.dtype in _TYPES and generated(shape):
         _say_once(backend, reason)
     return "torch" if reason else backend
 

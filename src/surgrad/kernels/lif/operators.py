@@ -174,7 +174,7 @@ def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA
     direct = _short_way(name, kernel, backward)
 
     def lif(call: Call) -> Result:
-        a = _arguments(call)
+        a = arguments(call)
         spikes, potential, counts = operator(*packed(a)) if observed(a) else direct(*a)
         return spikes, potential if call.keep else None, counts if call.watch else None
 
@@ -266,7 +266,8 @@ def _to_norm(norm: Tensor | None, sums: Tensor, term: int, eps: float) -> Tensor
     return torch.stack([nothing, nothing, to_weight, sums[ROW_SHIFT]]).to(norm.dtype)
 
 
-def _arguments(call: Call) -> Arguments:
+def arguments(call: Call) -> Arguments:
+    """What the operators take of a call, its tensors dense in memory."""
     first = call.terms[0]
     plus = call.terms[1] if len(call.terms) > 1 else None
     norms = [first.norm, plus.norm if plus is not None else None]

@@ -38,13 +38,17 @@ class _LIF(torch.autograd.Function):
         decay, threshold = (_against_a_step(p, current) for p in (decay, threshold))
         counts = torch.zeros((), dtype=torch.int64, device=current.device)
         spikes = _like_steps(current, options.dtype)
-        for o, (u, after) in zip(spikes, _states(current, decay, threshold, start, options.reset), strict=True):
+        potential = None if start is None else start.clone()
+        for o, i in zip(spikes, current.unbind(0), strict=True):  # all in the memory of one potential
+            u = i.to(decay.dtype, copy=True) if potential is None else potential.mul_(decay).add_(i)
             if options.watch:
                 counts = counts + histogram(u - threshold, threshold)
-            o.copy_(u >= threshold)
-            potential = after
+            fired = u >= threshold
+            o.copy_(fired)
+            potential = _reset(u, fired, threshold, options.reset)
         ctx.mark_non_differentiable(counts)
-        return spikes, potential.clone(), counts
+        assert potential is not None  # there is a step
+        return spikes, potential, counts
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -72,12 +76,11 @@ def _backward(saved: tuple[Any, ...], options: _Options, wanted: tuple[bool, ...
     """README.md's recursion: to_spikes is g, and to_after ε, of every step in turn."""
     current, *parameters, start = saved
     decay, threshold, width = (_against_a_step(p, current) for p in parameters)
-    history = list(_states(current, decay, threshold, start, options.reset))
-    before = [start, *(after for _, after in history[:-1])]
+    history = list(_potentials(current, decay, threshold, start, options.reset))
     sums = [torch.zeros_like(p) for p in (decay, threshold, width)]
     to_current = _like_steps(current, current.dtype)
     for t in range(len(history) - 1, -1, -1):
-        u = history[t][0]
+        u = history[t]
         fired, x = u >= threshold, u - threshold
         s = torch.zeros_like(u) if to_spikes is None else to_spikes[t].to(u.dtype)
         if to_after is not None and options.reset != "none" and not options.detach_reset:
@@ -90,8 +93,9 @@ def _backward(saved: tuple[Any, ...], options: _Options, wanted: tuple[bool, ...
             sums[2] += (s * options.shape.width_slope(x, width)).sum_to_size(width.shape)
         if to_after is not None:
             delta += to_after.masked_fill(fired, 0) if options.reset == "zero" else to_after
-        if wanted[0] and before[t] is not None:
-            sums[0] += (delta * before[t]).sum_to_size(decay.shape)
+        before = _left(history[t - 1], threshold, options.reset) if t else start
+        if wanted[0] and before is not None:
+            sums[0] += (delta * before).sum_to_size(decay.shape)
         to_current[t] = delta
         to_after = decay * delta
     wanted = (wanted[0] and (len(history) > 1 or start is not None), *wanted[1:])  # else the decay has no part in it
@@ -109,15 +113,23 @@ def _like_steps(current: Tensor, dtype: torch.dtype) -> Tensor:
     return empty(one if wants_channels_last(one) else one.contiguous(), len(current), dtype)
 
 
-def _states(current: Tensor, decay: Tensor, threshold: Tensor, start: Tensor | None,
-            reset: str) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-    """(u_t, v_t) of every step: the potential, and what the reset leaves of it."""
+def _potentials(current: Tensor, decay: Tensor, threshold: Tensor, start: Tensor | None,
+                reset: str) -> Iterator[Tensor]:  # fmt: skip
+    """u_t of every step."""
     v = start
-    for i in current.to(decay.dtype).unbind(0):
-        u = i if v is None else decay * v + i
-        v = u
-        if reset == "zero":
-            v = u * (u < threshold)
-        elif reset == "subtract":
-            v = u - threshold * (u >= threshold)
-        yield u, v
+    for i in current.unbind(0):
+        u = i.to(decay.dtype) if v is None else (decay * v).add_(i)
+        v = _left(u, threshold, reset)
+        yield u
+
+
+def _left(u: Tensor, threshold: Tensor, reset: str) -> Tensor:
+    """v_t, what the reset leaves of u_t, in new memory."""
+    return _reset(u.clone(), u >= threshold, threshold, reset)
+
+
+def _reset(u: Tensor, fired: Tensor, threshold: Tensor, reset: str) -> Tensor:
+    """The same in the memory of u."""
+    if reset == "zero":
+        return u.mul_(~fired)
+    return u.sub_(threshold * fired) if reset == "subtract" else u

@@ -1,0 +1,72 @@
+"""The benchmark's arithmetic and pages, with contenders that take no time."""
+
+import itertools
+import math
+
+import pytest
+
+from bench import tables, timing
+from bench.peers import NOTHING, OURS, SJ
+from bench.scaling import exponents
+from bench.targets import outcome
+
+
+def test_ratios_are_taken_within_a_round():
+    assert timing.ratio([2.0, 30.0, 6.0], [1.0, 10.0, 2.0]) == 3.0
+    assert timing.ratio([2.0], [1.0, 100.0]) == 2.0  # as many rounds as both have
+
+
+def test_contenders_far_behind_are_measured_in_the_fewest_rounds(monkeypatch: pytest.MonkeyPatch):
+    clock = itertools.count()
+    seconds = {"ours": 1, "near": 5, "far": 15, "hopeless": 30}
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+
+    def takes(name: str) -> None:
+        next(clock)
+        now[0] += seconds[name]
+
+    calls = {name: lambda name=name: takes(name) for name in seconds}
+    found = timing.interleave(calls, timing.Effort(rounds=7, budget=1000, least=2))
+    assert {name: len(sample.times) for name, sample in found.items()} == {
+        "ours": 7, "near": 7, "far": 2, "hopeless": 1}  # fmt: skip
+    assert found["hopeless"].once
+    assert next(clock) == 2 * 3 + 1 + 7 + 7 + 2
+    short = timing.interleave({"ours": calls["ours"]}, timing.Effort(rounds=7, budget=3.0, least=2))
+    assert len(short["ours"].times) == 3
+
+
+def layer_row(name: str, times: list[float], dtype: str = "fp32") -> dict:
+    return {"T": 4, "elements": 1, "dtype": dtype, "name": name, "times": times,
+            "median": sorted(times)[len(times) // 2], "lower": min(times), "upper": max(times),
+            "once": False}  # fmt: skip
+
+
+def test_a_target_is_judged_by_its_worst_case():
+    rows = [layer_row(OURS, [1.0, 1.0]), layer_row(SJ, [7.0, 7.0]), layer_row(OURS, [0.5, 0.5], "bf16"),
+            layer_row(SJ, [1.0, 1.0], "bf16")]  # fmt: skip
+    step = [{"network": network, "dtype": "fp32", "name": name, "times": times}
+            for network, times in (("a", [9.0, 9.9]), ("b", [10.5, 11.55]))
+            for name, times in ((NOTHING, [10.0, 11.0]), (OURS, times))]  # fmt: skip
+    lines = {line[0]: line[1:] for line in outcome({"layer": {"rows": rows, "first_calls": {OURS: 0.003}},
+                                                    "step": {"rows": step}})}  # fmt: skip
+    assert lines[f"layer, fp32: times faster than {SJ}"] == [">= 6", "7", "7", "met"]
+    assert lines["layer: bf16 times faster than our fp32"] == [">= 1.7", "2", "2", "met"]
+    assert lines["layer: first call of a process, ms"] == ["<= 50", "3", "3", "met"]
+    assert lines["step: times as long as without a neuron"] == ["<= 1.1", "1.05", "0.9", "met"]
+    assert lines["the same, where norm and neuron are fused"] == ["<= 1", "1.05", "0.9", "missed"]
+    assert lines[f"layer: saved bytes, share of {SJ}'s (T >= 4)"] == ["<= 0.6", "–", "–", "not measured"]
+
+
+def test_growth_is_the_slope_of_logarithms():
+    rows = [{"what": "layer", "axis": "T", "name": name, "value": value, "median": 3 * value**power}
+            for name, power in (("even", 1.0), ("square", 2.0)) for value in (1, 2, 8)]  # fmt: skip
+    found = {row["name"]: row["exponent"] for row in exponents(rows)}
+    assert math.isclose(found["even"], 1)
+    assert math.isclose(found["square"], 2)
+
+
+def test_what_was_broken_off_is_shown_all_the_same():
+    rows = [{"what": "layer", "axis": "T", "name": "surgrad", "value": 1, "median": 0.001}]
+    page = tables.scaling({"rows": rows, "exponents": exponents(rows)})
+    assert "| surgrad | 1     | –        |" in page
