@@ -1,11 +1,14 @@
 """Operations are counted as torch counts them, and cost what they are said to."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from surgrad import LIF, PerStep
+from surgrad.cli.instruments import SWITCHES
 from surgrad.errors import BadValue
 from surgrad.measure import Accounting, energy
 from surgrad.models import MODELS, SpikingNetwork, small_cnn
@@ -64,6 +67,10 @@ def test_every_switch_of_the_accounting():
     plain = energy(chain(), data).total
     assert energy(chain(), data, Accounting(stem_every_step=True)).total == pytest.approx(plain + 4.6 * 3 * 200)
     assert energy(chain(), data, Accounting(updates=True)).total == pytest.approx(plain + 5.5 * 4 * 60)
+    whole, headless = energy(chain(), data), energy(chain(), data, Accounting(without_head=True))
+    assert headless.layers == whole.layers[:-1]
+    assert headless.ann == pytest.approx(whole.ann - 4.6 * whole.layers[-1].connections)
+    assert {*SWITCHES} == {field.name for field in fields(Accounting)}
 
 
 class Times(nn.Module):

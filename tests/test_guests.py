@@ -134,6 +134,40 @@ def test_the_potentials_of_a_layer_are_counted_and_forgotten():
     assert guest.membrane is None, "evaluation is not counted"
 
 
+def test_what_a_fused_pass_hides_is_refused():
+    model = jelly(surrogate.ATan)
+    made = adapter(model, adapt.steer())
+    batch = next(batches())
+    made.step(batch)
+    model(batch[0])
+    with pytest.raises(BadValue, match=r"neuron '1' \(LIFNode\) did not call its surrogate in the last forward pass"):
+        made.step(batch)
+
+
+def test_a_network_called_once_a_time_step_is_no_forgotten_step(recwarn):
+    model = nn.Sequential(nn.Linear(6, 12), neuron.LIFNode(surrogate_function=Surrogate("rect"), step_mode="s"))
+    made = adapter(model, adapt.steer(0.3, target="exact", period=1, warmup=0.0))
+    for batch in batches(3):
+        made.step(batch)
+        functional.reset_net(model)
+        for x in batch[0]:
+            model(x)
+        assert made.neurons["1"].membrane.sum() == STEPS * 32 * 12
+    assert not [warning for warning in recwarn if "without adapter.step()" in str(warning.message)]
+    assert widths(made) != [1.0]
+
+
+def test_an_alpha_that_stays_is_not_written():
+    """torch.compile makes the network anew for every one."""
+    module = surrogate.ATan(alpha=2.0)
+    slope, written = Alpha(module), []
+    module.__class__ = type("ATan", (type(module),), {"__setattr__": lambda self, key, value: written.append(key)})
+    slope.write(slope.width)
+    assert written == []
+    slope.write(2 * slope.width)
+    assert written == ["alpha"]
+
+
 @pytest.mark.parametrize("name", ALPHAS)
 def test_spikingjellys_own_alpha_is_a_width(name):
     """Its surrogate's slope is ours at that width, before and after it is written."""

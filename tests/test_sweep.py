@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
@@ -57,6 +58,9 @@ def test_a_file_of_runs_is_read(file):
         ("", BadValue, r"holds no \[\[run\]\]"),
         ("[[run]]\nrecipe='a'\n[[run]]\nrecipe='a'", BadValue, "label 'a' occurs 2 times; give each run a label"),
         ("[[run]]\nrecipe='a'\nlabel='x/y'", BadValue, "label 'x/y' names a folder"),
+        ("[[run]]\nrecipe='a'\nseeds=0", BadValue, "has seeds = 0; give a whole number, 1 or more"),
+        ("[[run]]\nrecipe='a'\nagainst='a'", BadValue, "has against = 'a'; give a list of texts"),
+        ("[[run]]\nrecipe='a'\nagainst=['b']", UnknownName, "unknown label 'b'"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused(tmp_path, text, error, words):
@@ -100,7 +104,7 @@ def test_two_at_a_time_and_again(file):
     sweep.train_all(queue, say=said.append)
     assert said[3:] == ["2 trainings, 2 of them done"]
     lines = sweep.outcome(queue)
-    assert [len(line.accuracies) for line in lines] == [1, 1]
+    assert [len(line.scores) for line in lines] == [1, 1]
     path = sweep.write_table(lines, file.parent / "out")
     assert path.read_text().splitlines()[2].startswith("| lsg | ")
 
@@ -132,13 +136,47 @@ def test_a_training_that_fails_does_not_stop_the_others(file, monkeypatch):
 
 
 def test_statistics_of_a_line():
-    line = sweep.Line("a", "a", (), (0.80, 0.82, 0.84), (0, 1, 2), 1.0)
-    assert line.mean == pytest.approx(mean(line.accuracies))
-    assert line.sd == pytest.approx(stdev(line.accuracies))
-    assert line.interval == pytest.approx(4.303 * line.sd / math.sqrt(3))
+    line = sweep.Line(sweep.Entry("a", "a"), {0: 0.80, 1: 0.82, 2: 0.84}, 1.0)
+    sample = line.sample
+    assert sample.mean == pytest.approx(mean(sample.values))
+    assert sample.sd == pytest.approx(stdev(sample.values))
+    assert sample.interval == pytest.approx(4.303 * sample.sd / math.sqrt(3))
     assert "| a | 82.00 ± 2.00 | 77.03 to 86.97 | 3 | 1.0 |" in sweep.table_of([line])
-    assert "| b | 80.00 | – | 1 |" in sweep.table_of([sweep.Line("b", "b", (), (0.80,), (0,), 1.0)])
-    assert "| c | – | – | 0 | – |" in sweep.table_of([sweep.Line("c", "c", (), (), (), math.nan)])
+    assert "| b | 80.00 | – | 1 |" in sweep.table_of([sweep.Line(sweep.Entry("b", "b"), {0: 0.80}, 1.0)])
+    assert "| c | – | – | 0 | – |" in sweep.table_of([sweep.Line(sweep.Entry("c", "c"), {})])
+
+
+def test_differences_are_taken_seed_by_seed():
+    """What all seeds share falls out: the interval is that of the differences."""
+    one = sweep.Line(sweep.Entry("one", "a", against=("other",)), {0: 0.51, 1: 0.72, 2: 0.93, 3: 0.5}, 1.0)
+    other = sweep.Line(sweep.Entry("other", "a"), {0: 0.50, 1: 0.70, 2: 0.90}, 1.0)
+    assert one.minus(other).values == pytest.approx((0.01, 0.02, 0.03))
+    half = 100 * 4.303 * 0.01 / math.sqrt(3)
+    assert f"| one | other | +2.00 ± 1.00 | {2 - half:+.2f} to {2 + half:+.2f} | 3 |" in sweep.table_of([one, other])
+    assert "minus" not in sweep.table_of([other])
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "sweeps").glob("*.toml")), ids=lambda p: p.stem)
+def test_sweeps_at_hand_ask_for_what_exists(path, tmp_path):
+    queue = sweep.jobs_of(sweep.entries([str(path)]), 1, tmp_path)
+    assert len({job.folder for job in queue}) == len(queue) > 5
+
+
+def test_a_run_may_have_more_seeds_and_others_to_compare_with(tmp_path):
+    (tmp_path / "runs.toml").write_text("""
+[[run]]
+recipe = "lsg_fashion_small_t4"
+label = "many"
+seeds = 3
+against = ["few"]
+[[run]]
+recipe = "lsg_fashion_small_t4"
+label = "few"
+""")
+    many, few = sweep.entries([str(tmp_path / "runs.toml")])
+    assert (many.seeds, many.against, few.seeds, few.against) == (3, ("few",), None, ())
+    names = [job.folder.name for job in sweep.jobs_of([many, few], 1, tmp_path)]
+    assert names == ["many-seed0", "few-seed0", "many-seed1", "many-seed2"]
 
 
 def test_on_a_cluster(file, monkeypatch):
@@ -175,6 +213,8 @@ def test_a_cluster_without_its_package_names_the_extra(file, monkeypatch):
 
 
 def test_table_is_json(tmp_path):
-    lines = [sweep.Line("b", "b", ("x=1",), (0.8,), (0,), 1.0)]
+    lines = [sweep.Line(sweep.Entry("b", "b", ("x=1",), against=("b",)), {0: 0.8}, 1.0)]
     sweep.write_table(lines, tmp_path)
-    assert json.loads((tmp_path / "table.json").read_text())[0]["sd"] is None
+    held = json.loads((tmp_path / "table.json").read_text())
+    assert held["runs"][0]["sd"] is None
+    assert held["differences"][0]["values"] == [0.0]

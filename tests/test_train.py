@@ -15,8 +15,8 @@ from surgrad.data import ImageData, Split, load
 from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, CheckpointError, UnknownName
 from surgrad.files import replace_file
-from surgrad.kernels.lif import BACKENDS
-from surgrad.measure import LayerEvidence
+from surgrad.kernels.lif import BACKENDS, BINS
+from surgrad.measure import Finding, LayerEvidence
 from surgrad.models import SpikingNetwork
 from surgrad.neurons import neurons
 from surgrad.recipes import find_recipe
@@ -27,7 +27,7 @@ from surgrad.train.loop import Loop
 from surgrad.train.muon import Muon
 from surgrad.train.optim import build_optimizers, rate, set_rate
 from surgrad.train.progress import Lines, clock
-from surgrad.train.recipe import DataConfig, OptimConfig, Recipe, differences, from_dict, set_field
+from surgrad.train.recipe import DataConfig, NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_field
 
 CPU = torch.device("cpu")
 METRICS = {"epoch", "epochs", "step", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
@@ -267,6 +267,12 @@ def test_muon_without_convolutions():
         build_optimizers(torch.nn.Linear(2, 2), OptimConfig(name="muon"))
 
 
+def test_the_support_of_dspike_ends_where_the_potential_is_nothing():
+    for threshold in (0.5, 1.0):
+        neuron = build.build_neuron(NeuronConfig(shape="dspike", threshold=threshold))
+        assert neuron.surrogate.shape.window(neuron.surrogate.width) == threshold
+
+
 def test_unknown_optimiser(tiny):
     with pytest.raises(UnknownName, match="unknown optimiser 'sgdd'; did you mean 'sgd'"):
         build.build(tiny("optim.name=sgdd"))
@@ -345,7 +351,7 @@ def test_widths_rows(finished):
     assert len(layers) == 4
     assert [(row["epoch"], row["layer"]) for row in found] == [(e, name) for e in range(3) for name in layers]
     for row in found:
-        assert row.keys() == LAYER
+        assert row.keys() - {"histogram"} == LAYER
         assert 0 <= row["firing_rate"] <= 1
         assert 0 <= row["share"] <= 1
         # the width is the one of the epoch's last step, and one step moves the decay by less than 5e-5
@@ -582,7 +588,25 @@ def test_an_ailing_layer_is_told_of_once(tiny, tmp_path, capsys):
 
     loop = Loop(build.build(tiny(*words, "optim.epochs=3")), tiny(*words).optim, whole, Lines(3))
     loop.resume()
-    assert loop._alarmed == {("narrow", layer) for layer in alarms[0]["layers"]}
+    assert loop._alarmed == {"narrow": 4}
+
+
+def test_an_alarm_of_a_kind_comes_again_only_when_twice_as_many_layers_ail(tiny, tmp_path, monkeypatch):
+    loop = Loop(build.build(tiny()), tiny().optim, tmp_path, Lines(3))
+    told = []
+    for sick in (1, 2, 3, 3, 1, 4, 0, 7, 8, 8):
+        ailing = [Finding("dead", tuple(map(str, range(sick))), f"{sick} layers are dead")] if sick else []
+        monkeypatch.setattr("surgrad.train.loop.findings", lambda *_, ailing=ailing: ailing)
+        monkeypatch.setattr(loop.progress, "say", told.append)
+        loop._alarm([])
+    assert [text.split(": ")[1][0] for text in told] == ["1", "2", "4", "8"]
+    assert [len(row["layers"]) for row in rows(tmp_path, "alarms")] == [1, 2, 4, 8]
+
+
+def test_histograms_are_kept_of_the_start_and_the_end(finished):
+    kept = [row["epoch"] for row in rows(finished, "widths") if "histogram" in row]
+    assert sorted({*kept}) == [0, 2]
+    assert all(len(row["histogram"]) == BINS for row in rows(finished, "widths") if "histogram" in row)
 
 
 def test_a_sound_training_raises_no_alarm(finished):

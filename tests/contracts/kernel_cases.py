@@ -61,7 +61,7 @@ class Case:
     shape: str = "tanh"
     reset: Any = "zero"
     detach_reset: bool = False
-    per_channel: bool = True
+    per_channel: bool | tuple[str, ...] = True  # of all parameters, or of these
     start: bool = True
     keep: bool = True
     watch: bool = False
@@ -98,12 +98,14 @@ def draw(case: Case) -> Values:
     random = np.random.default_rng(case.seed)
     C = case.channels
 
-    def parameter(low: float, high: float) -> Array:
-        return random.uniform(low, high, (C,) if case.per_channel else ())
+    def parameter(name: str, low: float, high: float) -> Array:
+        many = case.per_channel if isinstance(case.per_channel, bool) else name in case.per_channel
+        return random.uniform(low, high, (C,) if many else ())
 
     values = {
         "current": random.normal(0.2, 0.7, (1 if case.shown[0] else case.T, *case.size)),
-        "decay": parameter(0.2, 0.9), "threshold": parameter(0.3, 0.8), "width": parameter(0.4, 2.0),
+        "decay": parameter("decay", 0.2, 0.9), "threshold": parameter("threshold", 0.3, 0.8),
+        "width": parameter("width", 0.4, 2.0),
         "start": random.normal(0, 0.5, case.size),
         "to_spikes": random.normal(0, 1, (case.T, *case.size)), "to_potential": random.normal(0, 1, case.size),
         "plus": random.normal(-0.1, 0.5, (1 if case.shown[1] else case.T, *case.size)),

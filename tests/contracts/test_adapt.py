@@ -5,6 +5,7 @@ import inspect
 import math
 import warnings
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,6 +102,17 @@ def snapshot(model):
 def test_every_registered_controller_is_under_contract():
     made = {type(make()) for make in MAKERS.values()}
     assert {type(make()) for make in CONTROLLERS.values()} <= made
+
+
+def test_every_controller_has_a_card():
+    cards = (Path(inspect.getfile(Adapter)).parent / "README.md").read_text().split("\n## ")
+    by_name = {card.split("\n")[0]: card for card in cards}
+    for name, kind in CONTROLLERS.items():
+        for part in ("What", "Formula", "Knobs", "Interactions", "Cost", "Reproduced"):
+            assert f"- **{part}**: " in by_name[name], (name, part)
+        knobs = by_name[name].split("**Knobs**")[1].split("- **")[0]
+        for knob in {*inspect.signature(kind).parameters} - {"first"}:
+            assert f"`{knob}`" in knobs, (name, knob)
 
 
 def test_every_knob_of_a_controller_is_a_field_of_a_recipe():
@@ -341,15 +353,57 @@ def test_model_without_neurons_is_refused():
         adapter(nn.Linear(2, 2), fixed())
 
 
-def test_what_is_evaluated_is_no_evidence():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_is_evaluated_is_no_evidence(compiled):
+    torch._dynamo.reset()
     model = network()
-    adapter(model, steer())
-    model(next(batches())[0])
-    seen = neurons(model)["2"].membrane
-    model.eval()(next(batches(seed=2))[0])
-    assert neurons(model)["2"].membrane is seen
-    model.train()(next(batches(seed=2))[0])
-    assert neurons(model)["2"].membrane is not seen
+    adapt = adapter(model, steer())
+    run = torch.compile(model, backend="eager", fullgraph=True) if compiled else model
+    batch, other = next(batches()), next(batches(seed=2))
+    run(batch[0])
+    seen = neurons(model)["2"].membrane.clone()
+    model.eval()
+    run(other[0])
+    assert torch.equal(neurons(model)["2"].membrane, seen)
+    model.train()
+    adapt.step(other)
+    run(other[0])
+    assert not torch.equal(neurons(model)["2"].membrane, seen)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_neurons_that_carry_their_potential_keep_it(name):
+    """Through every step of a controller, whatever the sizes of the batches that it probes with."""
+    model = network()
+    for neuron in neurons(model).values():
+        neuron.carry = True
+    adapt = adapter(model, MAKERS[name]())
+    for batch in batches():
+        before = [neuron.potential for neuron in neurons(model).values()]
+        adapt.step(batch)
+        assert all(a is b for a, b in zip([n.potential for n in neurons(model).values()], before, strict=True))
+        cross_entropy(model(batch[0]), batch[1]).backward()
+        for neuron in neurons(model).values():
+            neuron.potential = neuron.potential.detach()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("stop", [1, 2, 4, 5])
+def test_resumes_exactly_within_an_epoch(name, stop, tmp_path):
+    whole, data = network(), list(batches())
+    adapt = adapter(whole, MAKERS[name]())
+    train(whole, adapt, data[:stop])
+    torch.save((whole.state_dict(), adapt.state_dict(), torch.get_rng_state()), tmp_path / "state")
+    train(whole, adapt, data[stop:])
+    weights, state, rng = torch.load(tmp_path / "state", weights_only=True)
+    resumed = network(seed=3)
+    again = adapter(resumed, MAKERS[name]())
+    resumed.load_state_dict(weights)
+    again.load_state_dict(state)
+    torch.set_rng_state(rng)
+    train(resumed, again, data[stop:])
+    assert equal(widths(resumed), widths(whole))
+    assert equal(resumed.state_dict(), whole.state_dict())
 
 
 def test_a_learned_width_is_not_written():

@@ -271,12 +271,26 @@ def random_case(chance: random.Random, seed: int) -> Case:
     ways = ["contiguous", "channels_last", "transposed", "sliced", "guarded"]
     return Case(
         T=chance.choice([1, 2, 3, 5, 9]), size=size, shape=chance.choice(list(SHAPES)), reset=chance.choice(RESETS),
-        detach_reset=chance.random() < 0.5, per_channel=len(size) > 1 and chance.random() < 0.5,
+        detach_reset=chance.random() < 0.5, per_channel=some(chance, PARAMETERS) if len(size) > 1 else False,
         start=chance.random() < 0.5, keep=chance.random() < 0.7, watch=chance.random() < 0.3,
         norm=chance.choice(norms), plus=plus, plus_norm=chance.choice(norms) if plus else "",
         shown=(chance.random() < 0.3, plus and chance.random() < 0.3), memory=chance.choice(ways),
-        above=chance.choice([*ways, "expanded"]), seed=seed,
+        above=chance.choice([*ways, "expanded"]), eps=chance.choice([1e-5, 1e-2]), seed=seed,
     )  # fmt: skip
+
+
+PARAMETERS = ("decay", "threshold", "width")
+
+
+def some(chance: random.Random, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if chance.random() < 0.5)
+
+
+def wanted_of(chance: random.Random, case: Case) -> tuple[str, ...] | None:
+    """The names of what asks for a gradient: all, or some."""
+    others = [*PARAMETERS, *(["start"] if case.start else []), *(["plus"] if case.plus else [])]
+    others += [prefix + part for _, norm, prefix, _ in case.terms if norm for part in ("weight", "bias")]
+    return None if chance.random() < 0.5 else ("current", *some(chance, tuple(others)))
 
 
 @every_backend
@@ -285,10 +299,29 @@ def test_anything_at_random(backend: str, device: str, tenth: int):
     chance = random.Random(tenth)
     for seed in range(30):
         case = random_case(chance, seed)
-        out = assert_serves(case, backend, device).out
+        out = assert_serves(case, backend, device, wanted_of(chance, case)).out
         if case.watch:
             assert out.membrane.sum() == out.spikes.numel(), case
             assert out.membrane[BINS // 2 :].sum() == out.spikes.sum(), case
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_anything_at_random_in_half_precision(backend: str, device: str, dtype: torch.dtype):
+    """It is the float32 call of the same numbers, its spikes and the gradients of its currents rounded."""
+    chance = random.Random(0)
+    for seed in range(40):
+        case = random_case(chance, seed)
+        fixed = {name: "fixed" if getattr(case, name) else "" for name in ("norm", "plus_norm")}
+        case = replace(case, **fixed)  # a batch's statistics are taken up again where δ is already rounded
+        values = draw(case)
+        for name in ("current", "plus", "to_spikes"):
+            values[name] = torch.tensor(values[name]).to(dtype).double().numpy()
+        half, full = (run(case, values, backend, device, kind) for kind in (dtype, torch.float32))
+        assert torch.equal(half.out.spikes.float(), full.out.spikes), case
+        for name, gradient in half.gradients.items():
+            if gradient is not None:
+                assert torch.equal(gradient, full.gradients[name].to(gradient.dtype)), (name, case)
 
 
 # --- exactness ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import BINS
+from surgrad.kernels.lif import BINS, native
 from surgrad.models import MODELS, MembraneBlock, ResidualBlock, SpikingNetwork
 from surgrad.models.blocks import lsg_neuron
 from surgrad.neurons import LIF, NEURONS, neurons
@@ -53,6 +56,18 @@ def awake(network: SpikingNetwork) -> SpikingNetwork:
             nn.init.uniform_(module.bias, -0.2, 0.4, generator=generator)
             module.eps = 1e-12  # whatever the scale of the weights before it
     return network
+
+
+class Counted(TorchDispatchMode):
+    """How often each operator runs under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.times[func.name()] += 1
+        return func(*args, **(kwargs or {}))
 
 
 # --- the contract ---------------------------------------------------------------------------------------------------
@@ -201,6 +216,30 @@ def test_defaults_are_those_of_the_lsg_paper(name: str):
         assert neuron.surrogate.shape.name == "rect"
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
     assert all(isinstance(norm, TDBN) and norm.scale == 0.5 for norm in norms)
+
+
+@pytest.mark.skipif(not native.available(), reason="the native kernel was not built")
+@every_model
+@pytest.mark.parametrize("training", [True, False])
+def test_norms_and_neurons_are_one_pass(name: str, training: bool):
+    network = build(name).train(training)
+    with Counted() as counted:
+        network(images(name, 4))
+    assert counted.times["surgrad::native"] == len(neurons(network))
+    assert not [operator for operator in counted.times if "batch_norm" in operator]
+
+
+@every_model
+def test_compiled_whole_and_once_whatever_the_widths(name: str):
+    torch.compiler.reset()
+    graphs, network = CompileCounterWithBackend("eager"), build(name)
+    run = torch.compile(network, fullgraph=True, backend=graphs)
+    for width in (1.0, 0.5, 2.0):
+        for surrogate in surrogates(network).values():
+            surrogate.width.fill_(width)
+        run(images(name, 4)).sum().backward()
+    assert graphs.frame_count == 1
+    torch.compiler.reset()
 
 
 @every_model

@@ -119,12 +119,16 @@ class Adapter:
         self.neurons = _neurons(self.model)
         self._now, self._forwards, self._warned = 0, 0, False
         self._attached: Any = None
-        self._watch()
+        if getattr(controller, "watch", False):
+            for neuron in self.neurons.values():
+                neuron.watch = True
         self._write(self.controller(self._moment(None, {})))
-        self._hooks = (self.model.register_forward_pre_hook(self._count), self.model.register_forward_hook(self._watch))
+        self._counting = self.model.register_forward_pre_hook(self._count)
 
     def step(self, batch: Batch | None) -> None:
         """Write the widths of the coming step. batch: (inputs, targets) of the coming forward pass."""
+        if self._forwards:
+            self._check_seen()
         self._forwards = 0
         self._write(self.controller(self._moment(batch, self._histograms())))
         for neuron in self.neurons.values():
@@ -137,7 +141,8 @@ class Adapter:
         return self.controller.notes() if isinstance(self.controller, Controller) else []
 
     def attach(self) -> None:
-        """Step by itself before every training forward pass; for controllers that need no probe."""
+        """Step by itself before every training forward pass; for controllers that need no probe. Not for a network that
+        is called once a time step."""
         if getattr(self.controller, "probes", False):
             raise BadValue("this controller probes the coming batch; call adapter.step(batch) before the forward pass")
         if self._attached is None:
@@ -147,7 +152,7 @@ class Adapter:
 
     def detach(self) -> None:
         """Undo `attach`, and stop counting forward passes."""
-        for handle in (self._attached, *self._hooks):
+        for handle in (self._attached, self._counting):
             if handle is not None:
                 handle.remove()
         self._attached = None
@@ -214,19 +219,20 @@ class Adapter:
         firsts = {name + FIRST: neuron.surrogate.first_width for name, neuron in self.neurons.items()}
         return found | {name: width for name, width in firsts.items() if width is not None}
 
-    def _watch(self, *_: Any, on: bool = True) -> None:
-        if getattr(self.controller, "watch", False) and not torch.compiler.is_compiling():
-            for neuron in self.neurons.values():
-                neuron.watch = on
+    def _check_seen(self) -> None:
+        """Refuse another library's neuron whose potentials a controller wants and nobody counted."""
+        for name, neuron in self.neurons.items():
+            if isinstance(neuron, Guest) and neuron.watch and neuron.membrane is None:
+                raise BadValue(f"neuron '{name}' ({type(neuron.module).__name__}) did not call its surrogate in the "
+                               "last forward pass, as SpikingJelly's fused passes do not, so its potentials cannot be "
+                               "counted; give it a surgrad.Surrogate, or a controller that reads none")  # fmt: skip
 
     def _count(self, model: nn.Module, _: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        if not model.training:  # what is evaluated is no evidence
-            self._watch(on=False)
+        if torch.compiler.is_compiling() or not model.training:
             return
         self._forwards += 1
-        if self._forwards > 1 and self._now < self.steps and not self._warned:
+        by_step = any(isinstance(neuron, Guest) for neuron in self.neurons.values())  # or may be
+        if self._forwards > 1 and self._now < self.steps and not self._warned and not by_step:
             self._warned = True
             warnings.warn("two training forward passes without adapter.step(): the widths stay as they were; call "
                           "adapter.step(batch) before each, or adapter.attach() once", stacklevel=2)  # fmt: skip

@@ -39,8 +39,10 @@ class Alpha:
         return torch.tensor(self._turned(self.module.alpha))
 
     def write(self, width: Tensor) -> None:
-        """Widths of one number: SpikingJelly has no alpha per channel."""
-        self.module.alpha = self._turned(width.item())
+        """Widths of one number: SpikingJelly has no alpha per channel. The same again is not written, since a compiled
+        network is compiled anew for every alpha."""
+        if width.item() != self.width.item():
+            self.module.alpha = self._turned(width.item())
 
 
 class Guest:

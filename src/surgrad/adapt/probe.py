@@ -25,8 +25,8 @@ _STATE = ("potential", "membrane", "watch")  # what a neuron holds outside its b
 class Probe:
     """Answers what the loss of this batch would be with other parameters or widths (`torch.func.functional_call` on
     cloned buffers). It never writes the model, its normalisation statistics, its neurons' state or the random
-    numbers; every question sees the same random numbers. Autocast is off and the loss is summed in float64, since
-    differences of losses drown in bfloat16. With several ranks every answer is the mean over them.
+    numbers; every question sees the same random numbers, and neurons at rest. Autocast is off and the loss is summed in
+    float64, since differences of losses drown in bfloat16. With several ranks every answer is the mean over them.
 
     Normalisation acts as in the coming forward pass: by batch statistics in training, by running ones in evaluation.
     """
@@ -184,7 +184,7 @@ class Probe:
         with torch.no_grad(), _untouched(self._model, self._batch[0].device):
             watched: dict[str, Any] = {name: m for name, m in self._model.named_modules() if hasattr(m, "watch")}
             for module in watched.values():
-                module.watch = True
+                module.watch = module.training = True  # neurons count while they train
             self._run({}, self._batch[0])
             return {name: module.membrane for name, module in watched.items()}
 
@@ -284,11 +284,16 @@ def _batch_axis(output: Tensor) -> int:
 
 @contextmanager
 def _untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Put the random numbers and the neurons' state back as they were, and run no hooks of the model itself."""
+    """Begin with our neurons at rest, put their state and the random numbers back as they were, and run no hooks of the
+    model itself."""
     kept = [(m, key, getattr(m, key)) for m in model.modules() for key in _STATE if hasattr(m, key)]
+    kept += [(m, "training", m.training) for m, key, _ in kept if key == "watch"]
     jelly: list[Any] = [m for m in model.modules() if hasattr(m, "_memories")]  # SpikingJelly's neurons
     kept += [(m, "_memories", dict(m._memories)) for m in jelly]
     hooks, model._forward_pre_hooks = model._forward_pre_hooks, type(model._forward_pre_hooks)()
+    for module, key, _ in kept:
+        if key == "potential":
+            setattr(module, key, None)
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield

@@ -15,6 +15,7 @@ SWITCHES = {  # of `surgrad.measure.Accounting`
     "stem_every_step": "count the layer that sees the image at every step, although it is computed once",
     "counts_as_macs": "multiply by inputs that are sums of spikes, instead of adding as often",
     "fractions_as_acs": "add inputs that are averages of spikes, as if the averaging were part of the weights",
+    "without_head": "leave the last layer out, of the ANN too",
     "residuals": "count the additions of shortcuts",
     "updates": "count the neurons' own operations",
 }
@@ -67,6 +68,7 @@ def count_energy(arguments: argparse.Namespace) -> int:
         rate = "    –" if layer.inputs == "image" else f"{layer.rate:5.3f}"
         print(f"{layer.layer:{wide}}  {layer.inputs:9}  {rate}  {layer.passes:6.3g}  {layer.macs:10,.0f}  "
               f"{layer.acs:10,.0f}  {layer.energy / 1e3:9,.2f}")  # fmt: skip
+    print(f"spikes per neuron and step, by layer: {' '.join(f'{rate:.3f}' for rate in found.firing_rates.values())}")
     print(f"one image, T={found.steps}, over {found.images:,} test images: {found.total / 1e6:.3f} µJ, "
           f"{100 * found.ratio:.1f} % of the {found.ann / 1e6:.3f} µJ of the same network as an ANN")  # fmt: skip
     return 0

@@ -17,6 +17,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     recipe = "lsg_cifar10_resnet19_t2"
     label = "lsg"
     set = ["model.width_multiplier=0.25"]
+    seeds = 8               # of this one; else --seeds
+    against = ["width_1"]   # labels: differences to them, seed by seed
     """
     from surgrad import sweep
 

@@ -28,6 +28,7 @@ class Accounting:
         often as it says.
     fractions_as_acs: add fractional inputs, such as averages of spikes, spike for spike, as if the averaging were
         folded into the weights; else multiply by them.
+    without_head: leave the last layer with weights out, of the ANN too.
     residuals: count the additions of shortcuts. updates: count the neurons' own decay (a MAC) and comparison (an AC) at
         every step.
     """
@@ -35,6 +36,7 @@ class Accounting:
     stem_every_step: bool = False
     counts_as_macs: bool = False
     fractions_as_acs: bool = False
+    without_head: bool = False
     residuals: bool = False
     updates: bool = False
 
@@ -170,6 +172,8 @@ class _Tally:
 
     def result(self, accounting: Accounting) -> Energy:
         layers = [self._layer(name, place == 0, accounting) for place, name in enumerate(self.shapes)]
+        if accounting.without_head:
+            layers = layers[:-1]
         units = sum(count for _, count in self.spikes.values()) / self.images
         if accounting.residuals:
             layers.append(LayerEnergy("shortcuts", 0, 1, "counts", 0, 0, 0, self.added / self.images))

@@ -29,7 +29,7 @@ class LIF(nn.Module):
     carry: keep the potential from call to call, until `surgrad.reset`; `surgrad.detach` cuts its gradient.
     backend: see `surgrad.lif`.
 
-    While `watch` is set, `membrane` holds the last call's histogram of potentials (`surgrad.kernels.lif`).
+    While `watch` is set and it trains, `membrane` holds the last call's histogram (`surgrad.kernels.lif`).
     """
 
     membrane: Tensor | None
@@ -68,6 +68,11 @@ class LIF(nn.Module):
         return torch.sigmoid(self.logit_decay) if "logit_decay" in self._parameters else self.fixed_decay
 
     @property
+    def watching(self) -> bool:
+        """Whether potentials are counted: what is evaluated is no evidence."""
+        return self.watch and self.training
+
+    @property
     def gain(self) -> Tensor | None:
         """What the input is multiplied by before it is integrated, 0-d or [C]; None: nothing."""
         return None
@@ -87,13 +92,13 @@ class LIF(nn.Module):
             out = self._run_apart(x, first, norm, plus, plus_norm, steps)
         if self.carry:
             self.potential = out.potential
-        if self.watch:
+        if self.watching:
             self.membrane = out.membrane
         return spikes_made(out.spikes)
 
     def _run(self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, **fused: Any) -> LIFOutput:
         return lif(x, self.decay, width, shape=self.surrogate.shape, threshold=self.threshold, reset=self.reset_mode,
-                   detach_reset=self.detach_reset, start=start, watch=self.watch, keep=keep, backend=self.backend,
+                   detach_reset=self.detach_reset, start=start, watch=self.watching, keep=keep, backend=self.backend,
                    **fused)  # fmt: skip
 
     def _run_apart(self, x: Tensor, first_width: Tensor, norm: Norm | None, plus: Tensor | None,

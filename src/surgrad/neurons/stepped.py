@@ -38,7 +38,7 @@ class Stepped(LIF):
         if self.surrogate.first_width is not None:
             raise BadValue(f"{type(self).__name__} has one width for all steps; give a Surrogate without first")
         call = checked(x, self.decay, self.surrogate.width, self.surrogate.shape, self.threshold, self.reset_mode,
-                       self.detach_reset, self._start(x), self.watch, self.carry, norm, plus, plus_norm,
+                       self.detach_reset, self._start(x), self.watching, self.carry, norm, plus, plus_norm,
                        steps)  # fmt: skip
         decay, layers, width = (call.against_a_step(p) for p in (call.decay, call.threshold, call.width))
         v, counts = call.start, None
@@ -47,14 +47,14 @@ class Stepped(LIF):
             u = current if v is None else decay * v + current
             threshold = self.threshold_of(u, layers, step)
             fired = self.fire(u - threshold, width)
-            if self.watch:
+            if self.watching:
                 counted = histogram(u - threshold, layers)
                 counts = counted if counts is None else counts + counted
             spikes.append(fired.to(x.dtype))
             v = after_reset(u, fired.detach() if self.detach_reset else fired, threshold, self.reset_mode)
         if self.carry:
             self.potential = v
-        if self.watch:
+        if self.watching:
             self.membrane = counts
         out = torch.cat(spikes).unflatten(0, call.size[:2])
         return spikes_made(out) if self.binary else out

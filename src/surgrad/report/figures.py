@@ -92,11 +92,12 @@ def _lsg(found: Found) -> Iterable[tuple[str, str, Draw]]:
         yield ("lsg_figure_5", "Neurons in the gradient-available interval, %",
                lambda axes, palette: _last_by_layer(axes, palette, groups, "share", 100))  # fmt: skip
     if found.lsg:
-        run = found.lsg[0]
-        yield "lsg_figure_3", "Spread of the potentials, thresholds", lambda axes, palette: _spread(axes, palette, run)
+        runs = found.lsg
+        yield "lsg_figure_3", "Density of the potentials, and Theorem 1", partial(_potentials, runs=runs)
+        yield "lsg_figure_3_spread", "Spread of the potentials, thresholds", partial(_spread, runs=runs)
         for name, title, turn in (("lsg_figure_6", "f(β) = √(1 + β²)", lambda b: math.sqrt(1 + b * b)),
                                   ("lsg_figure_7", "Decay β", lambda b: b)):  # fmt: skip
-            yield name, title, partial(_decays, run=run, turn=turn)
+            yield name, title, partial(_decays, runs=runs, turn=turn)
 
 
 def _dspike(found: Found) -> Iterable[tuple[str, str, Draw]]:
@@ -112,14 +113,15 @@ def _chi(found: Found) -> Iterable[tuple[str, str, Draw]]:
     if found.steered:
         for name, title, key in (("chi_share", "χ of each layer", "chi"),
                                  ("chi_half_width", "Half-width of each layer, thresholds", "half_width")):  # fmt: skip
-            yield name, title, partial(_steered, run=found.steered[0], key=key)
+            run = found.steered[0]
+            yield name, f"{title} (seed {run.seed})", partial(_steered, run=run, key=key)
 
 
 def _by_width(axes: Axes, palette: Palette, found: Found) -> None:
     """Mean and standard deviation over seeds; LSG and the trained decay as lines across."""
     widths = sorted(found.fixed)
     means, spreads = zip(*(_spread_of(found.fixed[width]) for width in widths), strict=True)
-    axes.errorbar(widths, means, yerr=spreads, fmt="o-", color=palette.test, capsize=3, label="fixed width")
+    axes.errorbar(widths, means, yerr=spreads, fmt="o-", color=palette.test, capsize=3, label="fixed width (mean ± sd)")
     for runs, label, colour in (
         (found.decay, "trained decay, width 1", palette.train),
         (found.lsg, "LSG", palette.mark),
@@ -141,52 +143,76 @@ def _spread_of(runs: Sequence[Run]) -> tuple[float, float]:
 
 
 def _over_epochs(axes: Axes, palette: Palette, groups: dict[str, list[Run]]) -> None:
-    """The mean over seeds, its range shaded."""
+    """Mean and range over seeds."""
     for (label, runs), colour in zip(groups.items(), (palette.train, palette.mark, palette.test), strict=True):
         curves = [[100 * score for _, score in run.scored()] for run in runs]
         if not curves:
             continue
-        epochs = range(1, min(map(len, curves)) + 1)
-        at = [[curve[epoch - 1] for curve in curves] for epoch in epochs]
-        axes.plot(epochs, [mean(values) for values in at], color=colour, label=f"{label} (n = {len(curves)})")
-        low, high = [min(values) for values in at], [max(values) for values in at]
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+        count = min(map(len, curves))
+        _banded(axes, range(1, count + 1), [curve[:count] for curve in curves], color=colour,
+                label=f"{label} (n = {len(curves)})")  # fmt: skip
     axes.set_xlabel("epoch", color=palette.muted)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
 def _last_by_layer(axes: Axes, palette: Palette, groups: dict[str, list[Run]], key: str, scale: float) -> None:
-    """A measure of each layer at the end of the training, mean over seeds."""
+    """A measure of each layer at the end of the training: mean and range over seeds."""
     for (label, runs), colour in zip(groups.items(), (palette.train, palette.mark, palette.test), strict=True):
         if runs:
             layers = range(1, len(runs[0].layers) + 1)
             last = [[number(run.layer_rows(layer)[1].get(key)) * scale for layer in run.layers] for run in runs]
-            axes.plot(layers, [mean(values) for values in zip(*last, strict=True)], "o-", color=colour, markersize=4,
-                      label=label)  # fmt: skip
+            _banded(axes, layers, last, "o-", color=colour, markersize=4, label=f"{label} (n = {len(runs)})")
     axes.set_xlabel("layer", color=palette.muted)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
-def _spread(axes: Axes, palette: Palette, run: Run) -> None:
+def _banded(axes: Axes, xs: Sequence[float], curves: Sequence[Sequence[float]], *style: str, **options: Any) -> None:
+    """The mean of the seeds' curves, their range shaded."""
+    at = [*zip(*curves, strict=True)]
+    axes.plot(xs, [mean(values) for values in at], *style, **options)
+    axes.fill_between(xs, [min(values) for values in at], [max(values) for values in at], color=options["color"],
+                      alpha=0.15, linewidth=0)  # fmt: skip
+
+
+def _potentials(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
+    """Histograms at the end of the training, of all seeds together, and Theorem 1's normal with the decays of then."""
+    shown = [place for place in LAYERS if place <= len(runs[0].layers)]
+    for order, place in enumerate(shown):
+        rows = [run.layer_rows(layer)[1] for run in runs for layer in run.layers[place - 1 : place]]
+        counts = [sum(column) for column in zip(*(row["histogram"] for row in rows), strict=True)]
+        per = len(counts) // 16  # bins to a threshold: the histogram reaches 8 to both sides of it
+        us = [1 + (n + 0.5 - len(counts) // 2) / per for n in range(len(counts))]
+        colour, total = palette.depth(order, len(shown)), sum(counts)
+        axes.stairs([per * count / total for count in counts], [u - 0.5 / per for u in us] + [us[-1] + 0.5 / per],
+                    color=colour, label=f"layer {place}")  # fmt: skip
+        sd = mean(number(row["predicted"]) for row in rows)
+        normal = [math.exp(-((u / sd) ** 2) / 2) / (sd * math.sqrt(2 * math.pi)) for u in us]
+        axes.plot(
+            us, normal, "--", color=colour, linewidth=1, label="N(0, 1 + β²)" if order == len(shown) - 1 else None
+        )
+    axes.axvline(1, color=palette.muted, linewidth=0.8, linestyle=":")
+    axes.set(xlim=(-4, 5), xlabel="potential before the reset, thresholds (dotted: the threshold)")
+    axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def _spread(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
     """Measured at the start and at the end of the training, and by Theorem 1 with the decays of the end."""
-    layers = range(1, len(run.layers) + 1)
-    rows = [run.layer_rows(layer) for layer in run.layers]
+    layers = range(1, len(runs[0].layers) + 1)
     kinds = (("before training", 0, "spread", palette.train), ("at the end", 1, "spread", palette.test),
              ("Theorem 1, at the end", 1, "predicted", palette.mark))  # fmt: skip
     for label, which, key, colour in kinds:
-        values = [number(pair[which].get(key)) for pair in rows]
-        axes.plot(layers, values, "o-", color=colour, markersize=4, label=label)
-    axes.set_xlabel("layer", color=palette.muted)
+        values = [[number(run.layer_rows(layer)[which].get(key)) for layer in run.layers] for run in runs]
+        _banded(axes, layers, values, "o-", color=colour, markersize=4, label=label)
+    axes.set_xlabel(f"layer (n = {len(runs)})", color=palette.muted)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
-def _decays(axes: Axes, palette: Palette, run: Run, turn: Callable[[float], float]) -> None:
-    shown = [place for place in LAYERS if place <= len(run.layers)]
+def _decays(axes: Axes, palette: Palette, runs: Sequence[Run], turn: Callable[[float], float]) -> None:
+    shown = [place for place in LAYERS if place <= len(runs[0].layers)]
     for order, place in enumerate(shown):
-        epochs, values = run.layer_curve(run.layers[place - 1], "decay")
-        axes.plot(
-            epochs, [turn(value) for value in values], color=palette.depth(order, len(shown)), label=f"layer {place}"
-        )
+        curves = [run.layer_curve(run.layers[place - 1], "decay") for run in runs]
+        _banded(axes, curves[0][0], [[turn(value) for value in values] for _, values in curves],
+                color=palette.depth(order, len(shown)), label=f"layer {place}")  # fmt: skip
     axes.set_xlabel("epoch", color=palette.muted)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
@@ -209,18 +235,19 @@ def _notes(run: Run) -> list[dict[str, Any]]:
 
 
 def _searched(axes: Axes, palette: Palette, runs: Sequence[Run], what: str) -> None:
-    """Of every seed, at each search."""
+    """Of every seed, at each search; of a search by stage or layer a line each."""
     for place, run in enumerate(runs):
-        rows = _notes(run)
-        epochs = [row["epoch"] for row in rows]
-        if what == "temperature":
-            axes.plot(epochs, [row["temperature"] for row in rows], "o-", color=palette.run(place), markersize=3,
-                      label=f"seed {run.seed}")  # fmt: skip
-            continue
-        best = [max(row["cosines"].values()) for row in rows]
-        axes.plot(epochs, best, "o-", color=palette.run(place), markersize=3, label=f"best, seed {run.seed}")
-        axes.plot(epochs, [row["reliability"] for row in rows], ":", color=palette.run(place),
-                  label=f"reliability, seed {run.seed}")  # fmt: skip
+        notes, colour = _notes(run), palette.run(place)
+        for group in dict.fromkeys(row["group"] for row in notes):
+            rows = [row for row in notes if row["group"] == group]
+            epochs = [row["epoch"] for row in rows]
+            of = f"seed {run.seed}" if group == "all" else f"{group}, seed {run.seed}"
+            if what == "temperature":
+                axes.plot(epochs, [row["temperature"] for row in rows], "o-", color=colour, markersize=3, label=of)
+                continue
+            best = [max(row["cosines"].values()) for row in rows]
+            axes.plot(epochs, best, "o-", color=colour, markersize=3, label=f"best, {of}")
+            axes.plot(epochs, [row["reliability"] for row in rows], ":", color=colour, label=f"reliability, {of}")
     axes.set_xlabel("epoch", color=palette.muted)
     axes.legend(frameon=False, labelcolor=palette.ink)
 

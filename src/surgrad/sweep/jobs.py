@@ -13,13 +13,20 @@ if TYPE_CHECKING:
     from surgrad.train.recipe import Recipe
 
 
+KEYS = ("recipe", "label", "set", "seeds", "against")
+"""Of a [[run]]."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """A line of the table: a recipe, with fields set as by `surgrad train --set`, under a label."""
+    """A line of the table: a recipe, with fields set as by `surgrad train --set`, under a label. seeds: how many; None:
+    as many as the sweep has. against: labels of others to compare it with, seed by seed."""
 
     label: str
     recipe: str
     settings: tuple[str, ...] = ()
+    seeds: int | None = None
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,8 @@ class Job:
 
 
 def entries(names: Iterable[str]) -> list[Entry]:
-    """Of recipe names and of files. A file is TOML: [[run]] tables with `recipe`, and perhaps `label` and `set`, a list
-    of path=value; `set` at its top applies to all."""
+    """Of recipe names and of files. A file is TOML: [[run]] tables with `recipe`, and perhaps `label`, `set`, a list of
+    path=value, `seeds`, a number, and `against`, a list of labels; `set` at its top applies to all."""
     found: list[Entry] = []
     for name in names:
         found += _from_file(Path(name)) if name.endswith(".toml") else [Entry(name, name)]
@@ -61,6 +68,10 @@ def entries(names: Iterable[str]) -> list[Entry]:
             raise BadValue(f"label '{label}' occurs {labels.count(label)} times; give each run a label of its own")
         if not label.replace("_", "").replace("-", "").replace(".", "").isalnum():
             raise BadValue(f"label '{label}' names a folder; give letters, digits, '.', '-' and '_'")
+    for entry in found:
+        for other in entry.against:
+            if other not in labels:
+                raise unknown("label", other, labels)
     return found
 
 
@@ -74,27 +85,36 @@ def _from_file(path: Path) -> list[Entry]:
     for key in held:
         if key not in ("set", "run"):
             raise unknown("key", key, ("set", "run"))
-    common = _settings(path, held)
+    common = _texts(path, held, "set", "optim.lr=0.05")
     found = []
     for run in held.get("run", ()):
         if not isinstance(run, dict):
             raise BadValue(f"{path} has [run] once for all; write [[run]] before each")
         for key in run:
-            if key not in ("recipe", "label", "set"):
-                raise unknown("key", f"run.{key}", ("run.recipe", "run.label", "run.set"))
-        if "recipe" not in run:
-            raise BadValue(f"a [[run]] of {path} names no recipe; give one that `surgrad list` shows")
-        found.append(Entry(str(run.get("label", run["recipe"])), str(run["recipe"]), (*common, *_settings(path, run))))
+            if key not in KEYS:
+                raise unknown("key", f"run.{key}", [f"run.{known}" for known in KEYS])
+        found.append(_entry(path, run, common))
     if not found:
         raise BadValue(f"{path} holds no [[run]]; see `surgrad sweep --help`")
     return found
 
 
-def _settings(path: Path, held: dict[str, Any]) -> tuple[str, ...]:
-    settings = held.get("set", [])
-    if not isinstance(settings, list) or not all(isinstance(setting, str) for setting in settings):
-        raise BadValue(f'{path} has set = {settings!r}; give a list of texts, as in set = ["optim.lr=0.05"]')
-    return tuple(settings)
+def _entry(path: Path, run: dict[str, Any], common: tuple[str, ...]) -> Entry:
+    if "recipe" not in run:
+        raise BadValue(f"a [[run]] of {path} names no recipe; give one that `surgrad list` shows")
+    seeds = run.get("seeds")
+    if seeds is not None and (type(seeds) is not int or seeds < 1):
+        raise BadValue(f"{path} has seeds = {seeds!r}; give a whole number, 1 or more")
+    recipe = str(run["recipe"])
+    return Entry(str(run.get("label", recipe)), recipe, (*common, *_texts(path, run, "set", "optim.lr=0.05")), seeds,
+                 _texts(path, run, "against", "lsg"))  # fmt: skip
+
+
+def _texts(path: Path, held: dict[str, Any], key: str, example: str) -> tuple[str, ...]:
+    texts = held.get(key, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BadValue(f'{path} has {key} = {texts!r}; give a list of texts, as in {key} = ["{example}"]')
+    return tuple(texts)
 
 
 def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
@@ -106,8 +126,10 @@ def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
     if seeds < 1:
         raise BadValue(f"{seeds} seeds train nothing; give 1 or more")
     found = []
-    for seed in range(seeds):
+    for seed in range(max(entry.seeds or seeds for entry in entries)):
         for entry in entries:
+            if seed >= (entry.seeds or seeds):
+                continue
             recipe = find_recipe(entry.recipe)
             for setting in entry.settings:
                 recipe = set_field(recipe, setting)

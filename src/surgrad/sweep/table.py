@@ -1,4 +1,4 @@
-"""The table of a sweep: mean and spread over seeds."""
+"""The tables of a sweep: means and spreads over seeds, and differences seed by seed."""
 
 import json
 import math
@@ -8,73 +8,106 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from surgrad.files import replace_file
-from surgrad.sweep.jobs import Job
+from surgrad.sweep.jobs import Entry, Job
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """Student's t at 97.5 % for 1 to 10 degrees of freedom f; beyond, 1.96 + 2.4/(f - 0.9) is within 0.2 %."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """An entry's outcome: final test accuracies of its finished seeds, in [0, 1]."""
+class Sample:
+    """Numbers whose mean is wanted."""
 
-    label: str
-    recipe: str
-    settings: tuple[str, ...]
-    accuracies: tuple[float, ...]
-    seeds: tuple[int, ...]
-    minutes: float
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
 
     @property
     def mean(self) -> float:
-        return mean(self.accuracies) if self.accuracies else math.nan
+        return mean(self.values) if self.values else math.nan
 
     @property
     def sd(self) -> float:
         """Of the sample; nan of fewer than two."""
-        return stdev(self.accuracies) if len(self.accuracies) > 1 else math.nan
+        return stdev(self.values) if self.n > 1 else math.nan
 
     @property
     def interval(self) -> float:
         """Half of the 95 % confidence interval of the mean, by Student's t; nan of fewer than two."""
-        n = len(self.accuracies)
-        t = T_95[n - 2] if 2 <= n <= len(T_95) + 1 else 1.96 + 2.4 / (n - 1.9)
-        return t * self.sd / math.sqrt(n) if n > 1 else math.nan
+        t = T_95[self.n - 2] if 2 <= self.n <= len(T_95) + 1 else 1.96 + 2.4 / (self.n - 1.9)
+        return t * self.sd / math.sqrt(self.n) if self.n > 1 else math.nan
+
+    @property
+    def record(self) -> dict[str, float | int | None]:
+        """As JSON takes it."""
+        numbers = {"mean": self.mean, "sd": self.sd, "interval_95": self.interval}
+        return {"n": self.n} | {key: x if math.isfinite(x) else None for key, x in numbers.items()}
+
+    def words(self, sign: str = "") -> tuple[str, str]:
+        """Mean ± sd and the interval, in percent."""
+        spread = f" ± {100 * self.sd:.2f}" if self.n > 1 else ""
+        low, high = 100 * (self.mean - self.interval), 100 * (self.mean + self.interval)
+        return (f"{100 * self.mean:{sign}.2f}{spread}" if self.n else "–",
+                f"{low:{sign}.2f} to {high:{sign}.2f}" if self.n > 1 else "–")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """An entry's outcome. scores: final test accuracies of its finished seeds, in [0, 1], by seed."""
+
+    entry: Entry
+    scores: dict[int, float]
+    minutes: float = math.nan
+
+    @property
+    def sample(self) -> Sample:
+        return Sample((*self.scores.values(),))
+
+    def minus(self, other: "Line") -> Sample:
+        """By how much it is better, seed by seed, of the seeds that both have: same initial weights where the networks
+        are the same, same order of images."""
+        return Sample((*(score - other.scores[seed] for seed, score in self.scores.items() if seed in other.scores),))
 
 
 def outcome(queue: Sequence[Job]) -> list[Line]:
     """A line an entry, in the order given."""
     found = []
     for entry in dict.fromkeys(job.entry for job in queue):
-        done = [job for job in queue if job.entry == entry and job.done]
-        rows = [job.metrics[-1] for job in done]
-        minutes = mean(row["train_seconds"] for row in rows) / 60 if rows else math.nan
-        found.append(Line(entry.label, entry.recipe, entry.settings, tuple(row["test_accuracy"] for row in rows),
-                          tuple(job.seed for job in done), minutes))  # fmt: skip
+        last = {job.seed: job.metrics[-1] for job in queue if job.entry == entry and job.done}
+        minutes = mean(row["train_seconds"] for row in last.values()) / 60 if last else math.nan
+        found.append(Line(entry, {seed: row["test_accuracy"] for seed, row in last.items()}, minutes))
     return found
 
 
+def compared(lines: Sequence[Line]) -> list[tuple[str, str, Sample]]:
+    """(label, label of the other, difference) of every pair that the sweep asks for."""
+    by_label = {line.entry.label: line for line in lines}
+    return [(line.entry.label, other, line.minus(by_label[other])) for line in lines for other in line.entry.against]
+
+
 def table_of(lines: Sequence[Line]) -> str:
-    """Markdown: mean ± sd over seeds of the final epoch's test accuracy, its 95 % interval, n."""
+    """Markdown: mean ± sd over seeds of the final epoch's test accuracy, its 95 % interval, n; then the differences."""
     text = ["| run | test accuracy, % | 95 % interval of the mean | n | min a run |", "|---|---|---|---|---|"]
     for line in lines:
-        spread = f" ± {100 * line.sd:.2f}" if line.sd == line.sd else ""
-        low, high = 100 * (line.mean - line.interval), 100 * (line.mean + line.interval)
-        interval = f"{low:.2f} to {high:.2f}" if line.interval == line.interval else "–"
-        shown = f"{100 * line.mean:.2f}{spread}" if line.accuracies else "–"
-        minutes = f"{line.minutes:.1f}" if line.accuracies else "–"
-        text.append(f"| {line.label} | {shown} | {interval} | {len(line.accuracies)} | {minutes} |")
+        minutes = f"{line.minutes:.1f}" if line.scores else "–"
+        text.append(f"| {' | '.join([line.entry.label, *line.sample.words(), str(len(line.scores)), minutes])} |")
+    differences = compared(lines)
+    if differences:
+        text += ["", "| run | minus | points, seed by seed | 95 % interval of the mean | n |", "|---|---|---|---|---|"]
+    for label, other, sample in differences:
+        text.append(f"| {' | '.join([label, other, *sample.words('+'), str(sample.n)])} |")
     return "\n".join(text)
 
 
 def write_table(lines: Sequence[Line], out: Path) -> Path:
     """table.md and table.json in the folder `out`; returns the first."""
-    record = [{"label": line.label, "recipe": line.recipe, "set": line.settings, "seeds": line.seeds,
-               "test_accuracies": line.accuracies, "mean": _number(line.mean), "sd": _number(line.sd),
-               "interval_95": _number(line.interval), "minutes": _number(line.minutes)} for line in lines]  # fmt: skip
+    runs = [{"label": line.entry.label, "recipe": line.entry.recipe, "set": line.entry.settings,
+             "test_accuracies": line.scores, **line.sample.record,
+             "minutes": line.minutes if line.scores else None} for line in lines]  # fmt: skip
+    differences = [{"label": label, "minus": other, "values": sample.values, **sample.record}
+                   for label, other, sample in compared(lines)]  # fmt: skip
+    record = {"runs": runs, "differences": differences}
     replace_file(out / "table.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
     return replace_file(out / "table.md", lambda path: path.write_text(table_of(lines) + "\n"))
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

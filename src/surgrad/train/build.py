@@ -19,7 +19,7 @@ from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import LIF, NEURONS
 from surgrad.norm import NORMS
-from surgrad.shapes import SHAPES
+from surgrad.shapes import SHAPES, dspike
 from surgrad.surrogate import Surrogate
 from surgrad.train.batches import Batches
 from surgrad.train.optim import OPTIMIZERS, build_optimizers
@@ -116,9 +116,10 @@ def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
 
 
 def build_neuron(config: NeuronConfig) -> LIF:
-    """A new neuron with a surrogate of its own."""
+    """A new neuron with a surrogate of its own; Dspike's support is (0, 2·v_th), whatever the threshold."""
     leak: dict[str, Any] = {} if config.name == "if" else {"decay": config.decay, "train_decay": config.train_decay}
-    surrogate = Surrogate(config.shape, config.width, learn=config.learn_width, first=config.first_width)
+    shape = dspike(config.threshold) if config.shape == "dspike" else config.shape
+    surrogate = Surrogate(shape, config.width, learn=config.learn_width, first=config.first_width)
     return NEURONS[config.name](threshold=config.threshold, surrogate=surrogate, reset=cast(Reset, config.reset),
                                 detach_reset=config.detach_reset, backend=config.backend, **leak)  # fmt: skip
 

@@ -50,7 +50,7 @@ class Loop:
         self._time_steps = parts.model.steps
         self._slots = list(surrogates(parts.model).values())
         self._interrupted = False
-        self._alarmed: set[tuple[str, str]] = set()
+        self._alarmed: dict[str, float] = {}  # layers of the last alarm, by kind
         self._saved = time.monotonic()
         self._first_test_batch = next(iter(parts.batches.test()))
 
@@ -66,7 +66,7 @@ class Loop:
         for name in ("metrics.jsonl", "widths.jsonl", "alarms.jsonl"):
             keep_rows(self.folder / name, lambda row: row["epoch"] <= self.at.epoch)
         alarms = read_rows(self.folder / "alarms.jsonl")
-        self._alarmed = {(row["kind"], layer) for row in alarms for layer in row["layers"]}
+        self._alarmed = {row["kind"]: len(row["layers"]) for row in alarms}
         done = self.at.epoch * self.parts.batches.per_epoch + self.at.batch
         keep_rows(self.folder / "adapt.jsonl", lambda row: row["step"] < done)
 
@@ -161,20 +161,22 @@ class Loop:
         self.progress.finish(row)
 
     def _log_layers(self) -> None:
-        """Widths, rates and shares on the first test batch, normalised by its own statistics as in training."""
+        """Widths, rates and shares on the first test batch, normalised by its own statistics as in training; at the
+        start and at the end also the histograms of the potentials."""
         self.parts.model.train()
         layers = evidence(self.parts.model, self._first_test_batch, self.parts.loss)
-        append_rows(self.folder / "widths.jsonl", [{"epoch": self.at.epoch, **layer.row()} for layer in layers])
+        whole = self.at.epoch in (0, self.config.epochs)
+        rows = [{"epoch": self.at.epoch, **(asdict(layer) if whole else layer.row())} for layer in layers]
+        append_rows(self.folder / "widths.jsonl", rows)
         if self.at.epoch:
             self._alarm(layers)
 
     def _alarm(self, layers: list[LayerEvidence]) -> None:
-        """Say what ails a layer, once."""
+        """Say what ails the network, once; and of the same kind again only when twice as many layers have it."""
         for finding in findings(layers, neurons(self.parts.model)):
-            sick = {(finding.kind, layer) for layer in finding.layers}
-            if sick <= self._alarmed:
+            if len(finding.layers) < 2 * self._alarmed.get(finding.kind, 0.5):
                 continue
-            self._alarmed |= sick
+            self._alarmed[finding.kind] = len(finding.layers)
             self.progress.say(f"after epoch {self.at.epoch}: {finding.sentence}")
             append_rows(self.folder / "alarms.jsonl", [{"epoch": self.at.epoch, **vars(finding)}])
 
