@@ -13,7 +13,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from surgrad.adapt import CONTROLLERS, Controller, lsg_width
 from surgrad.data import ImageData, Split, load
 from surgrad.data.augment import Augment
-from surgrad.errors import BadValue, CheckpointError, UnknownName
+from surgrad.errors import BadValue, CheckpointError, Interrupted, UnknownName
 from surgrad.files import replace_file
 from surgrad.kernels.lif import BACKENDS, BINS
 from surgrad.measure import Finding, LayerEvidence
@@ -25,7 +25,7 @@ from surgrad.train.batches import Batches
 from surgrad.train.log import append_rows, keep_rows
 from surgrad.train.loop import Loop
 from surgrad.train.muon import Muon
-from surgrad.train.optim import build_optimizers, rate, set_rate
+from surgrad.train.optim import OPTIMIZERS, build_optimizers, rate, set_rate
 from surgrad.train.progress import Lines, clock
 from surgrad.train.recipe import DataConfig, NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_field
 
@@ -260,6 +260,25 @@ def test_muon_trains_the_convolutions_and_adam_the_rest(tiny):
     assert {id(p) for p in rest.param_groups[0]["params"]} == {key for key, p in named.items() if p.ndim != 4}
     assert (muon.param_groups[0]["lr"], muon.param_groups[0]["momentum"]) == (0.03, 0.8)
     assert rest.param_groups[0]["lr"] == 0.003
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_resumes_exactly(tiny, tmp_path, monkeypatch, name):
+    recipe = tiny(f"optim.name={name}", "optim.lr=0.01")
+    whole = train(recipe, tmp_path / "whole")
+    real, calls = Loop._step, []
+
+    def stopping(self, batch):
+        calls.append(batch)
+        self._interrupted = len(calls) == 6  # within the second epoch
+        return real(self, batch)
+
+    monkeypatch.setattr(Loop, "_step", stopping)
+    with pytest.raises(Interrupted):
+        train(recipe, tmp_path / "run")
+    resumed = train(recipe, tmp_path / "run", resume=True)
+    assert len(calls) == 8
+    assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
 
 
 def test_muon_without_convolutions():
