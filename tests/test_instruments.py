@@ -23,9 +23,23 @@ def test_diagnosis_of_a_run(run, tmp_path, capsys):
     assert f"page: {run / 'diagnosis.html'}" in said
     record = json.loads((tmp_path / "found.json").read_text())
     assert record["layers"][0]["layer"] == "fire.neuron"
+    assert record["layers"][0]["finite_differences"] is None, "they were not asked for"
+    curve = record["over_training"]["fire.neuron"]
+    assert curve["epochs"] == [0, 1, 2]
+    assert curve["f"] == pytest.approx([(1 + b * b) ** 0.5 for b in curve["decay"]])
     page = (run / "diagnosis.html").read_text()
     assert "f(β) = √(1 + β²)" in page, "LSG's Figs. 6 and 7, of the run"
     assert page.count("<svg") == 1 + 4 + 2
+
+
+def test_every_layers_gradient_beside_finite_differences(run, tmp_path, capsys):
+    words = ["--images", "16", "--directions", "3", "--json", str(tmp_path / "found.json")]
+    assert main(["diagnose", str(run), *words]) == 0
+    table = capsys.readouterr().out
+    for place, layer in enumerate(json.loads((tmp_path / "found.json").read_text())["layers"], 1):
+        found = layer["finite_differences"]
+        assert found.keys() == {"cosine", "reliability", "zeros"}
+        assert re.search(rf"{place} {layer['layer']} .* {found['cosine']:.2f} +{found['reliability']:.2f}\n", table)
 
 
 def test_diagnosis_of_a_recipe_that_cannot_learn(tmp_path, capsys, monkeypatch):

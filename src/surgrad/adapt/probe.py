@@ -13,13 +13,13 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from surgrad.adapt.guests import neuron_of, slot_of
 from surgrad.adapt.ranks import over_ranks
+from surgrad.adapt.untouched import untouched
 from surgrad.errors import BadValue, unknown
 from surgrad.layers import PerStep
 from surgrad.neurons import Stepped
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], Tensor]
-_STATE = ("potential", "membrane", "watch")  # what a neuron holds outside its buffers
 
 
 class Probe:
@@ -44,7 +44,7 @@ class Probe:
         try:
             for norm in norms:
                 norm.momentum = 1.0  # the running estimate becomes this batch's
-            with torch.no_grad(), _untouched(self._model, self._batch[0].device):
+            with torch.no_grad(), untouched(self._model, self._batch[0].device):
                 buffers, _ = self._run({}, self._batch[0])
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
@@ -172,7 +172,7 @@ class Probe:
             for name, m in modules.items()
         ]
         try:
-            with torch.no_grad(), _untouched(self._model, self._batch[0].device):
+            with torch.no_grad(), untouched(self._model, self._batch[0].device):
                 self._run({}, self._batch[0])
         finally:
             for hook in hooks:
@@ -181,7 +181,7 @@ class Probe:
 
     def membranes(self) -> dict[str, Tensor]:
         """Every neuron's membrane histogram (`surgrad.kernels.lif`) on this batch, by module path, of this rank."""
-        with torch.no_grad(), _untouched(self._model, self._batch[0].device):
+        with torch.no_grad(), untouched(self._model, self._batch[0].device):
             watched: dict[str, Any] = {name: m for name, m in self._model.named_modules() if hasattr(m, "watch")}
             for module in watched.values():
                 module.watch = module.training = True  # neurons count while they train
@@ -241,7 +241,7 @@ class Probe:
         return self._loss(output.double() if isinstance(output, Tensor) else output, self._batch[1])
 
     def _outputs(self, over: Mapping[str, Tensor]) -> Any:
-        with _untouched(self._model, self._batch[0].device):
+        with untouched(self._model, self._batch[0].device):
             return self._run(over, self._batch[0])[1]
 
     def _run(self, over: Mapping[str, Tensor], inputs: Tensor) -> tuple[dict[str, Tensor], Any]:
@@ -280,24 +280,3 @@ def _response(layer: nn.Module, inputs: Tensor, direction: Tensor) -> Tensor:
 def _batch_axis(output: Tensor) -> int:
     """Of [T, N, classes] or [N, classes]."""
     return 1 if output.ndim > 2 else 0
-
-
-@contextmanager
-def _untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Begin with our neurons at rest, put their state and the random numbers back as they were, and run no hooks of the
-    model itself."""
-    kept = [(m, key, getattr(m, key)) for m in model.modules() for key in _STATE if hasattr(m, key)]
-    kept += [(m, "training", m.training) for m, key, _ in kept if key == "watch"]
-    jelly: list[Any] = [m for m in model.modules() if hasattr(m, "_memories")]  # SpikingJelly's neurons
-    kept += [(m, "_memories", dict(m._memories)) for m in jelly]
-    hooks, model._forward_pre_hooks = model._forward_pre_hooks, type(model._forward_pre_hooks)()
-    for module, key, _ in kept:
-        if key == "potential":
-            setattr(module, key, None)
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        model._forward_pre_hooks = hooks
-        for module, key, value in kept:
-            setattr(module, key, value)

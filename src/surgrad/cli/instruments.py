@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,15 @@ def diagnose(arguments: argparse.Namespace) -> int:
     from surgrad.train import diagnose_recipe
 
     recipe, folder = _named(arguments.what, arguments.set)
-    record = diagnose_recipe(recipe, folder, data=arguments.data, images=arguments.images)
+    record = diagnose_recipe(recipe, folder, data=arguments.data, images=arguments.images,
+                             directions=arguments.directions)  # fmt: skip
     out = arguments.out or (folder or Path()) / "diagnosis.html"
-    write_diagnosis(record, out, None if folder is None else read_run(folder))
+    run = None if folder is None else read_run(folder)
+    write_diagnosis(record, out, run)
+    if run is not None:
+        curves = {layer: run.layer_curve(layer, "decay") for layer in run.layers}
+        record["over_training"] = {layer: {"epochs": epochs, "decay": decays, "f": [math.hypot(1, b) for b in decays]}
+                                   for layer, (epochs, decays) in curves.items()}  # fmt: skip
     if arguments.json:
         replace(arguments.json, lambda path: path.write_text(json.dumps(record, indent=1, ensure_ascii=False)))
     print(f"{record['name']}: {record['about']}\n\n{layer_table(record['layers'])}\n")
@@ -92,14 +99,19 @@ def _named(what: str, settings: list[str]) -> tuple["Recipe", Path | None]:
 def layer_table(layers: list[dict[str, Any]]) -> str:
     """The evidence, a line a layer."""
     wide = max(len(layer["layer"]) for layer in layers)
-    lines = [f"   # {'layer':{wide}}  width  in window  chi  gradient   fires  never  always"]
+    lines = [f"   # {'layer':{wide}}  width  in window  chi  by weight  gradient   fires  never  always"
+             "   spread  theorem 1  cosine  reliability"]  # fmt: skip
     for place, layer in enumerate(layers, 1):
         gradient = "-" if layer["gradient"] is None else f"{layer['gradient']:.1e}"
+        weights = "-" if layer["chi_weights"] is None else f"{100 * layer['chi_weights']:.0f} %"
         shares = (f"{100 * layer[key]:.0f} %" for key in ("firing_rate", "dead", "saturated"))
+        finite = layer["finite_differences"] or {}
+        cosine, reliability = (f"{finite[key]:.2f}" if finite else "-" for key in ("cosine", "reliability"))
         lines.append(
             f"{place:4} {layer['layer']:{wide}}  {layer['width']:5.3g}  {100 * layer['share']:7.0f} %"
-            f"  {100 * layer['chi']:3.0f}  {gradient:>8}  " + "  ".join(f"{share:>5}" for share in shares)
-        )
+            f"  {100 * layer['chi']:3.0f}  {weights:>9}  {gradient:>8}  " + "  ".join(f"{share:>5}" for share in shares)
+            + f"  {layer['spread']:7.2f}  {layer['predicted']:9.2f}  {cosine:>6}  {reliability:>11}"
+        )  # fmt: skip
     return "\n".join(lines)
 
 
@@ -108,6 +120,9 @@ def describe_diagnose(parser: argparse.ArgumentParser) -> None:
     data_option(parser)
     set_option(parser)
     parser.add_argument("--images", type=int, default=128, metavar="N", help="in the batch (default: 128)")
+    parser.add_argument("--directions", type=int, default=0, metavar="K", help="compare every layer's surrogate "
+                        "gradient with finite differences, along K random directions, 2K passes a layer (default: the "
+                        "first weights' alone)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="the page (diagnosis.html in the run, or here)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers here")
 

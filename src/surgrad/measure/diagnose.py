@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from surgrad.adapt.probe import Batch, Loss, Probe
-from surgrad.adapt.search import difference
+from surgrad.adapt.search import Difference, difference
 from surgrad.adapt.steer import effective, width_of
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, reach_of
 from surgrad.measure.evidence import LayerEvidence, evidence
@@ -28,6 +28,8 @@ NARROW, WIDE = 0.05, 0.9
 threshold: so many that the gradient no longer tells who is near a spike."""
 FAINT, LOUD = 1e-4, 1e4
 """Gradient of a layer's weights against the median layer's."""
+STEP = 0.1
+"""Of a finite difference along a direction, in norms of the weights."""
 GOOD = 0.4
 """The share that a width is proposed for; LSG's window holds 0.47 at the start (Lian et al. 2023)."""
 
@@ -44,30 +46,47 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The evidence, what is wrong by it, and how the surrogate gradient of the first weights compares with their
-    finite-difference gradient: {"cosine", "reliability", "zeros"} (`surgrad.adapt.search`)."""
+    """The evidence, what is wrong by it, and how surrogate gradients compare with finite-difference gradients:
+    {"cosine", "reliability", "zeros"} (`surgrad.adapt.search`) of the first weights, and by layer of the weights before
+    it, where asked for."""
 
     layers: list[LayerEvidence]
     findings: list[Finding]
     first_weights: dict[str, float] = field(default_factory=dict)
+    by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """As JSON takes it."""
         return {
             "findings": [vars(finding) for finding in self.findings],
             "first_weights": self.first_weights,
-            "layers": [{**layer.row(), "histogram": layer.histogram} for layer in self.layers],
+            "layers": [
+                {**layer.row(), "histogram": layer.histogram, "finite_differences": self.by_layer.get(layer.layer)}
+                for layer in self.layers
+            ],
         }
 
 
-def diagnose(model: nn.Module, batch: Batch, loss: Loss) -> Diagnosis:
-    """What the layers do with this batch (inputs, targets), and what is wrong. The model is left as it was."""
+def diagnose(model: nn.Module, batch: Batch, loss: Loss, *, directions: int = 0) -> Diagnosis:
+    """What the layers do with this batch (inputs, targets), and what is wrong. The model is left as it was.
+
+    directions: also compare the gradients of every layer's weights, along so many random directions, a tenth of the
+    weights' norm to both sides; each takes two passes of the network a layer."""
     layers = evidence(model, batch, loss)
     probe = Probe(model, loss, batch).frozen()
-    name = probe.first_weight()
-    finite = difference(probe, name)
-    compared = {"cosine": finite.cosine(probe.grad(name)), "reliability": finite.reliability, "zeros": finite.zeros}
-    return Diagnosis(layers, findings(layers, neurons(model)), compared)
+    by_layer = {}
+    for name, weights in probe.weights_before().items() if directions else ():
+        if weights:
+            size = probe.parameter(weights[0]).numel()
+            finite = difference(probe, weights[0], "directions", directions, STEP * size**0.5)
+            by_layer[name] = _compared(finite, probe.grad(weights[0]))
+    first = probe.first_weight()
+    compared = _compared(difference(probe, first), probe.grad(first))
+    return Diagnosis(layers, findings(layers, neurons(model)), compared, by_layer)
+
+
+def _compared(finite: Difference, gradient: Tensor) -> dict[str, float]:
+    return {"cosine": finite.cosine(gradient), "reliability": finite.reliability, "zeros": finite.zeros}
 
 
 def findings(layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> list[Finding]:

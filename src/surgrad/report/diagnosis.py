@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Layer = dict[str, Any]
 COLUMNS = ("Width", "Decay", "In window", "χ", "χ by weight", "Gradient", "Firing rate", "Never", "Always", "Mean",
-           "Spread", "Theorem 1")  # fmt: skip
+           "Spread", "Theorem 1", "Cosine", "Reliability")  # fmt: skip
 ACROSS = 4
 """Histograms side by side."""
 SHOWN = (-3.0, 5.0)
@@ -61,11 +61,12 @@ def _cells(layer: Layer) -> list[str]:
     def share(key: str) -> str:
         return words.percent(words.number(layer[key]), 1)
 
-    gradient = layer["gradient"]
+    gradient, finite = layer["gradient"], layer["finite_differences"] or {}
     return [words.plain(layer["width"]), words.plain(layer["decay"]), share("share"), share("chi"),
             share("chi_weights"), words.NONE if gradient is None else f"{gradient:.1e}", share("firing_rate"),
             share("dead"), share("saturated"), words.plain(layer["mean"]), words.plain(layer["spread"]),
-            words.plain(layer["predicted"])]  # fmt: skip
+            words.plain(layer["predicted"]), words.plain(finite.get("cosine")),
+            words.plain(finite.get("reliability"))]  # fmt: skip
 
 
 def _potentials(layers: list[Layer]) -> Plot:

@@ -18,16 +18,16 @@ from surgrad.train.run import recipe_of
 
 
 def diagnose_recipe(recipe: Recipe, folder: Path | None = None, *, data: Path | None = None,
-                    images: int = 128) -> dict[str, Any]:  # fmt: skip
+                    images: int = 128, directions: int = 0) -> dict[str, Any]:  # fmt: skip
     """The record (`surgrad.measure.Diagnosis.record`) on the first batch of the recipe's training images, augmented as
     in training, shown whole and for all steps; with "name" and "about". folder: a run of the recipe, whose newest
-    weights are looked at; None for the network before its training."""
+    weights are looked at; None for the network before its training. directions: see `surgrad.measure.diagnose`."""
     if images < 2:
         raise BadValue(f"{images} images tell nothing of a network; give 2 or more, and rather 128")
     parts = build(derive(recipe, data={"batch": images}, start={"share": 0.0, "side": None}, run={"compile": False}),
                   data)  # fmt: skip
     when = "before training" if folder is None else _loaded(parts, folder, recipe)
-    found = diagnose(parts.model.train(), next(iter(parts.batches.train(0))), parts.loss)
+    found = diagnose(parts.model.train(), next(iter(parts.batches.train(0))), parts.loss, directions=directions)
     return {"name": recipe.name, "about": f"{recipe.summary}; {when}, on {images} training images", **found.record()}
 
 
