@@ -7,6 +7,7 @@ import torch
 
 from surgrad import lif
 from surgrad.adapt import lsg_width
+from surgrad.adapt.schedule import geometric
 from surgrad.kernels.lif import mean_of, share_within, spread_of
 from surgrad.shapes import SHAPES
 
@@ -67,6 +68,15 @@ def test_theorem_2_more_neurons_lie_in_lsgs_window_than_in_that_of_width_1(decay
 def test_lsg_widens_the_box_by_at_most_41_percent():
     widths = lsg_width(torch.tensor([0.0, 0.2, 1.0]), torch.tensor(0.5))
     assert widths.tolist() == pytest.approx([1.0, 1.0198, math.sqrt(2)], abs=5e-5)
+
+
+def test_the_evolving_surrogate_of_im_loss_is_the_geometric_law():
+    """K = [(10^p - 1)·K_end + (10 - 10^p)·K_start]/9 from 1 to 10 (Guo et al. 2022), and ½tanh(K·x) + ½."""
+    x = torch.linspace(-1, 1, 9)
+    for p in (0.0, 0.1, 0.5, 0.9, 1.0):
+        k = ((10**p - 1) * 10 + (10 - 10**p) * 1) / 9
+        assert geometric(p, 1.0, 0.1) == pytest.approx(1 / k)
+        torch.testing.assert_close(SHAPES["tanh"].step(x, torch.tensor(1 / k)), torch.tanh(k * x) / 2 + 0.5)
 
 
 def test_limits_of_dspike():

@@ -11,7 +11,7 @@ from surgrad import LIF, PerStep, Surrogate
 from surgrad.adapt import RULES, Adapter, Moment, Probe, compete, follow, make, schedule, search, steer
 from surgrad.adapt.steer import effective, width_of
 from surgrad.errors import BadValue, UnknownName
-from surgrad.kernels.lif import BINS, PER_THRESHOLD, mean_of, reach_of, share_within, spread_of
+from surgrad.kernels.lif import BINS, PER_THRESHOLD, lif, mean_of, reach_of, share_within, spread_of
 from surgrad.losses import cross_entropy
 from surgrad.models import resnet18, small_cnn
 from surgrad.neurons import Readout
@@ -42,6 +42,9 @@ def test_chi_of_normal_potentials(sigma, shares, halves):
     counts = normal(sigma)
     assert [share_within(counts, k) for k in (0.25, 0.5, 1, 1.5, 2, 3)] == pytest.approx(shares, abs=1e-3)
     assert [reach_of(counts, share) for share in (0.1, 0.2, 0.3, 0.5, 0.7)] == pytest.approx(halves, abs=6e-3)
+    drawn = sigma * torch.randn(1, 400_000, generator=torch.Generator().manual_seed(0))
+    counted = lif(0.5 * drawn, 0.2, 1.0, shape="rect", threshold=0.5, watch=True).membrane  # one step: u is the current
+    assert [share_within(counted, k) for k in (0.25, 0.5, 1, 1.5, 2, 3)] == pytest.approx(shares, abs=4e-3)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -58,6 +61,7 @@ def test_effective_half_widths_in_closed_form():
     closed = {
         "rect": 0.25, "triangle": 0.5, "exponential": -0.5 * math.log(0.1), "sigmoid": 0.5 * math.log(1.9 / 0.1),
         "atan": 0.5 * math.tan(0.45 * math.pi), "dspike": 0.5 * math.atanh(0.9 * math.tanh(1.0)),
+        "tanh": 0.5 * math.atanh(0.9), "gaussian": 0.5 * 1.6448536269514722, "fast_sigmoid": 0.5 * 9,
     }  # fmt: skip
     for name, half in closed.items():
         assert effective(SHAPES[name], w).item() == pytest.approx(half), name
@@ -274,6 +278,17 @@ def test_search_stays_where_the_differences_are_noise():
     assert [note["moved"] for note in notes] == [False, False]
     assert notes[0]["reliability"] == pytest.approx(0.2)
     assert set(notes[0]["cosines"]) == {"3", "3.2", "2.8"}
+
+
+def test_a_step_too_small_to_flip_a_spike_is_seen_as_zeros():
+    """And moves nothing; of a step of half a standard deviation no difference is zero."""
+    for eps, share in ((1e-9, 1.0), (0.5, 0.0)):
+        controller = search(count=8, eps=eps)
+        model, batch = image_network(), image_batch()
+        Adapter(model, controller, loss=cross_entropy, steps=2, steps_per_epoch=2).step(batch)
+        note = controller.notes()[0]
+        assert note["zeros"] == share
+        assert not (note["moved"] and share == 1)
 
 
 @pytest.mark.parametrize(("scope", "groups"), [("global", 1), ("stage", 2), ("layer", 3)])
