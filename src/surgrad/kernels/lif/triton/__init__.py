@@ -51,7 +51,7 @@ def _version() -> tuple[int, ...] | None:
         return None
 
 
-LEAST = (3, 6)  # what the kernels have been tested with
+LEAST = (3, 6)  # the oldest that they are written for; they have been tested with 3.7
 VERSION = _version()
 
 
