@@ -217,8 +217,10 @@ struct Block {
   // Before the way back: u of every step, empty sums, and ε = ∂L/∂v_T.
   void prepare() {
     for (int64_t t = 0; t < a.steps; ++t) forth(t, u + t * size);
-    for (float* row : sums) std::fill(row, row + n, 0.0f);
-    for (float* row : whole) std::fill(row, row + n, 0.0f);
+    for (int row = 0; row < SUMS; ++row)
+      if (a.wants & wants_of(row)) std::fill(sums[row], sums[row] + n, 0.0f);
+    for (int k = 0; k < 2; ++k)
+      if (a.terms[k].grad && a.terms[k].stride == 0) std::fill(whole[k], whole[k] + n, 0.0f);
     if (a.grad_potential)
       std::memcpy(epsilon, a.grad_potential + first, n * sizeof(float));
     else
