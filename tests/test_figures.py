@@ -18,8 +18,8 @@ KINDS = {
     "dspike": ["adapt.controller=search", "adapt.count=4", "neuron.shape=dspike"],
 }  # fmt: skip
 ALL = {"lsg_table_1", "lsg_table_2", "lsg_figure_3", "lsg_figure_3_spread", "lsg_figure_5", "lsg_figure_6",
-       "lsg_figure_7", "dspike_family", "dspike_temperature", "dspike_cosine", "chi_share",
-       "chi_half_width"}  # fmt: skip
+       "lsg_figure_7", "dspike_family", "dspike_temperature", "dspike_cosine", "steered_chi",
+       "steered_half_width"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,31 @@ def test_the_layer_table_holds_the_last_epoch(tmp_path):
     assert row, text
 
 
+def test_what_a_controller_saw_and_what_ailed_the_network_are_shown(tmp_path):
+    run = make_run(tmp_path / "run")
+    seen = [{"epoch": 1, "step": step, "layer": layer, "chi": 0.1 * step, "half_width": 1.0}
+            for step in (1, 2) for layer in LAYERS]  # fmt: skip
+    (run / "adapt.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen) + '{"cut')
+    alarm = {"epoch": 2, "kind": "dead", "layers": ["head.neuron"], "sentence": "head.neuron is <dead>."}
+    (run / "alarms.jsonl").write_text(json.dumps(alarm) + "\n")
+    text = text_of(page([run], tmp_path))
+    assert "After epoch 2: head.neuron is <dead>." in text
+    assert "The last line of adapt.jsonl is half written" in text
+    for wanted in ("What the widths were based on", "χ of each layer", "Half-width of each layer, thresholds"):
+        assert wanted in text, wanted
+    assert "Temperature" not in text
+
+
+def test_a_searchs_decisions_are_shown(tmp_path):
+    run = make_run(tmp_path / "run")
+    rows = [{"epoch": epoch, "step": 9 * epoch, "group": "all", "temperature": 3.0, "reliability": 0.5,
+             "cosines": {"3": 0.2, "3.2": 0.1}} for epoch in (1, 2)]  # fmt: skip
+    (run / "adapt.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = text_of(page([run], tmp_path))
+    for wanted in ("What the widths were based on", "Temperature b", "Cosine with the finite-difference gradient"):
+        assert wanted in text, wanted
+
+
 def test_the_page_loads_nothing_and_its_ids_are_unique(tmp_path):
     runs = [make_run(tmp_path / f"run{seed}", seed=seed) for seed in range(3)]
     html = page(runs, tmp_path)

@@ -6,7 +6,6 @@ Fig. 6 (f(β)), Fig. 7 (β). Li et al. 2021 (Dspike): the family, and its temper
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,8 @@ LAYERS = (2, 6, 10, 16)
 """Layers that LSG's Figs. 6 and 7 show."""
 TEMPERATURES = (0.2, 1.0, 3.0, 5.0, 20.0)
 
-Draw = Callable[["Axes", Palette], None]
+Draw = Callable[..., None]
+"""Into axes, with a keyword `palette`."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,17 @@ def _lsg(found: Found) -> Iterable[tuple[str, str, Draw]]:
 def _dspike(found: Found) -> Iterable[tuple[str, str, Draw]]:
     yield "dspike_family", "Dspike: slope at threshold 0.5", _family
     if found.searched:
-        yield ("dspike_temperature", "Temperature b",
-               lambda axes, palette: _searched(axes, palette, found.searched, "temperature"))  # fmt: skip
-        yield ("dspike_cosine", "Cosine with the finite-difference gradient",
-               lambda axes, palette: _searched(axes, palette, found.searched, "cosine"))  # fmt: skip
+        for measure in plots.SEARCHED:
+            yield (f"dspike_{measure.key}", measure.title,
+                   partial(plots.searched, runs=found.searched, key=measure.key))  # fmt: skip
 
 
 def _chi(found: Found) -> Iterable[tuple[str, str, Draw]]:
-    if found.steered:
-        for name, title, key in (("chi_share", "χ of each layer", "chi"),
-                                 ("chi_half_width", "Half-width of each layer, thresholds", "half_width")):  # fmt: skip
-            run = found.steered[0]
-            yield name, f"{title} (seed {run.seed})", partial(_steered, run=run, key=key)
+    for run in found.steered[:1]:
+        for measure in plots.STEERED:
+            if any(measure.key in row for row in run.decisions):
+                yield (f"steered_{measure.key}", f"{measure.title} (seed {run.seed})",
+                       partial(plots.steered, runs=[run], key=measure.key))  # fmt: skip
 
 
 def _by_width(axes: Axes, palette: Palette, found: Found) -> None:
@@ -227,42 +226,6 @@ def _family(axes: Axes, palette: Palette) -> None:
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
-def _notes(run: Run) -> list[dict[str, Any]]:
-    """What the controller wrote down, in order."""
-    path = run.folder / "adapt.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def _searched(axes: Axes, palette: Palette, runs: Sequence[Run], what: str) -> None:
-    """Of every seed, at each search; of a search by stage or layer a line each."""
-    for place, run in enumerate(runs):
-        notes, colour = _notes(run), palette.run(place)
-        for group in dict.fromkeys(row["group"] for row in notes):
-            rows = [row for row in notes if row["group"] == group]
-            epochs = [row["epoch"] for row in rows]
-            of = f"seed {run.seed}" if group == "all" else f"{group}, seed {run.seed}"
-            if what == "temperature":
-                axes.plot(epochs, [row["temperature"] for row in rows], "o-", color=colour, markersize=3, label=of)
-                continue
-            best = [max(row["cosines"].values()) for row in rows]
-            axes.plot(epochs, best, "o-", color=colour, markersize=3, label=f"best, {of}")
-            axes.plot(epochs, [row["reliability"] for row in rows], ":", color=colour, label=f"reliability, {of}")
-    axes.set_xlabel("epoch", color=palette.muted)
-    axes.legend(frameon=False, labelcolor=palette.ink)
-
-
-def _steered(axes: Axes, palette: Palette, run: Run, key: str) -> None:
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for row in _notes(run):
-        curves.setdefault(row["layer"], []).append((row["step"], row[key]))
-    for place, (layer, points) in enumerate(curves.items()):
-        axes.plot(*zip(*points, strict=True), color=palette.depth(place, len(curves)), linewidth=1.1, label=layer)
-    axes.set_xlabel("step", color=palette.muted)
-    if len(curves) <= 6:
-        axes.legend(frameon=False, labelcolor=palette.ink)
-
-
 def _picture(out: Path, title: str, draw: Draw) -> Path:
     from matplotlib.figure import Figure
 
@@ -271,6 +234,6 @@ def _picture(out: Path, title: str, draw: Draw) -> Path:
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
         plots.frame(axes, plots.Measure("", title, ""), palette)
-        draw(axes, palette)
+        draw(axes, palette=palette)
         return files.replace(out, lambda path: figure.savefig(path, dpi=110, facecolor="white",
                                                               metadata={"Software": None}))  # fmt: skip

@@ -106,6 +106,7 @@ def _section(run: Run, name: str, place: int, alone: bool) -> dict[str, Any]:
         "headline": words.headline(run),
         "remarks": words.remarks(run),
         "curves": [_curve(run, measure, place) for measure in (plots.ACCURACY, plots.LOSS)] if alone else [],
+        "decided": _decided(run, place),
         "layered": [_layered(run, measure, place) for measure in plots.LAYERED if _recorded(run, measure.key)],
         "absent": [measure.title for measure in plots.LAYERED if not _recorded(run, measure.key)],
         "layers": [_layer(run, layer, step, len(run.layers)) for step, layer in enumerate(run.layers)],
@@ -128,6 +129,23 @@ def _layered(run: Run, measure: plots.Measure, place: int) -> Plot:
     title = f"{measure.title} of each layer of {run.name} over epochs"
     return _plot(f"r{place}-{measure.key}", title, reading,
                  lambda axes: plots.per_layer(axes, run, measure, stand_ins()))  # fmt: skip
+
+
+def _decided(run: Run, place: int) -> list[Plot]:
+    """What the controller based its widths on, if it wrote anything down."""
+    first = run.decisions[0] if run.decisions else {}
+    if "group" in first:
+        return [_decision(run, place, measure, plots.searched) for measure in plots.SEARCHED]
+    return [_decision(run, place, measure, plots.steered) for measure in plots.STEERED if measure.key in first]
+
+
+def _decision(run: Run, place: int, measure: plots.Measure, draw: Callable[..., None]) -> Plot:
+    def framed(axes: "Axes") -> None:
+        plots.frame(axes, measure, stand_ins())
+        draw(axes, [run], measure.key, stand_ins())
+
+    title = f"{measure.title} of {run.name}, as its controller saw it"
+    return _plot(f"r{place}-decided-{measure.key}", title, measure.reading, framed)
 
 
 def _recorded(run: Run, key: str) -> bool:

@@ -67,6 +67,27 @@ LAYERED = (
     ),
 )
 
+SEARCHED = (
+    Measure(
+        "temperature",
+        "Temperature b",
+        "What a search chose at the start of each epoch; flat where none pointed better, or none is reliable.",
+    ),
+    Measure(
+        "cosine",
+        "Cosine with the finite-difference gradient",
+        "How nearly the best surrogate gradient points where finite differences do; dotted how nearly those of the "
+        "batch's two halves do: where that is low they are noise, and the temperature stays.",
+    ),
+)
+STEERED = (
+    Measure("chi", "χ of each layer", "The share of a layer's potentials within the half-width, which is steered."),
+    Measure("half_width", "Half-width of each layer, thresholds", "How far around the threshold a layer's gradient "
+            "reaches; it widens where χ is too low."),
+    Measure("temperature", "Temperature b of each layer", "The candidate whose step of the weights served best."),
+)  # fmt: skip
+"""What a controller writes down of a layer, by its key in a row."""
+
 
 def curves(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
     """Train and test of one run, and the published accuracy where there is one."""
@@ -119,6 +140,37 @@ def per_layer(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
         around = abs(max(seen)) or 1.0
         axes.set_ylim(max(seen) - around / 2, max(seen) + around / 2)
     _whole_epochs(axes)
+
+
+def searched(axes: Axes, runs: Sequence[Run], key: str, palette: Palette) -> None:
+    """Of every run, at each search; of a search by stage or layer a line each."""
+    for place, run in enumerate(runs):
+        colour = palette.run(place)
+        for group in dict.fromkeys(row["group"] for row in run.decisions):
+            rows = [row for row in run.decisions if row["group"] == group]
+            epochs = [row["epoch"] for row in rows]
+            of = f"seed {run.seed}" if group == "all" else f"{group}, seed {run.seed}"
+            if key == "temperature":
+                axes.plot(epochs, [row["temperature"] for row in rows], "o-", color=colour, markersize=3, label=of)
+                continue
+            best = [max(row["cosines"].values()) for row in rows]
+            axes.plot(epochs, best, "o-", color=colour, markersize=3, label=f"best, {of}")
+            axes.plot(epochs, [row["reliability"] for row in rows], ":", color=colour, label=f"reliability, {of}")
+    _whole_epochs(axes)
+    axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def steered(axes: Axes, runs: Sequence[Run], key: str, palette: Palette) -> None:
+    """What a controller wrote down of each layer, over the steps."""
+    for run in runs:
+        lines: dict[str, list[tuple[int, float]]] = {}
+        for row in run.decisions:
+            lines.setdefault(row["layer"], []).append((row["step"], row[key]))
+        for place, (layer, points) in enumerate(lines.items()):
+            axes.plot(
+                *zip(*points, strict=True), color=palette.depth(place, len(lines)), linewidth=1.1, gid=TIP + layer
+            )
+    axes.set_xlabel("step", color=palette.muted)
 
 
 def published(axes: Axes, runs: Sequence[Run], palette: Palette) -> None:

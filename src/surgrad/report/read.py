@@ -32,6 +32,10 @@ class Run:
     """One row per finished epoch, by epoch."""
     widths: tuple[Row, ...]
     """One row per epoch and layer, by epoch; epoch 0 is before training."""
+    alarms: tuple[Row, ...] = ()
+    """What ailed which layers, in a sentence, and after which epoch it was first seen."""
+    decisions: tuple[Row, ...] = ()
+    """What the controller based its widths on, in order."""
     remarks: tuple[str, ...] = ()
     """What was missing or unreadable, in sentences."""
 
@@ -130,6 +134,8 @@ def read_run(folder: Path) -> Run:
         env=env,
         metrics=tuple(metrics[epoch] for epoch in sorted(metrics)),
         widths=tuple(sorted(widths.values(), key=lambda row: row["epoch"])),
+        alarms=_some_rows(folder / "alarms.jsonl", ("epoch", "sentence"), remarks),
+        decisions=_some_rows(folder / "adapt.jsonl", ("epoch", "step"), remarks),
         remarks=tuple(remarks),
     )
 
@@ -169,6 +175,11 @@ def _env(path: Path, remarks: list[str]) -> dict[str, Any]:
         remarks.append("env.json is not readable as JSON, so the machine and the versions are unknown.")
         return {}
     return env if isinstance(env, dict) else {}
+
+
+def _some_rows(path: Path, keys: tuple[str, ...], remarks: list[str]) -> tuple[Row, ...]:
+    """The rows of a file that is there only when there was something to write."""
+    return tuple(_rows(path, keys, remarks)) if path.exists() else ()
 
 
 def _rows(path: Path, keys: tuple[str, ...], remarks: list[str]) -> Iterator[Row]:

@@ -95,6 +95,7 @@ def remarks(run: Run) -> list[str]:
     found = []
     if not run.finished:
         found.append(f"This run is unfinished: {epochs_of(run)} epochs. The page shows what there is.")
+    found += [f"After epoch {alarm['epoch']}: {alarm['sentence']}" for alarm in run.alarms]
     found += run.remarks
     epochs, losses = run.curve("train_loss")
     broken = [epoch for epoch, row, loss in zip(epochs, run.metrics, losses, strict=True)
