@@ -30,8 +30,8 @@ STEPPERS: dict[str, dict[str, Any]] = {
 """Controllers that act in every step; steer decides in one of a hundred."""
 PERIOD = 100
 SEARCHES: dict[str, dict[str, Any]] = {
-    "search, 64 coordinates (the default)": {"controller": "search"},
-    "search, 64 directions": {"controller": "search", "estimator": "directions"},
+    "search, 32 directions (the default)": {"controller": "search"},
+    "search, 64 coordinates": {"controller": "search", "estimator": "coordinates", "count": 64},
     "search, all coordinates (as published)": {"controller": "search", "estimator": "all"},
     "search by layer": {"controller": "search", "scope": "layer"},
     "compete, 5 iterations": {"controller": "compete"},

@@ -221,13 +221,13 @@ def test_share_of_weights_with_a_gradient_from_one_image():
 
 
 def test_finite_differences_of_a_layer_by_hand():
-    """Along random signs, a tenth of the weights' norm to both sides."""
+    """Along random signs, half of the weights' norm to both sides."""
     model, data = network(), batch()
     probe = Probe(model, cross_entropy, data).frozen()
     layer, (name, *_) = [*probe.weights_before().items()][2]
     weight, gradient = probe.parameter(name), probe.grad(name).flatten().double()
     signs = torch.randint(0, 2, (4, weight.numel()), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
-    step = 0.1 * weight.double().std().item()
+    step = 0.5 * weight.double().std().item()
     moves = [step * s.view_as(weight) for s in signs]
     slopes = [probe.loss({name: weight + move}) - probe.loss({name: weight - move}) for move in moves]
     found = diagnose(model, data, cross_entropy, directions=4).by_layer[layer]

@@ -23,11 +23,12 @@ class search(Controller):  # noqa: N801
 
     b = 2·v_th/width, which for the shape `dspike` is the paper's temperature; any shape of one width can be searched.
     b starts at `start` and stays within [low, high]. The paper states neither b₀, nor Δb, nor ε: ours are start, move,
-    and eps·std(W₁).
+    and eps·std(W₁); eps is by default 1 for single weights and 0.5 for directions, which move every weight.
 
     parameter: whose gradients are compared; the first weight by default.
     estimator: d runs over "all" coordinates, as published; over `count` random ones ("coordinates"); or over `count`
-        random vectors of signs, of length 1 ("directions").
+        random vectors of signs ("directions", the default: single weights of a convolution change the loss so little
+        that it takes many more images to tell it from noise).
     scope: one b for all layers ("global", as published), for layers of one image size ("stage"), or for each "layer",
         the later ones given the earlier ones' choice.
     reliable: b moves only where the finite-difference gradients of the two halves of the batch have a cosine of at
@@ -39,11 +40,11 @@ class search(Controller):  # noqa: N801
     clocked = True
 
     def __init__(self, parameter: str | None = None, *, start: float = 3.0, move: float = 0.2, low: float = 0.2,
-                 high: float = 20.0, eps: float = 1.0, estimator: Estimator = "coordinates", count: int = 64,
+                 high: float = 20.0, eps: float | None = None, estimator: Estimator = "directions", count: int = 32,
                  scope: Scope = "global", reliable: float = 0.3, seed: int = 0):  # fmt: skip
         if not 0 < low <= start <= high or not move > 0:
             raise BadValue(f"temperature {start} by {move} in [{low}, {high}] is no search; give low <= start <= high")
-        if not eps > 0 or count < 1:
+        if not (eps is None or eps > 0) or count < 1:
             raise BadValue(f"eps {eps}, count {count}: give a step above 0, in units of std(W₁), and 1 or more")
         if estimator not in ESTIMATORS:
             raise unknown("estimator", estimator, ESTIMATORS)
@@ -117,11 +118,13 @@ class Difference:
         return torch.cosine_similarity(self.slopes, along, dim=0).item()
 
 
-def difference(probe: Probe, parameter: str, estimator: Estimator = "coordinates", count: int = 64, eps: float = 1.0,
-               seed: int = 0) -> Difference:  # fmt: skip
+def difference(probe: Probe, parameter: str, estimator: Estimator = "directions", count: int = 32,
+               eps: float | None = None, seed: int = 0) -> Difference:  # fmt: skip
     """The finite-difference gradient of a parameter; see `search` for the options. probe: one that is `frozen`."""
     weight = probe.parameter(parameter)
     along = _directions(weight, estimator, count, seed)
+    if eps is None:
+        eps = 0.5 if estimator == "directions" else 1.0
     halves = probe.slopes(parameter, along, eps * weight.double().std().item())
     first = len(probe) // 2 / len(probe)
     slopes = first * halves[0] + (1 - first) * halves[1]
@@ -134,7 +137,7 @@ def _directions(weight: Tensor, estimator: Estimator, count: int, seed: int) -> 
     generator = torch.Generator().manual_seed(seed)
     size = weight.numel()
     if estimator == "directions":
-        flat = (torch.randint(0, 2, (count, size), generator=generator) * 2.0 - 1) / size**0.5  # of length 1
+        flat = torch.randint(0, 2, (count, size), generator=generator) * 2.0 - 1
     else:
         few = estimator == "coordinates" and count < size
         chosen = torch.randperm(size, generator=generator)[:count] if few else torch.arange(size)

@@ -28,8 +28,6 @@ NARROW, WIDE = 0.05, 0.9
 threshold: so many that the gradient no longer tells who is near a spike."""
 FAINT, LOUD = 1e-4, 1e4
 """Gradient of a layer's weights against the median layer's."""
-STEP = 0.1
-"""Of a finite difference along a direction, in norms of the weights."""
 GOOD = 0.4
 """The share that a width is proposed for; LSG's window holds 0.47 at the start (Lian et al. 2023)."""
 
@@ -70,15 +68,14 @@ class Diagnosis:
 def diagnose(model: nn.Module, batch: Batch, loss: Loss, *, directions: int = 0) -> Diagnosis:
     """What the layers do with this batch (inputs, targets), and what is wrong. The model is left as it was.
 
-    directions: also compare the gradients of every layer's weights, along so many random directions, a tenth of the
-    weights' norm to both sides; each takes two passes of the network a layer."""
+    directions: also compare the gradients of every layer's weights, along so many random directions, half of
+    the weights' norm to both sides; each takes two passes of the network a layer."""
     layers = evidence(model, batch, loss)
     probe = Probe(model, loss, batch).frozen()
     by_layer = {}
     for name, weights in probe.weights_before().items() if directions else ():
         if weights:
-            size = probe.parameter(weights[0]).numel()
-            finite = difference(probe, weights[0], "directions", directions, STEP * size**0.5)
+            finite = difference(probe, weights[0], "directions", directions)
             by_layer[name] = _compared(finite, probe.grad(weights[0]))
     first = probe.first_weight()
     compared = _compared(difference(probe, first), probe.grad(first))
