@@ -198,7 +198,7 @@ class Peer:
 OURS, REFERENCE, TRAINED, NOTHING = "surgrad", "surgrad reference", "surgrad, trained decay", "no neuron"
 SJ, SJ_COMPILED = "SpikingJelly LIF", "SpikingJelly LIF, compiled"
 LOOP, LOOP_COMPILED = "plain loop", "plain loop, compiled"
-PACKED = "surgrad, spikes as bits"
+PACKED, PLAIN = "surgrad, spikes as bits", "surgrad, no compiler"
 FRUGAL = (OURS, SJ, SJ_COMPILED)  # where there is no memory or time for all
 _DETACHED = "reset detached"
 SMALLEST = 4 * 2**20  # elements: T = 4, 1M
@@ -218,7 +218,7 @@ _ALL = (
     Peer(OURS, ours),
     Peer(TRAINED, lambda: ours(train_decay=True), note="decay trained"),
     Peer(PACKED, ours, packed=True),
-    Peer("surgrad, no compiler", lambda: ours("torch")),
+    Peer(PLAIN, lambda: ours("torch")),
     Peer(REFERENCE, lambda: ours("reference")),
     Peer(SJ, spikingjelly_lif, "spikingjelly"),
     Peer(SJ_COMPILED, lambda: compiled(spikingjelly_lif), "spikingjelly", compiled=True),
