@@ -201,8 +201,25 @@ def test_on_a_cluster(file, monkeypatch):
         job.folder.mkdir(parents=True)
     monkeypatch.setattr(sweep.Job, "metrics", property(lambda self: [{"epoch": 1, "epochs": 2, "test_accuracy": 0.5}]))
     with pytest.raises(SurgradError, match="fixed-seed0: broke"):
-        sweep.train_all(queue, address="head:1", say=lambda _: None)
-    assert ran == ["head:1", queue[0].words(None), queue[1].words(None)]
+        sweep.train_all(queue, address="auto", say=lambda _: None)
+    assert ran == ["auto", queue[0].words(None), queue[1].words(None)]
+
+
+def test_on_ray_itself(tmp_path):
+    pytest.importorskip("ray", reason="needs the extra surgrad[cluster]")
+    small = ("data.limit=32", "data.batch=32", "model.width_multiplier=0.125", "optim.epochs=1")
+    queue = sweep.jobs_of([sweep.Entry("small", "lsg_fashion_small_t4", small)], 2, tmp_path)
+    said = []
+    sweep.train_all(queue, address="local", say=said.append)
+    assert len(said) == 3
+    assert all(job.done for job in queue)
+
+
+def test_a_cluster_that_nobody_serves(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace())
+    queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
+    with pytest.raises(BadValue, match=r"no Ray cluster at '127\.0\.0\.1:9'.*give the address of its head"):
+        sweep.train_all(queue, address="127.0.0.1:9", say=lambda _: None)
 
 
 def test_a_cluster_without_its_package_names_the_extra(file, monkeypatch):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -110,9 +111,12 @@ class _on_ray:  # noqa: N801
         self.ray, self.address, self.data = ray, address, data
 
     def __enter__(self) -> Callable[[Sequence[Job]], Iterable[tuple[Job, str]]]:
+        host, _, port = self.address.rpartition("/")[2].rpartition(":")
         try:
+            if host and port.isdigit():  # asked by ourselves, since Ray waits for minutes
+                socket.create_connection((host, int(port)), 10).close()
             self.ray.init(address=self.address, ignore_reinit_error=True, logging_level="ERROR")
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise BadValue(f"no Ray cluster at '{self.address}' ({error}); give the address of its head") from error
         return self._submit
 
