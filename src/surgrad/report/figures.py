@@ -151,6 +151,7 @@ def _over_epochs(axes: Axes, palette: Palette, groups: dict[str, list[Run]]) -> 
         _banded(axes, range(1, count + 1), [curve[:count] for curve in curves], color=colour,
                 label=f"{label} (n = {len(curves)})")  # fmt: skip
     axes.set_xlabel("epoch", color=palette.muted)
+    plots.whole_numbers(axes)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
@@ -162,6 +163,7 @@ def _last_by_layer(axes: Axes, palette: Palette, groups: dict[str, list[Run]], k
             last = [[number(run.layer_rows(layer)[1].get(key)) * scale for layer in run.layers] for run in runs]
             _banded(axes, layers, last, "o-", color=colour, markersize=4, label=f"{label} (n = {len(runs)})")
     axes.set_xlabel("layer", color=palette.muted)
+    plots.whole_numbers(axes)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
@@ -173,9 +175,16 @@ def _banded(axes: Axes, xs: Sequence[float], curves: Sequence[Sequence[float]], 
                       alpha=0.15, linewidth=0)  # fmt: skip
 
 
+def _shown(layers: int) -> list[int]:
+    """The numbers of the layers that a figure shows: the paper's, or in a smaller network as many, evenly spread."""
+    if layers >= LAYERS[-1]:
+        return list(LAYERS)
+    return sorted({math.ceil(layers * place / LAYERS[-1]) for place in LAYERS})
+
+
 def _potentials(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
     """Histograms at the end of the training, of all seeds together, and Theorem 1's normal with the decays of then."""
-    shown = [place for place in LAYERS if place <= len(runs[0].layers)]
+    shown = _shown(len(runs[0].layers))
     for order, place in enumerate(shown):
         rows = [run.layer_rows(layer)[1] for run in runs for layer in run.layers[place - 1 : place]]
         counts = [sum(column) for column in zip(*(row["histogram"] for row in rows), strict=True)]
@@ -203,16 +212,18 @@ def _spread(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
         values = [[number(run.layer_rows(layer)[which].get(key)) for layer in run.layers] for run in runs]
         _banded(axes, layers, values, "o-", color=colour, markersize=4, label=label)
     axes.set_xlabel(f"layer (n = {len(runs)})", color=palette.muted)
+    plots.whole_numbers(axes)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
 def _decays(axes: Axes, palette: Palette, runs: Sequence[Run], turn: Callable[[float], float]) -> None:
-    shown = [place for place in LAYERS if place <= len(runs[0].layers)]
+    shown = _shown(len(runs[0].layers))
     for order, place in enumerate(shown):
         curves = [run.layer_curve(run.layers[place - 1], "decay") for run in runs]
         _banded(axes, curves[0][0], [[turn(value) for value in values] for _, values in curves],
                 color=palette.depth(order, len(shown)), label=f"layer {place}")  # fmt: skip
     axes.set_xlabel("epoch", color=palette.muted)
+    plots.whole_numbers(axes)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FEW = 15
 """Up to so many epochs each one gets a dot."""
+FEW_LAYERS = 6
+"""Of more, a legend names the first and the last."""
 DASHES = ("-", "-.", ":")
 
 
@@ -97,7 +99,7 @@ def curves(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
         _line(axes, _scaled((x, y), measure), colour, dash=dash, tip=part, label=part)
     if measure is ACCURACY:
         published(axes, [run], palette)
-    _whole_epochs(axes)
+    whole_numbers(axes)
     if run.metrics:
         axes.legend(
             loc="lower right" if measure is ACCURACY else "upper right",
@@ -119,7 +121,7 @@ def overlay(axes: Axes, runs: Sequence[Run], names: Sequence[str], measure: Meas
         _line(axes, _scaled(test, measure), colour, dash=dash, tip=f"{name}: test")
     if measure is ACCURACY:
         published(axes, runs, palette)
-    _whole_epochs(axes)
+    whole_numbers(axes)
     if not any(run.metrics for run in runs):
         _nothing(axes, "no epoch has finished", palette)
 
@@ -139,7 +141,7 @@ def per_layer(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
     elif max(seen) - min(seen) < 1e-9:  # else the axis would blow rounding up to a slope
         around = abs(max(seen)) or 1.0
         axes.set_ylim(max(seen) - around / 2, max(seen) + around / 2)
-    _whole_epochs(axes)
+    whole_numbers(axes)
 
 
 def searched(axes: Axes, runs: Sequence[Run], key: str, palette: Palette) -> None:
@@ -156,7 +158,7 @@ def searched(axes: Axes, runs: Sequence[Run], key: str, palette: Palette) -> Non
             best = [max(row["cosines"].values()) for row in rows]
             axes.plot(epochs, best, "o-", color=colour, markersize=3, label=f"best, {of}")
             axes.plot(epochs, [row["reliability"] for row in rows], ":", color=colour, label=f"reliability, {of}")
-    _whole_epochs(axes)
+    whole_numbers(axes)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
@@ -167,10 +169,11 @@ def steered(axes: Axes, runs: Sequence[Run], key: str, palette: Palette) -> None
         for row in run.decisions:
             lines.setdefault(row["layer"], []).append((row["step"], row[key]))
         for place, (layer, points) in enumerate(lines.items()):
-            axes.plot(
-                *zip(*points, strict=True), color=palette.depth(place, len(lines)), linewidth=1.1, gid=TIP + layer
-            )
+            colour = palette.depth(place, len(lines))
+            label = layer if len(lines) <= FEW_LAYERS or place in (0, len(lines) - 1) else None
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.1, gid=TIP + layer, label=label)
     axes.set_xlabel("step", color=palette.muted)
+    axes.legend(frameon=False, labelcolor=palette.ink)
 
 
 def published(axes: Axes, runs: Sequence[Run], palette: Palette) -> None:
@@ -218,7 +221,8 @@ def _line(axes: Axes, curve: Curve, colour: str, *, dash: str = "-", tip: str, l
               marker="o" if dots else None, markersize=3.5, label=label, gid=TIP + tip)  # fmt: skip
 
 
-def _whole_epochs(axes: Axes) -> None:
+def whole_numbers(axes: Axes) -> None:
+    """Ticks at whole epochs, or layers, and at round values."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
