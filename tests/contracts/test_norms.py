@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.layers import PerStep
 from surgrad.neurons import LIF
-from surgrad.norm import NORMS, TDBN, BatchNorm, NormNeuron, fold
+from surgrad.norm import BNTT, NORMS, TAB, TDBN, TEBN, BatchNorm, NormNeuron, fold
 
 SIZES = [(4, 3, 5), (2, 3, 5, 4, 6)]  # [T, N, C] and [T, N, C, H, W]
+PER_STEP = [name for name, kind in NORMS.items() if kind.per_step]
 every_norm = pytest.mark.parametrize("name", NORMS)
+every_constant_norm = pytest.mark.parametrize("name", [name for name in NORMS if name not in PER_STEP])
+every_step_norm = pytest.mark.parametrize("name", PER_STEP)
 every_size = pytest.mark.parametrize("size", SIZES, ids=["TNC", "TNCHW"])
 
 
@@ -23,12 +26,17 @@ def inputs(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return (x * 2 + torch.arange(size[2]).view(-1, *[1] * (len(size) - 3))).to(dtype)
 
 
+def made(name: str, channels: int) -> BatchNorm:
+    """A norm for up to four steps."""
+    return NORMS[name](channels, **({"steps": 4} if name in PER_STEP else {}))
+
+
 def learned(norm: Any) -> Any:
     """A norm that looks as after some training: no weight is 1 and no bias is 0."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        norm.weight.uniform_(0.5, 2.0, generator=generator)
-        norm.bias.uniform_(-1.0, 1.0, generator=generator)
+        for key, parameter in norm.named_parameters():
+            parameter.uniform_(*((-1.0, 1.0) if key == "bias" else (0.5, 2.0)), generator=generator)
         norm.running_mean.uniform_(-1.0, 1.0, generator=generator)
         norm.running_var.uniform_(0.5, 2.0, generator=generator)
     return norm
@@ -100,7 +108,7 @@ def test_tdbn_starts_currents_at_the_thresholds_scale():
     assert out.std().item() == pytest.approx(0.5, rel=1e-3)
 
 
-@every_norm
+@every_constant_norm
 @every_size
 def test_statistics_are_shared_by_steps_samples_and_positions(name: str, size: tuple[int, ...]):
     """Which value sits at which step or sample is nothing to the norm: shuffle, normalise, shuffle back."""
@@ -116,7 +124,7 @@ def test_statistics_are_shared_by_steps_samples_and_positions(name: str, size: t
     torch.testing.assert_close(variance.sqrt(), torch.full((5,), norm.scale), rtol=1e-4, atol=0)
 
 
-@every_norm
+@every_constant_norm
 def test_is_called_with_channels_alone_and_starts_as_the_identity_of_its_scale(name: str):
     norm = NORMS[name](5)
     assert torch.equal(norm.weight, torch.ones(5))
@@ -127,15 +135,15 @@ def test_is_called_with_channels_alone_and_starts_as_the_identity_of_its_scale(n
 @every_norm
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_in_and_out(name: str, dtype: torch.dtype):
-    norm = learned(NORMS[name](5))
+    norm = learned(made(name, 5))
     x = inputs(2, 3, 5, 4, 6, dtype=dtype)
     out = norm(x)
     assert out.dtype == dtype
-    expected = learned(NORMS[name](5))(x.float())
+    expected = learned(made(name, 5))(x.float())
     torch.testing.assert_close(out.float(), expected, rtol=1e-2, atol=1e-2)
 
 
-@every_norm
+@every_constant_norm
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("groups", [1, 3])
 def test_folded_convolution_computes_the_normed_one(name: str, bias: bool, groups: int):
@@ -152,7 +160,7 @@ def test_folded_convolution_computes_the_normed_one(name: str, bias: bool, group
     assert all(torch.equal(value, conv_before[key]) for key, value in conv.state_dict().items()), "conv is untouched"
 
 
-@every_norm
+@every_constant_norm
 @pytest.mark.parametrize("bias", [False, True])
 def test_folded_linear_layer_computes_the_normed_one(name: str, bias: bool):
     torch.manual_seed(0)
@@ -176,7 +184,77 @@ def test_folding_keeps_the_layers_dtype(kind: str):
 @pytest.mark.parametrize("size", [(2, 3, 4), (2, 3, 4, 5, 5), (2, 5), (3, 5, 4, 4)])
 def test_refuses_other_channels(name: str, size: tuple[int, ...]):
     with pytest.raises(BadValue, match=r"input \[.*\] does not fit; give \[T, N, 5, ...\]"):
-        NORMS[name](5)(torch.zeros(size))
+        made(name, 5)(torch.zeros(size))
+
+
+@every_size
+@pytest.mark.parametrize("training", [True, False])
+def test_tebn_scales_the_steps_of_a_batch_norm(size: tuple[int, ...], training: bool):
+    """Duan et al. 2022: y_t = p_t·BN(x)_t."""
+    norm, plain = learned(TEBN(5, 6)).train(training), BatchNorm(5).train(training)
+    plain.load_state_dict({key: value for key, value in norm.state_dict().items() if key != "step_scale"})
+    x = inputs(*size)
+    expected = plain(x) * norm.step_scale[: size[0]].view(-1, *[1] * (len(size) - 1))
+    torch.testing.assert_close(norm(x), expected)
+    assert norm.step_scale.min() > 0.4
+    assert torch.equal(TEBN(5, 6).step_scale, torch.ones(6))
+
+
+@every_size
+def test_bntt_is_a_norm_of_each_step(size: tuple[int, ...]):
+    """Kim and Panda 2021: statistics, running estimates and weights of its own, and no bias."""
+    norm, apart = learned(BNTT(5, size[0] + 1)), []
+    for t in range(size[0]):
+        one = (nn.BatchNorm1d if len(size) == 3 else nn.BatchNorm2d)(5, eps=1e-4)
+        of_step = {key: getattr(norm, key)[5 * t : 5 * t + 5] for key in ("weight", "running_mean", "running_var")}
+        one.load_state_dict(of_step, strict=False)
+        apart.append(one)
+    x = inputs(*size)
+    for mode in (True, True, False):
+        expected = torch.stack([one.train(mode)(now) for one, now in zip(apart, x, strict=True)])
+        torch.testing.assert_close(norm.train(mode)(x), expected)
+    assert norm.bias is None
+
+
+@every_size
+def test_tab_sees_no_later_step(size: tuple[int, ...]):
+    """Jiang et al. 2024: mean and variance of all steps up to each; in evaluation their running estimates."""
+    norm = learned(TAB(5, size[0])).double()
+    x = inputs(*size, dtype=torch.float64)
+    held, spread = norm.running_mean.clone(), norm.running_var.clone()
+    found = norm(x)
+    for t in range(size[0]):
+        mean, variance, count = moments(x[: t + 1])
+        centred = (x[t] - along(mean, x)) / along((variance + norm.eps).sqrt(), x)
+        expected = norm.step_scale[t] * (along(norm.weight, x) * centred + along(norm.bias, x))
+        torch.testing.assert_close(found[t], expected)
+        torch.testing.assert_close(norm.running_mean[t], 0.9 * held[t] + 0.1 * mean)
+        torch.testing.assert_close(norm.running_var[t], 0.9 * spread[t] + 0.1 * variance * count / (count - 1))
+    norm.eval()
+    centred = (x[-1] - along(norm.running_mean[-1], x)) / along((norm.running_var[-1] + norm.eps).sqrt(), x)
+    expected = norm.step_scale[-1] * (along(norm.weight, x) * centred + along(norm.bias, x))
+    torch.testing.assert_close(norm(x)[-1], expected)
+
+
+@every_step_norm
+def test_norms_of_steps_take_shorter_sequences_and_refuse_longer_ones(name: str):
+    norm = made(name, 5)
+    assert norm(inputs(1, 3, 5, 4, 4)).shape == (1, 3, 5, 4, 4)
+    with pytest.raises(BadValue, match="has 5 steps and this norm was made for 4; give it steps = the network's"):
+        norm(inputs(5, 3, 5, 4, 4))
+    with pytest.raises(BadValue, match="does another thing in every step, which no one convolution does"):
+        fold(nn.Conv2d(3, 5, 3), norm)
+
+
+@every_step_norm
+def test_norms_of_steps_show_a_static_image_anew_at_every_step(name: str):
+    """What is computed once for all steps is normed for each."""
+    norm = learned(made(name, 5)).eval()
+    module = NormNeuron(norm, nn.Identity(), learned(made(name, 5)).eval())
+    x, plus = inputs(1, 3, 5, 4, 4), inputs(1, 3, 5, 4, 4) + 1
+    shown = norm(x.expand(4, -1, -1, -1, -1)) + module.plus_norm(plus.expand(4, -1, -1, -1, -1))
+    torch.testing.assert_close(module(x, plus, steps=4), shown)
+    assert (shown[0] - shown[1]).abs().max() > 0.1
 
 
 class TestNormNeuron:

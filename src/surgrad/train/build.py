@@ -18,7 +18,7 @@ from surgrad.kernels.lif import BACKENDS, RESETS, Reset
 from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import LIF, NEURONS
-from surgrad.norm import NORMS
+from surgrad.norm import NORMS, TDBN
 from surgrad.shapes import SHAPES, dspike
 from surgrad.surrogate import Surrogate
 from surgrad.train.batches import Batches
@@ -102,16 +102,15 @@ def _check_names(recipe: Recipe) -> None:
 def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
     """The recipe's network for the images and classes of that data set."""
     config = recipe.model
-    norm = NORMS[config.norm]
-    if config.norm == "tdbn":
-        norm = partial(norm, threshold=recipe.neuron.threshold)
+    kind: Any = NORMS[config.norm]
+    told = {"threshold": recipe.neuron.threshold} if kind is TDBN else {"steps": config.steps} if kind.per_step else {}
     builder = MODELS[config.name]
     sized = "image_size" in inspect.signature(builder).parameters
     options = {"image_size": data.train.images.shape[-1]} if sized else {}
     if sized and recipe.start.side is not None:
         raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
     return builder(len(data.classes), in_channels=data.train.images.shape[1], steps=config.steps,
-                   neuron=partial(build_neuron, recipe.neuron), norm=norm,
+                   neuron=partial(build_neuron, recipe.neuron), norm=partial(kind, **told),
                    width_multiplier=config.width_multiplier, **options)  # fmt: skip
 
 

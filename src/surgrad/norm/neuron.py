@@ -1,0 +1,66 @@
+"""A norm and a neuron, in one pass where a kernel serves."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from surgrad.kernels.lif import COMPILED, choose
+from surgrad.neurons import LIF
+from surgrad.norm.batch import BatchNorm
+
+
+class NormNeuron(nn.Module):
+    """A norm and the neuron that follows it: neuron(norm(x)), or neuron(norm(x) + plus_norm(plus)).
+
+    Where a compiled kernel serves (`surgrad.lif`), the norm is part of the neuron's pass, and only its input and the
+    spikes stay in memory; else, and where hooks look at either of them, they run one after the other, with the same
+    outcome up to rounding.
+
+    norm, plus_norm: of x, and of a second summand if that has one. neuron: any module on currents [T, N, C, ...].
+    """
+
+    def __init__(self, norm: nn.Module, neuron: nn.Module, plus_norm: nn.Module | None = None):
+        super().__init__()
+        self.norm, self.neuron, self.plus_norm = norm, neuron, plus_norm
+
+    def forward(self, x: Tensor, plus: Tensor | None = None, steps: int | None = None) -> Tensor:
+        """x, plus [T, N, C, ...], or [1, N, C, ...] shown for `steps` steps -> spikes [T, N, C, ...]."""
+        backend = self._fused(x, plus)
+        if backend is not None:
+            norm, plus_norm = cast(BatchNorm, self.norm), cast(BatchNorm | None, self.plus_norm)
+            summand = None if plus is None or plus_norm is None else plus_norm.statistics(plus, backend)
+            return self.neuron(x, norm.statistics(x, backend), plus, summand, steps)
+        if steps is not None and any(getattr(norm, "per_step", False) for norm in (self.norm, self.plus_norm)):
+            x = x.expand(steps, *x.shape[1:])
+            plus = None if plus is None else plus.expand(steps, *plus.shape[1:])
+        current = self.norm(x)
+        if plus is not None:
+            current = current + (plus if self.plus_norm is None else self.plus_norm(plus))
+        if steps is not None and len(current) != steps:
+            current = current.expand(steps, *current.shape[1:])
+        return self.neuron(current)
+
+    def _fused(self, x: Tensor, plus: Tensor | None) -> str | None:
+        """The compiled backend that will do all at once; None where there is none."""
+        norms = [norm for norm in (self.norm, self.plus_norm) if norm is not None]
+        if not _plain(self.neuron, LIF) or not all(_plain(norm, BatchNorm) for norm in norms):
+            return None
+        if any(_hooked(module) for module in (self.neuron, *norms)):  # somebody looks at what is between them
+            return None
+        if plus is not None and (plus.dtype, plus.shape[1:]) != (x.dtype, x.shape[1:]):
+            return None
+        assert isinstance(self.neuron, LIF)
+        if self.neuron.surrogate.first_width is not None:  # its first step is a call of its own
+            return None
+        backend = choose(self.neuron.backend, x, self.neuron.surrogate.shape)
+        return backend if backend in COMPILED else None
+
+
+def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module does what that class does, and no subclass's `forward` stands in between."""
+    return isinstance(module, kind) and type(module).forward is kind.forward
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+                or module._backward_pre_hooks)  # fmt: skip
