@@ -6,7 +6,9 @@ import math
 import pytest
 import torch
 
+from surgrad import norm as norms
 from surgrad.data import DATASETS, ImageData, Split
+from surgrad.errors import BadValue
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.train import build, derive
 from surgrad.train.loop import Loop, Position
@@ -32,6 +34,11 @@ VARIANTS = {
     f"{BASE}_width_0_5": (BASE, False, 0.5), f"{BASE}_width_1": (BASE, False, 1.0),
     f"{BASE}_width_2_5": (BASE, False, 2.5), f"{BASE}_width_5": (BASE, False, 5.0),
     f"{BASE}_width_10": (BASE, False, 10.0), "fixed_cifar10_small_t2": ("lsg_cifar10_small_t2", False, 1.0),
+}  # fmt: skip
+# Zheng et al. 2021, in percent
+TDBN = {
+    "tdbn_cifar10_resnet19_t2": 92.34, "tdbn_cifar10_resnet19_t4": 92.92, "tdbn_cifar10_resnet19_t6": 93.16,
+    "tdbn_cifar100_resnet19_t4": 70.86, "tdbn_cifar100_resnet19_t6": 71.12,
 }  # fmt: skip
 MAY_DIFFER = {"name", "summary", "source", "published", "neuron.train_decay", "neuron.width", "adapt.controller"}
 
@@ -92,7 +99,7 @@ def test_the_default_is_there():
 
 def test_every_published_number_is_the_papers():
     given = {name: build().published for name, build in RECIPES.items() if build().published is not None}
-    assert {name: round(100 * share, 6) for name, share in given.items()} == PUBLISHED
+    assert {name: round(100 * share, 6) for name, share in given.items()} == {**PUBLISHED, **TDBN}
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
@@ -105,6 +112,29 @@ def test_a_twin_differs_only_where_it_says(name):
     assert (variant.adapt.controller, variant.neuron.train_decay) == ("fixed", train_decay)
     assert variant.neuron.width == width
     assert variant.neuron.decay == 0.2
+
+
+@pytest.mark.parametrize("name", sorted(TDBN))
+def test_tdbn_gives_the_summands_of_an_addition_their_share(name):
+    """1/√2 for the last norm of a block and its shortcut's (Zheng et al. 2021), 1 for all others."""
+    recipe = derive(find_recipe(name), model={"width_multiplier": 0.0625})
+    network = build.build_model(recipe, synthetic(recipe.data.name))
+    for path, norm in network.named_modules():
+        if isinstance(norm, norms.TDBN):
+            summand = path.endswith(("fire2.norm", "plus_norm"))
+            assert norm.scale == pytest.approx(0.5 * (math.sqrt(0.5) if summand else 1.0)), path
+    assert recipe.model.steps == int(name[-1])
+    assert recipe.data.name in name
+    assert (recipe.adapt.controller, recipe.neuron.width, recipe.neuron.decay) == ("fixed", 1.0, 0.2)
+
+
+@pytest.mark.parametrize("change", [{"norm": "batchnorm"}, {"name": "vggsnn"}])
+def test_an_alpha_of_summands_that_nothing_has_is_refused(change):
+    recipe = derive(find_recipe("tdbn_cifar10_resnet19_t2"), model={"width_multiplier": 0.0625, **change})
+    with pytest.raises(
+        BadValue, match=r"is tdBN's, of residual additions, and this is .* give 1, or resnet19 with tdbn"
+    ):
+        build.build_model(recipe, synthetic("cifar10"))
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))

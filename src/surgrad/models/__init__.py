@@ -1,7 +1,7 @@
 """Networks: one file each, built from neuron and norm factories, so that any surrogate fits any of them.
 
 To add one: write its file and add it to `MODELS`. Every builder takes (classes, *, in_channels, steps, neuron, norm,
-width_multiplier) and returns a `SpikingNetwork`.
+width_multiplier) and returns a `SpikingNetwork`; one with residual additions after norms also takes `summand`.
 """
 
 from collections.abc import Callable

@@ -63,15 +63,17 @@ class SpikingNetwork(nn.Module):
 class ResidualBlock(nn.Module):
     """conv-norm-neuron-conv-norm, plus the shortcut, then a neuron: the spike comes after the addition.
 
-    shortcut: maps the block's input to its output's shape, normalised after it; None for the identity."""
+    shortcut: maps the block's input to its output's shape, normalised after it; None for the identity.
+    summand: the norm of what is added; `norm` by default."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, neuron: NeuronFactory, norm: NormFactory,
-                 shortcut: nn.Module | None = None):  # fmt: skip
+                 shortcut: nn.Module | None = None, summand: NormFactory | None = None):  # fmt: skip
         super().__init__()
+        summand = summand or norm
         self.conv1, self.fire1 = conv(inputs, outputs, stride=stride), NormNeuron(norm(outputs), neuron())
         self.conv2 = conv(outputs, outputs)
         self.shortcut = nn.Identity() if shortcut is None else shortcut
-        self.fire2 = NormNeuron(norm(outputs), neuron(), None if shortcut is None else norm(outputs))
+        self.fire2 = NormNeuron(summand(outputs), neuron(), None if shortcut is None else summand(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fire2(self.conv2(self.fire1(self.conv1(x))), self.shortcut(x))

@@ -18,9 +18,12 @@ from surgrad.norm import TDBN, NormNeuron
 
 
 def resnet18(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,
-             norm: NormFactory = TDBN, width_multiplier: float = 1.0) -> SpikingNetwork:  # fmt: skip
+             norm: NormFactory = TDBN, width_multiplier: float = 1.0,
+             summand: NormFactory | None = None) -> SpikingNetwork:  # fmt: skip
     """Stem of three 3×3 convolutions to 64 channels and average pooling; 2, 2, 2, 2 basic blocks of 64, 128, 256,
     512 channels at strides 1, 2, 2, 2 with average-pooling shortcuts; global average; linear.
+
+    summand: the norm of both summands of a residual addition, `norm` by default.
 
     The last norm of each block starts at weight 0. Weights are drawn by Kaiming's normal rule (fan out); the line's
     public code draws them with a standard deviation of √(1e-6/n), so small beside the norms' ε that no neuron fires.
@@ -36,7 +39,7 @@ def resnet18(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron:
     for outputs, stride in zip(widths, (1, 2, 2, 2), strict=True):
         for step in (stride, 1):
             shortcut = _shortcut(inputs, outputs, step) if step != 1 or inputs != outputs else None
-            body.append(ResidualBlock(inputs, outputs, step, neuron, norm, shortcut))
+            body.append(ResidualBlock(inputs, outputs, step, neuron, norm, shortcut, summand))
             inputs = outputs
     head = nn.Sequential(pooled_head(), linear(inputs, classes))
     fire = NormNeuron(norm(first), neuron())

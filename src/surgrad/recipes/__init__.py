@@ -5,12 +5,12 @@ To add one: write a function that returns a `Recipe`, derived from another where
 """
 
 from surgrad.errors import unknown
-from surgrad.recipes import first, lsg
+from surgrad.recipes import first, lsg, tdbn
 from surgrad.recipes.registry import RECIPES as RECIPES
 from surgrad.train.recipe import Recipe
 
 DEFAULT = "lsg_fashion_small_t4"
-FILES = (first, lsg)  # importing a file registers its recipes
+FILES = (first, lsg, tdbn)  # importing a file registers its recipes
 
 
 def find_recipe(name: str = DEFAULT) -> Recipe:

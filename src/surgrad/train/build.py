@@ -104,13 +104,20 @@ def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
     config = recipe.model
     kind: Any = NORMS[config.norm]
     told = {"threshold": recipe.neuron.threshold} if kind is TDBN else {"steps": config.steps} if kind.per_step else {}
+    norm = partial(kind, **told)
     builder = MODELS[config.name]
-    sized = "image_size" in inspect.signature(builder).parameters
-    options = {"image_size": data.train.images.shape[-1]} if sized else {}
+    takes = inspect.signature(builder).parameters
+    sized = "image_size" in takes
+    options: dict[str, Any] = {"image_size": data.train.images.shape[-1]} if sized else {}
+    if config.summand_alpha != 1:
+        if kind is not TDBN or "summand" not in takes:
+            raise BadValue(f"model.summand_alpha = {config.summand_alpha} is tdBN's, of residual additions, and this "
+                           f"is {config.name} with {config.norm}; give 1, or resnet19 with tdbn")  # fmt: skip
+        options["summand"] = partial(norm, alpha=config.summand_alpha)
     if sized and recipe.start.side is not None:
         raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
     return builder(len(data.classes), in_channels=data.train.images.shape[1], steps=config.steps,
-                   neuron=partial(build_neuron, recipe.neuron), norm=partial(kind, **told),
+                   neuron=partial(build_neuron, recipe.neuron), norm=norm,
                    width_multiplier=config.width_multiplier, **options)  # fmt: skip
 
 

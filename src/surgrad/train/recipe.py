@@ -63,6 +63,7 @@ class ModelConfig(_Checked):
     steps: int = _at_least(1, 4)
     width_multiplier: float = _positive(1.0)
     norm: str = "tdbn"
+    summand_alpha: float = _positive(1.0)  # tdBN's α of the summands of a residual addition
 
 
 @dataclass(frozen=True)
