@@ -35,4 +35,15 @@ def tet(output: Tensor, labels: Tensor, label_smoothing: float = 0.0, weight: fl
     return (1 - weight) * entropy + weight * (output - target).square().mean()
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": cross_entropy, "tet": tet}
+def mse(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean square of the time-averaged output (a firing rate, where the readout spikes) against 1 for the label, 0 for
+    the rest (Fang et al. 2021, PLIF), over samples and classes.
+
+    output [T, N, classes], labels [N] int64 -> 0-d."""
+    rates = _float32(output).mean(0)
+    wanted = torch.full_like(rates, label_smoothing / rates.shape[1])
+    wanted.scatter_(1, labels[:, None], 1 - label_smoothing + label_smoothing / rates.shape[1])
+    return F.mse_loss(rates, wanted)
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": cross_entropy, "tet": tet, "mse": mse}
