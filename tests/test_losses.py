@@ -111,12 +111,12 @@ def test_losses_are_numbers_in_the_outputs_precision(name: str):
         assert loss.dtype == dtype
 
 
-@every_loss
-def test_label_smoothing_reaches_every_loss(name: str):
+@pytest.mark.parametrize("name", ["cross_entropy", "tet"])
+def test_label_smoothing_reaches_every_entropy(name: str):
     """Smoothing by s moves the entropy by s·(mean over classes - the label's) of the negative log-probabilities."""
     output = outputs()
     plain, smooth = (LOSSES[name](output, LABELS, label_smoothing=s) for s in (0.0, 0.2))
-    assert abs(plain - smooth) > 1e-3
+    assert abs(plain - smooth) > 1e-2
 
 
 @every_loss
