@@ -1,5 +1,6 @@
 """The seam of adaptation: what an Adapter promises, over every controller."""
 
+import gc
 import inspect
 import math
 import warnings
@@ -203,14 +204,16 @@ def test_under_autocast_in_bf16(name):
 def of_rank(rank, folder):
     """Train every controller as one of two ranks, on data of its own, by DistributedDataParallel; save the widths."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    found = {}
-    for name, make in MAKERS.items():
-        model = network()
-        parallel = DistributedDataParallel(model)
-        train(parallel, adapter(parallel, make()), batches(seed=1 + rank))
-        found[name] = widths(model)
-    torch.save(found, f"{folder}/{rank}.pt")
+    torch.save({name: in_parallel(make, seed=1 + rank) for name, make in MAKERS.items()}, f"{folder}/{rank}.pt")
+    gc.collect()  # a DistributedDataParallel that outlives its group may never end: it waits for it, holding the GIL
     dist.destroy_process_group()
+
+
+def in_parallel(make, seed):
+    model = network()
+    parallel = DistributedDataParallel(model)
+    train(parallel, adapter(parallel, make()), batches(seed))
+    return widths(model)
 
 
 def test_two_ranks_with_different_data_agree(tmp_path):
