@@ -19,6 +19,7 @@ from surgrad.kernels.lif import BACKENDS, BINS
 from surgrad.measure import Finding, LayerEvidence
 from surgrad.models import SpikingNetwork
 from surgrad.neurons import neurons
+from surgrad.penalties import penalty
 from surgrad.recipes import find_recipe
 from surgrad.train import build, derive, evaluate_run, train
 from surgrad.train.batches import Batches
@@ -700,3 +701,41 @@ def test_compiled_training_is_one_graph_whatever_the_widths(finished, tiny, tmp_
     assert graphs.frame_count == 1 + len(sizes)
     for name, weight in weights(finished).items():
         torch.testing.assert_close(weights(run)[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_the_rate_goes_down_and_up_again_in_periods():
+    """Fang et al. 2021: the cosine's half-period is 64 of 1024 epochs."""
+    shares = [rate(step, 100, 0, 10) for step in range(41)]
+    assert shares[0] == shares[20] == shares[40] == 1
+    assert shares[10] == shares[30] == pytest.approx(0, abs=1e-15)
+    assert (shares[5], shares[15]) == pytest.approx((0.5, 0.5))
+
+
+def test_a_penalty_grows_and_ends(tiny):
+    words = ("loss.penalty=im_loss", "loss.penalty_weight=3", "loss.penalty_until=0.8", "loss.penalty_ramp=true")
+    parts = build.build(tiny(*words))
+    parts.model.train()(next(iter(parts.batches.train(0)))[0])
+    whole = sum(neuron.penalty.item() for neuron in neurons(parts.model).values())
+    assert whole > 0
+    assert [torch.as_tensor(parts.penalty(p)).item() for p in (0, 0.4, 0.8)] == pytest.approx([0, 1.5 * whole, 0])
+    assert build.build(tiny()).penalty(0.5) == 0
+
+
+def test_a_penalty_moves_the_potentials(tiny, tmp_path):
+    """IM-Loss draws their middle to the threshold: what it asks for is lower after a training with it."""
+
+    def asked(*words):
+        weights = load_file(
+            train(tiny("model.norm=batchnorm", *words), tmp_path / str(len(words))) / "last.safetensors"
+        )
+        parts = build.build(tiny("model.norm=batchnorm", "loss.penalty=im_loss"))
+        parts.model.load_state_dict(weights)
+        parts.model.train()(next(iter(parts.batches.train(0)))[0])
+        return penalty(parts.model).item()
+
+    assert asked("loss.penalty=im_loss", "loss.penalty_weight=2") < 0.8 * asked()
+
+
+def test_an_unknown_penalty_is_named(tiny):
+    with pytest.raises(UnknownName, match="unknown penalty 'im-loss'; did you mean 'im_loss'"):
+        build.build(tiny("loss.penalty=im-loss"))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from surgrad import adapt as adapt
     from surgrad import losses as losses
     from surgrad import models as models
+    from surgrad import penalties as penalties
     from surgrad import shapes as shapes
     from surgrad.adapt import Adapter as Adapter
     from surgrad.kernels.lif import lif as lif
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from surgrad.surrogate import Surrogate as Surrogate
 
 # Loaded when first asked for, so that `surgrad --help` need not wait for torch.
-_MODULES = ("adapt", "data", "errors", "losses", "models", "recipes", "shapes", "train")
+_MODULES = ("adapt", "data", "errors", "losses", "models", "penalties", "recipes", "shapes", "train")
 _HOMES = {
     "Adapter": "adapt", "lif": "kernels.lif", "PerStep": "layers", "IF": "neurons", "LIF": "neurons",
     "PLIF": "neurons", "Readout": "neurons", "reset": "neurons", "detach": "neurons", "TDBN": "norm",

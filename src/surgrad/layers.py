@@ -1,6 +1,9 @@
 """Stateless layers applied to every time step at once."""
 
+import torch
 from torch import Tensor, nn
+
+from surgrad.errors import BadValue
 
 
 class PerStep(nn.Sequential):
@@ -12,3 +15,30 @@ class PerStep(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         steps = input.shape[:2]
         return super().forward(input.flatten(0, 1)).unflatten(0, steps)
+
+
+class Dropout(nn.Module):
+    """Dropout of the same units at every step (Fang et al. 2021): [T, N, ...] -> the same, in training with a share
+    `p` of the units of each sample set to 0 in all steps, and the others divided by 1 - p."""
+
+    def __init__(self, p: float = 0.5):
+        super().__init__()
+        if not 0 <= p < 1:
+            raise BadValue(f"p {p} is no share to drop; give 0 to less than 1")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        return x * torch.empty_like(x[:1]).bernoulli_(1 - self.p).div_(1 - self.p)
+
+
+class Vote(nn.Module):
+    """`votes` outputs a class, averaged (Fang et al. 2021): [T, N, classes·votes] -> [T, N, classes]."""
+
+    def __init__(self, votes: int = 10):
+        super().__init__()
+        self.votes = votes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (-1, self.votes)).mean(3)

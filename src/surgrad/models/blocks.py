@@ -60,11 +60,19 @@ class SpikingNetwork(nn.Module):
         return self.head(self.body(self.fire(current, steps=self.steps if static else None)))
 
 
-class ResidualBlock(nn.Module):
+class Block(nn.Module):
+    """A residual block. `inner`: its modules whose neurons lie inside it, before the addition."""
+
+    inner: tuple[str, ...]
+
+
+class ResidualBlock(Block):
     """conv-norm-neuron-conv-norm, plus the shortcut, then a neuron: the spike comes after the addition.
 
     shortcut: maps the block's input to its output's shape, normalised after it; None for the identity.
     summand: the norm of what is added; `norm` by default."""
+
+    inner = ("fire1",)
 
     def __init__(self, inputs: int, outputs: int, stride: int, neuron: NeuronFactory, norm: NormFactory,
                  shortcut: nn.Module | None = None, summand: NormFactory | None = None):  # fmt: skip
@@ -79,10 +87,12 @@ class ResidualBlock(nn.Module):
         return self.fire2(self.conv2(self.fire1(self.conv1(x))), self.shortcut(x))
 
 
-class MembraneBlock(nn.Module):
+class MembraneBlock(Block):
     """norm-neuron-conv, twice, added to the block's input: the shortcut carries currents instead of spikes, and no
     surrogate stands in it (the membrane shortcut of Hu et al. 2024, MS-ResNet, with each norm moved before its neuron,
     where the two are one pass). channels: of input and output, currents [T, N, channels, H, W]."""
+
+    inner = ("fire1", "fire2")
 
     def __init__(self, channels: int, neuron: NeuronFactory, norm: NormFactory):
         super().__init__()

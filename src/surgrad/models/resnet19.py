@@ -1,5 +1,7 @@
 """ResNet-19 of Zheng et al. 2021 (tdBN), as used by Lian et al. 2023 (LSG)."""
 
+from functools import partial
+
 from torch import nn
 
 from surgrad.models.blocks import (
@@ -18,21 +20,27 @@ from surgrad.norm import TDBN, NormNeuron
 
 def resnet19(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,
              norm: NormFactory = TDBN, width_multiplier: float = 1.0,
-             summand: NormFactory | None = None) -> SpikingNetwork:  # fmt: skip
-    """3×3 stem of 128 channels; 3, 3, 2 basic blocks of 128, 256, 512 channels, the last two stages at stride 2;
-    global average; 512 -> 256 -> classes. 1 + 16 convolutions and 2 linear layers make the 19. 12.7 M parameters.
+             summand: NormFactory | None = None, stem: int = 128) -> SpikingNetwork:  # fmt: skip
+    """3×3 stem of 128 channels (or `stem`); 3, 3, 2 basic blocks of 128, 256, 512 channels, the last two stages at
+    stride 2; global average; 512 -> 256 -> classes. 1 + 16 convolutions and 2 linear layers make the 19.
+    12.7 M parameters.
 
     summand: the norm of both summands of a residual addition, `norm` by default, which gives them tdBN's α = 1 as the
     codes that LSG is compared with do; Zheng et al. state 1/√2."""
     widths = [scaled(c, width_multiplier) for c in (128, 256, 512)]
-    blocks, inputs = [], widths[0]
-    for outputs, count, first in zip(widths, (3, 3, 2), (1, 2, 2), strict=True):
-        for stride in (first, *[1] * (count - 1)):
+    first = inputs = scaled(stem, width_multiplier)
+    blocks = []
+    for outputs, count, entry in zip(widths, (3, 3, 2), (1, 2, 2), strict=True):
+        for stride in (entry, *[1] * (count - 1)):
             needed = stride != 1 or inputs != outputs
             shortcut = conv(inputs, outputs, 1, stride) if needed else None
             blocks.append(ResidualBlock(inputs, outputs, stride, neuron, norm, shortcut, summand))
             inputs = outputs
     hidden = scaled(256, width_multiplier)
     head = nn.Sequential(pooled_head(), linear(inputs, hidden), neuron(), linear(hidden, classes))
-    fire = NormNeuron(norm(widths[0]), neuron())
-    return SpikingNetwork(conv(in_channels, widths[0]), fire, nn.Sequential(*blocks), head, steps)
+    fire = NormNeuron(norm(first), neuron())
+    return SpikingNetwork(conv(in_channels, first), fire, nn.Sequential(*blocks), head, steps)
+
+
+resnet19_tet = partial(resnet19, stem=64)
+"""As in the code of Deng et al. 2022 (TET), whose stem has 64 channels."""

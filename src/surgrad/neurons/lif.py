@@ -5,6 +5,7 @@ nothing leaks from one batch to the next; with `carry=True` it goes on from wher
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,10 +30,14 @@ class LIF(nn.Module):
     carry: keep the potential from call to call, until `surgrad.reset`; `surgrad.detach` cuts its gradient.
     backend: see `surgrad.lif`.
 
-    While `watch` is set and it trains, `membrane` holds the last call's histogram (`surgrad.kernels.lif`).
+    While `watch` is set and it trains, `membrane` holds the last call's histogram (`surgrad.kernels.lif`). While
+    `penalise` is set and it trains, `penalty` holds what that says of the last call's potentials
+    (`surgrad.penalties`); the neuron then runs on the reference.
     """
 
     membrane: Tensor | None
+    penalty: Tensor | None
+    penalise: "Callable[[Tensor, Tensor, LIF], Tensor] | None"
     potential: Tensor | None
     threshold: Tensor
     fixed_decay: Tensor
@@ -52,6 +57,7 @@ class LIF(nn.Module):
         self.detach_reset, self.carry, self.backend = detach_reset, carry, backend
         self.watch = False
         self.membrane = None
+        self.penalise = self.penalty = None
         self.potential = None
 
     def _hold_decay(self, decay: Tensor, train: bool) -> None:
@@ -71,6 +77,11 @@ class LIF(nn.Module):
     def watching(self) -> bool:
         """Whether potentials are counted: what is evaluated is no evidence."""
         return self.watch and self.training
+
+    @property
+    def penalised(self) -> bool:
+        """Whether `penalise` is asked: of a training, and no evaluation."""
+        return self.penalise is not None and self.training
 
     @property
     def gain(self) -> Tensor | None:
@@ -94,12 +105,17 @@ class LIF(nn.Module):
             self.potential = out.potential
         if self.watching:
             self.membrane = out.membrane
+        self._judge(out.history, out.spikes)
         return spikes_made(out.spikes)
+
+    def _judge(self, history: Tensor | None, spikes: Tensor) -> None:
+        if self.penalise is not None:
+            self.penalty = None if history is None else self.penalise(history, spikes, self)
 
     def _run(self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, **fused: Any) -> LIFOutput:
         return lif(x, self.decay, width, shape=self.surrogate.shape, threshold=self.threshold, reset=self.reset_mode,
                    detach_reset=self.detach_reset, start=start, watch=self.watching, keep=keep, backend=self.backend,
-                   **fused)  # fmt: skip
+                   history=self.penalised, **fused)  # fmt: skip
 
     def _run_apart(self, x: Tensor, first_width: Tensor, norm: Norm | None, plus: Tensor | None,
                    plus_norm: Norm | None, steps: int | None) -> LIFOutput:  # fmt: skip
@@ -117,7 +133,10 @@ class LIF(nn.Module):
         rest = self._run(x, self.surrogate.width, first.potential, self.carry, norm=norm, plus=plus,
                          plus_norm=plus_norm, steps=total - 1)  # fmt: skip
         counts = None if first.membrane is None or rest.membrane is None else first.membrane + rest.membrane
-        return LIFOutput(torch.cat([first.spikes, rest.spikes]), rest.potential, counts)
+        history = None
+        if first.history is not None and rest.history is not None:
+            history = torch.cat([first.history, rest.history])
+        return LIFOutput(torch.cat([first.spikes, rest.spikes]), rest.potential, counts, history)
 
     def _start(self, x: Tensor) -> Tensor | None:
         v = self.potential
@@ -130,7 +149,7 @@ class LIF(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy gets: all but the state of the last call."""
-        return {**self.__dict__, "potential": None, "membrane": None}
+        return {**self.__dict__, "potential": None, "membrane": None, "penalty": None}
 
     def extra_repr(self) -> str:
         trained = "trained " if "logit_decay" in self._parameters else ""

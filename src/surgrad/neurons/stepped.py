@@ -43,6 +43,7 @@ class Stepped(LIF):
         decay, layers, width = (call.against_a_step(p) for p in (call.decay, call.threshold, call.width))
         v, counts = call.start, None
         spikes: list[Tensor] = []
+        history: list[Tensor] = []
         for step, current in enumerate(call.current().to(decay.dtype).unbind(0)):
             u = current if v is None else decay * v + current
             threshold = self.threshold_of(u, layers, step)
@@ -51,10 +52,13 @@ class Stepped(LIF):
                 counted = histogram(u - threshold, layers)
                 counts = counted if counts is None else counts + counted
             spikes.append(fired.to(x.dtype))
+            if self.penalised:
+                history.append(u)
             v = after_reset(u, fired.detach() if self.detach_reset else fired, threshold, self.reset_mode)
         if self.carry:
             self.potential = v
         if self.watching:
             self.membrane = counts
         out = torch.cat(spikes).unflatten(0, call.size[:2])
+        self._judge(torch.cat(history).unflatten(0, call.size[:2]) if history else None, out)
         return spikes_made(out) if self.binary else out

@@ -1,16 +1,16 @@
 """Recipes: one function a training, found by its name.
 
-To add one: write a function that returns a `Recipe`, derived from another where it can be, and decorate it with
-`@recipe`, in a file here that FILES names.
+To add one: write a function that returns a `Recipe`, derived from another where it can be, in a file here that FILES
+names, and decorate it with `@recipe`; or with `@rows`, which makes a recipe of each row of a paper's table.
 """
 
 from surgrad.errors import unknown
-from surgrad.recipes import first, lsg, tdbn
+from surgrad.recipes import dspike, first, imloss, lsg, plif, recdis, tdbn, tebn, tet
 from surgrad.recipes.registry import RECIPES as RECIPES
 from surgrad.train.recipe import Recipe
 
 DEFAULT = "lsg_fashion_small_t4"
-FILES = (first, lsg, tdbn)  # importing a file registers its recipes
+FILES = (first, lsg, dspike, tdbn, plif, tet, tebn, imloss, recdis)  # importing a file registers its recipes
 
 
 def find_recipe(name: str = DEFAULT) -> Recipe:

@@ -1,13 +1,40 @@
 """The registry that recipes enter by being defined."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from surgrad.train.recipe import Recipe
+from surgrad.train.recipe import Recipe, derive
 
 RECIPES: dict[str, Callable[[], Recipe]] = {}
+TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
 
 def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
     """Register a recipe under its function's name, which the recipe must bear."""
     RECIPES[function.__name__] = function
     return function
+
+
+def rows(method: str, network: str, published: Mapping[tuple[str, int], float], *, title: str, source: str,
+         suffix: str = "") -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:  # fmt: skip
+    """Register the rows of a paper's table: what the function returns, for each data set and T of `published`, under
+    the name `<method>_<data>_<network>_t<T><suffix>`.
+
+    network: as in names; "ResNet-19" in titles is "resnet19" there. title: what comes before the data set."""
+
+    def enter(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
+        for (data, steps), share in published.items():
+            name = f"{method}_{data}_{network.lower().replace('-', '')}_t{steps}{suffix}"
+            RECIPES[name] = _row(function, name, f"{title}, {network}, {TITLES[data]}, T={steps}", source, share, data,
+                                 steps)  # fmt: skip
+        return function
+
+    return enter
+
+
+def _row(function: Callable[[], Recipe], name: str, summary: str, source: str, published: float, data: str,
+         steps: int) -> Callable[[], Recipe]:  # fmt: skip
+    def row() -> Recipe:
+        return derive(function(), name=name, summary=summary, source=source, published=published, data={"name": data},
+                      model={"steps": steps})  # fmt: skip
+
+    return row

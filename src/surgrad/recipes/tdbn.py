@@ -5,8 +5,8 @@ What is marked `unstated` is not in the text at hand; it is LSG's (see lsg.py), 
 
 import math
 
-from surgrad.recipes.lsg import lsg_cifar10_resnet19_t2
-from surgrad.recipes.registry import recipe
+from surgrad.recipes.lsg import lsg_resnet19
+from surgrad.recipes.registry import rows
 from surgrad.train.recipe import Recipe, derive
 
 _PUBLISHED = {
@@ -15,41 +15,13 @@ _PUBLISHED = {
 }  # fmt: skip
 
 
-def _tdbn(data: str, steps: int) -> Recipe:
+@rows("tdbn", "ResNet-19", _PUBLISHED, title="STBP-tdBN", source="Zheng et al. 2021")
+def tdbn_resnet19() -> Recipe:
     """ResNet-19, decay 0.2, threshold 0.5, a rectangle of width 1; 1/√2 before residual sums."""
     return derive(
-        lsg_cifar10_resnet19_t2(),  # optimiser, epochs, batch: unstated
-        name=f"tdbn_{data}_resnet19_t{steps}",
-        summary=f"STBP-tdBN, ResNet-19, {data.upper().replace('CIFAR', 'CIFAR-')}, T={steps}",
-        source="Zheng et al. 2021",
-        published=_PUBLISHED[data, steps],
-        data={"name": data, "autoaugment": False, "cutout": 0},  # unstated
-        model={"steps": steps, "summand_alpha": 1 / math.sqrt(2)},
+        lsg_resnet19(),  # optimiser, epochs, batch: unstated
+        data={"autoaugment": False, "cutout": 0},  # unstated
+        model={"summand_alpha": 1 / math.sqrt(2)},
         neuron={"train_decay": False, "width": 1.0},
         adapt={"controller": "fixed"},
     )
-
-
-@recipe
-def tdbn_cifar10_resnet19_t2() -> Recipe:
-    return _tdbn("cifar10", 2)
-
-
-@recipe
-def tdbn_cifar10_resnet19_t4() -> Recipe:
-    return _tdbn("cifar10", 4)
-
-
-@recipe
-def tdbn_cifar10_resnet19_t6() -> Recipe:
-    return _tdbn("cifar10", 6)
-
-
-@recipe
-def tdbn_cifar100_resnet19_t4() -> Recipe:
-    return _tdbn("cifar100", 4)
-
-
-@recipe
-def tdbn_cifar100_resnet19_t6() -> Recipe:
-    return _tdbn("cifar100", 6)

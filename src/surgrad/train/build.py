@@ -1,13 +1,14 @@
 """From a recipe to the parts of a training."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
 from surgrad.adapt.probe import Loss
@@ -19,6 +20,7 @@ from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import LIF, NEURONS
 from surgrad.norm import NORMS, TDBN
+from surgrad.penalties import PENALTIES, penalise, penalty
 from surgrad.shapes import SHAPES, dspike
 from surgrad.surrogate import Surrogate
 from surgrad.train.batches import Batches
@@ -36,6 +38,7 @@ class Parts:
     model: SpikingNetwork
     forward: nn.Module
     loss: Loss
+    penalty: Callable[[float], Tensor | float]  # of the progress, 0 to 1; added to the loss
     optimizers: list[torch.optim.Optimizer]
     adapter: Adapter
     batches: Batches
@@ -81,7 +84,8 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     controller = make(knobs.pop("controller"), **knobs)
     adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
     forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
-    return Parts(model, forward, loss, optimizers, adapter, batches, device, bf16)
+    penalty = build_penalty(model, recipe.loss)
+    return Parts(model, forward, loss, penalty, optimizers, adapter, batches, device, bf16)
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -93,7 +97,8 @@ def _check_names(recipe: Recipe) -> None:
         ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
         ("controller", recipe.adapt.controller, CONTROLLERS), ("rule", recipe.adapt.rule or "lsg", RULES),
         ("law", recipe.adapt.law or "geometric", LAWS),
-        ("loss", recipe.loss.name, LOSSES), ("optimiser", recipe.optim.name, OPTIMIZERS),
+        ("loss", recipe.loss.name, LOSSES), ("penalty", recipe.loss.penalty or "im_loss", PENALTIES),
+        ("optimiser", recipe.optim.name, OPTIMIZERS),
     ):  # fmt: skip
         if name not in known:
             raise unknown(kind, name, known)
@@ -134,6 +139,19 @@ def build_loss(config: LossConfig) -> Loss:
     """The recipe's loss as a function of (output, labels)."""
     options = {"weight": config.tet_weight, "target": config.tet_target} if config.name == "tet" else {}
     return partial(LOSSES[config.name], label_smoothing=config.label_smoothing, **options)
+
+
+def build_penalty(model: nn.Module, config: LossConfig) -> Callable[[float], Tensor | float]:
+    """What a training adds to its loss, as a function of its progress; asks the model's neurons for it."""
+    if config.penalty is None:
+        return lambda progress: 0.0
+    penalise(model, config.penalty, inner=config.penalty_inner)
+
+    def weighted(progress: float) -> Tensor | float:
+        weight = config.penalty_weight * (progress / config.penalty_until if config.penalty_ramp else 1.0)
+        return weight * penalty(model) if progress < config.penalty_until else 0.0
+
+    return weighted
 
 
 def _device(name: str) -> torch.device:

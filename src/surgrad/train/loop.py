@@ -97,16 +97,18 @@ class Loop:
     def _step(self, batch: tuple[Tensor, Tensor]) -> tuple[float, int]:
         """One step of optimisation: (loss, number of right predictions)."""
         parts, at = self.parts, self.at
-        steps = self.config.epochs * parts.batches.per_epoch
-        number = at.epoch * parts.batches.per_epoch + at.batch
+        epoch = parts.batches.per_epoch
+        steps = self.config.epochs * epoch
+        number = at.epoch * epoch + at.batch
         starting = parts.batches.starting(at.epoch, at.batch)
         parts.model.steps = parts.batches.start.steps if starting else self._time_steps
-        set_rate(parts.optimizers, rate(number, steps, self.config.warmup * parts.batches.per_epoch))
+        period = None if self.config.period is None else self.config.period * epoch
+        set_rate(parts.optimizers, rate(number, steps, self.config.warmup * epoch, period))
         parts.adapter.step(batch)
         self._log_notes()
         with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
             output = parts.forward(batch[0])
-        loss = parts.loss(output, batch[1])
+        loss = parts.loss(output, batch[1]) + parts.penalty(number / steps)
         for optimizer in parts.optimizers:
             optimizer.zero_grad()
         loss.backward()

@@ -49,11 +49,12 @@ def _network_optimizer(parameters: list[nn.Parameter], config: OptimConfig) -> t
     return kind(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
 
 
-def rate(step: int, steps: int, warmup: float) -> float:
-    """Share of the peak learning rate at a step: linear over the warm-up's steps, then cosine to 0 at the last."""
+def rate(step: int, steps: int, warmup: float, period: float | None = None) -> float:
+    """Share of the peak learning rate at a step: linear over the warm-up's steps, then cosine to 0 at the last, or
+    after `period` steps, and up again."""
     if step < warmup:
         return (step + 1) / warmup if step + 1 < warmup else 1.0
-    return (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+    return (1 + math.cos(math.pi * (step - warmup) / (period or steps - warmup))) / 2
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], share: float) -> None:

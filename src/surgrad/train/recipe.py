@@ -120,17 +120,25 @@ class AdaptConfig(_Checked):
 
 @dataclass(frozen=True)
 class LossConfig(_Checked):
-    """Which loss (`surgrad.losses`); the last two are TET's λ and φ."""
+    """Which loss (`surgrad.losses`), and what is added to it for the neurons' potentials (`surgrad.penalties`):
+    penalty_weight times the sum over the neurons, those within residual blocks too if penalty_inner; until that share
+    of the training; growing from 0 over it if penalty_ramp."""
 
     name: str = "cross_entropy"
     label_smoothing: float = _at_least(0, 0.0, high=1)
-    tet_weight: float = _at_least(0, 1e-3, high=1)
-    tet_target: float = 1.0
+    tet_weight: float = _at_least(0, 1e-3, high=1)  # TET's λ
+    tet_target: float = 1.0  # and φ
+    penalty: str | None = None
+    penalty_weight: float = _positive(0.1)
+    penalty_inner: bool = True
+    penalty_until: float = _at_least(0, 1.0, high=1)
+    penalty_ramp: bool = False
 
 
 @dataclass(frozen=True)
 class OptimConfig(_Checked):
-    """sgd, adam, adamw or muon, with linear warm-up and cosine to 0. Norms and biases have no weight decay; neither
+    """sgd, adam, adamw or muon, with linear warm-up and cosine to 0: at the end, or `period` epochs after the warm-up,
+    from where it rises again. Norms and biases have no weight decay; neither
     have the neurons' own parameters, which train with Adam at `neuron_lr`. Muon trains the convolutions alone, at `lr`
     and `momentum`, always Nesterov's and without weight decay; norms, biases and linear layers then train with the
     neurons' parameters."""
@@ -142,6 +150,7 @@ class OptimConfig(_Checked):
     nesterov: bool = False
     weight_decay: float = _at_least(0, 5e-4)
     warmup: float = _at_least(0, 0.0)  # epochs
+    period: float | None = _at_least(0, None, open=True)  # epochs
     clip: float = _at_least(0, 0.0)  # largest norm of the gradient; 0 for none
     neuron_lr: float = _positive(3e-4)
 

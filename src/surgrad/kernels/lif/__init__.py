@@ -23,6 +23,7 @@ from surgrad.kernels.lif.membrane import reach_of as reach_of
 from surgrad.kernels.lif.membrane import share_within as share_within
 from surgrad.kernels.lif.membrane import spread_of as spread_of
 from surgrad.kernels.lif.reference import after_reset as after_reset
+from surgrad.kernels.lif.reference import loop
 from surgrad.shapes import Shape, find_shape
 
 Reset = Literal["zero", "subtract", "none"]
@@ -37,17 +38,19 @@ class LIFOutput(NamedTuple):
         call as `start` to go on where this one ended. None unless kept.
     membrane: int64 [BINS] histogram of (u - threshold)/threshold, or None unless watched: PER_THRESHOLD bins to a
         threshold, bin BINS/2 starts at 0, both ends collect what lies beyond.
+    history: [T, N, ...], float32 or better: u of every step, before its reset. None unless asked for.
     """
 
     spikes: Tensor
     potential: Tensor | None
     membrane: Tensor | None
+    history: Tensor | None = None
 
 
 def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape: str | Shape,
         threshold: Tensor | float = 0.5, reset: Reset = "zero", detach_reset: bool = False,
         start: Tensor | None = None, watch: bool = False, keep: bool = True, norm: Norm | None = None,
-        plus: Tensor | None = None, plus_norm: Norm | None = None, steps: int | None = None,
+        plus: Tensor | None = None, plus_norm: Norm | None = None, steps: int | None = None, history: bool = False,
         backend: str = "auto") -> LIFOutput:  # fmt: skip
     """Leaky integrate-and-fire over T steps (Lian et al. 2023, eqs. 1 and 2, with reset "zero").
 
@@ -65,11 +68,17 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     norm, plus, plus_norm: a batch normalisation of the current, and a second summand of the current's shape and dtype
         with its own, computed in the same pass.
     steps: T, where current or plus is [1, N, C, ...] and the same at every step.
+    history: also return the potentials of every step, to be differentiated; only the reference does.
     backend: "reference" (the specification, by autograd), "torch" (any shape and dtype, keeps less), "native" (C++, on
         the CPU), "triton" (CUDA), or "auto": the fastest that serves.
     """
     call = checked(current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus,
                    plus_norm, steps)  # fmt: skip
+    if history:
+        if backend not in ("auto", "reference"):
+            raise BadValue(f"backend '{backend}' keeps no history of potentials; give backend='auto' or 'reference'")
+        spikes, potential, membrane, potentials = loop(call, history=True)
+        return LIFOutput(spikes, potential if keep else None, membrane, potentials)
     spikes, potential, membrane = BACKENDS[choose(backend, current, call.shape)](call)
     return LIFOutput(spikes, potential if keep else None, membrane)
 

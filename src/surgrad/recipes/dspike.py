@@ -1,0 +1,27 @@
+"""Dspike: Li, Guo, Zhang, Deng, Hai, Gu, NeurIPS 2021.
+
+Decay, optimiser, epochs, batch and augmentation are those of the authors' line of code; the paper's own are in no text
+at hand, and neither are the first temperature and its step (`surgrad.adapt.search`). The figures at T=2 are recalled,
+not read.
+"""
+
+from surgrad.recipes.registry import rows
+from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+
+_PUBLISHED = {
+    ("cifar10", 2): 0.9313, ("cifar10", 4): 0.9366, ("cifar10", 6): 0.9425,
+    ("cifar100", 2): 0.7168, ("cifar100", 4): 0.7335, ("cifar100", 6): 0.7424,
+}  # fmt: skip
+
+
+@rows("dspike", "ResNet-18", _PUBLISHED, title="Dspike", source="Li et al. 2021")
+def dspike_resnet18() -> Recipe:
+    """The modified ResNet-18, decay 0.25, threshold 0.5, tdBN; the temperature searched once an epoch."""
+    return Recipe(
+        name="dspike_resnet18",
+        data=DataConfig(name="cifar10", batch=128, crop=4, flip=True),
+        model=ModelConfig(name="resnet18", steps=2, norm="tdbn"),
+        neuron=NeuronConfig(name="lif", decay=0.25, train_decay=False, threshold=0.5, shape="dspike"),
+        adapt=AdaptConfig(controller="search"),
+        optim=OptimConfig("sgd", epochs=100, lr=0.1, momentum=0.9, weight_decay=1e-4),
+    )

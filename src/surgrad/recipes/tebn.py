@@ -1,0 +1,20 @@
+"""TEBN: Duan, Ding, Chen, Yu, Huang, NeurIPS 2022.
+
+The text at hand states the norm and the figures; neuron, optimiser and augmentation are those of TET, whose network
+they share (unstated).
+"""
+
+from surgrad.recipes.registry import rows
+from surgrad.recipes.tet import tet_resnet19
+from surgrad.train.recipe import Recipe, derive
+
+_PUBLISHED = {
+    ("cifar10", 2): 0.9457, ("cifar10", 4): 0.9470, ("cifar10", 6): 0.9471,
+    ("cifar100", 2): 0.7586, ("cifar100", 4): 0.7613, ("cifar100", 6): 0.7641,
+}  # fmt: skip
+
+
+@rows("tebn", "ResNet-19", _PUBLISHED, title="TEBN", source="Duan et al. 2022")
+def tebn_resnet19() -> Recipe:
+    """TET's training with the cross-entropy of the average and a trained scale of every step behind each norm."""
+    return derive(tet_resnet19(), model={"name": "resnet19", "norm": "tebn"}, loss={"name": "cross_entropy"})

@@ -1,0 +1,24 @@
+"""TET: Deng, Li, Zhang, Gu, ICLR 2022; settings of the authors' code."""
+
+from surgrad.recipes.registry import rows
+from surgrad.train.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+
+_PUBLISHED = {
+    ("cifar10", 2): 0.9416, ("cifar10", 4): 0.9444, ("cifar10", 6): 0.9450,
+    ("cifar100", 2): 0.7287, ("cifar100", 4): 0.7447, ("cifar100", 6): 0.7472,
+}  # fmt: skip
+
+
+@rows("tet", "ResNet-19", _PUBLISHED, title="TET", source="Deng et al. 2022")
+def tet_resnet19() -> Recipe:
+    """ResNet-19 with a stem of 64, batch normalisation, threshold 1, decay 0.5, a triangle of half-width 1; the loss
+    of every step."""
+    return Recipe(
+        name="tet_resnet19",
+        data=DataConfig(name="cifar10", batch=128, crop=4, flip=True),
+        model=ModelConfig(name="resnet19_tet", steps=2, norm="batchnorm"),
+        neuron=NeuronConfig(name="lif", decay=0.5, train_decay=False, threshold=1.0, shape="triangle"),
+        adapt=AdaptConfig(controller="fixed"),
+        loss=LossConfig(name="tet"),  # λ = 1e-3 as in the code; the paper goes up to 0.05
+        optim=OptimConfig("adam", epochs=300, lr=1e-3, weight_decay=0.0),  # 300 in the paper, 150 in the code
+    )

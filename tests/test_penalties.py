@@ -1,0 +1,218 @@
+"""Penalties on potentials, against slow formulas; and that asking for them changes nothing else."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from surgrad import LIF, TDBN, NormNeuron, PerStep
+from surgrad.errors import BadValue, UnknownName
+from surgrad.losses import cross_entropy
+from surgrad.models import MODELS, ResidualBlock, small_cnn
+from surgrad.neurons import NEURONS, neurons
+from surgrad.penalties import PENALTIES, penalise, penalty
+from surgrad.surrogate import Surrogate
+
+every_penalty = pytest.mark.parametrize("name", PENALTIES)
+T, N, C = 3, 4, 5
+
+
+def currents(*size: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(size or (T, N, C, 2), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
+        dtype
+    )
+
+
+def simulated(x: Tensor, decay: float, threshold: float) -> tuple[Tensor, Tensor]:
+    """Potentials before their reset, and spikes, of a LIF with hard reset."""
+    v, potentials, spikes = torch.zeros_like(x[0]), [], []
+    for current in x:
+        u = decay * v + current
+        potentials.append(u)
+        spikes.append((u >= threshold).to(x.dtype))
+        v = u * (u < threshold)
+    return torch.stack(potentials), torch.stack(spikes)
+
+
+def slow(name: str, u: Tensor, o: Tensor, threshold: float, half: float) -> float:
+    values, spikes = u.movedim(2, 0).flatten(1), o.movedim(2, 0).flatten(1)  # [C, others]
+    if name == "im_loss":
+        return (sum(values.flatten().tolist()) / values.numel() - threshold) ** 2
+    if name == "rmp_loss":
+        return sum((a - b) ** 2 for a, b in zip(values.flatten().tolist(), spikes.flatten().tolist(), strict=True)) / (
+            values.numel()
+        )
+    total = 0.0
+    for channel in values.tolist():
+        z = [(value - threshold) / half for value in channel]
+        middle = sum(z) / len(z)
+        spread = (sum((value - middle) ** 2 for value in z) / len(z)) ** 0.5
+        middle = abs(middle)
+        for fault in (middle - spread, middle + spread - 1, 0.25 - middle - spread):
+            total += max(fault, 0.0) ** 2 / len(values)
+    return total
+
+
+@every_penalty
+@pytest.mark.parametrize("scale", [0.05, 0.4, 3.0])
+def test_penalties_are_their_formulas(name: str, scale: float):
+    """At scales where one or another fault of RecDis holds."""
+    neuron = LIF(0.3, surrogate=Surrogate("rect", 0.8)).double()
+    penalise(neuron, name)
+    x = scale * currents() + 0.2
+    spikes = neuron(x)
+    u, o = simulated(x, float(neuron.decay), 0.5)
+    assert torch.equal(spikes, o)
+    half = float(neuron.surrogate.width) / 2
+    assert penalty(neuron).item() == pytest.approx(slow(name, u, o, 0.5, half), rel=1e-9)
+
+
+def test_recdis_has_no_complaint_of_what_fills_its_window():
+    neuron = LIF(0.0, surrogate=Surrogate("rect", 1.0)).double()
+    penalise(neuron, "recdis")
+    neuron(0.5 + 0.3 * currents(1, 20_000, 2))
+    assert penalty(neuron).item() == 0.0
+
+
+@every_penalty
+@pytest.mark.parametrize("channels", [None, C])
+def test_the_gradient_is_that_of_the_formula(name: str, channels: int | None):
+    """The penalty's own way to the currents, by finite differences where no spike changes; reset "none" has no other
+    way, so that the surrogate takes no part in it."""
+    neuron = LIF(0.3, reset="none", channels=channels, surrogate=Surrogate("rect", 0.8)).double()
+    penalise(neuron, lambda potentials, spikes, neuron: PENALTIES[name](potentials, spikes.detach(), neuron))
+    x = 1.5 * currents() + 0.1
+    o = neuron(x)
+
+    def potentials_alone(x: Tensor) -> Tensor:
+        v, all_of_them = torch.zeros_like(x[0]), []
+        for current in x:
+            v = neuron.decay.view(-1, 1) * v + current if channels else neuron.decay * v + current
+            all_of_them.append(v)
+        return PENALTIES[name](torch.stack(all_of_them), o.detach(), neuron)
+
+    assert torch.autograd.gradcheck(potentials_alone, x.clone().requires_grad_())
+    x.requires_grad_()
+    neuron(x)
+    (found,) = torch.autograd.grad(penalty(neuron), x)
+    (expected,) = torch.autograd.grad(potentials_alone(x), x)
+    torch.testing.assert_close(found, expected)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(PerStep(nn.Linear(6, 16)), NormNeuron(TDBN(16), LIF(train_decay=True)),
+                         PerStep(nn.Linear(16, 16)), NormNeuron(TDBN(16), LIF(train_decay=True)),
+                         PerStep(nn.Linear(16, 3)))  # fmt: skip
+
+
+@every_penalty
+def test_asking_changes_neither_output_nor_the_losss_gradients(name: str):
+    x, labels = currents(T, 32, 6, dtype=torch.float32), torch.arange(32) % 3
+    plain, asked = network(), network()
+    penalise(asked, name)
+    outputs = []
+    for model in (plain, asked):
+        outputs.append(model(x))
+        cross_entropy(outputs[-1], labels).backward()
+    torch.testing.assert_close(outputs[0], outputs[1])
+    for (key, one), (_, other) in zip(plain.named_parameters(), asked.named_parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, msg=key, rtol=1e-4, atol=1e-6)
+
+
+@every_penalty
+def test_a_penalty_is_a_trainings(name: str):
+    model = network()
+    with pytest.raises(BadValue, match=r"no neuron of this network holds a penalty; call penalise\(network, ...\)"):
+        penalty(model)
+    penalise(model, name)
+    x = currents(T, 32, 6, dtype=torch.float32)
+    model(x)
+    value = penalty(model)
+    assert value.ndim == 0
+    assert value.requires_grad
+    assert value.item() == pytest.approx(sum(neuron.penalty.item() for neuron in neurons(model).values()))
+    model.eval()(x)
+    assert all(neuron.penalty is None for neuron in neurons(model).values())
+
+
+@every_penalty
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_every_neuron_can_be_penalised(name: str, neuron: str):
+    one = NEURONS[neuron]()
+    penalise(one, name)
+    x = currents(dtype=torch.float32).requires_grad_()
+    one(x)
+    penalty(one).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert x.grad.any()
+
+
+def test_a_first_step_with_a_width_of_its_own_counts():
+    apart = LIF(0.3, surrogate=Surrogate("rect", 1.0, first=True))
+    whole = LIF(0.3)
+    x = currents(dtype=torch.float32)
+    for one in (apart, whole):
+        penalise(one, "im_loss")
+        one(x)
+    assert penalty(apart).item() == pytest.approx(penalty(whole).item())
+
+
+@pytest.mark.parametrize("model", ["resnet18", "resnet19", "small_resnet"])
+def test_neurons_within_residual_blocks_can_be_left_out(model: str):
+    """IM-Loss's layers: all but those before an addition (Guo et al. 2022a)."""
+    net = MODELS[model](width_multiplier=0.05)
+    penalise(net, "im_loss", inner=False)
+    asked = {key for key, neuron in neurons(net).items() if neuron.penalise is not None}
+    all_of_them = {*neurons(net)}
+    blocks = [key for key, module in net.named_modules() if isinstance(module, ResidualBlock)]
+    if model == "small_resnet":  # whose shortcuts carry currents: both neurons of a block lie inside it
+        assert len(all_of_them - asked) == 4
+    else:
+        assert all_of_them - asked == {f"{key}.fire1.neuron" for key in blocks}
+    penalise(net, "im_loss")
+    assert all(neuron.penalise is not None for neuron in neurons(net).values())
+
+
+def test_an_unknown_penalty_is_named():
+    with pytest.raises(UnknownName, match=r"'imloss'"):
+        penalise(network(), "imloss")
+
+
+def test_a_function_of_ones_own():
+    model = network()
+    penalise(model, lambda potentials, spikes, neuron: spikes.mean())
+    x = currents(T, 32, 6, dtype=torch.float32)
+    model(x)
+    assert 0 < penalty(model).item() < 2
+
+
+def test_one_graph():
+    torch.compiler.reset()
+    graphs, model = CompileCounterWithBackend("eager"), small_cnn(width_multiplier=0.125)
+    penalise(model, "im_loss")
+
+    def step(images: Tensor) -> Tensor:
+        return model(images).sum() + penalty(model)
+
+    run: Any = torch.compile(step, fullgraph=True, backend=graphs)
+    for _ in range(3):
+        run(torch.randn(2, 1, 16, 16)).backward()
+    assert graphs.frame_count == 1
+    torch.compiler.reset()
+
+
+def test_history_is_the_references_alone():
+    from surgrad import lif
+
+    x = currents(dtype=torch.float32)
+    out = lif(x, 0.3, 1.0, shape="rect", history=True)
+    u, _ = simulated(x.double(), 0.3, 0.5)
+    torch.testing.assert_close(out.history, u.float())
+    assert lif(x, 0.3, 1.0, shape="rect").history is None
+    with pytest.raises(BadValue, match=r"backend 'torch' keeps no history of potentials"):
+        partial(lif, backend="torch")(x, 0.3, 1.0, shape="rect", history=True)

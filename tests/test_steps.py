@@ -1,0 +1,41 @@
+"""Layers that know no time: applied to every step, dropping the same units in each, voting."""
+
+import pytest
+import torch
+from torch import nn
+
+from surgrad.errors import BadValue
+from surgrad.layers import Dropout, PerStep, Vote
+
+
+def test_a_layer_of_every_step_is_the_layer_step_by_step():
+    conv, x = nn.Conv2d(2, 3, 3), torch.randn(4, 5, 2, 6, 6)
+    torch.testing.assert_close(PerStep(conv)(x), torch.stack([conv(step) for step in x]))
+
+
+def test_dropout_drops_the_same_units_at_every_step():
+    """Fang et al. 2021: the mask of a sample is drawn once for all its steps."""
+    torch.manual_seed(0)
+    x = torch.ones(4, 8, 500)
+    out = Dropout(0.3)(x)
+    assert torch.equal(out[0], out[3])
+    assert not torch.equal(out[:, 0], out[:, 1]), "each sample has a mask of its own"
+    torch.testing.assert_close(out.unique(), torch.tensor([0, 1 / 0.7]))
+    assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.03)  # 4 σ of 4,000 draws
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.5).eval(), Dropout(0.0)])
+def test_dropout_is_nothing_in_evaluation_and_at_zero(layer):
+    x = torch.randn(2, 3, 4)
+    assert torch.equal(layer(x), x)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_dropout_of_no_share_is_refused(share):
+    with pytest.raises(BadValue, match=r"is no share to drop; give 0 to less than 1"):
+        Dropout(share)
+
+
+def test_votes_are_averages_of_neighbours():
+    spikes = torch.tensor([1.0, 1, 0, 0, 0, 1]).expand(2, 3, 6)
+    assert torch.equal(Vote(3)(spikes)[1, 2], torch.tensor([2 / 3, 1 / 3]))
