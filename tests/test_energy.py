@@ -1,5 +1,6 @@
 """Operations are counted as torch counts them, and cost what they are said to."""
 
+import inspect
 from dataclasses import fields
 
 import pytest
@@ -22,7 +23,8 @@ def images(n=4, channels=3, side=32):
 @pytest.mark.parametrize("name", MODELS)
 def test_connections_are_torchs_own_count(name):
     """Two floating-point operations a multiplication with addition, over all passes."""
-    side = 48 if name == "vggsnn" else 32
+    sized = inspect.signature(MODELS[name]).parameters.get("image_size")
+    side = sized.default if sized else 32
     model = MODELS[name](in_channels=3, steps=3, width_multiplier=0.125).eval()
     with FlopCounterMode(display=False) as flops, torch.no_grad():
         model(images(side=side))

@@ -289,7 +289,7 @@ def test_muon_without_convolutions():
 
 def test_the_support_of_dspike_ends_where_the_potential_is_nothing():
     for threshold in (0.5, 1.0):
-        neuron = build.build_neuron(NeuronConfig(shape="dspike", threshold=threshold))
+        neuron = build.build_neuron(NeuronConfig(shape="dspike", threshold=threshold), 2)
         assert neuron.surrogate.shape.window(neuron.surrogate.width) == threshold
 
 

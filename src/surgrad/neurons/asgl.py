@@ -30,9 +30,9 @@ class ASGL(Stepped):
     def binary(self) -> bool:
         return not self.training
 
-    def fire(self, x: Tensor, width: Tensor) -> Tensor:
+    def fire(self, x: Tensor, width: Tensor, threshold: Tensor) -> Tensor:
         if not self.training:
-            return super().fire(x, width)
+            return super().fire(x, width, threshold)
         smooth = self.surrogate.shape.step(x, width)
         spikes = torch.rand_like(x) >= self.smooth
         return smooth + (spikes * ((x >= 0).to(x.dtype) - smooth)).detach()

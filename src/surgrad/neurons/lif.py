@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgrad.errors import BadValue
+from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import LIFOutput, Norm, Reset, lif
 from surgrad.kernels.packing import spikes_made
 from surgrad.shapes import Shape
@@ -35,6 +35,11 @@ class LIF(nn.Module):
     (`surgrad.penalties`); the neuron then runs on the reference.
     """
 
+    per_step = False
+    """Whether it does another thing in every step, and so is made with their number (`steps`)."""
+    leaks = True
+    """Whether it has a decay to be told."""
+
     membrane: Tensor | None
     penalty: Tensor | None
     penalise: "Callable[[Tensor, Tensor, LIF], Tensor] | None"
@@ -51,7 +56,7 @@ class LIF(nn.Module):
             raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
         size = () if channels is None else (channels,)
         self._hold_decay(torch.full(size, _decay_of(decay, tau)), train_decay)
-        self.register_buffer("threshold", torch.full(size, float(threshold)))
+        self._hold_threshold(torch.full(size, float(threshold)))
         self.surrogate = surrogate if isinstance(surrogate, Surrogate) else Surrogate(surrogate, torch.ones(size))
         self.reset_mode: Reset = reset
         self.detach_reset, self.carry, self.backend = detach_reset, carry, backend
@@ -68,6 +73,10 @@ class LIF(nn.Module):
         else:
             self.register_buffer("fixed_decay", decay)
 
+    def _hold_threshold(self, threshold: Tensor) -> None:
+        """For a subclass that trains it, and then has a property of that name."""
+        self.register_buffer("threshold", threshold)
+
     @property
     def decay(self) -> Tensor:
         """β: 0-d, or [C]."""
@@ -79,13 +88,32 @@ class LIF(nn.Module):
         return self.watch and self.training
 
     @property
+    def binary(self) -> bool:
+        """Whether what it returns is 0 or 1."""
+        return self.amplitude is None
+
+    @property
+    def amplitude(self) -> Tensor | None:
+        """What its spikes are multiplied by, 0-d or [C]; None: nothing."""
+        return None
+
+    @property
     def penalised(self) -> bool:
         """Whether `penalise` is asked: of a training, and no evaluation."""
         return self.penalise is not None and self.training
 
     @property
+    def keeps(self) -> bool:
+        """Whether the last potential is of use after a call."""
+        return self.carry
+
+    @property
     def gain(self) -> Tensor | None:
         """What the input is multiplied by before it is integrated, 0-d or [C]; None: nothing."""
+        return None
+
+    def rest(self, x: Tensor) -> Tensor | None:
+        """The potential [N, C, ...] that a sequence x begins with; None: 0."""
         return None
 
     def forward(self, x: Tensor, norm: Norm | None = None, plus: Tensor | None = None, plus_norm: Norm | None = None,
@@ -97,23 +125,33 @@ class LIF(nn.Module):
             plus_norm = None if plus is None else _scaled(plus_norm, gain, x)
         first = self.surrogate.first_width
         if first is None:
-            out = self._run(x, self.surrogate.width, self._start(x), self.carry, norm=norm, plus=plus,
+            out = self._run(x, self.surrogate.width, self._start(x), self.keeps, norm=norm, plus=plus,
                             plus_norm=plus_norm, steps=steps)  # fmt: skip
         else:
             out = self._run_apart(x, first, norm, plus, plus_norm, steps)
+        self._remember(out)
+        return self._emitted(out.spikes)
+
+    def _emitted(self, spikes: Tensor) -> Tensor:
+        amplitude = self.amplitude
+        if amplitude is not None:
+            spikes = spikes * against(amplitude, spikes, 2).to(spikes.dtype)
+        return spikes_made(spikes) if self.binary else spikes
+
+    def _remember(self, out: LIFOutput) -> None:
+        """What is asked of this call later."""
         if self.carry:
             self.potential = out.potential
         if self.watching:
             self.membrane = out.membrane
-        self._judge(out.history, out.spikes)
-        return spikes_made(out.spikes)
-
-    def _judge(self, history: Tensor | None, spikes: Tensor) -> None:
         if self.penalise is not None:
-            self.penalty = None if history is None else self.penalise(history, spikes, self)
+            self.penalty = None if out.history is None else self.penalise(out.history, out.spikes, self)
 
-    def _run(self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, **fused: Any) -> LIFOutput:
-        return lif(x, self.decay, width, shape=self.surrogate.shape, threshold=self.threshold, reset=self.reset_mode,
+    def _run(self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, *, above: float = 0.0,
+             **fused: Any) -> LIFOutput:  # fmt: skip
+        """above: what is added to the threshold."""
+        threshold = self.threshold + above if above else self.threshold
+        return lif(x, self.decay, width, shape=self.surrogate.shape, threshold=threshold, reset=self.reset_mode,
                    detach_reset=self.detach_reset, start=start, watch=self.watching, keep=keep, backend=self.backend,
                    history=self.penalised, **fused)  # fmt: skip
 
@@ -130,7 +168,7 @@ class LIF(nn.Module):
             return first
         x = x if len(x) == 1 else x[1:]
         plus = plus if plus is None or len(plus) == 1 else plus[1:]
-        rest = self._run(x, self.surrogate.width, first.potential, self.carry, norm=norm, plus=plus,
+        rest = self._run(x, self.surrogate.width, first.potential, self.keeps, norm=norm, plus=plus,
                          plus_norm=plus_norm, steps=total - 1)  # fmt: skip
         counts = None if first.membrane is None or rest.membrane is None else first.membrane + rest.membrane
         history = None
@@ -138,9 +176,20 @@ class LIF(nn.Module):
             history = torch.cat([first.history, rest.history])
         return LIFOutput(torch.cat([first.spikes, rest.spikes]), rest.potential, counts, history)
 
+    def state_size(self, x: Tensor) -> tuple[int, ...]:
+        """The shape of what it carries between two calls on inputs like x."""
+        return tuple(x.shape[1:])
+
+    def _check_backend(self, *known: str) -> None:
+        """For a subclass that no kernel serves."""
+        if self.backend not in known:
+            raise unknown("backend", self.backend, known)
+
     def _start(self, x: Tensor) -> Tensor | None:
         v = self.potential
-        if v is None or (v.shape == x.shape[1:] and v.device == x.device):
+        if v is None:
+            return self.rest(x)
+        if v.shape == self.state_size(x) and v.device == x.device:
             return v
         raise BadValue(
             f"this neuron carries a potential {list(v.shape)} on {v.device} from its last call, which does not fit "
@@ -181,8 +230,15 @@ class PLIF(LIF):
 class IF(LIF):
     """Integrate-and-fire: a LIF that leaks nothing (β = 1). Threshold 1 by default (Fang et al. 2021, SEW-ResNet)."""
 
+    leaks = False
+
     def __init__(self, *, threshold: float = 1.0, **options):
         super().__init__(decay=1.0, threshold=threshold, **options)
+
+
+def against(parameter: Tensor, x: Tensor, channel: int = 1) -> Tensor:
+    """A parameter, 0-d or [C], shaped to meet x, whose axis `channel` has the channels: 1 in a step [N, C, ...]."""
+    return parameter if parameter.ndim == 0 else parameter.view(-1, *[1] * (x.ndim - 1 - channel))
 
 
 def _decay_of(decay: float | None, tau: float | None) -> float:

@@ -122,17 +122,20 @@ def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
     if sized and recipe.start.side is not None:
         raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
     return builder(len(data.classes), in_channels=data.train.images.shape[1], steps=config.steps,
-                   neuron=partial(build_neuron, recipe.neuron), norm=norm,
+                   neuron=partial(build_neuron, recipe.neuron, config.steps), norm=norm,
                    width_multiplier=config.width_multiplier, **options)  # fmt: skip
 
 
-def build_neuron(config: NeuronConfig) -> LIF:
+def build_neuron(config: NeuronConfig, steps: int) -> LIF:
     """A new neuron with a surrogate of its own; Dspike's support is (0, 2·v_th), whatever the threshold."""
-    leak: dict[str, Any] = {} if config.name == "if" else {"decay": config.decay, "train_decay": config.train_decay}
+    kind = NEURONS[config.name]
+    told: dict[str, Any] = {"decay": config.decay, "train_decay": config.train_decay} if kind.leaks else {}
+    if kind.per_step:
+        told["steps"] = steps
     shape = dspike(config.threshold) if config.shape == "dspike" else config.shape
     surrogate = Surrogate(shape, config.width, learn=config.learn_width, first=config.first_width)
-    return NEURONS[config.name](threshold=config.threshold, surrogate=surrogate, reset=cast(Reset, config.reset),
-                                detach_reset=config.detach_reset, backend=config.backend, **leak)  # fmt: skip
+    return kind(threshold=config.threshold, surrogate=surrogate, reset=cast(Reset, config.reset),
+                detach_reset=config.detach_reset, backend=config.backend, **told)  # fmt: skip
 
 
 def build_loss(config: LossConfig) -> Loss:

@@ -1,0 +1,323 @@
+"""The neurons of other papers, spikes and all gradients, against loops written down from their formulas."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from surgrad.errors import BadValue
+from surgrad.neurons import (
+    CLIF,
+    GLIF,
+    IMPLIF,
+    KLIF,
+    LIF,
+    LTMD,
+    MLF,
+    PSN,
+    DietLIF,
+    MaskedPSN,
+    SlidingPSN,
+    TernaryLIF,
+    TrLIF,
+)
+from surgrad.shapes import SHAPES
+from surgrad.surrogate import Surrogate, spike
+
+T, N, C = 5, 6, 3
+SHAPE, WIDTH = SHAPES["tanh"], 0.8
+
+
+def fire(x: Tensor) -> Tensor:
+    return spike(x, torch.tensor(WIDTH, dtype=x.dtype), SHAPE)
+
+
+def currents(scale: float = 1.0) -> Tensor:
+    return scale * torch.randn(T, N, C, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.3
+
+
+def made(kind: type[LIF], **options) -> LIF:
+    """In float64, with parameters that differ from channel to channel and are at no special place."""
+    neuron = kind(surrogate=Surrogate("tanh", WIDTH), **options).double()
+    neuron.surrogate.width.fill_(WIDTH)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in neuron.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return neuron
+
+
+def compare(neuron: LIF, slow: Callable[[Tensor], Tensor], x: Tensor | None = None) -> None:
+    """slow: of currents, by the neuron's own parameters, so that both find gradients for the same tensors."""
+    x = currents() if x is None else x
+    weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+    found = []
+    for run in (neuron, slow):
+        y = x.clone().requires_grad_()
+        out = run(y)
+        parameters = [p for p in neuron.parameters() if p.requires_grad]
+        found.append([out, *torch.autograd.grad((out * weight).sum(), [y, *parameters])])
+    assert 0.05 < (found[0][0] != 0).double().mean() < 0.95
+    for number, (ours, theirs) in enumerate(zip(*found, strict=True)):
+        assert theirs.any(), number
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_klif(options: dict, reset: str):
+    neuron = made(KLIF, decay=0.7, train_decay=True, reset=reset, **options)
+
+    def slow(x: Tensor) -> Tensor:
+        v, spikes = torch.zeros_like(x[0]), []
+        for current in x:
+            u = torch.relu(neuron.scale * (neuron.decay * v + current))
+            spikes.append(fire(u - neuron.threshold))
+            v = u * (1 - spikes[-1]) if reset == "zero" else u - neuron.threshold * spikes[-1]
+        return torch.stack(spikes)
+
+    compare(neuron, slow)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+def test_clif(options: dict):
+    neuron = made(CLIF, decay=0.7, train_decay=True, **options)
+
+    def slow(x: Tensor) -> Tensor:
+        v, m, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        for current in x:
+            u = neuron.decay * v + current
+            spikes.append(fire(u - neuron.threshold))
+            m = m * torch.sigmoid((1 - neuron.decay) * u) + spikes[-1]
+            v = u - spikes[-1] * (neuron.threshold + torch.sigmoid(m))
+        return torch.stack(spikes)
+
+    compare(neuron, slow)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+def test_glif(options: dict):
+    """One step more than there are weights of steps: the last of them serves on."""
+    neuron = made(GLIF, steps=T - 1, train_decay=True, **options)
+    a, b, g = torch.sigmoid(neuron.gates.detach())
+
+    def slow(x: Tensor) -> Tensor:
+        a, b, g = torch.sigmoid(neuron.gates)
+        tau, leak, back = (torch.sigmoid(p) for p in (neuron.logit_decay, neuron.logit_leak, neuron.logit_reset))
+        inputs = torch.sigmoid(torch.cat([neuron.logit_inputs, neuron.logit_inputs[-1:]]))
+        u, o, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        for current, c in zip(x, inputs, strict=True):
+            u = (
+                (1 - a * (1 - tau)) * u * (1 - g * o)
+                - (1 - a) * leak
+                + (1 - b * (1 - c)) * current
+                - (1 - g) * back * o
+            )
+            o = fire(u - torch.sigmoid(neuron.logit_threshold))
+            spikes.append(o)
+        return torch.stack(spikes)
+
+    compare(neuron, slow)
+    torch.testing.assert_close(neuron.decay, 1 - a * (1 - torch.sigmoid(neuron.logit_decay)))
+    assert all((gate > 0).all() and (gate < 1).all() for gate in (a, b, g))
+
+
+def test_glif_starts_as_published():
+    neuron = GLIF(steps=4, threshold=0.5)
+    assert neuron.fixed_decay.item() == pytest.approx(0.25)
+    assert torch.sigmoid(neuron.logit_leak).item() == pytest.approx(0.5 / 8)
+    assert torch.sigmoid(neuron.logit_reset).item() == neuron.threshold.item() == pytest.approx(0.5)
+    assert torch.sigmoid(neuron.logit_inputs).tolist() == [0.5] * 4
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_ternary(options: dict, reset: str):
+    neuron = made(TernaryLIF, decay=0.7, train_decay=True, reset=reset, **options)
+
+    def slow(x: Tensor) -> Tensor:
+        v, spikes = torch.zeros_like(x[0]), []
+        for current in x:
+            u = neuron.decay * v + current
+            o = fire(u - neuron.threshold) - fire(-u - neuron.threshold)
+            spikes.append(neuron.trained_amplitude * o)
+            v = u * (1 - o.abs()) if reset == "zero" else u - neuron.threshold * o
+        return torch.stack(spikes)
+
+    compare(neuron, slow)
+    assert {*torch.sign(neuron(currents())).unique().tolist()} == {-1, 0, 1}
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+def test_mlf(options: dict):
+    neuron = made(MLF, train_decay=True, **options)
+
+    def slow(x: Tensor) -> Tensor:
+        total = torch.zeros_like(x)
+        for threshold in (0.6, 1.6, 2.6):
+            v, spikes = torch.zeros_like(x[0]), []
+            for current in x:
+                u = neuron.decay * v + current
+                spikes.append(fire(u - neuron.threshold - (threshold - 0.6)))
+                v = u * (1 - spikes[-1])
+            total = total + torch.stack(spikes)
+        return total
+
+    compare(neuron, slow, currents(2.0))
+    assert {*neuron(currents(2.0)).unique().tolist()} == {0, 1, 2, 3}
+    assert torch.equal(MLF(levels=1)(currents()), LIF(0.25, threshold=0.6)(currents()))
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+def test_ltmd(options: dict):
+    neuron = made(LTMD, decay=0.7, train_decay=True, **options)
+
+    def slow(x: Tensor) -> Tensor:
+        threshold = torch.tanh(neuron.atanh_threshold)
+        v, spikes = torch.zeros_like(x[0]), []
+        for current in x:
+            u = neuron.decay * v + current
+            spikes.append(fire(u - threshold))
+            v = u * (1 - spikes[-1])
+        return torch.stack(spikes)
+
+    compare(neuron, slow)
+    assert LTMD().atanh_threshold.item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+def test_diet(options: dict):
+    """u_t = λ·u_{t-1} + I_t - v·o_{t-1}, o = Θ(u/v - 1), its slope that of u/v - 1."""
+    neuron = made(DietLIF, decay=0.7, threshold=0.6, **options)
+
+    def slow(x: Tensor) -> Tensor:
+        v_th = neuron.trained_threshold
+        u, o, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        for current in x:
+            u = neuron.decay * u + current - neuron.decay * v_th * o
+            o = fire(u / v_th - 1)
+            spikes.append(o)
+        return torch.stack(spikes)
+
+    compare(neuron, slow)
+    assert DietLIF(threshold=0.6).trained_threshold.item() == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+def test_trsg(options: dict):
+    """The spike is v·round(clamp(u/v - ½, 0, 1)), the rounding straight through."""
+    neuron = TrLIF(decay=0.7, threshold=0.6, mp_init=False, surrogate=Surrogate("rect", 1.0), **options).double()
+
+    def slow(x: Tensor) -> Tensor:
+        v_th = torch.nn.functional.softplus(neuron.inverse_softplus_threshold)
+        v, spikes = torch.zeros_like(x[0]), []
+        for current in x:
+            u = neuron.decay * v + current
+            soft = (u / v_th - 0.5).clamp(0, 1)
+            spikes.append(v_th * (soft + ((u >= v_th).double() - soft).detach()))
+            v = u - spikes[-1]
+        return torch.stack(spikes)
+
+    compare(neuron, slow)
+    assert neuron.amplitude.detach().mean().item() == pytest.approx(0.6)
+
+
+def test_mp_init_is_where_those_that_fired_ended():
+    neuron, x = TrLIF(decay=0.7, threshold=0.6, momentum=0.5), currents().float()
+    assert neuron.running_rest.item() == 0
+    u, ended = torch.zeros(N, C), torch.zeros(N, C, dtype=torch.bool)
+    for current in x / neuron.amplitude.detach():
+        u = neuron.decay.detach() * u + current
+        ended |= u >= 1
+        u = u - (u >= 1).float()
+    neuron(x)
+    assert neuron.running_rest.item() == pytest.approx(0.5 * u[ended].mean().item(), rel=1e-5)
+    held = neuron.running_rest.clone()
+    in_evaluation = neuron.eval()(x)
+    assert torch.equal(neuron.running_rest, held)
+    other = LIF(0.7, threshold=1.0, reset="subtract", carry=True)
+    other.potential = held.expand(N, C)
+    assert torch.equal(in_evaluation / neuron.amplitude, other(x / neuron.amplitude))
+    silent = TrLIF(threshold=0.6)
+    silent(x - 100)
+    assert silent.running_rest.item() == 0, "nobody fired: nothing to learn from"
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+def test_imp(options: dict):
+    neuron = made(IMPLIF, decay=0.7, train_decay=True, **options)
+
+    def slow(x: Tensor) -> Tensor:
+        v, spikes = neuron.initial.expand(x.shape[1:]), []
+        for current in x:
+            u = neuron.decay * v + current
+            spikes.append(fire(u - neuron.threshold))
+            v = u * (1 - spikes[-1])
+        return torch.stack(spikes)
+
+    compare(neuron, slow)
+    assert torch.equal(IMPLIF(0.7)(currents()), LIF(0.7)(currents())), "it starts at rest"
+
+
+def test_psn():
+    neuron = made(PSN, steps=T)
+
+    def slow(x: Tensor) -> Tensor:
+        return torch.stack([fire(sum(w * step for w, step in zip(row, x, strict=True)) - b)
+                            for row, b in zip(neuron.weight, neuron.step_threshold, strict=True)])  # fmt: skip
+
+    compare(neuron, slow, currents(2.0))
+
+
+@pytest.mark.parametrize("order", [1, 2, None])
+@pytest.mark.parametrize("masking", [0.0, 0.4, 1.0])
+def test_masked_psn(order: int | None, masking: float):
+    neuron = made(MaskedPSN, steps=T, order=order, masking=masking)
+
+    def slow(x: Tensor) -> Tensor:
+        out = []
+        for t in range(T):
+            kept = [1.0 if 0 <= t - s < (order or T) else 1 - masking for s in range(T)]
+            potential = sum(k * w * step for k, w, step in zip(kept, neuron.weight[t], x, strict=True))
+            out.append(fire(potential - neuron.step_threshold[t]))
+        return torch.stack(out)
+
+    compare(neuron, slow, currents(2.0))
+
+
+def test_sliding_psn():
+    neuron = made(SlidingPSN, order=3)
+
+    def slow(x: Tensor) -> Tensor:
+        before = torch.cat([torch.zeros(2, N, C, dtype=x.dtype), x])
+        w = neuron.weight
+        return torch.stack([fire(w[0] * before[t + 2] + w[1] * before[t + 1] + w[2] * before[t] - neuron.step_threshold)
+                            for t in range(T)])  # fmt: skip
+
+    compare(neuron, slow)
+    assert SlidingPSN(order=3).weight.tolist() == [1, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("kind", [MaskedPSN, SlidingPSN])
+def test_masked_ones_see_no_later_step(kind: type[PSN]):
+    neuron, x = kind(steps=T), currents(2.0).float()
+    later = x.clone()
+    later[3] += 5
+    assert torch.equal(neuron(x)[:3], neuron(later)[:3])
+    assert not torch.equal(PSN(steps=T)(x)[:3], PSN(steps=T)(later)[:3])
+
+
+def test_errors_of_parallel_neurons():
+    with pytest.raises(BadValue, match=r"a sequence of 5 steps, and this neuron was made for 4; give it steps"):
+        PSN(steps=4)(currents())
+    with pytest.raises(BadValue, match=r"PSN has one weight matrix a layer and no potential to carry; give neither"):
+        PSN(carry=True)
+    for kind in (MaskedPSN, SlidingPSN):
+        with pytest.raises(BadValue, match=r"order 0 is no number of steps; give 1 or more"):
+            kind(order=0)
+    with pytest.raises(BadValue, match=r"levels 0 is no number of thresholds; give 1 or more"):
+        MLF(levels=0)
+    for threshold, kind in ((1.0, GLIF), (1.5, LTMD)):
+        with pytest.raises(BadValue, match=r"give a positive potential below 1, as a"):
+            kind(threshold=threshold)
