@@ -283,7 +283,7 @@ def test_masked_psn(order: int | None, masking: float):
             out.append(fire(potential - neuron.step_threshold[t]))
         return torch.stack(out)
 
-    compare(neuron, slow, currents(2.0))
+    compare(neuron, slow, currents(6.0))
 
 
 def test_sliding_psn():
