@@ -10,14 +10,26 @@ from surgrad.models.blocks import Block as Block
 from surgrad.models.blocks import MembraneBlock as MembraneBlock
 from surgrad.models.blocks import ResidualBlock as ResidualBlock
 from surgrad.models.blocks import SpikingNetwork as SpikingNetwork
+from surgrad.models.ms_resnet import ms_resnet18 as ms_resnet18
 from surgrad.models.plif import plif_cifar as plif_cifar
 from surgrad.models.plif import plif_dvs as plif_dvs
 from surgrad.models.plif import plif_gesture as plif_gesture
+from surgrad.models.resnet import resnet18_imagenet as resnet18_imagenet
+from surgrad.models.resnet import resnet20 as resnet20
+from surgrad.models.resnet import resnet34_imagenet as resnet34_imagenet
+from surgrad.models.resnet import resnet44 as resnet44
 from surgrad.models.resnet18 import resnet18 as resnet18
 from surgrad.models.resnet19 import resnet19 as resnet19
 from surgrad.models.resnet19 import resnet19_tet as resnet19_tet
+from surgrad.models.sew import SpikeBlock as SpikeBlock
+from surgrad.models.sew import ds_resnet20 as ds_resnet20
+from surgrad.models.sew import sew_resnet18 as sew_resnet18
+from surgrad.models.sew import sew_resnet34 as sew_resnet34
+from surgrad.models.sew import sew_resnet50 as sew_resnet50
 from surgrad.models.small import small_cnn as small_cnn
 from surgrad.models.small import small_resnet as small_resnet
+from surgrad.models.vgg import vgg11 as vgg11
+from surgrad.models.vgg import vgg16 as vgg16
 from surgrad.models.vggsnn import vggsnn as vggsnn
 
 MODELS: dict[str, Callable[..., SpikingNetwork]] = {
@@ -26,6 +38,17 @@ MODELS: dict[str, Callable[..., SpikingNetwork]] = {
     "resnet18": resnet18,
     "resnet19": resnet19,
     "resnet19_tet": resnet19_tet,
+    "resnet20": resnet20,
+    "resnet44": resnet44,
+    "resnet18_imagenet": resnet18_imagenet,
+    "resnet34_imagenet": resnet34_imagenet,
+    "sew_resnet18": sew_resnet18,
+    "sew_resnet34": sew_resnet34,
+    "sew_resnet50": sew_resnet50,
+    "ds_resnet20": ds_resnet20,
+    "ms_resnet18": ms_resnet18,
+    "vgg11": vgg11,
+    "vgg16": vgg16,
     "vggsnn": vggsnn,
     "plif_cifar": plif_cifar,
     "plif_dvs": plif_dvs,

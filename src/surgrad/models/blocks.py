@@ -87,6 +87,19 @@ class ResidualBlock(Block):
         return self.fire2(self.conv2(self.fire1(self.conv1(x))), self.shortcut(x))
 
 
+def basic_stages(inputs: int, widths: list[int], counts: tuple[int, ...], strides: tuple[int, ...],
+                 neuron: NeuronFactory, norm: NormFactory, summand: NormFactory | None) -> list[nn.Module]:  # fmt: skip
+    """Stages of `ResidualBlock`s: so many of each width, the first of a stage at its stride; a 1×1 convolution is the
+    shortcut where the shape changes."""
+    blocks: list[nn.Module] = []
+    for outputs, count, stride in zip(widths, counts, strides, strict=True):
+        for step in (stride, *[1] * (count - 1)):
+            shortcut = conv(inputs, outputs, 1, step) if step != 1 or inputs != outputs else None
+            blocks.append(ResidualBlock(inputs, outputs, step, neuron, norm, shortcut, summand))
+            inputs = outputs
+    return blocks
+
+
 class MembraneBlock(Block):
     """norm-neuron-conv, twice, added to the block's input: the shortcut carries currents instead of spikes, and no
     surrogate stands in it (the membrane shortcut of Hu et al. 2024, MS-ResNet, with each norm moved before its neuron,

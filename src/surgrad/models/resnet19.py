@@ -7,8 +7,8 @@ from torch import nn
 from surgrad.models.blocks import (
     NeuronFactory,
     NormFactory,
-    ResidualBlock,
     SpikingNetwork,
+    basic_stages,
     conv,
     linear,
     lsg_neuron,
@@ -28,16 +28,9 @@ def resnet19(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron:
     summand: the norm of both summands of a residual addition, `norm` by default, which gives them tdBN's α = 1 as the
     codes that LSG is compared with do; Zheng et al. state 1/√2."""
     widths = [scaled(c, width_multiplier) for c in (128, 256, 512)]
-    first = inputs = scaled(stem, width_multiplier)
-    blocks = []
-    for outputs, count, entry in zip(widths, (3, 3, 2), (1, 2, 2), strict=True):
-        for stride in (entry, *[1] * (count - 1)):
-            needed = stride != 1 or inputs != outputs
-            shortcut = conv(inputs, outputs, 1, stride) if needed else None
-            blocks.append(ResidualBlock(inputs, outputs, stride, neuron, norm, shortcut, summand))
-            inputs = outputs
-    hidden = scaled(256, width_multiplier)
-    head = nn.Sequential(pooled_head(), linear(inputs, hidden), neuron(), linear(hidden, classes))
+    first, hidden = scaled(stem, width_multiplier), scaled(256, width_multiplier)
+    blocks = basic_stages(first, widths, (3, 3, 2), (1, 2, 2), neuron, norm, summand)
+    head = nn.Sequential(pooled_head(), linear(widths[-1], hidden), neuron(), linear(hidden, classes))
     fire = NormNeuron(norm(first), neuron())
     return SpikingNetwork(conv(in_channels, first), fire, nn.Sequential(*blocks), head, steps)
 
