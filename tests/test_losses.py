@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surgrad.errors import BadValue
-from surgrad.losses import LOSSES, cross_entropy, mse, tet
+from surgrad.losses import LOSSES, cross_entropy, mse, rdrop, tet
 
 T, N, CLASSES = 3, 4, 5
 every_loss = pytest.mark.parametrize("name", LOSSES)
@@ -68,6 +68,18 @@ def test_mse_of_rates(smoothing: float):
             wanted = smoothing / CLASSES + (1 - smoothing) * (c == int(LABELS[n]))
             square += (rate - wanted) ** 2 / (N * CLASSES)
     assert mse(output, LABELS, label_smoothing=smoothing).item() == pytest.approx(square, rel=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_rdrop_of_two_outputs(smoothing: float):
+    """Wang et al. 2022a: ½·(CE₁ + CE₂) + ½·(KL₁₂ + KL₂₁)/2, the divergences averaged over samples and classes."""
+    one, other = outputs(), outputs() + torch.randn(T, N, CLASSES, generator=torch.Generator().manual_seed(3))
+    p, q = (logits.mean(0).softmax(1) for logits in (one, other))
+    entropies = [cross_entropy(logits, LABELS, label_smoothing=smoothing).item() for logits in (one, other)]
+    divergences = [(a * (a / b).log()).mean().item() for a, b in ((p, q), (q, p))]
+    found = rdrop(torch.cat([one, other], 1), LABELS, label_smoothing=smoothing)
+    assert found.item() == pytest.approx(sum(entropies) / 2 + sum(divergences) / 4, rel=1e-9)
+    assert torch.equal(rdrop(one, LABELS), cross_entropy(one, LABELS)), "in evaluation"
 
 
 @pytest.mark.parametrize(("weight", "target"), [(1e-3, 1.0), (0.05, 0.5)])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from surgrad.errors import BadValue
-from surgrad.layers import Dropout, PerStep, Vote
+from surgrad.layers import Dropout, ModerateDropout, PerStep, Vote
 
 
 def test_a_layer_of_every_step_is_the_layer_step_by_step():
@@ -39,3 +39,24 @@ def test_dropout_of_no_share_is_refused(share):
 def test_votes_are_averages_of_neighbours():
     spikes = torch.tensor([1.0, 1, 0, 0, 0, 1]).expand(2, 3, 6)
     assert torch.equal(Vote(3)(spikes)[1, 2], torch.tensor([2 / 3, 1 / 3]))
+
+
+def test_moderate_dropout_spares_the_busy():
+    """Wang et al. 2022a: kept with 1 - (1 - p)·share/(1 - mean p), the same units at all steps."""
+    torch.manual_seed(0)
+    rates = torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat_interleave(5000)
+    x = torch.stack([(torch.arange(4) < 4 * rate).float() for rate in rates], 1).unsqueeze(1)  # [4, 1, 20000]
+    out = ModerateDropout(0.3)(x)
+    p = torch.tensor([0.0, 0.25, 0.5, 1.0])
+    kept = 1 - (1 - p) * 0.3 / (1 - p.mean())
+    assert kept[3] == 1
+    for part, (rate, wanted) in enumerate(zip(p.tolist(), kept.tolist(), strict=True)):
+        mine, before = (t[:, 0, part * 5000 : (part + 1) * 5000] for t in (out, x))
+        if rate:
+            assert (mine.any(0)).float().mean().item() == pytest.approx(wanted, abs=0.03)
+            torch.testing.assert_close(mine[:, mine.any(0)], before[:, mine.any(0)] / wanted)
+    assert out.mean().item() == pytest.approx(x.mean().item(), rel=0.02), "on average nothing is lost"
+    assert torch.equal(ModerateDropout(0.3).eval()(x), x)
+    assert ModerateDropout(0.3)(torch.ones(2, 1, 3)).isfinite().all(), "all alike"
+    with pytest.raises(BadValue, match=r"share 1.0 is no share to drop"):
+        ModerateDropout(1.0)

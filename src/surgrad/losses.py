@@ -46,4 +46,21 @@ def mse(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     return F.mse_loss(rates, wanted)
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": cross_entropy, "tet": tet, "mse": mse}
+def rdrop(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """The loss of two outputs for the same images under different dropout (Wang et al. 2022a, LTMD, after R-Drop): half
+    the sum of their cross-entropies, and half the mean of the two Kullback-Leibler divergences between them, averaged
+    over samples and classes.
+
+    output [T, 2N, classes], one output after the other (`SpikingNetwork.twice`), labels [N] int64 -> 0-d; of an output
+    [T, N, classes], as in evaluation, its cross-entropy."""
+    logits = _float32(output).mean(0)
+    if len(logits) == len(labels):
+        return cross_entropy(output, labels, label_smoothing)
+    one, other = logits.chunk(2)
+    entropy = F.cross_entropy(logits, labels.repeat(2), label_smoothing=label_smoothing)
+    p, q = one.log_softmax(1), other.log_softmax(1)
+    divergence = (F.kl_div(p, q, log_target=True) + F.kl_div(q, p, log_target=True)) / 2
+    return entropy + 0.5 * divergence
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": cross_entropy, "tet": tet, "mse": mse, "rdrop": rdrop}

@@ -27,6 +27,8 @@ from surgrad.surrogate import surrogates
 
 CLASSES = 7
 SIDES = {"plif_gesture": 32, "vgg11": 32, "vgg16": 32}  # of the images; 16 elsewhere
+LEAST = {"sew_resnet50": {1, 4}, "densenet": {1, 4, 6, 9}}
+"""Channels of convolutions where a layer has one: a bottleneck's ends are four times as wide, dense blocks add up."""
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -198,7 +200,8 @@ def test_neurons_and_norms_come_from_the_factories(name: str):
     used = [m for m in network.modules() if isinstance(m, LIF | nn.modules.batchnorm._BatchNorm)]
     assert {id(module) for module in used} == {id(module) for module in made}
     norms = [module for module in made if isinstance(module, TDBN)]
-    assert len(norms) == len(convolutions(network)), "a norm after every convolution"
+    hidden = name == "resnet19_normed"
+    assert len(norms) == len(convolutions(network)) + hidden, "a norm after every convolution"
 
 
 def norm_of(name: str) -> Any:
@@ -264,8 +267,7 @@ def test_no_step_count_below_one(name: str):
 @every_model
 def test_a_vanishing_multiplier_leaves_one_channel(name: str):
     network = build(name, width_multiplier=1e-6)
-    least = {1, 4} if name == "sew_resnet50" else {1}  # a bottleneck's ends are four times as wide
-    assert {conv.out_channels for conv in convolutions(network)} == least
+    assert {conv.out_channels for conv in convolutions(network)} == LEAST.get(name, {1})
     assert network(images(name, 2)).shape == (3, 2, CLASSES)
 
 
@@ -371,6 +373,19 @@ def vgg_parameters(*widths: int) -> Callable[[int], int]:
     return lambda classes: layers + 512 * classes + classes
 
 
+def densenet_parameters(classes: int) -> int:
+    """norm-neuron-conv 1×1 to 128, norm-neuron-conv 3×3 to 32, 48 times; halved twice; no norm behind a convolution."""
+    channels, total = 256, convolved(3, 256) + 1 + 9 * 256 * 256
+    for number, count in enumerate((12, 12, 24)):
+        if number:
+            total += 2 * channels + 1 + channels * (channels // 2)
+            channels //= 2
+        for _ in range(count):
+            total += 2 * channels + 1 + channels * 128 + 2 * 128 + 1 + 9 * 128 * 32
+            channels += 32
+    return total + 2 * channels + 1 + channels * 256 + 256 + 1 + 256 * classes + classes
+
+
 def resnet19_tet_parameters(classes: int) -> int:
     """A stem of 64, so that the first block has a shortcut of its own."""
     stem = convolved(3, 64) + block(64, 128, True)
@@ -382,6 +397,7 @@ COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millio
     "resnet18": (resnet18_parameters, 11.2),
     "vggsnn": (vggsnn_parameters, 9.3),
     "resnet19_tet": (resnet19_tet_parameters, 12.6),
+    "resnet19_normed": (lambda classes: resnet19_parameters(classes) - 256 + 2 * 256, 12.7),
     "plif_cifar": (plif_parameters(6, 256, 3, 8, 2048), 36.7),
     "plif_dvs": (plif_parameters(4, 128, 2, 8, 512), 4.7),
     "plif_gesture": (plif_parameters(5, 128, 2, 4, 512), 1.7),
@@ -394,6 +410,7 @@ COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millio
     "sew_resnet34": (wide_stem((3, 4, 6, 3), 1), 21.3),
     "sew_resnet50": (sew_resnet50_parameters, 23.5),
     "ms_resnet18": (ms_resnet18_parameters, 11.2),
+    "densenet": (densenet_parameters, 6.8),
     "vgg11": (vgg_parameters(64, 128, 256, 256, 512, 512, 512, 512), 9.2),
     "vgg16": (vgg_parameters(64, 64, 128, 128, 256, 256, 256, *[512] * 6), 14.7),
     "small_cnn": (small_cnn_parameters, 0.13),
@@ -533,3 +550,22 @@ def test_a_preactivation_blocks_shortcut_meets_no_neuron():
     with torch.no_grad():
         one.norm.weight.zero_()
     assert torch.equal(one(x), x)
+
+
+def test_a_network_that_predicts_by_its_last_step():
+    network = build("small_cnn").eval()
+    out = network(images("small_cnn", 4))
+    network.last_step = True
+    assert torch.equal(network(images("small_cnn", 4)), out[-1:])
+
+
+def test_a_network_asked_twice_drops_anew():
+    """Wang et al. 2022a: the body runs once, the head on every sample twice, in training alone."""
+    network, x = build("densenet"), images("densenet", 4)
+    network.twice = True
+    seen: list[int] = []
+    network.body.register_forward_hook(lambda _m, args, _o: seen.append(args[0].shape[1]))
+    out = network(x)
+    assert (out.shape, seen) == ((3, 8, CLASSES), [4])
+    assert not torch.equal(out[:, :4], out[:, 4:])
+    assert network.eval()(x).shape == (3, 4, CLASSES)

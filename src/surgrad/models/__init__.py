@@ -10,6 +10,7 @@ from surgrad.models.blocks import Block as Block
 from surgrad.models.blocks import MembraneBlock as MembraneBlock
 from surgrad.models.blocks import ResidualBlock as ResidualBlock
 from surgrad.models.blocks import SpikingNetwork as SpikingNetwork
+from surgrad.models.densenet import densenet as densenet
 from surgrad.models.ms_resnet import ms_resnet18 as ms_resnet18
 from surgrad.models.plif import plif_cifar as plif_cifar
 from surgrad.models.plif import plif_dvs as plif_dvs
@@ -20,6 +21,7 @@ from surgrad.models.resnet import resnet34_imagenet as resnet34_imagenet
 from surgrad.models.resnet import resnet44 as resnet44
 from surgrad.models.resnet18 import resnet18 as resnet18
 from surgrad.models.resnet19 import resnet19 as resnet19
+from surgrad.models.resnet19 import resnet19_normed as resnet19_normed
 from surgrad.models.resnet19 import resnet19_tet as resnet19_tet
 from surgrad.models.sew import SpikeBlock as SpikeBlock
 from surgrad.models.sew import ds_resnet20 as ds_resnet20
@@ -38,6 +40,7 @@ MODELS: dict[str, Callable[..., SpikingNetwork]] = {
     "resnet18": resnet18,
     "resnet19": resnet19,
     "resnet19_tet": resnet19_tet,
+    "resnet19_normed": resnet19_normed,
     "resnet20": resnet20,
     "resnet44": resnet44,
     "resnet18_imagenet": resnet18_imagenet,
@@ -47,6 +50,7 @@ MODELS: dict[str, Callable[..., SpikingNetwork]] = {
     "sew_resnet50": sew_resnet50,
     "ds_resnet20": ds_resnet20,
     "ms_resnet18": ms_resnet18,
+    "densenet": densenet,
     "vgg11": vgg11,
     "vgg16": vgg16,
     "vggsnn": vggsnn,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
@@ -39,14 +40,16 @@ class SpikingNetwork(nn.Module):
     Input: static images [N, C, H, W], shown for `steps` steps, of which stem and norm are computed once; or
     recordings [T, N, C, H, W]. Output: [T, N, classes]; average over T for the prediction.
 
-    While `pack_spikes` is set, the backward pass keeps spikes as bits (`surgrad.kernels.packing`)."""
+    While `pack_spikes` is set, the backward pass keeps spikes as bits (`surgrad.kernels.packing`). While `last_step` is
+    set, the output is the last step's alone, [1, N, classes]; while `twice` is set, the head sees every sample twice in
+    training, for dropout to choose anew: [T, 2N, classes], one half after the other, for `surgrad.losses.rdrop`."""
 
     def __init__(self, stem: nn.Module, fire: NormNeuron, body: nn.Module, head: nn.Module, steps: int):
         super().__init__()
         if steps < 1:
             raise BadValue(f"steps {steps} is not a number of time steps; give 1 or more")
         self.stem, self.fire, self.body, self.head, self.steps = stem, fire, body, head, steps
-        self.pack_spikes = False
+        self.pack_spikes = self.last_step = self.twice = False
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pack_spikes:
@@ -57,7 +60,11 @@ class SpikingNetwork(nn.Module):
     def _run(self, x: Tensor) -> Tensor:
         static = x.ndim == 4
         current = self.stem(x.unsqueeze(0) if static else x)
-        return self.head(self.body(self.fire(current, steps=self.steps if static else None)))
+        features = self.body(self.fire(current, steps=self.steps if static else None))
+        if self.twice and self.training:
+            features = torch.cat([features, features], 1)
+        out = self.head(features)
+        return out[-1:] if self.last_step else out
 
 
 class Block(nn.Module):

@@ -5,12 +5,26 @@ names, and decorate it with `@recipe`; or with `@rows`, which makes a recipe of 
 """
 
 from surgrad.errors import unknown
-from surgrad.recipes import dspike, first, imloss, lsg, plif, recdis, tdbn, tebn, tet
+from surgrad.recipes import diet, dspike, first, imloss, lsg, ltmd, mlf, plif, recdis, relatives, tdbn, tebn, tet
 from surgrad.recipes.registry import RECIPES as RECIPES
 from surgrad.train.recipe import Recipe
 
 DEFAULT = "lsg_fashion_small_t4"
-FILES = (first, lsg, dspike, tdbn, plif, tet, tebn, imloss, recdis)  # importing a file registers its recipes
+FILES = (
+    first,
+    lsg,
+    dspike,
+    tdbn,
+    plif,
+    tet,
+    tebn,
+    mlf,
+    imloss,
+    recdis,
+    diet,
+    ltmd,
+    relatives,
+)  # importing a file registers its recipes
 
 
 def find_recipe(name: str = DEFAULT) -> Recipe:

@@ -14,7 +14,7 @@ def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
     return function
 
 
-def rows(method: str, network: str, published: Mapping[tuple[str, int], float], *, title: str, source: str,
+def rows(method: str, network: str, published: Mapping[tuple[str, int], float | None], *, title: str, source: str,
          suffix: str = "") -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:  # fmt: skip
     """Register the rows of a paper's table: what the function returns, for each data set and T of `published`, under
     the name `<method>_<data>_<network>_t<T><suffix>`.
@@ -31,7 +31,7 @@ def rows(method: str, network: str, published: Mapping[tuple[str, int], float], 
     return enter
 
 
-def _row(function: Callable[[], Recipe], name: str, summary: str, source: str, published: float, data: str,
+def _row(function: Callable[[], Recipe], name: str, summary: str, source: str, published: float | None, data: str,
          steps: int) -> Callable[[], Recipe]:  # fmt: skip
     def row() -> Recipe:
         return derive(function(), name=name, summary=summary, source=source, published=published, data={"name": data},

@@ -69,7 +69,8 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     data = load(recipe.data.name, root)
     torch.manual_seed(recipe.seed)
     model = build_model(recipe, data).to(device)
-    model.pack_spikes = recipe.run.pack_spikes
+    model.pack_spikes, model.last_step = recipe.run.pack_spikes, recipe.model.last_step
+    model.twice = recipe.loss.name == "rdrop"
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     loss = build_loss(recipe.loss)
@@ -82,6 +83,9 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     optimizers = build_optimizers(model, recipe.optim)
     knobs = asdict(recipe.adapt)
     controller = make(knobs.pop("controller"), **knobs)
+    if model.twice and controller.probes:
+        raise BadValue(f"loss.name = rdrop judges every image under two dropouts, and {recipe.adapt.controller} needs "
+                       "one answer; give another loss, or a controller that does not probe")  # fmt: skip
     adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
     forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
     penalty = build_penalty(model, recipe.loss)

@@ -64,6 +64,7 @@ class ModelConfig(_Checked):
     width_multiplier: float = _positive(1.0)
     norm: str = "tdbn"
     summand_alpha: float = _positive(1.0)  # tdBN's α of the summands of a residual addition
+    last_step: bool = False  # predict by the last step alone
 
 
 @dataclass(frozen=True)

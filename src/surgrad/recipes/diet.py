@@ -1,0 +1,24 @@
+"""Diet-SNN: Rathi and Roy, TNNLS 2021.
+
+Theirs starts from a trained ANN (thresholds from its 99.7th percentile) and has no norm; this recipe trains from
+scratch with batch normalisation. The slope is a triangle of unit mass, theirs 0.3 of that; decay at the start unstated.
+"""
+
+from surgrad.recipes.registry import rows
+from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+
+_PUBLISHED = {("cifar10", 5): 0.9270, ("cifar100", 5): 0.6967}
+
+
+@rows("diet", "VGG-16", _PUBLISHED, title="Diet-SNN, from scratch", source="Rathi and Roy 2021")
+def diet_vgg16() -> Recipe:
+    """VGG-16, leak and threshold trained, reset by subtraction."""
+    return Recipe(
+        name="diet_vgg16",
+        data=DataConfig(name="cifar10", batch=64, crop=4, flip=True),
+        model=ModelConfig(name="vgg16", steps=5, norm="batchnorm"),
+        neuron=NeuronConfig(name="diet", decay=0.9, train_decay=True, threshold=1.0, reset="subtract",
+                            shape="triangle"),
+        adapt=AdaptConfig(controller="fixed"),
+        optim=OptimConfig("adam", epochs=300, lr=1e-4, weight_decay=0.0, neuron_lr=1e-4),
+    )  # fmt: skip

@@ -1,0 +1,23 @@
+"""LTMD: Wang, Cheng, Lim, IJCAI 2022; settings of the authors' code, whose rate falls by hand in eight steps from 0.04
+to 0.00001 where this one follows a cosine. Their output layers fire, with a trained lateral connection; here the
+readout is the usual one.
+"""
+
+from surgrad.recipes.registry import rows
+from surgrad.train.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+
+_PUBLISHED = {("cifar10", 2): 0.9375, ("cifar10", 4): 0.9419}
+
+
+@rows("ltmd", "DenseNet", _PUBLISHED, title="LTMD", source="Wang et al. 2022a")
+def ltmd_densenet() -> Recipe:
+    """Thresholds trained as tanh of 0.5, decay 0.25, a rectangle of width 1; two answers under moderate dropout."""
+    return Recipe(
+        name="ltmd_densenet",
+        data=DataConfig(name="cifar10", batch=64, crop=4, flip=True),
+        model=ModelConfig(name="densenet", steps=4, norm="tdbn"),
+        neuron=NeuronConfig(name="ltmd", decay=0.25, train_decay=False, threshold=0.46211716, shape="rect"),
+        adapt=AdaptConfig(controller="fixed"),
+        loss=LossConfig(name="rdrop"),
+        optim=OptimConfig("sgd", epochs=400, lr=0.04, momentum=0.9, weight_decay=1e-4),
+    )

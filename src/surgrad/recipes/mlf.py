@@ -1,0 +1,21 @@
+"""MLF: Feng, Liu, Tang, Ma, Pan, IJCAI 2022; settings of the authors' code, whose rate falls to a tenth every 40 epochs
+where this one follows a cosine.
+
+LSG's table lists the figure under ResNet-19; the network is DS-ResNet-20.
+"""
+
+from surgrad.recipes.registry import rows
+from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+
+
+@rows("mlf", "DS-ResNet-20", {("cifar10", 4): 0.9425}, title="MLF", source="Feng et al. 2022")
+def mlf_ds_resnet20() -> Recipe:
+    """DS-ResNet-20, three levels from 0.6, decay 0.25, rectangles of width 1 that meet."""
+    return Recipe(
+        name="mlf_ds_resnet20",
+        data=DataConfig(name="cifar10", batch=64, crop=4, flip=True),
+        model=ModelConfig(name="ds_resnet20", steps=4, norm="tdbn"),
+        neuron=NeuronConfig(name="mlf", decay=0.25, train_decay=False, threshold=0.6, shape="rect"),
+        adapt=AdaptConfig(controller="fixed"),
+        optim=OptimConfig("sgd", epochs=110, lr=0.1, momentum=0.9, weight_decay=1e-4),
+    )
