@@ -12,7 +12,7 @@ from surgrad import cli
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.train.recipe import from_dict
 
-COMMANDS = ("list", "train", "eval", "report", "diagnose", "energy", "sweep", "figures")
+COMMANDS = ("list", "train", "eval", "report", "diagnose", "energy", "convert", "sweep", "figures")
 
 
 def shell(*words, program="import sys; from surgrad.cli import main; sys.exit(main())"):
@@ -70,6 +70,7 @@ def test_each_command_has_help(command, capsys):
     options = {"list": ["--json"], "train": ["--out", "--seed", "--set", "--resume", "--data", "recipe"],
                "eval": ["--best", "--json", "--data"], "report": ["--out"],
                "diagnose": ["--set", "--json", "--images"], "energy": ["--updates", "--json"],
+               "convert": ["--steps", "--percentile", "--beside", "--out"],
                "sweep": ["--seeds", "--workers", "--address"], "figures": ["--out"]}  # fmt: skip
     for option in options[command]:
         assert re.search(rf"^  {option}\b", said, re.MULTILINE), option

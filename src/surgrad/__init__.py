@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from surgrad import adapt as adapt
+    from surgrad import conversion as conversion
     from surgrad import losses as losses
     from surgrad import models as models
     from surgrad import penalties as penalties
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from surgrad.surrogate import Surrogate as Surrogate
 
 # Loaded when first asked for, so that `surgrad --help` need not wait for torch.
-_MODULES = ("adapt", "data", "errors", "losses", "models", "penalties", "recipes", "shapes", "train")
+_MODULES = ("adapt", "conversion", "data", "errors", "losses", "models", "penalties", "recipes", "shapes", "train")
 _HOMES = {
     "Adapter": "adapt", "lif": "kernels.lif", "PerStep": "layers", "IF": "neurons", "LIF": "neurons",
     "PLIF": "neurons", "Readout": "neurons", "reset": "neurons", "detach": "neurons", "TDBN": "norm",

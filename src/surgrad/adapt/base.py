@@ -62,6 +62,7 @@ class Controller:
 
     watch = False
     probes = False
+    idle = False  # whether it never writes, so that a network without neurons is one to it, too
     clocked = False  # whether it chooses itself in which steps it acts
 
     def __call__(self, moment: Moment) -> Widths:
@@ -117,6 +118,8 @@ class Adapter:
         self.controller, self.loss = controller, loss
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self.neurons = _neurons(self.model)
+        if not self.neurons and not getattr(controller, "idle", False):
+            raise BadValue("the model has no neuron with a Surrogate, so there is no width to write; give it one")
         self._now, self._forwards, self._warned = 0, 0, False
         self._attached: Any = None
         if getattr(controller, "watch", False):
@@ -269,6 +272,4 @@ def _neurons(model: nn.Module) -> dict[str, Any]:
             raise BadValue(f"neurons '{owner[id(slot)]}' and '{name}' share one Surrogate; give each its own")
         owner[id(slot)] = name
         found[name] = neuron
-    if not found:
-        raise BadValue("the model has no neuron with a Surrogate, so there is no width to write; give it one")
     return found

@@ -10,6 +10,7 @@ class fixed(Controller):  # noqa: N801  # controllers read as verbs: Adapter(mod
 
     def __init__(self, width: float | None = None):
         self.width = width
+        self.idle = width is None
 
     def __call__(self, moment: Moment) -> dict[str, Tensor]:
         return {} if self.width is None else dict.fromkeys(moment.neurons, as_tensor(self.width))

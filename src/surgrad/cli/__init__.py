@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import surgrad
 from surgrad import process
+from surgrad.cli.converting import convert, describe_convert
 from surgrad.cli.instruments import count_energy, describe_diagnose, describe_energy, diagnose
 from surgrad.cli.sweeping import describe_sweep, run_sweep
 from surgrad.cli.training import (
@@ -35,6 +36,7 @@ COMMANDS: dict[str, tuple[Any, Any]] = {
     "report": (report, describe_report),
     "diagnose": (diagnose, describe_diagnose),
     "energy": (count_energy, describe_energy),
+    "convert": (convert, describe_convert),
     "sweep": (run_sweep, describe_sweep),
     "figures": (figures, describe_figures),
 }

@@ -6,6 +6,7 @@ other says how it fires in `Stepped`.
 
 from surgrad.neurons.asgl import ASGL as ASGL
 from surgrad.neurons.clif import CLIF as CLIF
+from surgrad.neurons.converted import ConvertedIF as ConvertedIF
 from surgrad.neurons.ds_atgo import DSATGO as DSATGO
 from surgrad.neurons.glif import GLIF as GLIF
 from surgrad.neurons.klif import KLIF as KLIF
@@ -30,5 +31,5 @@ from surgrad.neurons.thresholds import TrLIF as TrLIF
 NEURONS: dict[str, type[LIF]] = {
     "lif": LIF, "plif": PLIF, "if": IF, "asgl": ASGL, "ds_atgo": DSATGO, "klif": KLIF, "glif": GLIF, "clif": CLIF,
     "ternary": TernaryLIF, "mlf": MLF, "ltmd": LTMD, "diet": DietLIF, "trsg": TrLIF, "imp": IMPLIF, "psn": PSN,
-    "masked_psn": MaskedPSN, "sliding_psn": SlidingPSN,
+    "masked_psn": MaskedPSN, "sliding_psn": SlidingPSN, "converted": ConvertedIF,
 }  # fmt: skip

@@ -5,7 +5,22 @@ names, and decorate it with `@recipe`; or with `@rows`, which makes a recipe of 
 """
 
 from surgrad.errors import unknown
-from surgrad.recipes import diet, dspike, first, imloss, lsg, ltmd, mlf, plif, recdis, relatives, tdbn, tebn, tet
+from surgrad.recipes import (
+    conversion,
+    diet,
+    dspike,
+    first,
+    imloss,
+    lsg,
+    ltmd,
+    mlf,
+    plif,
+    recdis,
+    relatives,
+    tdbn,
+    tebn,
+    tet,
+)
 from surgrad.recipes.registry import RECIPES as RECIPES
 from surgrad.train.recipe import Recipe
 
@@ -23,6 +38,7 @@ FILES = (
     recdis,
     diet,
     ltmd,
+    conversion,
     relatives,
 )  # importing a file registers its recipes
 

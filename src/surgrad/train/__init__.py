@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from surgrad.train.converting import convert_run as convert_run
     from surgrad.train.instruments import diagnose_recipe as diagnose_recipe
     from surgrad.train.instruments import energy_of_run as energy_of_run
     from surgrad.train.recipe import Recipe as Recipe
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 # Loaded when first asked for, so that recipes can be listed without waiting for torch.
 _HOMES = {"Recipe": "recipe", "derive": "recipe", "train": "run", "evaluate_run": "run",
-          "diagnose_recipe": "instruments", "energy_of_run": "instruments"}  # fmt: skip
+          "convert_run": "converting", "diagnose_recipe": "instruments", "energy_of_run": "instruments"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

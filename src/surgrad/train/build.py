@@ -1,6 +1,7 @@
 """From a recipe to the parts of a training."""
 
 import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,9 +25,12 @@ from surgrad.penalties import PENALTIES, penalise, penalty
 from surgrad.shapes import SHAPES, dspike
 from surgrad.surrogate import Surrogate
 from surgrad.train.batches import Batches
+from surgrad.train.checkpoint import load_weights
 from surgrad.train.optim import OPTIMIZERS, build_optimizers
 from surgrad.train.recipe import LossConfig, NeuronConfig, Recipe
 
+RELU = "relu"
+"""The unit of an ANN, in a neuron's place, for `surgrad convert`."""
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -49,6 +53,64 @@ class Parts:
 def build(recipe: Recipe, root: Path | None = None) -> Parts:
     """Everything that the recipe names, seeded; the data set found under `root` (see `surgrad.data.load`)."""
     _check_names(recipe)
+    _check_settings(recipe)
+    device = _device(recipe.run.device)
+    bf16 = _bf16(recipe.run.precision, device)
+    data = load(recipe.data.name, root)
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe, data)
+    if recipe.start.weights is not None:
+        _start_from(Path(recipe.start.weights), model)
+    model.to(device)
+    model.pack_spikes, model.last_step = recipe.run.pack_spikes, recipe.model.last_step
+    model.twice = recipe.loss.name == "rdrop"
+    if recipe.run.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
+    loss = build_loss(recipe.loss)
+    config = recipe.data
+    augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
+                      fill=tuple(round(255 * m) for m in data.mean))  # fmt: skip
+    batches = Batches(data, config, augment, recipe.seed, device, recipe.run.channels_last, recipe.start,
+                      recipe.optim.epochs)  # fmt: skip
+    steps = batches.per_epoch * recipe.optim.epochs
+    optimizers = build_optimizers(model, recipe.optim)
+    knobs = asdict(recipe.adapt)
+    controller = make(knobs.pop("controller"), **knobs)
+    adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
+    forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
+    penalty = build_penalty(model, recipe.loss)
+    return Parts(model, forward, loss, penalty, optimizers, adapter, batches, device, bf16)
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Refuse a name that no registry holds, before any data is loaded."""
+    for kind, name, known in (
+        ("data set", recipe.data.name, DATASETS), ("model", recipe.model.name, MODELS),
+        ("norm", recipe.model.norm, NORMS), ("neuron", recipe.neuron.name, (*NEURONS, RELU)),
+        ("shape", recipe.neuron.shape, SHAPES), ("reset", recipe.neuron.reset, RESETS),
+        ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
+        ("controller", recipe.adapt.controller, CONTROLLERS), ("rule", recipe.adapt.rule or "lsg", RULES),
+        ("law", recipe.adapt.law or "geometric", LAWS),
+        ("loss", recipe.loss.name, LOSSES), ("penalty", recipe.loss.penalty or "im_loss", PENALTIES),
+        ("optimiser", recipe.optim.name, OPTIMIZERS),
+    ):  # fmt: skip
+        if name not in known:
+            raise unknown(kind, name, known)
+
+
+def _start_from(folder: Path, model: SpikingNetwork) -> None:
+    weights = load_weights(folder, "last", lambda text: warnings.warn(text, stacklevel=2))
+    own = model.state_dict()
+    differing = [key for key in {**own, **weights} if key not in own or key not in weights
+                 or own[key].shape != weights[key].shape]  # fmt: skip
+    if differing:
+        raise BadValue(f"start.weights = {folder} holds another network: '{differing[0]}' and {len(differing) - 1} "
+                       "other tensors differ; give a run of the same network, classes and neuron")  # fmt: skip
+    model.load_state_dict(weights)
+
+
+def _check_settings(recipe: Recipe) -> None:
+    """Refuse settings that cannot both hold."""
     if recipe.neuron.learn_width and recipe.adapt.controller != "fixed":
         raise BadValue(
             f"neuron.learn_width trains the widths and adapt.controller = {recipe.adapt.controller} writes them; "
@@ -64,48 +126,11 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
         raise BadValue(
             "run.compile and run.pack_spikes are both true, and a compiled graph keeps what it chooses; set one of them"
         )
-    device = _device(recipe.run.device)
-    bf16 = _bf16(recipe.run.precision, device)
-    data = load(recipe.data.name, root)
-    torch.manual_seed(recipe.seed)
-    model = build_model(recipe, data).to(device)
-    model.pack_spikes, model.last_step = recipe.run.pack_spikes, recipe.model.last_step
-    model.twice = recipe.loss.name == "rdrop"
-    if recipe.run.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
-    loss = build_loss(recipe.loss)
-    config = recipe.data
-    augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
-                      fill=tuple(round(255 * m) for m in data.mean))  # fmt: skip
-    batches = Batches(data, config, augment, recipe.seed, device, recipe.run.channels_last, recipe.start,
-                      recipe.optim.epochs)  # fmt: skip
-    steps = batches.per_epoch * recipe.optim.epochs
-    optimizers = build_optimizers(model, recipe.optim)
-    knobs = asdict(recipe.adapt)
-    controller = make(knobs.pop("controller"), **knobs)
-    if model.twice and controller.probes:
+    if recipe.loss.name == "rdrop" and getattr(CONTROLLERS[recipe.adapt.controller], "probes", False):
         raise BadValue(f"loss.name = rdrop judges every image under two dropouts, and {recipe.adapt.controller} needs "
                        "one answer; give another loss, or a controller that does not probe")  # fmt: skip
-    adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
-    forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
-    penalty = build_penalty(model, recipe.loss)
-    return Parts(model, forward, loss, penalty, optimizers, adapter, batches, device, bf16)
-
-
-def _check_names(recipe: Recipe) -> None:
-    """Refuse a name that no registry holds, before any data is loaded."""
-    for kind, name, known in (
-        ("data set", recipe.data.name, DATASETS), ("model", recipe.model.name, MODELS),
-        ("norm", recipe.model.norm, NORMS), ("neuron", recipe.neuron.name, NEURONS),
-        ("shape", recipe.neuron.shape, SHAPES), ("reset", recipe.neuron.reset, RESETS),
-        ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
-        ("controller", recipe.adapt.controller, CONTROLLERS), ("rule", recipe.adapt.rule or "lsg", RULES),
-        ("law", recipe.adapt.law or "geometric", LAWS),
-        ("loss", recipe.loss.name, LOSSES), ("penalty", recipe.loss.penalty or "im_loss", PENALTIES),
-        ("optimiser", recipe.optim.name, OPTIMIZERS),
-    ):  # fmt: skip
-        if name not in known:
-            raise unknown(kind, name, known)
+    if recipe.neuron.name == RELU and recipe.model.steps != 1:
+        raise BadValue(f"neuron 'relu' knows no time, and model.steps = {recipe.model.steps}; set it to 1")
 
 
 def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
@@ -130,8 +155,10 @@ def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
                    width_multiplier=config.width_multiplier, **options)  # fmt: skip
 
 
-def build_neuron(config: NeuronConfig, steps: int) -> LIF:
+def build_neuron(config: NeuronConfig, steps: int) -> LIF | nn.ReLU:
     """A new neuron with a surrogate of its own; Dspike's support is (0, 2·v_th), whatever the threshold."""
+    if config.name == RELU:
+        return nn.ReLU()
     kind = NEURONS[config.name]
     told: dict[str, Any] = {"decay": config.decay, "train_decay": config.train_decay} if kind.leaks else {}
     if kind.per_step:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgrad.errors import Interrupted, TrainingStopped
+from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
 from surgrad.measure import LayerEvidence, evidence, findings
 from surgrad.neurons import neurons
 from surgrad.surrogate import keep_positive, surrogates
@@ -57,6 +57,9 @@ class Loop:
     def resume(self) -> None:
         """Go on from the folder's newest whole checkpoint."""
         weights, state = checkpoint.load(self.folder, self.progress.say)
+        if "progress" not in state:
+            raise CheckpointError(f"{self.folder} holds a converted network and no training to go on with; begin one "
+                                  f"from it, with --set start.weights={self.folder}")  # fmt: skip
         self.parts.model.load_state_dict(weights)
         for optimizer, saved in zip(self.parts.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

@@ -158,12 +158,14 @@ class OptimConfig(_Checked):
 
 @dataclass(frozen=True)
 class StartConfig(_Checked):
-    """The first `share` of the training, made cheaper: images are shown for `steps` time steps, and cut to a random
-    square of `side` pixels (none: whole). What follows, and every evaluation, sees all of both."""
+    """How a training starts: from the newest weights of the run folder `weights`, of the same network, or (none) as the
+    network is drawn. And the first `share` of it, made cheaper: images are shown for `steps` time steps, and cut to a
+    random square of `side` pixels (none: whole). What follows, and every evaluation, sees all of both."""
 
     share: float = _at_least(0, 0.0, high=1)
     steps: int = _at_least(1, 1)
     side: int | None = _at_least(1, None)
+    weights: str | None = None
 
 
 @dataclass(frozen=True)

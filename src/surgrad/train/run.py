@@ -104,6 +104,13 @@ def evaluate_run(folder: Path, *, data: Path | None = None, which: str = "last",
     return {"run": str(folder), "weights": which, "test_loss": loss, "test_accuracy": accuracy}
 
 
+def new_folder(out: Path) -> None:
+    """Make a folder for a run; refuse one that holds a run."""
+    if checkpoint.exists(out):
+        raise CheckpointError(f"{out} already holds a run; choose another --out")
+    _make(out)
+
+
 def _make(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)

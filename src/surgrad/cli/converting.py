@@ -1,0 +1,41 @@
+"""The command that makes a spiking network of an ANN."""
+
+import argparse
+from pathlib import Path
+
+from surgrad.cli.options import data_option
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """Convert a trained ANN into a spiking network, and measure it over time.
+
+    The run is of a network of ReLUs (--set neuron.name=relu). Writes a run folder with the converted network, its
+    accuracy after every number of steps (conversion.json) and that as a picture (conversion.png).
+    """
+    from surgrad.report import write_conversion
+    from surgrad.train import convert_run
+
+    out = arguments.out or arguments.run.with_name(f"{arguments.run.name}-converted")
+    record = convert_run(arguments.run, out, steps=arguments.steps, percentile=arguments.percentile,
+                         images=arguments.images, data=arguments.data)  # fmt: skip
+    picture = write_conversion(record, out / "conversion.png", arguments.beside)
+    ann, curve = 100 * record["ann_accuracy"], [100 * share for share in record["accuracy"]]
+    print(f"the ANN: {ann:.2f} %, on {record['images']:,} test images")
+    for steps in [2**n for n in range(20) if 2**n < len(curve)] + [len(curve)]:
+        print(f"T = {steps:4}: {curve[steps - 1]:6.2f} %  ({curve[steps - 1] - ann:+.2f})")
+    near = next((t for t, value in enumerate(curve, 1) if min(curve[t - 1 :]) >= ann - 1), None)
+    print(f"within 1 % of it {'at no T up to here' if near is None else f'from T = {near} on'}\nrun folder: {out}\n"
+          f"picture: {picture}")  # fmt: skip
+    return 0
+
+
+def describe_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="run folder of an ANN")
+    data_option(parser)
+    parser.add_argument("--steps", type=int, default=350, metavar="T", help="up to which T (default: %(default)s)")
+    parser.add_argument("--percentile", type=float, default=99.9, metavar="P", help="of a layer's activations, which "
+                        "its threshold becomes; 100 for the largest (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--images", type=int, metavar="N", help="only the first so many test images")
+    parser.add_argument("--beside", type=Path, nargs="+", default=[], metavar="RUN", help="directly trained runs, to "
+                        "be drawn beside it")  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: RUN-converted")

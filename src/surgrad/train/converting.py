@@ -1,0 +1,80 @@
+"""From the run of an ANN to the folder of the spiking network that it becomes."""
+
+import sys
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from surgrad.conversion import accuracy_over_time, convert
+from surgrad.errors import BadValue
+from surgrad.neurons import LIF, ConvertedIF, neurons
+from surgrad.train import checkpoint
+from surgrad.train.build import RELU, Parts, build
+from surgrad.train.environment import environment
+from surgrad.train.log import write_json
+from surgrad.train.recipe import Recipe, derive, to_dict
+from surgrad.train.run import new_folder, recipe_of
+
+CALIBRATION = 1_024
+"""Training images that thresholds are balanced on."""
+
+
+def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9, images: int | None = None,
+                data: Path | None = None) -> dict[str, Any]:  # fmt: skip
+    """Convert a run's ReLU network (`surgrad.conversion`), measure it on the test images, or on the first so many of
+    them, after every number of steps up to `steps`, and write a folder that `surgrad eval` and, as `start.weights`,
+    a training can use. Returns what conversion.json there holds."""
+    recipe = recipe_of(folder)
+    if recipe.neuron.name != RELU:
+        raise BadValue(f"{folder} is a run of neuron '{recipe.neuron.name}', and only an ANN is converted; train one, "
+                       "with --set neuron.name=relu --set model.steps=1 --set adapt.controller=fixed")  # fmt: skip
+    if steps < 1:
+        raise BadValue(f"{steps} steps are no time; give 1 or more")
+    parts = build(derive(recipe, run={"compile": False}), data)
+    parts.model.load_state_dict(checkpoint.load_weights(folder, "last", partial(print, file=sys.stderr)))
+    network = convert(parts.model, islice(parts.batches.train(0), -(-CALIBRATION // parts.batches.size)),
+                      percentile=percentile, steps=steps)  # fmt: skip
+    test = _first(parts, images)
+    new_folder(out)
+    record = {
+        "ann": str(folder), "name": recipe.name, "seed": recipe.seed, "percentile": percentile,
+        "ann_accuracy": accuracy_over_time(parts.model, test, 1)[0],
+        "images": sum(len(labels) for _, labels in test),
+        "thresholds": {name: _level(neuron) for name, neuron in neurons(network).items()},
+        "accuracy": accuracy_over_time(network, test, steps),
+    }  # fmt: skip
+    write_json(out / "recipe.json", to_dict(_converted(recipe, steps, percentile)))
+    write_json(out / "env.json", environment(parts.device, parts.bf16))
+    checkpoint.save(out, network, {"converted": True})
+    write_json(out / "conversion.json", record)
+    return record
+
+
+def _first(parts: Parts, images: int | None) -> list[tuple[Tensor, Tensor]]:
+    """The first so many test images, or all."""
+    left = parts.batches.test_images if images is None else images
+    found = []
+    for batch, labels in parts.batches.test():
+        if left > 0:
+            found.append((batch[:left], labels[:left]))
+        left -= len(labels)
+    return found
+
+
+def _level(neuron: LIF) -> float:
+    assert isinstance(neuron, ConvertedIF)
+    return neuron.level.item()
+
+
+def _converted(recipe: Recipe, steps: int, percentile: float) -> Recipe:
+    return derive(
+        recipe,
+        name=f"{recipe.name}_converted",
+        summary=f"{recipe.summary}, converted by the {percentile:g}th percentile to T={steps}",
+        model={"steps": steps},
+        neuron={"name": "converted", "reset": "subtract", "threshold": 1.0, "shape": "rect", "width": 1.0,
+                "train_decay": False},
+    )  # fmt: skip

@@ -1,0 +1,177 @@
+"""A converted network computes what its ReLUs did, the better the longer it runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from surgrad import cli
+from surgrad.conversion import accuracy_over_time, convert
+from surgrad.errors import BadValue, CheckpointError
+from surgrad.models import MODELS, SpikingNetwork
+from surgrad.neurons import ConvertedIF, neurons
+from surgrad.norm import BatchNorm
+from surgrad.train import convert_run, evaluate_run, train
+from surgrad.train.build import build
+from surgrad.train.run import recipe_of
+
+CLASSES = 5
+
+
+def images(count: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def ann(name: str) -> SpikingNetwork:
+    """With statistics of its norms that fit its weights, and biases that keep most units at work."""
+    torch.manual_seed(0)
+    network = MODELS[name](CLASSES, steps=1, width_multiplier=0.125, neuron=nn.ReLU, norm=BatchNorm)
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            module.momentum = 1.0
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.uniform_(module.bias, 0.0, 0.5)
+    network(images(64))
+    return network.eval()
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+@pytest.mark.parametrize("steps", [1, 4, 16])
+def test_a_neurons_average_is_the_relu_rounded_and_clipped(steps: int, shift: float):
+    """λ/T·clip(⌊x·T/λ + shift⌋, 0, T), for a constant input x."""
+    level = 0.8
+    x = torch.linspace(-1, 2, 301) + 1e-4  # next to no multiple of λ/T
+    neuron = ConvertedIF(threshold=level, shift=shift).eval()
+    found = neuron(x.expand(steps, 1, -1)).mean(0)[0]
+    wanted = level / steps * torch.floor(x * steps / level + shift).clamp(0, steps)
+    torch.testing.assert_close(found, wanted)
+    assert (found - x.clamp(0, level)).abs().max() <= level / steps
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg11", "resnet18", "ds_resnet20", "ms_resnet18"])
+def test_outputs_approach_the_anns(name: str):
+    """By maximum, where hardly anything is clipped; plain and residual networks. The error falls as 1/T."""
+    network, x = ann(name), images(8)
+    found = convert(network, [(images(64), torch.zeros(64))], percentile=100, steps=256)
+    with torch.no_grad():
+        wanted, outputs = network(x)[0], found(x)
+    errors = [((outputs[:t].mean(0) - wanted).norm() / wanted.norm()).item() for t in (4, 128, 256)]
+    assert errors[2] < 0.6 * errors[1] < 0.3 * errors[0]
+    assert errors[2] < (0.25 if name == "resnet18" else 0.05)
+    assert len(neurons(found)) == len([m for m in network.modules() if isinstance(m, nn.ReLU)])
+    assert not neurons(network), "what is converted is a copy"
+
+
+def test_a_percentile_leaves_out_the_largest():
+    network, batches = ann("vgg11"), [(images(32, seed), torch.zeros(32)) for seed in (1, 2)]
+    levels = {}
+    for percentile in (90.0, 99.9, 100.0):
+        found = neurons(convert(network, batches, percentile=percentile))
+        levels[percentile] = [neuron.level.item() for neuron in found.values()]
+    assert all(a < b < c for a, b, c in zip(*levels.values(), strict=True))
+    seen: list[Tensor] = []
+    unit = network.fire.neuron
+    unit.register_forward_hook(lambda _m, _i, out: seen.append(out.flatten()))
+    for x, _ in batches:
+        network(x)
+    assert levels[100.0][0] == pytest.approx(torch.cat(seen).max().item())
+    assert levels[90.0][0] == pytest.approx(sum(s.quantile(0.9).item() for s in seen) / 2, rel=1e-3)
+
+
+def test_accuracy_over_time_is_that_of_the_averages_so_far():
+    network = convert(ann("vgg11"), [(images(32), torch.zeros(32))], steps=7)
+    batches = [(images(6, seed), torch.arange(6) % CLASSES) for seed in (3, 4)]
+    wanted = torch.zeros(7)
+    with torch.no_grad():
+        for x, labels in batches:
+            outputs = network(x)
+            wanted += torch.stack([(outputs[: t + 1].mean(0).argmax(1) == labels).sum() for t in range(7)])
+    for chunk in (1, 3, 7, 50):
+        assert accuracy_over_time(network, batches, 7, chunk=chunk) == pytest.approx((wanted / 12).tolist())
+    assert network.steps == 7
+    assert not any(neuron.carry or neuron.potential is not None for neuron in neurons(network).values())
+
+
+def test_a_converted_network_trains():
+    """Kundu et al. 2021: fine-tuning by surrogate gradients, thresholds included."""
+    network = convert(ann("resnet20"), [(images(32), torch.zeros(32))], steps=4).train()
+    out = network(images(4))
+    out.square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+    assert all(neuron.level.grad.ne(0) for neuron in neurons(network).values())
+
+
+def test_what_cannot_be_converted():
+    batches = [(images(4), torch.zeros(4))]
+    with pytest.raises(BadValue, match=r"this network has no nn.ReLU to convert; build it with neuron=nn.ReLU"):
+        convert(MODELS["vgg11"](CLASSES, width_multiplier=0.125), batches)
+    with pytest.raises(BadValue, match=r"takes maxima of several neurons, which spikes do not average to"):
+        convert(ann("plif_cifar"), batches)
+    for percentile in (0.0, 101.0, float("nan")):
+        with pytest.raises(BadValue, match=r"percentile .* is none; give a number above 0, at most 100"):
+            convert(ann("vgg11"), batches, percentile=percentile)
+    with pytest.raises(BadValue, match=r"the 1th percentile of '.*' is 0, so nothing of it would be left"):
+        convert(ann("vgg11"), batches, percentile=1.0)
+    with pytest.raises(BadValue, match=r"threshold 0 is not a threshold"):
+        ConvertedIF(threshold=0)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory) -> Path:
+    """The run of a small ANN."""
+    words = (
+        "neuron.name=relu",
+        "model.steps=1",
+        "adapt.controller=fixed",
+        "model.name=resnet20",
+        "model.norm=batchnorm",
+    )
+    return train(tiny(*words), tmp_path_factory.mktemp("ann") / "run")
+
+
+def test_a_run_becomes_a_run_of_spikes(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    out = tmp_path / "spiking"
+    assert cli.main(["convert", str(trained), "--steps", "12", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    record = json.loads((out / "conversion.json").read_text())
+    assert len(record["accuracy"]) == 12
+    assert f"the ANN: {100 * evaluate_run(trained)['test_accuracy']:.2f} %, on {record['images']}" in said
+    assert f"T =   12: {100 * record['accuracy'][-1]:6.2f} %" in said
+    assert (out / "conversion.png").read_bytes().startswith(b"\x89PNG")
+    assert evaluate_run(out)["test_accuracy"] == pytest.approx(record["accuracy"][-1])
+    assert set(record["thresholds"]) == {name for name in record["thresholds"] if record["thresholds"][name] > 0}
+
+
+def test_a_training_starts_from_what_was_converted(trained: Path, tiny, tmp_path: Path):
+    """Kundu et al. 2021."""
+    convert_run(trained, tmp_path / "spiking", steps=4)
+    words = ("neuron.name=converted", "neuron.reset=subtract", "model.steps=4", "adapt.controller=fixed",
+             "model.name=resnet20", "model.norm=batchnorm", f"start.weights={tmp_path / 'spiking'}")  # fmt: skip
+    parts = build(tiny(*words))
+    saved = load_file(tmp_path / "spiking" / "last.safetensors")
+    assert all(torch.equal(value, saved[key]) for key, value in parts.model.state_dict().items())
+    run = train(tiny(*words), tmp_path / "tuned")
+    levels = [key for key in saved if key.endswith(".level")]
+    assert levels
+    assert all(not torch.equal(saved[key], load_file(run / "last.safetensors")[key]) for key in levels)
+    with pytest.raises(BadValue, match=r"start.weights = .* holds another network: 'stem.0.weight' and"):
+        build(tiny(*words, "model.width_multiplier=0.25"))
+
+
+def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path: Path):
+    with pytest.raises(BadValue, match=r"is a run of neuron 'lif', and only an ANN is converted; train one, with"):
+        convert_run(finished, tmp_path / "out", steps=4)
+    with pytest.raises(BadValue, match=r"0 steps are no time; give 1 or more"):
+        convert_run(trained, tmp_path / "out", steps=0)
+    with pytest.raises(CheckpointError, match=r"already holds a run; choose another --out"):
+        convert_run(trained, finished, steps=4)
+    with pytest.raises(BadValue, match=r"neuron 'relu' knows no time, and model.steps = 2; set it to 1"):
+        build(tiny("neuron.name=relu", "adapt.controller=fixed"))
+    out = tmp_path / "spiking"
+    convert_run(trained, out, steps=2)
+    with pytest.raises(CheckpointError, match=r"holds a converted network and no training to go on with; begin one"):
+        train(recipe_of(out), out, resume=True)
