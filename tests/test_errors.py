@@ -56,7 +56,7 @@ def refused(capsys):
         ("neuron.shape=triangel", "unknown shape 'triangel'; did you mean 'triangle'?"),
         ("model.name=resnet91", "unknown model 'resnet91'; did you mean 'resnet19'?"),
         ("model.norm=tdbm", "unknown norm 'tdbm'; did you mean 'tdbn'?"),
-        ("neuron.name=lfi", "unknown neuron 'lfi'; did you mean 'lif'?"),
+        ("neuron.name=plfi", "unknown neuron 'plfi'; did you mean 'plif'?"),
         ("data.name=fashion", "unknown data set 'fashion'; did you mean 'fashion_mnist'?"),
         ("adapt.controller=folow", "unknown controller 'folow'; did you mean 'follow'?"),
         ("adapt.rule=lgs", "unknown rule 'lgs'; did you mean 'lsg'?"),

@@ -329,8 +329,10 @@ def test_shared_surrogate_is_refused():
 
 
 def test_model_without_neurons_is_refused():
-    with pytest.raises(BadValue, match="no neuron with a Surrogate"):
-        adapter(nn.Linear(2, 2), fixed())
+    for controller in (fixed(0.5), follow()):
+        with pytest.raises(BadValue, match="no neuron with a Surrogate"):
+            adapter(nn.Linear(2, 2), controller)
+    adapter(nn.Linear(2, 2), fixed()).step(None)  # which never writes, so that an ANN can be trained by it
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -3,16 +3,20 @@
 from surgrad.data import load
 data = load("fashion_mnist_small")      # comes with surgrad; the others are found or downloaded
 data.train.images                       # uint8 [6000, 1, 28, 28]
+
+What does not fit there, as ImageNet, is listed by `load_folder` and read when it is asked for.
 """
 
 from pathlib import Path
 
 from surgrad.data.base import DataSet, ImageData, Split
+from surgrad.data.folder import FOLDERS, FolderData, load_folder
 from surgrad.data.loading import data_root, load_spec
 from surgrad.data.registry import DATASETS
 from surgrad.errors import unknown
 
-__all__ = ["DATASETS", "DataSet", "ImageData", "Split", "data_root", "load", "load_spec"]
+__all__ = ["DATASETS", "FOLDERS", "DataSet", "FolderData", "ImageData", "Split", "data_root", "load", "load_folder",
+           "load_spec"]  # fmt: skip
 
 
 def load(name: str, root: Path | str | None = None, *, download: bool = True) -> ImageData:

@@ -38,6 +38,11 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image: channels, height, width."""
+        return tuple(self.train.images.shape[1:])
+
 
 Reader = Callable[[Sequence[Path], int], Split]
 """Reads the files of one split, given in the order of the layout, with labels below the number given."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue, unknown
-from surgrad.kernels.lif import LIFOutput, Norm, Reset, lif
+from surgrad.kernels.lif import LIFOutput, Norm, Reset, lif, lif_history
 from surgrad.kernels.packing import spikes_made
 from surgrad.shapes import Shape
 from surgrad.surrogate import Surrogate
@@ -125,11 +125,11 @@ class LIF(nn.Module):
             plus_norm = None if plus is None else _scaled(plus_norm, gain, x)
         first = self.surrogate.first_width
         if first is None:
-            out = self._run(x, self.surrogate.width, self._start(x), self.keeps, norm=norm, plus=plus,
-                            plus_norm=plus_norm, steps=steps)  # fmt: skip
+            out, history = self._run(x, self.surrogate.width, self._start(x), self.keeps, norm=norm, plus=plus,
+                                     plus_norm=plus_norm, steps=steps)  # fmt: skip
         else:
-            out = self._run_apart(x, first, norm, plus, plus_norm, steps)
-        self._remember(out)
+            out, history = self._run_apart(x, first, norm, plus, plus_norm, steps)
+        self._remember(out, history)
         return self._emitted(out.spikes)
 
     def _emitted(self, spikes: Tensor) -> Tensor:
@@ -138,43 +138,45 @@ class LIF(nn.Module):
             spikes = spikes * against(amplitude, spikes, 2).to(spikes.dtype)
         return spikes_made(spikes) if self.binary else spikes
 
-    def _remember(self, out: LIFOutput) -> None:
+    def _remember(self, out: LIFOutput, history: Tensor | None) -> None:
         """What is asked of this call later."""
         if self.carry:
             self.potential = out.potential
         if self.watching:
             self.membrane = out.membrane
         if self.penalise is not None:
-            self.penalty = None if out.history is None else self.penalise(out.history, out.spikes, self)
+            self.penalty = None if history is None else self.penalise(history, out.spikes, self)
 
     def _run(self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, *, above: float = 0.0,
-             **fused: Any) -> LIFOutput:  # fmt: skip
-        """above: what is added to the threshold."""
+             **fused: Any) -> tuple[LIFOutput, Tensor | None]:  # fmt: skip
+        """The output, and while penalised the potentials of every step. above: what is added to the threshold."""
         threshold = self.threshold + above if above else self.threshold
-        return lif(x, self.decay, width, shape=self.surrogate.shape, threshold=threshold, reset=self.reset_mode,
-                   detach_reset=self.detach_reset, start=start, watch=self.watching, keep=keep, backend=self.backend,
-                   history=self.penalised, **fused)  # fmt: skip
+        fused |= {"shape": self.surrogate.shape, "threshold": threshold, "reset": self.reset_mode, "start": start,
+                  "detach_reset": self.detach_reset, "watch": self.watching, "keep": keep,
+                  "backend": self.backend}  # fmt: skip
+        if self.penalised:
+            return lif_history(x, self.decay, width, **fused)
+        return lif(x, self.decay, width, **fused), None
 
     def _run_apart(self, x: Tensor, first_width: Tensor, norm: Norm | None, plus: Tensor | None,
-                   plus_norm: Norm | None, steps: int | None) -> LIFOutput:  # fmt: skip
+                   plus_norm: Norm | None, steps: int | None) -> tuple[LIFOutput, Tensor | None]:  # fmt: skip
         """The first step with a width of its own, then the others from where it ended."""
         if any(given is not None and given.batch for given in (norm, plus_norm)):
             raise BadValue("a norm by the batch's statistics needs all steps at once, and this neuron's first step has "
                            "a width of its own; put the norm before it")  # fmt: skip
         total = max(len(x), 0 if plus is None else len(plus), steps or 1)
-        first = self._run(x[:1], first_width, self._start(x), True, norm=norm, plus=None if plus is None else plus[:1],
-                          plus_norm=plus_norm)  # fmt: skip
+        early = None if plus is None else plus[:1]
+        first, before = self._run(x[:1], first_width, self._start(x), True, norm=norm, plus=early,
+                                  plus_norm=plus_norm)  # fmt: skip
         if total == 1:
-            return first
+            return first, before
         x = x if len(x) == 1 else x[1:]
         plus = plus if plus is None or len(plus) == 1 else plus[1:]
-        rest = self._run(x, self.surrogate.width, first.potential, self.keeps, norm=norm, plus=plus,
+        rest, after = self._run(x, self.surrogate.width, first.potential, self.keeps, norm=norm, plus=plus,
                          plus_norm=plus_norm, steps=total - 1)  # fmt: skip
         counts = None if first.membrane is None or rest.membrane is None else first.membrane + rest.membrane
-        history = None
-        if first.history is not None and rest.history is not None:
-            history = torch.cat([first.history, rest.history])
-        return LIFOutput(torch.cat([first.spikes, rest.spikes]), rest.potential, counts, history)
+        history = None if before is None or after is None else torch.cat([before, after])
+        return LIFOutput(torch.cat([first.spikes, rest.spikes]), rest.potential, counts), history
 
     def state_size(self, x: Tensor) -> tuple[int, ...]:
         """The shape of what it carries between two calls on inputs like x."""

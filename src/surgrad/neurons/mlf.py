@@ -34,13 +34,13 @@ class MLF(LIF):
         return (self.levels, *x.shape[1:])
 
     def _run(self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, *, above: float = 0.0,
-             **fused: Any) -> LIFOutput:  # fmt: skip
+             **fused: Any) -> tuple[LIFOutput, Tensor | None]:  # fmt: skip
         starts = [None] * self.levels if start is None else start.unbind(0)
-        outs = [super(MLF, self)._run(x, width, v, keep, above=level, **fused) for level, v in enumerate(starts)]
-        potentials, counts = ([getattr(out, name) for out in outs] for name in ("potential", "membrane"))
-        return LIFOutput(
-            torch.stack([out.spikes for out in outs]).sum(0),
+        ran = [super(MLF, self)._run(x, width, v, keep, above=level, **fused) for level, v in enumerate(starts)]
+        spikes, potentials, counts = zip(*(out for out, _ in ran), strict=True)
+        total = LIFOutput(
+            torch.stack(spikes).sum(0),
             torch.stack(potentials) if keep else None,
             None if counts[0] is None else torch.stack(counts).sum(0),
-            outs[0].history,
         )
+        return total, ran[0][1]

@@ -64,7 +64,7 @@ class PSN(LIF):
         above = torch.tensordot(weight, current, 1) - threshold
         spikes = spike(above, call.width, call.shape).to(x.dtype)
         counts = histogram(above, call.threshold) if self.watching else None
-        self._remember(LIFOutput(spikes, None, counts, above + call.threshold if self.penalised else None))
+        self._remember(LIFOutput(spikes, None, counts), above + call.threshold if self.penalised else None)
         return self._emitted(spikes)
 
 

@@ -65,5 +65,5 @@ class Stepped(LIF):
         out = torch.cat(spikes).unflatten(0, call.size[:2])
         potentials = torch.cat(history).unflatten(0, call.size[:2]) if history else None
         self._seen = first + call.steps
-        self._remember(LIFOutput(out, state, counts, potentials))
+        self._remember(LIFOutput(out, state, counts), potentials)
         return self._emitted(out)

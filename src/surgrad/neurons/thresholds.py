@@ -85,8 +85,8 @@ class TrLIF(LIF):
     def rest(self, x: Tensor) -> Tensor | None:
         return self.running_rest.clone().expand(x.shape[1:]) if self.mp_init else None
 
-    def _remember(self, out: LIFOutput) -> None:
-        super()._remember(out)
+    def _remember(self, out: LIFOutput, history: Tensor | None) -> None:
+        super()._remember(out, history)
         if self.mp_init and self.training and out.potential is not None:
             with torch.no_grad():
                 fired = out.spikes.any(0)

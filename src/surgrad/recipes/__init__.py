@@ -10,6 +10,7 @@ from surgrad.recipes import (
     diet,
     dspike,
     first,
+    imagenet,
     imloss,
     lsg,
     ltmd,
@@ -40,6 +41,7 @@ FILES = (
     ltmd,
     conversion,
     relatives,
+    imagenet,
 )  # importing a file registers its recipes
 
 

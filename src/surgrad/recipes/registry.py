@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from surgrad.train.recipe import Recipe, derive
 
 RECIPES: dict[str, Callable[[], Recipe]] = {}
-TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 
 
 def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:

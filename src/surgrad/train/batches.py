@@ -43,12 +43,12 @@ class Batches:
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch in its shuffled order, from batch `first` on."""
-        order = torch.randperm(len(self._train), generator=self._generator(0, epoch))
+        order = torch.randperm(len(self._train), generator=seeded(self._seed, 0, epoch))
         for number in range(first, self.per_epoch):
             chosen = order[number * self.size : (number + 1) * self.size].to(self._train.labels.device)
-            images = self._augment(self._train.images[chosen], self._generator(1, epoch, number))
+            images = self._augment(self._train.images[chosen], seeded(self._seed, 1, epoch, number))
             if self.start.side is not None and self.starting(epoch, number):
-                images = window(images, self.start.side, self._generator(2, epoch, number))
+                images = window(images, self.start.side, seeded(self._seed, 2, epoch, number))
             yield self._normalised(images), self._train.labels[chosen]
 
     def starting(self, epoch: int, number: int) -> bool:
@@ -68,9 +68,11 @@ class Batches:
     def _normalised(self, images: Tensor) -> Tensor:
         return ((images.float() - self._mean) / self._std).contiguous(memory_format=self._format)
 
-    def _generator(self, *key: int) -> torch.Generator:
-        seed = np.random.SeedSequence([self._seed, *key]).generate_state(1, np.uint64)[0]
-        return torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+
+def seeded(*key: int) -> torch.Generator:
+    """A generator that depends on these numbers alone."""
+    seed = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(seed >> np.uint64(1)))
 
 
 def _on(split: Split, limit: int | None, device: torch.device) -> Split:

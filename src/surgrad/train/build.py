@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
 from surgrad.adapt.probe import Loss
-from surgrad.data import DATASETS, ImageData, load
+from surgrad.data import DATASETS, FOLDERS, FolderData, ImageData, load, load_folder
 from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import BACKENDS, RESETS, Reset
@@ -26,6 +26,7 @@ from surgrad.shapes import SHAPES, dspike
 from surgrad.surrogate import Surrogate
 from surgrad.train.batches import Batches
 from surgrad.train.checkpoint import load_weights
+from surgrad.train.folders import FolderBatches
 from surgrad.train.optim import OPTIMIZERS, build_optimizers
 from surgrad.train.recipe import LossConfig, NeuronConfig, Recipe
 
@@ -45,7 +46,7 @@ class Parts:
     penalty: Callable[[float], Tensor | float]  # of the progress, 0 to 1; added to the loss
     optimizers: list[torch.optim.Optimizer]
     adapter: Adapter
-    batches: Batches
+    batches: Batches | FolderBatches
     device: torch.device
     bf16: bool
 
@@ -56,7 +57,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     _check_settings(recipe)
     device = _device(recipe.run.device)
     bf16 = _bf16(recipe.run.precision, device)
-    data = load(recipe.data.name, root)
+    data = _load(recipe, root)
     torch.manual_seed(recipe.seed)
     model = build_model(recipe, data)
     if recipe.start.weights is not None:
@@ -67,11 +68,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     loss = build_loss(recipe.loss)
-    config = recipe.data
-    augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
-                      fill=tuple(round(255 * m) for m in data.mean))  # fmt: skip
-    batches = Batches(data, config, augment, recipe.seed, device, recipe.run.channels_last, recipe.start,
-                      recipe.optim.epochs)  # fmt: skip
+    batches = build_batches(recipe, data, device)
     steps = batches.per_epoch * recipe.optim.epochs
     optimizers = build_optimizers(model, recipe.optim)
     knobs = asdict(recipe.adapt)
@@ -85,7 +82,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
 def _check_names(recipe: Recipe) -> None:
     """Refuse a name that no registry holds, before any data is loaded."""
     for kind, name, known in (
-        ("data set", recipe.data.name, DATASETS), ("model", recipe.model.name, MODELS),
+        ("data set", recipe.data.name, (*DATASETS, *FOLDERS)), ("model", recipe.model.name, MODELS),
         ("norm", recipe.model.norm, NORMS), ("neuron", recipe.neuron.name, (*NEURONS, RELU)),
         ("shape", recipe.neuron.shape, SHAPES), ("reset", recipe.neuron.reset, RESETS),
         ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
@@ -133,7 +130,23 @@ def _check_settings(recipe: Recipe) -> None:
         raise BadValue(f"neuron 'relu' knows no time, and model.steps = {recipe.model.steps}; set it to 1")
 
 
-def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
+def _load(recipe: Recipe, root: Path | None) -> ImageData | FolderData:
+    if recipe.data.name in FOLDERS:
+        return load_folder(recipe.data.name, root, recipe.data.side)
+    return load(recipe.data.name, root)
+
+
+def build_batches(recipe: Recipe, data: ImageData | FolderData, device: torch.device) -> Batches | FolderBatches:
+    """Training and test batches of the data set, augmented as the recipe says."""
+    config, start, epochs, last = recipe.data, recipe.start, recipe.optim.epochs, recipe.run.channels_last
+    if isinstance(data, FolderData):
+        return FolderBatches(data, config, recipe.seed, device, last, start, epochs)
+    augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
+                      fill=tuple(round(255 * m) for m in data.mean))  # fmt: skip
+    return Batches(data, config, augment, recipe.seed, device, last, start, epochs)
+
+
+def build_model(recipe: Recipe, data: ImageData | FolderData) -> SpikingNetwork:
     """The recipe's network for the images and classes of that data set."""
     config = recipe.model
     kind: Any = NORMS[config.norm]
@@ -142,7 +155,7 @@ def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
     builder = MODELS[config.name]
     takes = inspect.signature(builder).parameters
     sized = "image_size" in takes
-    options: dict[str, Any] = {"image_size": data.train.images.shape[-1]} if sized else {}
+    options: dict[str, Any] = {"image_size": data.shape[-1]} if sized else {}
     if config.summand_alpha != 1:
         if kind is not TDBN or "summand" not in takes:
             raise BadValue(f"model.summand_alpha = {config.summand_alpha} is tdBN's, of residual additions, and this "
@@ -150,7 +163,7 @@ def build_model(recipe: Recipe, data: ImageData) -> SpikingNetwork:
         options["summand"] = partial(norm, alpha=config.summand_alpha)
     if sized and recipe.start.side is not None:
         raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
-    return builder(len(data.classes), in_channels=data.train.images.shape[1], steps=config.steps,
+    return builder(len(data.classes), in_channels=data.shape[0], steps=config.steps,
                    neuron=partial(build_neuron, recipe.neuron, config.steps), norm=norm,
                    width_multiplier=config.width_multiplier, **options)  # fmt: skip
 

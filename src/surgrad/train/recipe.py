@@ -1,143 +1,117 @@
 """A recipe: everything that decides a training, as one frozen dataclass that survives JSON."""
 
 import dataclasses
-import math
-import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from surgrad.errors import BadValue, unknown
+from surgrad.train.fields import Checked, at_least, parsed, positive
 
 T = TypeVar("T")
 
 
-def _at_least(low: float, default: Any, *, open: bool = False, high: float = math.inf) -> Any:
-    """A field of numbers from low (itself excluded where open) to high."""
-    return field(default=default, metadata={"low": low, "open": open, "high": high})
-
-
-def _positive(default: float) -> Any:
-    return _at_least(0, default, open=True)
-
-
-class _Checked:
-    """A part of a recipe that refuses values of another type, and numbers out of range."""
-
-    def __post_init__(self) -> None:
-        part = type(self).__name__.removesuffix("Config").lower()
-        hints = typing.get_type_hints(type(self))
-        for entry in dataclasses.fields(self):  # type: ignore[arg-type]  # each subclass is a dataclass
-            path = entry.name if part == "recipe" else f"{part}.{entry.name}"
-            value = _typed(path, getattr(self, entry.name), hints[entry.name])
-            if entry.metadata and value is not None:
-                _in_range(path, value, **entry.metadata)
-            object.__setattr__(self, entry.name, value)  # frozen, but a whole number may stand for a float
-
-
-def _in_range(path: str, value: float, low: float, high: float, open: bool) -> None:
-    if not (low <= value <= high and math.isfinite(value)) or (open and value == low):
-        start = f"above {low}" if open else f"from {low}"
-        end = "" if math.isinf(high) else f" to {high}"
-        raise BadValue(f"{path} = {value} is out of range; give a number {start}{end}")
-
-
 @dataclass(frozen=True)
-class DataConfig(_Checked):
-    """Which images, in which batches, augmented how (`surgrad.data`)."""
+class DataConfig(Checked):
+    """Which images, in which batches, augmented how (`surgrad.data`). Of data sets that lie as folders of images, which
+    are cut at random: side, of the squares; resize, of an evaluated image's shorter side; workers, the processes that
+    read them (none: one a core)."""
 
     name: str = "fashion_mnist_small"
-    batch: int = _at_least(1, 128)
-    crop: int = _at_least(0, 0)
+    batch: int = at_least(1, 128)
+    crop: int = at_least(0, 0)
     flip: bool = False
     autoaugment: bool = False
-    cutout: int = _at_least(0, 0)
-    limit: int | None = _at_least(1, None)  # use only the first so many images of each split
+    cutout: int = at_least(0, 0)
+    limit: int | None = at_least(1, None)  # use only the first so many images of each split
+    side: int = at_least(8, 224)
+    resize: int = at_least(8, 256)
+    workers: int | None = at_least(0, None)
 
 
 @dataclass(frozen=True)
-class ModelConfig(_Checked):
+class ModelConfig(Checked):
     """Which network (`surgrad.models`)."""
 
     name: str = "small_cnn"
-    steps: int = _at_least(1, 4)
-    width_multiplier: float = _positive(1.0)
+    steps: int = at_least(1, 4)
+    width_multiplier: float = positive(1.0)
     norm: str = "tdbn"
-    summand_alpha: float = _positive(1.0)  # tdBN's α of the summands of a residual addition
+    summand_alpha: float = positive(1.0)  # tdBN's α of the summands of a residual addition
     last_step: bool = False  # predict by the last step alone
 
 
 @dataclass(frozen=True)
-class NeuronConfig(_Checked):
+class NeuronConfig(Checked):
     """Which neuron and surrogate, in every layer (`surgrad.neurons`, `surgrad.shapes`)."""
 
     name: str = "lif"
-    decay: float = _at_least(0, 0.2, high=1)
+    decay: float = at_least(0, 0.2, high=1)
     train_decay: bool = True
-    threshold: float = _positive(0.5)
+    threshold: float = positive(0.5)
     reset: str = "zero"
     detach_reset: bool = False
     shape: str = "rect"
-    width: float = _positive(1.0)
+    width: float = positive(1.0)
     learn_width: bool = False
     first_width: bool = False  # the first step has a width of its own
     backend: str = "auto"
 
 
 @dataclass(frozen=True)
-class AdaptConfig(_Checked):
+class AdaptConfig(Checked):
     """Who writes the widths, and its knobs (`surgrad.adapt` has a card for each), every one for the controllers that
     have it; none: the controller's own default."""
 
     controller: str = "follow"
     rule: str | None = None  # follow
-    width: float | None = _at_least(0, None, open=True)  # fixed
+    width: float | None = at_least(0, None, open=True)  # fixed
     law: str | None = None  # schedule
-    start: float | None = _at_least(0, None, open=True)  # schedule, search, compete
-    end: float | None = _at_least(0, None, open=True)
+    start: float | None = at_least(0, None, open=True)  # schedule, search, compete
+    end: float | None = at_least(0, None, open=True)
     target: str | None = None  # steer
     scope: str | None = None  # steer, search
-    low: float | None = _at_least(0, None)  # steer, search, compete
-    high: float | None = _at_least(0, None)
-    period: int | None = _at_least(1, None)  # steer
-    momentum: float | None = _at_least(0, None, high=1)
-    least: float | None = _at_least(0, None)
-    most: float | None = _at_least(0, None)
-    warmup: float | None = _at_least(0, None, high=1)
-    sharpen: float | None = _at_least(0, None, high=1)
-    freeze: float | None = _at_least(0, None, high=1)
+    low: float | None = at_least(0, None)  # steer, search, compete
+    high: float | None = at_least(0, None)
+    period: int | None = at_least(1, None)  # steer
+    momentum: float | None = at_least(0, None, high=1)
+    least: float | None = at_least(0, None)
+    most: float | None = at_least(0, None)
+    warmup: float | None = at_least(0, None, high=1)
+    sharpen: float | None = at_least(0, None, high=1)
+    freeze: float | None = at_least(0, None, high=1)
     parameter: str | None = None  # search
     estimator: str | None = None
-    count: int | None = _at_least(1, None)
-    eps: float | None = _at_least(0, None, open=True)
-    reliable: float | None = _at_least(-1, None, high=1)
-    seed: int | None = _at_least(0, None)
-    move: float | None = _at_least(0, None, open=True)  # search, compete
-    reach: int | None = _at_least(1, None)  # compete
-    iterations: int | None = _at_least(1, None)
-    lr: float | None = _at_least(0, None, open=True)
-    rate: float | None = _at_least(0, None, open=True)
+    count: int | None = at_least(1, None)
+    eps: float | None = at_least(0, None, open=True)
+    reliable: float | None = at_least(-1, None, high=1)
+    seed: int | None = at_least(0, None)
+    move: float | None = at_least(0, None, open=True)  # search, compete
+    reach: int | None = at_least(1, None)  # compete
+    iterations: int | None = at_least(1, None)
+    lr: float | None = at_least(0, None, open=True)
+    rate: float | None = at_least(0, None, open=True)
 
 
 @dataclass(frozen=True)
-class LossConfig(_Checked):
+class LossConfig(Checked):
     """Which loss (`surgrad.losses`), and what is added to it for the neurons' potentials (`surgrad.penalties`):
     penalty_weight times the sum over the neurons, those within residual blocks too if penalty_inner; until that share
     of the training; growing from 0 over it if penalty_ramp."""
 
     name: str = "cross_entropy"
-    label_smoothing: float = _at_least(0, 0.0, high=1)
-    tet_weight: float = _at_least(0, 1e-3, high=1)  # TET's λ
+    label_smoothing: float = at_least(0, 0.0, high=1)
+    tet_weight: float = at_least(0, 1e-3, high=1)  # TET's λ
     tet_target: float = 1.0  # and φ
     penalty: str | None = None
-    penalty_weight: float = _positive(0.1)
+    penalty_weight: float = positive(0.1)
     penalty_inner: bool = True
-    penalty_until: float = _at_least(0, 1.0, high=1)
+    penalty_until: float = at_least(0, 1.0, high=1)
     penalty_ramp: bool = False
 
 
 @dataclass(frozen=True)
-class OptimConfig(_Checked):
+class OptimConfig(Checked):
     """sgd, adam, adamw or muon, with linear warm-up and cosine to 0: at the end, or `period` epochs after the warm-up,
     from where it rises again. Norms and biases have no weight decay; neither
     have the neurons' own parameters, which train with Adam at `neuron_lr`. Muon trains the convolutions alone, at `lr`
@@ -145,31 +119,31 @@ class OptimConfig(_Checked):
     neurons' parameters."""
 
     name: str = "sgd"
-    epochs: int = _at_least(1, 9)
-    lr: float = _positive(0.1)
-    momentum: float = _at_least(0, 0.9, high=0.9999)
+    epochs: int = at_least(1, 9)
+    lr: float = positive(0.1)
+    momentum: float = at_least(0, 0.9, high=0.9999)
     nesterov: bool = False
-    weight_decay: float = _at_least(0, 5e-4)
-    warmup: float = _at_least(0, 0.0)  # epochs
-    period: float | None = _at_least(0, None, open=True)  # epochs
-    clip: float = _at_least(0, 0.0)  # largest norm of the gradient; 0 for none
-    neuron_lr: float = _positive(3e-4)
+    weight_decay: float = at_least(0, 5e-4)
+    warmup: float = at_least(0, 0.0)  # epochs
+    period: float | None = at_least(0, None, open=True)  # epochs
+    clip: float = at_least(0, 0.0)  # largest norm of the gradient; 0 for none
+    neuron_lr: float = positive(3e-4)
 
 
 @dataclass(frozen=True)
-class StartConfig(_Checked):
+class StartConfig(Checked):
     """How a training starts: from the newest weights of the run folder `weights`, of the same network, or (none) as the
     network is drawn. And the first `share` of it, made cheaper: images are shown for `steps` time steps, and cut to a
     random square of `side` pixels (none: whole). What follows, and every evaluation, sees all of both."""
 
-    share: float = _at_least(0, 0.0, high=1)
-    steps: int = _at_least(1, 1)
-    side: int | None = _at_least(1, None)
+    share: float = at_least(0, 0.0, high=1)
+    steps: int = at_least(1, 1)
+    side: int | None = at_least(1, None)
     weights: str | None = None
 
 
 @dataclass(frozen=True)
-class RunConfig(_Checked):
+class RunConfig(Checked):
     """How it is computed. precision: fp32, bf16 (autocast), or auto: bf16 where the processor multiplies bf16
     matrices in hardware, fp32 elsewhere. device: auto, cpu or cuda. pack_spikes: keep spikes as bits for the backward
     pass, which takes less memory and more time."""
@@ -182,14 +156,14 @@ class RunConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class Recipe(_Checked):
+class Recipe(Checked):
     """A training, whole: see `surgrad.recipes` for those at hand."""
 
     name: str
     summary: str = ""
     source: str = ""
     published: float | None = None  # the paper's test accuracy, in [0, 1]
-    seed: int = _at_least(0, 0, high=2**63 - 1)  # of weights, order and augmentation
+    seed: int = at_least(0, 0, high=2**63 - 1)  # of weights, order and augmentation
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
@@ -250,7 +224,7 @@ def set_field(recipe: Recipe, assignment: str) -> Recipe:
         raise unknown("field", path, _flat(to_dict(recipe)))
     part, _, key = path.rpartition(".")
     owner = getattr(recipe, part) if part else recipe
-    value = _parsed(path, text, typing.get_type_hints(type(owner))[key])
+    value = parsed(path, text, typing.get_type_hints(type(owner))[key])
     return derive(recipe, **({part: {key: value}} if part else {key: value}))
 
 
@@ -265,36 +239,3 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         flat.update({f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value})
     return flat
-
-
-def _kinds(hint: Any) -> tuple[type, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
-def _typed(path: str, value: Any, hint: Any) -> Any:
-    kinds = _kinds(hint)
-    if float in kinds and type(value) is int:
-        return float(value)
-    if type(value) not in kinds:
-        raise BadValue(f"{path} = {value!r} is of type {type(value).__name__}; give {_wanted(kinds)}")
-    return value
-
-
-def _parsed(path: str, text: str, hint: Any) -> Any:
-    kinds = _kinds(hint)
-    if type(None) in kinds and text.lower() in ("none", "null"):
-        return None
-    if bool in kinds and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in kinds:
-        if kind in (int, float, str):
-            try:
-                return kind(text)
-            except ValueError:
-                continue
-    raise BadValue(f"{path} = '{text}' cannot be read; give {_wanted(kinds)}")
-
-
-def _wanted(kinds: tuple[type, ...]) -> str:
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name", type(None): "none"}
-    return " or ".join(words.get(kind, kind.__name__) for kind in kinds)

@@ -38,19 +38,17 @@ class LIFOutput(NamedTuple):
         call as `start` to go on where this one ended. None unless kept.
     membrane: int64 [BINS] histogram of (u - threshold)/threshold, or None unless watched: PER_THRESHOLD bins to a
         threshold, bin BINS/2 starts at 0, both ends collect what lies beyond.
-    history: [T, N, ...], float32 or better: u of every step, before its reset. None unless asked for.
     """
 
     spikes: Tensor
     potential: Tensor | None
     membrane: Tensor | None
-    history: Tensor | None = None
 
 
 def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape: str | Shape,
         threshold: Tensor | float = 0.5, reset: Reset = "zero", detach_reset: bool = False,
         start: Tensor | None = None, watch: bool = False, keep: bool = True, norm: Norm | None = None,
-        plus: Tensor | None = None, plus_norm: Norm | None = None, steps: int | None = None, history: bool = False,
+        plus: Tensor | None = None, plus_norm: Norm | None = None, steps: int | None = None,
         backend: str = "auto") -> LIFOutput:  # fmt: skip
     """Leaky integrate-and-fire over T steps (Lian et al. 2023, eqs. 1 and 2, with reset "zero").
 
@@ -68,19 +66,29 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     norm, plus, plus_norm: a batch normalisation of the current, and a second summand of the current's shape and dtype
         with its own, computed in the same pass.
     steps: T, where current or plus is [1, N, C, ...] and the same at every step.
-    history: also return the potentials of every step, to be differentiated; only the reference does.
     backend: "reference" (the specification, by autograd), "torch" (any shape and dtype, keeps less), "native" (C++, on
         the CPU), "triton" (CUDA), or "auto": the fastest that serves.
     """
     call = checked(current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus,
                    plus_norm, steps)  # fmt: skip
-    if history:
-        if backend not in ("auto", "reference"):
-            raise BadValue(f"backend '{backend}' keeps no history of potentials; give backend='auto' or 'reference'")
-        spikes, potential, membrane, potentials = loop(call, history=True)
-        return LIFOutput(spikes, potential if keep else None, membrane, potentials)
     spikes, potential, membrane = BACKENDS[choose(backend, current, call.shape)](call)
     return LIFOutput(spikes, potential if keep else None, membrane)
+
+
+def lif_history(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape: str | Shape,
+                threshold: Tensor | float = 0.5, reset: Reset = "zero", detach_reset: bool = False,
+                start: Tensor | None = None, watch: bool = False, keep: bool = True, norm: Norm | None = None,
+                plus: Tensor | None = None, plus_norm: Norm | None = None, steps: int | None = None,
+                backend: str = "auto") -> tuple[LIFOutput, Tensor]:  # fmt: skip
+    """`lif`, and the potentials u of every step before their reset, [T, N, ...], float32 or better, as a part of the
+    graph. Only the reference keeps them; backend: "auto" or "reference"."""
+    if backend not in ("auto", "reference"):
+        raise BadValue(f"backend '{backend}' keeps no history of potentials; give backend='auto' or 'reference'")
+    call = checked(current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus,
+                   plus_norm, steps)  # fmt: skip
+    spikes, potential, membrane, history = loop(call, history=True)
+    assert history is not None  # it was asked for
+    return LIFOutput(spikes, potential if keep else None, membrane), history
 
 
 def checked(current: Tensor, decay: Tensor | float, width: Tensor | float, shape: str | Shape,

@@ -1,0 +1,84 @@
+"""ImageNet, from folders of images (`surgrad.data.load_folder`). None has been run to its end here.
+
+SEW-ResNet's settings are those of its authors' code; what the other papers' texts at hand do not state is taken from
+there too. ESG's headline (χ) is SEW-ResNet-34's training with steered widths; its pipeline is our reading
+(`surgrad.adapt.steer`).
+"""
+
+import math
+
+from surgrad.recipes.registry import rows
+from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
+
+_DATA = DataConfig(name="imagenet", batch=256, flip=True)
+_OPTIM = OptimConfig("sgd", epochs=320, lr=0.1, momentum=0.9, weight_decay=0.0)
+
+
+def _sew(network: str) -> Recipe:
+    """Integrate-and-fire at 1, ATan of SpikingJelly's α = 2, reset detached, spikes added."""
+    return Recipe(
+        name="sew",
+        data=_DATA,
+        model=ModelConfig(name=network, steps=4, norm="batchnorm"),
+        neuron=NeuronConfig(name="if", train_decay=False, threshold=1.0, detach_reset=True, shape="atan",
+                            width=1 / math.pi),
+        adapt=AdaptConfig(controller="fixed"),
+        optim=_OPTIM,
+    )  # fmt: skip
+
+
+@rows("sew", "SEW-ResNet-18", {("imagenet", 4): 0.6318}, title="SEW ADD", source="Fang et al. 2021a")
+def sew_resnet18() -> Recipe:
+    return _sew("sew_resnet18")
+
+
+@rows("sew", "SEW-ResNet-34", {("imagenet", 4): 0.6704}, title="SEW ADD", source="Fang et al. 2021a")
+def sew_resnet34() -> Recipe:
+    return _sew("sew_resnet34")
+
+
+@rows("sew", "SEW-ResNet-50", {("imagenet", 4): 0.6778}, title="SEW ADD", source="Fang et al. 2021a")
+def sew_resnet50() -> Recipe:
+    return _sew("sew_resnet50")
+
+
+@rows("chi", "SEW-ResNet-34", {("imagenet", 4): 0.6909}, title="χ (our reading)", source="ESG, 2022, abstract")
+def chi_sew_resnet34() -> Recipe:
+    """A floor of 0.2 under the share of neurons with a gradient, in every layer."""
+    return derive(_sew("sew_resnet34"), adapt={"controller": "steer"})
+
+
+@rows("dspike", "ResNet-34", {("imagenet", 6): 0.6819}, title="Dspike", source="Li et al. 2021")
+def dspike_resnet34() -> Recipe:
+    """The temperature searched once an epoch; hard reset kept in the gradient, decay 0.25, tdBN."""
+    return Recipe(
+        name="dspike",
+        data=_DATA,
+        model=ModelConfig(name="resnet34_imagenet", steps=6, norm="tdbn"),
+        neuron=NeuronConfig(name="lif", decay=0.25, train_decay=False, threshold=0.5, shape="dspike"),
+        adapt=AdaptConfig(controller="search"),
+        optim=OptimConfig("sgd", epochs=320, lr=0.1, momentum=0.9, weight_decay=1e-4),
+    )
+
+
+@rows("tdbn", "ResNet-34", {("imagenet", 6): 0.6372}, title="STBP-tdBN", source="Zheng et al. 2021")
+def tdbn_resnet34() -> Recipe:
+    """A rectangle of width 1, decay 0.2; 1/√2 before residual sums."""
+    return derive(
+        dspike_resnet34(),
+        model={"summand_alpha": 1 / math.sqrt(2)},
+        neuron={"decay": 0.2, "shape": "rect"},
+        adapt={"controller": "fixed"},
+    )
+
+
+@rows("tet", "ResNet-34", {("imagenet", 6): 0.6479}, title="TET", source="Deng et al. 2022")
+def tet_resnet34() -> Recipe:
+    """The loss of every step; threshold 1, decay 0.5, a triangle of half-width 1."""
+    return derive(
+        dspike_resnet34(),
+        model={"norm": "batchnorm"},
+        neuron={"decay": 0.5, "threshold": 1.0, "shape": "triangle"},
+        adapt={"controller": "fixed"},
+        loss={"name": "tet"},
+    )
