@@ -10,6 +10,7 @@ import pytest
 import surgrad
 from surgrad import cli
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
+from surgrad.recipes.reproduced import reproduced
 from surgrad.train.recipe import from_dict
 
 COMMANDS = ("list", "train", "eval", "report", "diagnose", "energy", "convert", "sweep", "figures")
@@ -109,10 +110,12 @@ def test_list_as_json_holds_every_recipe_whole(capsys):
 def test_list_shows_every_recipe_on_a_line(capsys):
     assert cli.main(["list"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["recipe", "published", "what"]
+    assert head.split() == ["recipe", "network", "T", "published", "reproduced", "what"]
     assert [line.split()[0] for line in lines] == list(RECIPES)
     by_name = {line.split()[0]: line for line in lines}
-    assert "  94.41 %  LSG, ResNet-19, CIFAR-10, T=2" in by_name["lsg_cifar10_resnet19_t2"]
+    row = " ".join(by_name["lsg_cifar10_resnet19_t2"].split())
+    assert row == "lsg_cifar10_resnet19_t2 resnet19 2 94.41 % - LSG, ResNet-19, CIFAR-10, T=2"
+    assert f" {reproduced()['lsg_cifar10_small_t2']} " in by_name["lsg_cifar10_small_t2"]
     assert re.search(r" -  .*default", by_name[DEFAULT])
 
 

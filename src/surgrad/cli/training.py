@@ -17,20 +17,27 @@ RUNS = Path("runs")
 
 
 def list_recipes(arguments: argparse.Namespace) -> int:
-    """Show the recipes."""
+    """Show the recipes, the papers' figures and ours.
+
+    Reproduced are mean and standard deviation of the final epoch's test accuracy, over the seeds of the records.
+    """
     from surgrad.recipes import DEFAULT, RECIPES
+    from surgrad.recipes.reproduced import reproduced
     from surgrad.train.recipe import to_dict
 
     recipes = [build() for build in RECIPES.values()]
     if arguments.json:
         print(json.dumps([to_dict(recipe) for recipe in recipes], indent=2, ensure_ascii=False))
         return 0
+    ours = reproduced()
     wide = max(len(recipe.name) for recipe in recipes)
-    print(f"{'recipe':{wide}}  published  what")
+    print(f"{'recipe':{wide}}  {'network':17}    T  published  {'reproduced':>14}  what")
     for recipe in recipes:
         published = "-" if recipe.published is None else f"{100 * recipe.published:.2f} %"
+        found = str(ours.get(recipe.name, "-"))
         default = " (default)" if recipe.name == DEFAULT and "default" not in recipe.summary else ""
-        print(f"{recipe.name:{wide}}  {published:>9}  {recipe.summary}{default}")
+        print(f"{recipe.name:{wide}}  {recipe.model.name:17}  {recipe.model.steps:3}  {published:>9}  {found:>14}  "
+              f"{recipe.summary}{default}")  # fmt: skip
     return 0
 
 

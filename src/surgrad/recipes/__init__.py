@@ -26,23 +26,12 @@ from surgrad.recipes.registry import RECIPES as RECIPES
 from surgrad.train.recipe import Recipe
 
 DEFAULT = "lsg_fashion_small_t4"
-FILES = (
-    first,
-    lsg,
-    dspike,
-    tdbn,
-    plif,
-    tet,
-    tebn,
-    mlf,
-    imloss,
-    recdis,
-    diet,
-    ltmd,
-    conversion,
-    relatives,
-    imagenet,
-)  # importing a file registers its recipes
+FILES = (first, lsg, dspike, tdbn, plif, tet, tebn, mlf, imloss, recdis, diet, ltmd, conversion, relatives, imagenet)
+"""Importing a file registers its recipes; they are listed in this order."""
+
+_PLACES = {file.__name__: place for place, file in enumerate(FILES)}
+for _name in sorted(RECIPES, key=lambda name: _PLACES[RECIPES[name].__module__]):
+    RECIPES[_name] = RECIPES.pop(_name)
 
 
 def find_recipe(name: str = DEFAULT) -> Recipe:

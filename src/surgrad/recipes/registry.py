@@ -39,4 +39,5 @@ def _row(function: Callable[[], Recipe], name: str, summary: str, source: str, p
         return derive(recipe, name=name, summary=summary, source=source, published=published, data={"name": data},
                       model=time)  # fmt: skip
 
+    row.__module__ = function.__module__
     return row

@@ -1,0 +1,74 @@
+"""Set the papers' figures beside ours: writes src/surgrad/recipes/reproduced.json, which `surgrad list` shows, and
+docs/recipes.md, both from the trainings under records/.
+
+    python scripts/tabulate_recipes.py
+
+A training counts for a recipe if it differs from it in nothing but its seed and how it was computed.
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean, stdev
+
+from surgrad.recipes import RECIPES
+from surgrad.recipes.reproduced import FILE, Reproduced
+from surgrad.train.recipe import Recipe, differences, from_dict
+
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "docs" / "recipes.md"
+FREE = ("seed", "summary", "source", "published", "run.")
+SPELT_OUT = ("adapt.rule: None -> 'lsg'", "adapt.start: None -> 1.0", "adapt.end: None -> 0.1")
+"""How older recipes say what is now left to the controller."""
+HEAD = """# Recipes, and what they gave
+
+Every row that a paper publishes and surgrad has a recipe for: `surgrad train RECIPE --data DIR`. *Published* is the
+paper's test accuracy, *reproduced* ours at the final epoch, from the trainings under [records/](../records/): mean ±
+standard deviation over the seeds. A dash: no such training was run to its end here. What a paper leaves open is marked
+in the recipe's file under [src/surgrad/recipes/](../src/surgrad/recipes/). Made by `scripts/tabulate_recipes.py`.
+
+| recipe | what | published | reproduced | seeds | source |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+
+def of_recipe(recipe: Recipe) -> bool:
+    """Whether this is the recipe of its name."""
+    if recipe.name not in RECIPES:
+        return False
+    lines = differences(RECIPES[recipe.name](), recipe)
+    return not [line for line in lines if not line.startswith(FREE) and line not in SPELT_OUT]
+
+
+def collected(records: Path) -> dict[str, Reproduced]:
+    """The accuracies of all whole trainings below a folder, by recipe."""
+    found = defaultdict(list)
+    for path in sorted(records.rglob("recipe.json")):
+        recipe = from_dict(json.loads(path.read_text()))
+        last = json.loads((path.parent / "metrics.jsonl").read_text().splitlines()[-1])
+        if last["epoch"] == recipe.optim.epochs and of_recipe(recipe):
+            found[recipe.name].append(last["test_accuracy"])
+    return {name: Reproduced(mean(shares), stdev(shares) if len(shares) > 1 else None, len(shares))
+            for name, shares in found.items()}  # fmt: skip
+
+
+def table(ours: dict[str, Reproduced]) -> str:
+    rows = []
+    for name, build in RECIPES.items():
+        recipe, mine = build(), ours.get(name)
+        published = "–" if recipe.published is None else f"{100 * recipe.published:.2f} %"
+        rows.append(f"| `{name}` | {recipe.summary} | {published} | {mine or '–'} | {mine.seeds if mine else '–'} | "
+                    f"{recipe.source} |\n")  # fmt: skip
+    return HEAD + "".join(rows)
+
+
+def text(ours: dict[str, Reproduced]) -> str:
+    return json.dumps({name: asdict(row) for name, row in ours.items()}, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    ours = collected(ROOT / "records")
+    FILE.write_text(text(ours))
+    TABLE.write_text(table(ours))
+    print(f"{len(ours)} of {len(RECIPES)} recipes were run to their end")
