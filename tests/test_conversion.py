@@ -1,6 +1,7 @@
 """A converted network computes what its ReLUs did, the better the longer it runs."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from surgrad import cli
 from surgrad.conversion import accuracy_over_time, convert
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.models import MODELS, SpikingNetwork
-from surgrad.neurons import ConvertedIF, neurons
-from surgrad.norm import BatchNorm
-from surgrad.train import convert_run, evaluate_run, train
+from surgrad.neurons import LTMD, ConvertedIF, DietLIF, keep_positive, neurons
+from surgrad.norm import TEBN, BatchNorm
+from surgrad.train import convert_run, diagnose_recipe, evaluate_run, train
 from surgrad.train.build import build
 from surgrad.train.run import recipe_of
 
@@ -105,6 +106,29 @@ def test_a_converted_network_trains():
     assert all(neuron.level.grad.ne(0) for neuron in neurons(network).values())
 
 
+def test_what_does_another_thing_in_every_step_is_refused():
+    network = convert(ann("vgg11"), [(images(32), torch.zeros(32))])
+    network.last_step = True
+    assert len(accuracy_over_time(network, [(images(4), torch.zeros(4))], 3)) == 3
+    assert network.last_step
+    for wrong in ({"steps": 0}, {"steps": 3, "chunk": 0}):
+        with pytest.raises(BadValue, match=r"give 1 or more of both"):
+            accuracy_over_time(network, [], **wrong)
+    stepped = MODELS["vgg11"](CLASSES, steps=1, width_multiplier=0.125, neuron=nn.ReLU, norm=partial(TEBN, steps=1))
+    with pytest.raises(BadValue, match=r"'fire.norm', a TEBN, is made for a number of steps, and time has no end here"):
+        convert(stepped, [(images(4), torch.zeros(4))])
+
+
+def test_thresholds_stay_above_zero():
+    for neuron in (ConvertedIF(threshold=0.5), DietLIF(), LTMD()):
+        with torch.no_grad():
+            for name in neuron.positive:
+                neuron.get_parameter(name).fill_(-1.0)
+        keep_positive(neuron)
+        assert all(neuron.get_parameter(name).item() == pytest.approx(1e-3) for name in neuron.positive)
+        assert neuron(torch.randn(3, 4, 5)).isfinite().all()
+
+
 def test_what_cannot_be_converted():
     batches = [(images(4), torch.zeros(4))]
     with pytest.raises(BadValue, match=r"this network has no nn.ReLU to convert; build it with neuron=nn.ReLU"):
@@ -151,22 +175,33 @@ def test_a_training_starts_from_what_was_converted(trained: Path, tiny, tmp_path
     convert_run(trained, tmp_path / "spiking", steps=4)
     words = ("neuron.name=converted", "neuron.reset=subtract", "model.steps=4", "adapt.controller=fixed",
              "model.name=resnet20", "model.norm=batchnorm", f"start.weights={tmp_path / 'spiking'}")  # fmt: skip
-    parts = build(tiny(*words))
     saved = load_file(tmp_path / "spiking" / "last.safetensors")
-    assert all(torch.equal(value, saved[key]) for key, value in parts.model.state_dict().items())
+    begun = train(tiny(*words, "optim.lr=1e-30", "optim.neuron_lr=1e-30", "optim.weight_decay=0"), tmp_path / "begun")
+    learned = load_file(begun / "last.safetensors")
+    assert all(torch.equal(learned[key], saved[key]) for key in saved if "running" not in key and "num_" not in key)
     run = train(tiny(*words), tmp_path / "tuned")
     levels = [key for key in saved if key.endswith(".level")]
     assert levels
     assert all(not torch.equal(saved[key], load_file(run / "last.safetensors")[key]) for key in levels)
     with pytest.raises(BadValue, match=r"start.weights = .* holds another network: 'stem.0.weight' and"):
-        build(tiny(*words, "model.width_multiplier=0.25"))
+        train(tiny(*words, "model.width_multiplier=0.25"), tmp_path / "wide")
+    (tmp_path / "spiking").rename(tmp_path / "elsewhere")
+    evaluate_run(run)  # what it began with is needed no more
+    train(tiny(*words), run, resume=True)
 
 
-def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path: Path):
+def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path: Path, capsys):
     with pytest.raises(BadValue, match=r"is a run of neuron 'lif', and only an ANN is converted; train one, with"):
         convert_run(finished, tmp_path / "out", steps=4)
-    with pytest.raises(BadValue, match=r"0 steps are no time; give 1 or more"):
+    with pytest.raises(BadValue, match=r"0 steps of None images are nothing to measure; give 1 or more"):
         convert_run(trained, tmp_path / "out", steps=0)
+    for words, error in ((["--images", "0"], "4 steps of 0 images are nothing to measure"),
+                         (["--beside", str(tmp_path)], "is not a run folder")):  # fmt: skip
+        assert cli.main(["convert", str(trained), "--steps", "4", "--out", str(tmp_path / "out"), *words]) == 2
+        assert error in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(BadValue, match=r"is an ANN, without a neuron to look at; convert it first"):
+        diagnose_recipe(recipe_of(trained), trained)
     with pytest.raises(CheckpointError, match=r"already holds a run; choose another --out"):
         convert_run(trained, finished, steps=4)
     with pytest.raises(BadValue, match=r"neuron 'relu' knows no time, and model.steps = 2; set it to 1"):

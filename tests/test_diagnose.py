@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from surgrad.losses import cross_entropy
 from surgrad.measure import diagnose, evidence
 from surgrad.models import MODELS, resnet19, small_cnn
 from surgrad.models.blocks import lsg_neuron
-from surgrad.neurons import neurons
+from surgrad.neurons import ConvertedIF, TernaryLIF, neurons
 from surgrad.norm import TDBN, NormNeuron
 from surgrad.shapes import SHAPES
 
@@ -264,3 +265,28 @@ def test_record_is_json():
     record = json.loads(json.dumps(found.record()))
     assert record["findings"][0]["kind"] == "narrow"
     assert {"chi", "chi_weights", "gradient", "histogram", "spread"} <= set(record["layers"][0])
+
+
+@pytest.mark.parametrize("neuron", [partial(ConvertedIF, threshold=0.3), partial(TernaryLIF, threshold=0.3)])
+def test_small_spikes_are_spikes(neuron):
+    """Of neurons whose spikes are as large as something trained."""
+    layer = neuron()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.fill_(0.2)
+    model = nn.Sequential(PerStep(nn.Linear(8, 64)), layer, PerStep(nn.Linear(64, 3)))
+    rows = evidence(model, (3 * torch.randn(4, 256, 8), torch.randint(0, 3, (256,))), cross_entropy)
+    assert rows[0].dead < 0.05
+    assert rows[0].saturated < 0.5
+
+
+@pytest.mark.parametrize("name", ["plif_cifar", "densenet"])
+def test_directions_that_change_nothing_have_no_slope(name):
+    """Though dropout draws anew at every pass: directions are then followed one by one, on the same numbers."""
+    torch.manual_seed(0)
+    model = MODELS[name](in_channels=3, steps=2, width_multiplier=0.0625)
+    side = 32
+    probe = Probe(model, cross_entropy, (torch.rand(8, 3, side, side), torch.randint(0, 10, (8,))))
+    weight = probe.first_weight()
+    slopes = probe.frozen().slopes(weight, 1e-20 * torch.ones(3, *probe.parameter(weight).shape), 1.0)
+    assert not slopes.any()

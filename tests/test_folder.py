@@ -1,5 +1,6 @@
 """Images in folders: found, decoded, cut, and trained on."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from surgrad.data import load, load_folder
 from surgrad.data.folder import FOLDERS, evaluation_view, training_view
-from surgrad.errors import BadValue, DataError
+from surgrad.errors import BadValue, DataError, Interrupted, UnknownName
 from surgrad.recipes import find_recipe
 from surgrad.train import derive, evaluate_run, train
 from surgrad.train.build import build
+from surgrad.train.loop import Loop
 from surgrad.train.recipe import Recipe
 
 CLASSES = ("ankle_boot", "coat", "sandal")
@@ -129,9 +132,45 @@ def test_a_training_view_is_a_part_of_its_image(tmp_path: Path):
 def test_trains_and_resumes_and_is_evaluated(tree: Path, tmp_path: Path):
     chosen = recipe(tree)
     run = train(chosen, tmp_path / "run", data=tree)
-    rows = (run / "metrics.jsonl").read_text().splitlines()
-    assert len(rows) == 2
-    assert 0 <= evaluate_run(run, data=tree)["test_accuracy"] <= 1
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert evaluate_run(run, data=tree)["test_accuracy"] == rows[-1]["test_accuracy"]
+
+
+def test_a_training_stopped_in_an_epoch_resumes_exactly(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With a neuron that draws from torch's own generator in every step, which no loader may touch."""
+    chosen = recipe(tree, neuron={"name": "asgl", "learn_width": True}, adapt={"controller": "fixed"})
+    whole = train(chosen, tmp_path / "whole", data=tree)
+    step, done = Loop._step, []
+
+    def stopping(self, batch):
+        done.append(1)
+        self._interrupted = len(done) == 6  # in the second epoch of four steps
+        return step(self, batch)
+
+    monkeypatch.setattr(Loop, "_step", stopping)
+    with pytest.raises(Interrupted):
+        train(chosen, tmp_path / "halved", data=tree)
+    halved = train(chosen, tmp_path / "halved", data=tree, resume=True)
+    one, other = (load_file(run / "last.safetensors") for run in (whole, halved))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_an_imagenet_recipe_trains_on_folders(tree: Path, tmp_path: Path):
+    chosen = find_recipe("chi_imagenet_sewresnet34_t4")
+    chosen = derive(chosen, data={"name": "image_folder", "batch": 8, "side": 32, "resize": 36, "workers": 2},
+                    model={"steps": 2, "width_multiplier": 0.0625}, optim={"epochs": 1},
+                    run={"device": "cpu", "precision": "fp32"})  # fmt: skip
+    run = train(chosen, tmp_path / "run", data=tree)
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_what_a_worker_meets_is_told_in_a_sentence(tree: Path, tmp_path: Path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy)
+    (copy / "val" / "coat" / "0.JPEG").write_bytes(b"no picture at all")
+    with pytest.raises(DataError, match=r"^\S*0.JPEG cannot be read as an image .*; replace or remove it$"):
+        list(build(recipe(copy, data={"workers": 2}), copy).batches.test())
 
 
 def test_errors_name_the_file_and_what_to_do(tree: Path, tmp_path: Path):
@@ -157,7 +196,9 @@ def test_errors_name_the_file_and_what_to_do(tree: Path, tmp_path: Path):
     with pytest.raises(BadValue, match=r"data.batch = 64 of 36 training images; give 1 to that many"):
         build(recipe(tree, data={"batch": 64}), tree)
     with pytest.raises(BadValue, match=r"the middle 32 of 20 pixels: give data.resize of at least data.side"):
-        next(iter(build(recipe(tree, data={"resize": 20}), tree).batches.test()))
+        build(recipe(tree, data={"resize": 20}), tree)
+    with pytest.raises(UnknownName, match=r"unknown data set 'imagent'; did you mean 'imagenet'"):
+        load_folder("imagent", tree)
 
 
 @pytest.mark.parametrize(("content", "error"), [

@@ -188,7 +188,7 @@ def test_ltmd(options: dict):
 
 @pytest.mark.parametrize("options", [{}, {"channels": C}])
 def test_diet(options: dict):
-    """u_t = λ·u_{t-1} + I_t - v·o_{t-1}, o = Θ(u/v - 1), its slope that of u/v - 1."""
+    """u_t = λ·(u_{t-1} - v·o_{t-1}) + I_t, o = Θ(u/v - 1), its slope that of u/v - 1."""
     neuron = made(DietLIF, decay=0.7, threshold=0.6, **options)
 
     def slow(x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from surgrad.neurons import neurons
 from surgrad.penalties import penalty
 from surgrad.recipes import find_recipe
 from surgrad.train import build, derive, evaluate_run, train
-from surgrad.train.batches import Batches
+from surgrad.train.batches import Batches, seeded
 from surgrad.train.log import append_rows, keep_rows
 from surgrad.train.loop import Loop
 from surgrad.train.muon import Muon
@@ -183,9 +183,8 @@ def test_the_augmentation_depends_on_seed_epoch_and_batch_alone():
         ):
             assert torch.equal(images, again)
             assert torch.equal(labels, same_labels)
-    drawn = batches(augment=every)._generator
-    firsts = {tuple(torch.randint(1000, (4,), generator=drawn(1, e, b)).tolist()) for e in range(4) for b in range(4)}
-    assert len(firsts) == 16
+    keys = [(seed, 1, epoch, batch) for seed in range(2) for epoch in range(4) for batch in range(4)]
+    assert len({tuple(torch.randint(1000, (4,), generator=seeded(*key)).tolist()) for key in keys}) == 32
 
 
 def test_a_partial_last_batch_is_left_out():
@@ -718,6 +717,7 @@ def test_a_penalty_grows_and_ends(tiny):
     whole = sum(neuron.penalty.item() for neuron in neurons(parts.model).values())
     assert whole > 0
     assert [torch.as_tensor(parts.penalty(p)).item() for p in (0, 0.4, 0.8)] == pytest.approx([0, 1.5 * whole, 0])
+    assert all(neuron.penalise is None for neuron in neurons(parts.model).values()), "nobody asks any more"
     assert build.build(tiny()).penalty(0.5) == 0
 
 

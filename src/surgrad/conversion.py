@@ -1,12 +1,13 @@
 """From a trained ReLU network to a spiking one, without training.
 
-    ann = small_cnn(neuron=nn.ReLU, steps=1)          # trained as any network
-    snn = convert(ann, batches)                       # ReLUs become integrate-and-fire neurons
-    accuracies = accuracy_over_time(snn, test, 350)   # what it is worth after 1, 2, 3 ... steps
+    ann = resnet20(neuron=nn.ReLU, norm=BatchNorm, steps=1)     # trained as any network
+    snn = convert(ann, batches)                                 # ReLUs become integrate-and-fire neurons
+    accuracies = accuracy_over_time(snn, test, 350)             # what it is worth after 1, 2, 3 ... steps
 
-Each neuron's threshold is the largest activation, or a percentile of the activations, of the ReLU whose place it takes
-(Sengupta et al. 2019), and its spikes are as large as its threshold, so that weights, norms and the additions of
-residual networks stay as they are (Hu et al. 2021 scale the shortcuts to the same end). Norms work as in evaluation;
+Each neuron's threshold is the largest activation, or a percentile of the activations, of the ReLU whose place it takes;
+Sengupta et al. 2019 take the largest weighted input of spikes in its stead, layer by layer. Its spikes are as large as
+its threshold, so that weights, norms and the additions of residual networks stay as they are (Hu et al. 2021 scale the
+shortcuts to the same end). Norms work as in evaluation;
 `surgrad.norm.fold` takes them into the convolutions.
 """
 
@@ -39,6 +40,7 @@ def convert(network: SpikingNetwork, batches: Iterable[Batch], *, percentile: fl
     if any(isinstance(module, nn.MaxPool2d) for module in found.modules()):
         raise BadValue("this network takes maxima of several neurons, which spikes do not average to; use a network "
                        "with average pooling")  # fmt: skip
+    _check_whole_time(found)
     levels = balanced(found, units, batches, percentile)
     for name, level in levels.items():
         parent, _, attribute = name.rpartition(".")
@@ -83,11 +85,15 @@ def accuracy_over_time(network: SpikingNetwork, batches: Iterable[Batch], steps:
 
     Computed `chunk` steps at a time, each going on from the last one's potentials, so that memory does not grow with
     the steps."""
+    if steps < 1 or chunk < 1:
+        raise BadValue(f"{steps} steps, {chunk} at a time: give 1 or more of both")
+    _check_whole_time(network)
     right, total = torch.zeros(steps, dtype=torch.int64), 0
     own = {name: neuron.carry for name, neuron in neurons(network).items()}
-    before, training = network.steps, network.training
+    before, training, last = network.steps, network.training, network.last_step
     network.eval()
     try:
+        network.last_step = False
         for neuron in neurons(network).values():
             neuron.carry = True
         for images, labels in batches:
@@ -95,11 +101,19 @@ def accuracy_over_time(network: SpikingNetwork, batches: Iterable[Batch], steps:
             total += len(labels)
     finally:
         reset(network)
-        network.steps = before
+        network.steps, network.last_step = before, last
         network.train(training)
         for name, neuron in neurons(network).items():
             neuron.carry = own[name]
     return (right.double() / max(total, 1)).tolist()
+
+
+def _check_whole_time(network: SpikingNetwork) -> None:
+    """Refuse what does another thing in every step, and so cannot go on from where a chunk of steps ended."""
+    for name, module in network.named_modules():
+        if getattr(module, "per_step", False):
+            raise BadValue(f"'{name}', a {type(module).__name__}, is made for a number of steps, and time has no end "
+                           "here; use a norm and neurons that are the same in every step")  # fmt: skip
 
 
 def _right_over_time(network: SpikingNetwork, images: Tensor, labels: Tensor, steps: int, chunk: int) -> Tensor:

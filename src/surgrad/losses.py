@@ -52,7 +52,8 @@ def rdrop(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tenso
     over samples and classes.
 
     output [T, 2N, classes], one output after the other (`SpikingNetwork.twice`), labels [N] int64 -> 0-d; of an output
-    [T, N, classes], as in evaluation, its cross-entropy."""
+    [T, N, classes], as in evaluation, its cross-entropy. As in the authors' code the divergences are averaged over the
+    classes too, and so a tenth of what is usually called so where there are ten."""
     logits = _float32(output).mean(0)
     if len(logits) == len(labels):
         return cross_entropy(output, labels, label_smoothing)

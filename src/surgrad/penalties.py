@@ -21,8 +21,8 @@ Penalty = Callable[[Tensor, Tensor, LIF], Tensor]
 
 def im_loss(potentials: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
     """Information maximisation (Guo et al. 2022a, IM-Loss): (mean u - v_th)², over all of a layer. A spike tells most
-    where it comes half of the time, which is where the potentials' middle is the threshold. The published code of the
-    authors takes half of it over T in place of v_th; this is the paper's."""
+    where it comes half of the time, which is where the potentials' middle is the threshold. The authors'
+    published code has 0.5/T in place of v_th; this is the paper's."""
     return (potentials.mean() - neuron.threshold.mean()).square()
 
 

@@ -23,8 +23,6 @@ CARRYING = [name for name, neuron in NEURONS.items() if not issubclass(neuron, P
 """Those with a recurrence, and so a state; they can have parameters of each channel, too."""
 LEVELS: dict[str, set[float]] = {"ternary": {-1, 0, 1}, "mlf": {0, 1, 2, 3}}
 """What a spike may be, in units of the amplitude; 0 or 1 elsewhere."""
-IN_UNITS = ("diet", "trsg", "converted")
-"""Those whose potentials are in units of the threshold, which is then 1."""
 every_neuron = pytest.mark.parametrize("name", NEURONS)
 every_carrying = pytest.mark.parametrize("name", CARRYING)
 every_leaky = pytest.mark.parametrize("name", LEAKY)
@@ -309,7 +307,7 @@ def test_state_dict_restores_decay_threshold_and_width(name: str):
     there.load_state_dict(here.state_dict())
     assert torch.equal(there.decay, here.decay)
     assert torch.equal(there.threshold, here.threshold)
-    assert here.threshold.item() == pytest.approx(1.0 if name in IN_UNITS else 0.7)
+    assert here.threshold.item() == pytest.approx(1.0 if NEURONS[name].in_units else 0.7)
     assert there.surrogate.width.item() == pytest.approx(0.3)
 
 

@@ -45,7 +45,7 @@ OTHERS = {
     "plif_cifar10_plifnet_t8": 93.50, "mlf_cifar10_dsresnet20_t4": 94.25,
     "sew_imagenet_sewresnet18_t4": 63.18, "sew_imagenet_sewresnet34_t4": 67.04, "sew_imagenet_sewresnet50_t4": 67.78,
     "chi_imagenet_sewresnet34_t4": 69.09, "dspike_imagenet_resnet34_t6": 68.19, "tdbn_imagenet_resnet34_t6": 63.72,
-    "tet_imagenet_resnet34_t6": 64.79, "conversion_cifar10_resnet44_t350": 92.37, "kundu_cifar100_vgg11_t100": 64.98,
+    "tet_imagenet_resnet34_t6": 64.79, "kundu_cifar100_vgg11_t100": 64.98,
     "ltmd_cifar10_densenet_t2": 93.75, "ltmd_cifar10_densenet_t4": 94.19,
     "diet_cifar10_vgg16_t5": 92.70, "diet_cifar100_vgg16_t5": 69.67,
     "glif_cifar10_resnet19_t2": 94.56, "glif_cifar10_resnet19_t4": 94.95, "glif_cifar10_resnet19_t6": 95.14,

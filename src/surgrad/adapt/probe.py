@@ -15,7 +15,7 @@ from surgrad.adapt.guests import neuron_of, slot_of
 from surgrad.adapt.ranks import over_ranks
 from surgrad.adapt.untouched import untouched
 from surgrad.errors import BadValue, unknown
-from surgrad.layers import PerStep
+from surgrad.layers import Dropout, ModerateDropout, PerStep
 from surgrad.neurons import Stepped
 
 Batch = tuple[Tensor, Tensor]
@@ -204,7 +204,9 @@ class Probe:
         holder = self._model.get_submodule(above) if path else None
         if parameter != self.first_weight() or leaf != "weight" or not isinstance(holder, PerStep):
             return None
-        if any(m.training and isinstance(m, (_DropoutNd, Stepped)) for m in self._model.modules()):
+        if any(
+            m.training and isinstance(m, (_DropoutNd, Dropout, ModerateDropout, Stepped)) for m in self._model.modules()
+        ):
             return None  # side by side in one batch they would draw other random numbers, or see each other
         layer = self._model.get_submodule(path)
         whole = len(holder) == 1 and (isinstance(layer, nn.Linear) or (type(layer) is nn.Conv2d and layer.groups == 1))

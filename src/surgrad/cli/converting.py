@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from surgrad.cli.options import data_option
+from surgrad.errors import BadValue
 
 
 def convert(arguments: argparse.Namespace) -> int:
@@ -12,10 +13,14 @@ def convert(arguments: argparse.Namespace) -> int:
     The run is of a network of ReLUs (--set neuron.name=relu). Writes a run folder with the converted network, its
     accuracy after every number of steps (conversion.json) and that as a picture (conversion.png).
     """
-    from surgrad.report import write_conversion
+    from surgrad.report import read_run, write_conversion
     from surgrad.train import convert_run
 
-    out = arguments.out or arguments.run.with_name(f"{arguments.run.name}-converted")
+    run = arguments.run.resolve()
+    out = arguments.out or run.with_name(f"{run.name}-converted")
+    for beside in arguments.beside:  # before hours of computing
+        if not read_run(beside).metrics:
+            raise BadValue(f"{beside} has no finished epoch to be drawn; give --beside the folders of trainings")
     record = convert_run(arguments.run, out, steps=arguments.steps, percentile=arguments.percentile,
                          images=arguments.images, data=arguments.data)  # fmt: skip
     picture = write_conversion(record, out / "conversion.png", arguments.beside)

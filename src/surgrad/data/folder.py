@@ -7,6 +7,7 @@ ROOT/imagenet/val/n01440764/ILSVRC2012_val_00000293.JPEG
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from surgrad.data.loading import data_root
-from surgrad.errors import BadValue, DataError
+from surgrad.errors import BadValue, DataError, unknown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,6 +74,8 @@ class FolderData:
 
 def load_folder(name: str, root: Path | str | None = None, side: int = 224) -> FolderData:
     """List the data set `name` of `FOLDERS`; see `surgrad.data.data_root` for where it is looked for."""
+    if name not in FOLDERS:
+        raise unknown("data set", name, FOLDERS)
     spec, where = FOLDERS[name], data_root(root)
     parts = next(filter(None, (_splits(where / folder) for folder in spec.folders)), None)
     if parts is None:
@@ -122,6 +125,14 @@ def _images(folder: Path) -> Iterator[str]:
         yield from (os.path.join(at, name) for name in names if name.lower().endswith(SUFFIXES))
 
 
+def check_views(side: int, resize: int) -> None:
+    """Refuse views that no image has, and say where pillow is wanted, before any is read."""
+    if resize < side:
+        raise BadValue(f"the middle {side} of {resize} pixels: give data.resize of at least data.side")
+    if find_spec("PIL") is None:
+        raise DataError("images are read by pillow, which is not here: pip install 'surgrad[images]'")
+
+
 def training_view(path: str, side: int, flip: bool, seed: tuple[int, ...]) -> Tensor:
     """A random part of an image as a square, uint8 [3, side, side]: of 8 to 100 % of its area and a ratio of 3/4 to 4/3
     (Szegedy et al. 2015's RandomResizedCrop), flipped or not. The same seed, the same view."""
@@ -133,8 +144,6 @@ def training_view(path: str, side: int, flip: bool, seed: tuple[int, ...]) -> Te
 def evaluation_view(path: str, side: int, resize: int) -> Tensor:
     """The middle of an image, uint8 [3, side, side]: as if its shorter side were made `resize` and the middle square of
     `side` cut out, in one resampling."""
-    if resize < side:
-        raise BadValue(f"the middle {side} of {resize} pixels: give data.resize of at least data.side")
     with opened_image(path) as image:
         width, height = image.size
         half = min(width, height) * side / resize / 2
@@ -144,10 +153,8 @@ def evaluation_view(path: str, side: int, resize: int) -> Tensor:
 
 def opened_image(path: str) -> "Image":
     """The image, its pixels not yet decoded."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise DataError(f"{path} is read by pillow, which is not here: pip install 'surgrad[images]'") from error
+    from PIL import Image, UnidentifiedImageError
+
     try:
         return Image.open(path)
     except (OSError, UnidentifiedImageError) as error:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
-from surgrad.models import MembraneBlock, SpikingNetwork
+from surgrad.measure.evidence import unscaled
+from surgrad.models import MembraneBlock, PreActivationBlock, SpikeBlock, SpikingNetwork
 from surgrad.neurons import neurons
 from surgrad.norm import NormNeuron
 
@@ -138,7 +139,7 @@ class _Tally:
                 handles.append(module.register_forward_hook(self._fired(name)))
             elif isinstance(module, NormNeuron):
                 handles.append(module.register_forward_hook(self._summed))
-            elif isinstance(module, MembraneBlock):
+            elif isinstance(module, MembraneBlock | PreActivationBlock) or _adds(module):
                 handles.append(module.register_forward_hook(lambda _, __, out: self._add(out)))
         try:
             yield
@@ -161,7 +162,7 @@ class _Tally:
         return note
 
     def _fired(self, name: str) -> Any:
-        return lambda _, __, out: _accumulate(self.spikes, name, (out.double().sum(), out.numel()))
+        return lambda own, __, out: _accumulate(self.spikes, name, (unscaled(out, own).double().sum(), out.numel()))
 
     def _summed(self, _: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         if len(inputs) > 1 and inputs[1] is not None:
@@ -196,6 +197,10 @@ class _Tally:
         done = passes * per_row
         macs, acs = (done, 0.0) if numbers.get(kind, False) else (0.0, done * spikes)
         return LayerEnergy(name, per_row, passes, kind, total / count, spikes, macs, acs)
+
+
+def _adds(module: nn.Module) -> bool:
+    return isinstance(module, SpikeBlock) and module.connect == "add"
 
 
 def _accumulate(into: dict[str, list[float]], name: str, found: Iterable[Any]) -> None:

@@ -12,7 +12,7 @@ from surgrad.adapt import Probe
 from surgrad.adapt.probe import Batch, Loss
 from surgrad.adapt.steer import effective
 from surgrad.kernels.lif import BINS, mean_of, share_within, spread_of
-from surgrad.neurons import neurons
+from surgrad.neurons import against, neurons
 from surgrad.norm import NormNeuron
 
 
@@ -118,8 +118,8 @@ def _of_weights(slopes: list[Tensor], single: list[Tensor]) -> dict[str, float |
 def _watched(model: nn.Module) -> Iterator[dict[str, dict[str, Any]]]:
     """How the neurons of each layer fired in the last forward pass, by path."""
     found: dict[str, dict[str, Any]] = {}
-    handles = [neuron.register_forward_hook(lambda _, __, out, name=name: found.update({name: _of_spikes(out)}))
-               for name, neuron in neurons(model).items()]  # fmt: skip
+    handles = [one.register_forward_hook(lambda own, _, out, name=name: found.update({name: _of_spikes(own, out)}))
+               for name, one in neurons(model).items()]  # fmt: skip
     try:
         yield found
     finally:
@@ -127,8 +127,14 @@ def _watched(model: nn.Module) -> Iterator[dict[str, dict[str, Any]]]:
             handle.remove()
 
 
-def _of_spikes(out: Tensor) -> dict[str, Any]:
-    fired = out.detach() >= 0.5  # of neurons that are smooth in training, too
+def unscaled(out: Tensor, neuron: nn.Module) -> Tensor:
+    """A neuron's output as if its spikes were as large as 1, a negative one too."""
+    amplitude = getattr(neuron, "amplitude", None)
+    return out.detach() if amplitude is None else (out.detach() / against(amplitude.detach(), out, 2)).abs()
+
+
+def _of_spikes(neuron: nn.Module, out: Tensor) -> dict[str, Any]:
+    fired = unscaled(out, neuron) >= 0.5  # of neurons that are smooth in training, too
     rates, same = fired.float().mean((0, 1)), (fired == fired[:, :1]).all(1).all(0)
     return {"dead": (rates == 0).double().mean().item(), "saturated": (rates == 1).double().mean().item(),
             "mute": same.double().mean().item(), "presentations": out.shape[0] * out.shape[1],

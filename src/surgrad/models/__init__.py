@@ -11,6 +11,7 @@ from surgrad.models.blocks import MembraneBlock as MembraneBlock
 from surgrad.models.blocks import ResidualBlock as ResidualBlock
 from surgrad.models.blocks import SpikingNetwork as SpikingNetwork
 from surgrad.models.densenet import densenet as densenet
+from surgrad.models.ms_resnet import PreActivationBlock as PreActivationBlock
 from surgrad.models.ms_resnet import ms_resnet18 as ms_resnet18
 from surgrad.models.plif import plif_cifar as plif_cifar
 from surgrad.models.plif import plif_dvs as plif_dvs

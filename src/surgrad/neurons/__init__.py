@@ -13,9 +13,11 @@ from surgrad.neurons.klif import KLIF as KLIF
 from surgrad.neurons.lif import IF as IF
 from surgrad.neurons.lif import LIF as LIF
 from surgrad.neurons.lif import PLIF as PLIF
+from surgrad.neurons.lif import against as against
 from surgrad.neurons.mlf import MLF as MLF
 from surgrad.neurons.network import Readout as Readout
 from surgrad.neurons.network import detach as detach
+from surgrad.neurons.network import keep_positive as keep_positive
 from surgrad.neurons.network import neurons as neurons
 from surgrad.neurons.network import reset as reset
 from surgrad.neurons.psn import PSN as PSN

@@ -12,13 +12,15 @@ from surgrad.surrogate import Surrogate
 class ConvertedIF(LIF):
     """Integrate-and-fire with spikes as large as its threshold λ (`level`, a parameter), reset by subtraction: over T
     steps at a constant input its spikes average to the ReLU of it, clipped at λ and rounded down to multiples of λ/T
-    (Sengupta et al. 2019, threshold balancing, which divides the weights instead).
+    (as threshold balancing makes it, Sengupta et al. 2019, with other weights instead).
 
     Potentials are in units of λ: the input is divided by it, and `threshold` itself is 1. shift: the potential, in
     those units, that a sequence begins with; ½ rounds to the nearest multiple, and adds up to the shift of the bias by
     λ/(2T) in every step (Deng and Gu 2021), whatever T. The surrogate serves a later training."""
 
     leaks = False
+    in_units = True
+    positive = ("level",)
 
     def __init__(self, *, threshold: float = 1.0, shift: float = 0.5, reset: Reset = "subtract",
                  surrogate: Surrogate | str = "rect", channels: int | None = None, **options):  # fmt: skip

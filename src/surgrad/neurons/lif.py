@@ -37,6 +37,10 @@ class LIF(nn.Module):
 
     per_step = False
     """Whether it does another thing in every step, and so is made with their number (`steps`)."""
+    in_units = False
+    """Whether its potentials are in units of the threshold, which is then 1 to all who ask."""
+    positive: tuple[str, ...] = ()
+    """Its parameters that an optimiser must leave above 0 (`surgrad.neurons.keep_positive`)."""
     leaks = True
     """Whether it has a decay to be told."""
 

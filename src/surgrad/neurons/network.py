@@ -21,6 +21,14 @@ def neurons(model: nn.Module) -> dict[str, LIF]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LIF)}
 
 
+@torch.no_grad()
+def keep_positive(network: nn.Module, least: float = 1e-3) -> None:
+    """Keep the parameters of neurons that are thresholds at `least` or above: an optimiser knows no sign."""
+    for neuron in neurons(network).values():
+        for name in neuron.positive:
+            neuron.get_parameter(name).clamp_(min=least)
+
+
 def reset(network: nn.Module) -> None:
     """Forget the potentials that this network's neurons carry; touches no other network."""
     for neuron in neurons(network).values():

@@ -61,7 +61,8 @@ class PSN(LIF):
         length = len(current)
         threshold = self.step_threshold[:length].to(current.dtype).view(-1, *[1] * (current.ndim - 1))
         weight = self.over_time(length).to(current.dtype)
-        above = torch.tensordot(weight, current, 1) - threshold
+        with torch.autocast(x.device.type, enabled=False):  # which would round the potentials
+            above = torch.tensordot(weight, current, 1) - threshold
         spikes = spike(above, call.width, call.shape).to(x.dtype)
         counts = histogram(above, call.threshold) if self.watching else None
         self._remember(LIFOutput(spikes, None, counts), above + call.threshold if self.penalised else None)

@@ -9,9 +9,6 @@ from surgrad.kernels.lif import LIFOutput, Reset
 from surgrad.neurons.lif import LIF, against
 from surgrad.surrogate import Surrogate
 
-LEAST = 1e-3
-"""Of a threshold that its optimiser would take to 0 or below."""
-
 
 class LTMD(LIF):
     """Learnable thresholding (Wang et al. 2022a): v_th = tanh(w) with a trained w (`atanh_threshold`), 0.5 at the start
@@ -22,12 +19,14 @@ class LTMD(LIF):
             raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential below 1, as a tanh is")
         super().__init__(*args, threshold=threshold, **options)
 
+    positive = ("atanh_threshold",)
+
     def _hold_threshold(self, threshold: Tensor) -> None:
         self.atanh_threshold = nn.Parameter(torch.atanh(threshold))
 
     @property
     def threshold(self) -> Tensor:  # type: ignore[override]  # a buffer there
-        return torch.tanh(self.atanh_threshold).clamp(min=LEAST)
+        return torch.tanh(self.atanh_threshold)
 
 
 class DietLIF(LIF):
@@ -35,8 +34,12 @@ class DietLIF(LIF):
     u/v_th - 1. So potentials here are in units of the threshold: the input is divided by it (`trained_threshold`,
     `threshold` at the start; one a layer or a channel), and `threshold` itself is 1.
 
-    Their leak is a free number; here it is a sigmoid, as everywhere. Their slope is 0.3·max(0, 1 - |u/v_th - 1|); the
+    Their leak is a free number, and leaves what the reset takes alone; here it is a sigmoid, and leaks that too, as
+    everywhere. Their slope is 0.3·max(0, 1 - |u/v_th - 1|); the
     default here is the shape `triangle`, which has unit mass: 1 in place of 0.3."""
+
+    in_units = True
+    positive = ("trained_threshold",)
 
     def __init__(self, *args, threshold: float = 1.0, train_decay: bool = True, reset: Reset = "subtract",
                  surrogate: Surrogate | str = "triangle", **options):  # fmt: skip
@@ -47,7 +50,7 @@ class DietLIF(LIF):
 
     @property
     def gain(self) -> Tensor:
-        return 1 / self.trained_threshold.clamp(min=LEAST)
+        return 1 / self.trained_threshold
 
 
 class TrLIF(LIF):
@@ -59,6 +62,7 @@ class TrLIF(LIF):
     the last potential of those neurons that fired at all; in units of the threshold here (`running_rest`)."""
 
     running_rest: Tensor
+    in_units = True
 
     def __init__(self, *args, threshold: float = 1.0, train_decay: bool = True, reset: Reset = "subtract",
                  mp_init: bool = True, momentum: float = 0.1, **options):  # fmt: skip
@@ -97,7 +101,7 @@ class TrLIF(LIF):
 
 class IMPLIF(LIF):
     """A trained initial potential (NeurIPS 2024, IMP): sequences begin at `initial` (0 at the start) in place of rest;
-    one a layer or a channel. The paper's loss looks at the last step alone (`surgrad.losses.last_step`)."""
+    one a layer or a channel. The paper's loss looks at the last step alone (`SpikingNetwork.last_step`)."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)

@@ -1,7 +1,8 @@
 """Diet-SNN: Rathi and Roy, TNNLS 2021.
 
 Theirs starts from a trained ANN (thresholds from its 99.7th percentile) and has no norm; this recipe trains from
-scratch with batch normalisation. The slope is a triangle of unit mass, theirs 0.3 of that; decay at the start unstated.
+scratch with batch normalisation, and without their dropout of 0.2. The slope is a triangle of unit mass, theirs 0.3 of
+that; batch, and decay at the start: unstated.
 """
 
 from surgrad.recipes.registry import rows

@@ -14,8 +14,8 @@ _PUBLISHED = {("cifar10", 2): 0.9385, ("cifar10", 4): 0.9540, ("cifar10", 6): 0.
 
 @rows("imloss", "ResNet-19", _PUBLISHED, title="IM-Loss", source="Guo et al. 2022a")
 def imloss_resnet19() -> Recipe:
-    """ResNet-19, decay 0.25, the derivative of a tanh that narrows from K = 1 to 10, potentials drawn to the
-    threshold."""
+    """ResNet-19 (theirs has one linear layer at its end, this one two), decay 0.25, the derivative of a tanh that
+    narrows from K = 1 to 10, potentials drawn to the threshold."""
     return derive(
         dspike_resnet18(),
         model={"name": "resnet19"},

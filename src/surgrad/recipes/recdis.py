@@ -1,7 +1,8 @@
 """RecDis-SNN: Guo, Tong, Chen, Zhang, Liu, Ma, Huang, CVPR 2022.
 
 The loss is our reading (`surgrad.penalties.recdis`): its formula, its weight and the training are in no text at hand.
-LSG's table has 76.10 % for CIFAR-100; others have 74.10 %, which is taken here, since LSG's margin fits neither.
+LSG's table has 76.10 % for CIFAR-100, and its text a margin that fits; other papers' tables have 74.10 %, which is
+taken here, as the one that more than one source gives.
 """
 
 from surgrad.recipes.dspike import dspike_resnet18

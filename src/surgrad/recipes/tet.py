@@ -1,4 +1,8 @@
-"""TET: Deng, Li, Zhang, Gu, ICLR 2022; settings of the authors' code."""
+"""TET: Deng, Li, Zhang, Gu, ICLR 2022; settings of the authors' code.
+
+The hidden layer of its ResNet-19's head has no norm: at a threshold of 1 its neurons are silent at first, and learn
+slowly. `model.name=resnet19_normed` gives it one.
+"""
 
 from surgrad.recipes.registry import rows
 from surgrad.train.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe

@@ -1,7 +1,6 @@
 """From a recipe to the parts of a training."""
 
 import inspect
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,13 +18,12 @@ from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import BACKENDS, RESETS, Reset
 from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
-from surgrad.neurons import LIF, NEURONS
+from surgrad.neurons import LIF, NEURONS, neurons
 from surgrad.norm import NORMS, TDBN
 from surgrad.penalties import PENALTIES, penalise, penalty
 from surgrad.shapes import SHAPES, dspike
 from surgrad.surrogate import Surrogate
 from surgrad.train.batches import Batches
-from surgrad.train.checkpoint import load_weights
 from surgrad.train.folders import FolderBatches
 from surgrad.train.optim import OPTIMIZERS, build_optimizers
 from surgrad.train.recipe import LossConfig, NeuronConfig, Recipe
@@ -60,8 +58,6 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     data = _load(recipe, root)
     torch.manual_seed(recipe.seed)
     model = build_model(recipe, data)
-    if recipe.start.weights is not None:
-        _start_from(Path(recipe.start.weights), model)
     model.to(device)
     model.pack_spikes, model.last_step = recipe.run.pack_spikes, recipe.model.last_step
     model.twice = recipe.loss.name == "rdrop"
@@ -93,17 +89,6 @@ def _check_names(recipe: Recipe) -> None:
     ):  # fmt: skip
         if name not in known:
             raise unknown(kind, name, known)
-
-
-def _start_from(folder: Path, model: SpikingNetwork) -> None:
-    weights = load_weights(folder, "last", lambda text: warnings.warn(text, stacklevel=2))
-    own = model.state_dict()
-    differing = [key for key in {**own, **weights} if key not in own or key not in weights
-                 or own[key].shape != weights[key].shape]  # fmt: skip
-    if differing:
-        raise BadValue(f"start.weights = {folder} holds another network: '{differing[0]}' and {len(differing) - 1} "
-                       "other tensors differ; give a run of the same network, classes and neuron")  # fmt: skip
-    model.load_state_dict(weights)
 
 
 def _check_settings(recipe: Recipe) -> None:
@@ -176,7 +161,7 @@ def build_neuron(config: NeuronConfig, steps: int) -> LIF | nn.ReLU:
     told: dict[str, Any] = {"decay": config.decay, "train_decay": config.train_decay} if kind.leaks else {}
     if kind.per_step:
         told["steps"] = steps
-    shape = dspike(config.threshold) if config.shape == "dspike" else config.shape
+    shape = dspike(1.0 if kind.in_units else config.threshold) if config.shape == "dspike" else config.shape
     surrogate = Surrogate(shape, config.width, learn=config.learn_width, first=config.first_width)
     return kind(threshold=config.threshold, surrogate=surrogate, reset=cast(Reset, config.reset),
                 detach_reset=config.detach_reset, backend=config.backend, **told)  # fmt: skip
@@ -195,8 +180,13 @@ def build_penalty(model: nn.Module, config: LossConfig) -> Callable[[float], Ten
     penalise(model, config.penalty, inner=config.penalty_inner)
 
     def weighted(progress: float) -> Tensor | float:
-        weight = config.penalty_weight * (progress / config.penalty_until if config.penalty_ramp else 1.0)
-        return weight * penalty(model) if progress < config.penalty_until else 0.0
+        if progress >= config.penalty_until:  # nobody asks any more
+            for neuron in neurons(model).values():
+                neuron.penalise = neuron.penalty = None
+            return 0.0
+        return (
+            config.penalty_weight * (progress / config.penalty_until if config.penalty_ramp else 1.0) * penalty(model)
+        )
 
     return weighted
 

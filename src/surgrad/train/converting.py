@@ -1,6 +1,7 @@
 """From the run of an ANN to the folder of the spiking network that it becomes."""
 
 import sys
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -31,20 +32,19 @@ def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9
     if recipe.neuron.name != RELU:
         raise BadValue(f"{folder} is a run of neuron '{recipe.neuron.name}', and only an ANN is converted; train one, "
                        "with --set neuron.name=relu --set model.steps=1 --set adapt.controller=fixed")  # fmt: skip
-    if steps < 1:
-        raise BadValue(f"{steps} steps are no time; give 1 or more")
+    if steps < 1 or (images is not None and images < 1):
+        raise BadValue(f"{steps} steps of {images} images are nothing to measure; give 1 or more of both")
     parts = build(derive(recipe, run={"compile": False}), data)
     parts.model.load_state_dict(checkpoint.load_weights(folder, "last", partial(print, file=sys.stderr)))
     network = convert(parts.model, islice(parts.batches.train(0), -(-CALIBRATION // parts.batches.size)),
                       percentile=percentile, steps=steps)  # fmt: skip
-    test = _first(parts, images)
     new_folder(out)
     record = {
         "ann": str(folder), "name": recipe.name, "seed": recipe.seed, "percentile": percentile,
-        "ann_accuracy": accuracy_over_time(parts.model, test, 1)[0],
-        "images": sum(len(labels) for _, labels in test),
+        "ann_accuracy": accuracy_over_time(parts.model, _first(parts, images), 1)[0],
+        "images": min(parts.batches.test_images, images or parts.batches.test_images),
         "thresholds": {name: _level(neuron) for name, neuron in neurons(network).items()},
-        "accuracy": accuracy_over_time(network, test, steps),
+        "accuracy": accuracy_over_time(network, _first(parts, images), steps),
     }  # fmt: skip
     write_json(out / "recipe.json", to_dict(_converted(recipe, steps, percentile)))
     write_json(out / "env.json", environment(parts.device, parts.bf16))
@@ -53,15 +53,14 @@ def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9
     return record
 
 
-def _first(parts: Parts, images: int | None) -> list[tuple[Tensor, Tensor]]:
+def _first(parts: Parts, images: int | None) -> Iterator[tuple[Tensor, Tensor]]:
     """The first so many test images, or all."""
     left = parts.batches.test_images if images is None else images
-    found = []
     for batch, labels in parts.batches.test():
-        if left > 0:
-            found.append((batch[:left], labels[:left]))
+        yield batch[:left], labels[:left]
         left -= len(labels)
-    return found
+        if left <= 0:
+            return
 
 
 def _level(neuron: LIF) -> float:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from surgrad.data.folder import FolderData, Tree, evaluation_view, training_view
-from surgrad.errors import BadValue
+from surgrad.data.folder import FolderData, Tree, check_views, evaluation_view, training_view
+from surgrad.errors import BadValue, DataError
 from surgrad.train.batches import Batch, seeded
 from surgrad.train.recipe import DataConfig, StartConfig
 
@@ -25,8 +25,9 @@ class FolderBatches:
                                f"set data.{name} to nothing")  # fmt: skip
         if start.side is not None:
             raise BadValue(f"start.side = {start.side} is for images in memory; give start.side=none")
+        check_views(config.side, config.resize)
         self._data, self._config, self._seed, self.size = data, config, seed, config.batch
-        self._train, self._test = (_some(tree, config.limit, seed) for tree in (data.train, data.test))
+        self._train, self._test = (_some(tree, config.limit) for tree in (data.train, data.test))
         self._device = device
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._mean, self._std = (255 * torch.tensor(row, device=device).view(1, -1, 1, 1)
@@ -59,28 +60,48 @@ class FolderBatches:
     def _loaded(self, views: "_Views", chosen: Sequence[list[int]]) -> Iterator[Batch]:
         workers = self._config.workers
         workers = min(os.cpu_count() or 1, 16) if workers is None else workers
-        loader = DataLoader(views, batch_sampler=chosen, num_workers=workers)
-        for images, labels in loader:
+        private = torch.Generator()  # else each loader draws a seed from torch's own, and a resumed training one more
+        loader = DataLoader(views, batch_sampler=chosen, num_workers=workers, generator=private, collate_fn=_batch)
+        for fault, images, labels in loader:
+            if fault is not None:
+                raise DataError(fault)
             images = (images.to(self._device).float() - self._mean) / self._std
             yield images.contiguous(memory_format=self._format), labels.to(self._device)
 
 
-class _Views(Dataset[tuple[Tensor, Tensor]]):
+_View = tuple[str | None, Tensor, Tensor]
+"""What is wrong with an image, or None, the image and its label."""
+
+
+class _Views(Dataset[_View]):
     """Views of a tree's images; seed: of the random ones, None for the middle of each."""
 
     def __init__(self, tree: Tree, config: DataConfig, seed: tuple[int, int] | None):
         self._tree, self._config, self._seed = tree, config, seed
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> _View:
         path, config = self._tree.paths[index], self._config
-        if self._seed is None:
-            return evaluation_view(path, config.side, config.resize), self._tree.labels[index]
-        return training_view(path, config.side, config.flip, (*self._seed, index)), self._tree.labels[index]
+        try:
+            if self._seed is None:
+                image = evaluation_view(path, config.side, config.resize)
+            else:
+                image = training_view(path, config.side, config.flip, (*self._seed, index))
+        except DataError as error:  # told by the main process, in a sentence of its own
+            return str(error), torch.empty(0), self._tree.labels[index]
+        return None, image, self._tree.labels[index]
 
 
-def _some(tree: Tree, limit: int | None, seed: int) -> Tree:
-    """A random part of a tree, where only so many images are wanted: its order is that of the classes."""
+def _batch(views: list[_View]) -> _View:
+    """One batch, or what is wrong with its first faulty image."""
+    faults, images, labels = zip(*views, strict=True)
+    fault = next((fault for fault in faults if fault is not None), None)
+    return (fault, images[0], labels[0]) if fault is not None else (None, torch.stack(images), torch.stack(labels))
+
+
+def _some(tree: Tree, limit: int | None) -> Tree:
+    """A part of a tree, drawn at random and always the same, where only so many images are wanted: in a tree they lie
+    class by class."""
     if limit is None or limit >= len(tree):
         return tree
-    chosen = torch.randperm(len(tree), generator=seeded(seed, 3))[:limit].sort().values
+    chosen = torch.randperm(len(tree), generator=seeded(3))[:limit].sort().values
     return Tree(tuple(tree.paths[index] for index in chosen.tolist()), tree.labels[chosen])

@@ -11,7 +11,7 @@ from torch import Tensor
 from surgrad.errors import BadValue
 from surgrad.measure import Accounting, Energy, diagnose, energy
 from surgrad.train import checkpoint
-from surgrad.train.build import Parts, build
+from surgrad.train.build import RELU, Parts, build
 from surgrad.train.log import read_rows
 from surgrad.train.recipe import Recipe, derive
 from surgrad.train.run import recipe_of
@@ -22,10 +22,13 @@ def diagnose_recipe(recipe: Recipe, folder: Path | None = None, *, data: Path | 
     """The record (`surgrad.measure.Diagnosis.record`) on the first batch of the recipe's training images, augmented as
     in training, shown whole and for all steps; with "name" and "about". folder: a run of the recipe, whose newest
     weights are looked at; None for the network before its training. directions: see `surgrad.measure.diagnose`."""
+    if recipe.neuron.name == RELU:
+        raise BadValue(f"{recipe.name} is an ANN, without a neuron to look at; convert it first, by surgrad convert")
     if images < 2:
         raise BadValue(f"{images} images tell nothing of a network; give 2 or more, and rather 128")
     parts = build(derive(recipe, data={"batch": images}, start={"share": 0.0, "side": None}, run={"compile": False}),
                   data)  # fmt: skip
+    parts.model.twice = False  # one answer to each question
     when = "before training" if folder is None else _loaded(parts, folder, recipe)
     found = diagnose(parts.model.train(), next(iter(parts.batches.train(0))), parts.loss, directions=directions)
     return {"name": recipe.name, "about": f"{recipe.summary}; {when}, on {images} training images", **found.record()}

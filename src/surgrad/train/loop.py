@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
 from surgrad.measure import LayerEvidence, evidence, findings
+from surgrad.neurons import keep_positive as keep_thresholds_positive
 from surgrad.neurons import neurons
 from surgrad.surrogate import keep_positive, surrogates
 from surgrad.train import checkpoint
@@ -119,6 +120,7 @@ class Loop:
         for optimizer in parts.optimizers:
             optimizer.step()
         keep_positive(self._slots)
+        keep_thresholds_positive(parts.model)
         return loss.item(), _right(output, batch[1])
 
     def _guard(self, loss: Tensor, batch: tuple[Tensor, Tensor], number: int) -> None:

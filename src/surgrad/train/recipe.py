@@ -23,7 +23,9 @@ class DataConfig(Checked):
     flip: bool = False
     autoaugment: bool = False
     cutout: int = at_least(0, 0)
-    limit: int | None = at_least(1, None)  # use only the first so many images of each split
+    limit: int | None = at_least(
+        1, None
+    )  # use only so many images of each split: the first, or of folders a random part
     side: int = at_least(8, 224)
     resize: int = at_least(8, 256)
     workers: int | None = at_least(0, None)

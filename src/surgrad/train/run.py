@@ -7,12 +7,16 @@
 - best.safetensors: the weights of the best test accuracy so far; not a fair choice, kept for use.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from surgrad.errors import CheckpointError
+from torch import nn
+
+from surgrad.errors import BadValue, CheckpointError
 from surgrad.train import checkpoint
 from surgrad.train.build import Parts, build
 from surgrad.train.environment import environment
@@ -40,7 +44,10 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
 def _train(recipe: Recipe, out: Path, parts: Parts, resume: bool, show: Progress | None) -> Path:
     loop = Loop(parts, recipe.optim, out, show or progress(recipe.optim.epochs))
     env = environment(parts.device, parts.bf16)
-    if resume and checkpoint.exists(out):
+    resumes = resume and checkpoint.exists(out)
+    if recipe.start.weights is not None and not resumes:
+        _start_from(Path(recipe.start.weights), parts.model)
+    if resumes:
         loop.resume()
         env = _resumed(out / "env.json", env, loop.progress)
     else:
@@ -50,6 +57,18 @@ def _train(recipe: Recipe, out: Path, parts: Parts, resume: bool, show: Progress
     write_json(out / "env.json", env)
     loop.run()
     return out
+
+
+def _start_from(folder: Path, model: nn.Module) -> None:
+    """Load the newest weights of a run of the same network."""
+    weights = checkpoint.load_weights(folder, "last", partial(print, file=sys.stderr))
+    own = model.state_dict()
+    differing = [key for key in {**own, **weights} if key not in own or key not in weights
+                 or own[key].shape != weights[key].shape]  # fmt: skip
+    if differing:
+        raise BadValue(f"start.weights = {folder} holds another network: '{differing[0]}' and {len(differing) - 1} "
+                       "other tensors differ; give a run of the same network, classes and neuron")  # fmt: skip
+    model.load_state_dict(weights)
 
 
 @contextmanager
