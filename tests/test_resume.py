@@ -125,8 +125,9 @@ DOOMS = {
 
 
 def prepared(folder, options):
-    """In a forked process: settle its threads, its output and its options."""
+    """In a forked process: settle its threads, its signals, its output and its options."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background ignores, and we inherit
     said = os.open(folder / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(said, 1)
     os.dup2(said, 2)
