@@ -50,6 +50,7 @@ class Loop:
         self.at = Position()
         self._time_steps = parts.model.steps
         self._slots = list(surrogates(parts.model).values())
+        self._trains_thresholds = any(neuron.positive for neuron in neurons(parts.model).values())
         self._interrupted = False
         self._alarmed: dict[str, float] = {}  # layers of the last alarm, by kind
         self._saved = time.monotonic()
@@ -120,7 +121,8 @@ class Loop:
         for optimizer in parts.optimizers:
             optimizer.step()
         keep_positive(self._slots)
-        keep_thresholds_positive(parts.model)
+        if self._trains_thresholds:
+            keep_thresholds_positive(parts.model)
         return loss.item(), _right(output, batch[1])
 
     def _guard(self, loss: Tensor, batch: tuple[Tensor, Tensor], number: int) -> None:
