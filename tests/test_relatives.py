@@ -15,6 +15,7 @@ from surgrad.neurons import (
     LIF,
     LTMD,
     MLF,
+    MPBN,
     PSN,
     DietLIF,
     MaskedPSN,
@@ -22,6 +23,7 @@ from surgrad.neurons import (
     TernaryLIF,
     TrLIF,
 )
+from surgrad.norm import TDBN, NormNeuron
 from surgrad.shapes import SHAPES
 from surgrad.surrogate import Surrogate, spike
 
@@ -188,7 +190,8 @@ def test_ltmd(options: dict):
 
 @pytest.mark.parametrize("options", [{}, {"channels": C}])
 def test_diet(options: dict):
-    """u_t = λ·(u_{t-1} - v·o_{t-1}) + I_t, o = Θ(u/v - 1), its slope that of u/v - 1."""
+    """u_t = λ·(u_{t-1} - v·o_{t-1}) + I_t, o = Θ(u/v - 1), its slope 0.3 times that of u/v - 1, and none in the
+    reset."""
     neuron = made(DietLIF, decay=0.7, threshold=0.6, **options)
 
     def slow(x: Tensor) -> Tensor:
@@ -197,11 +200,14 @@ def test_diet(options: dict):
         for current in x:
             u = neuron.decay * u + current - neuron.decay * v_th * o
             o = fire(u / v_th - 1)
-            spikes.append(o)
+            spikes.append(0.3 * o + 0.7 * o.detach())
+            o = o.detach()
         return torch.stack(spikes)
 
     compare(neuron, slow)
     assert DietLIF(threshold=0.6).trained_threshold.item() == pytest.approx(0.6)
+    with pytest.raises(BadValue, match=r"damping 0.3 is of the way .* give detach_reset=True, or damping=1"):
+        DietLIF(detach_reset=False)
 
 
 @pytest.mark.parametrize("options", [{}, {"channels": C}])
@@ -258,6 +264,69 @@ def test_imp(options: dict):
 
     compare(neuron, slow)
     assert torch.equal(IMPLIF(0.7)(currents()), LIF(0.7)(currents())), "it starts at rest"
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": C}])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("training", [True, False])
+def test_mpbn(options: dict, reset: str, training: bool):
+    neuron = made(MPBN, decay=0.7, train_decay=True, reset=reset, **options).train(training)
+    neuron.norm_mean.fill_(0.2)
+    neuron.norm_variance.fill_(1.7)
+    over = 0 if options else (0, 1)
+
+    def slow(x: Tensor) -> Tensor:
+        v, spikes = torch.zeros_like(x[0]), []
+        for current in x:
+            u = neuron.decay * v + current
+            mean = u.mean(over) if training else torch.tensor(0.2, dtype=torch.float64)
+            variance = u.var(over, correction=0) if training else torch.tensor(1.7, dtype=torch.float64)
+            seen = neuron.norm_weight * (u - mean) / torch.sqrt(variance + 1e-5) + neuron.norm_bias
+            spikes.append(fire(seen - neuron.threshold))
+            v = u * (1 - spikes[-1]) if reset == "zero" else u - neuron.threshold * spikes[-1]
+        return torch.stack(spikes)
+
+    compare(neuron, slow)
+
+
+def test_mpbn_remembers_the_moments_of_all_steps():
+    neuron, x = made(MPBN, decay=0.0, train_decay=False, channels=C), currents()
+    neuron(x)
+    mean, variance = torch.zeros(C, dtype=torch.float64), torch.ones(C, dtype=torch.float64)
+    for u in x:  # nothing is left of a step at decay 0
+        mean, variance = 0.9 * mean + 0.1 * u.mean(0), 0.9 * variance + 0.1 * u.var(0)
+    torch.testing.assert_close(neuron.norm_mean, mean)
+    torch.testing.assert_close(neuron.norm_variance, variance)
+
+
+@pytest.mark.parametrize("reset", ["zero", "none"])
+@pytest.mark.parametrize("trained", [{"decay": 0.8, "train_decay": True}, {"channels": C, "threshold": 0.3}])
+def test_mpbn_folded_spikes_as_before(reset: str, trained: dict):
+    """In evaluation, whatever the signs; and without a norm."""
+    neuron = made(MPBN, reset=reset, **trained).eval()
+    if neuron.norm_weight.ndim == 0:
+        neuron.for_channels(4)
+    with torch.no_grad():
+        for tensor, values in ((neuron.norm_weight, [-0.7, 1.3, 0.4, 0.0]), (neuron.norm_bias, [0.9, -0.4, 0.1, 0.6]),
+                               (neuron.norm_mean, [0.1, 0.5, -0.3, 0.2]), (neuron.norm_variance, [0.4, 2.0, 1, 3])):  # fmt: skip
+            tensor.copy_(torch.tensor(values)[: len(tensor)])
+    neuron = neuron.double()
+    folded = neuron.folded()
+    x = currents()[..., :1].expand(T, N, len(neuron.norm_weight)) * torch.linspace(0.8, 1.2, len(neuron.norm_weight))
+    spikes = neuron(x)
+    assert 0.2 < spikes.mean() < 0.8
+    assert torch.equal(folded(x), spikes)
+    assert not any("norm" in key for key in folded.state_dict())
+    with pytest.raises(BadValue, match="fold a neuron that resets to zero"):
+        MPBN(reset="subtract").folded()
+
+
+def test_mpbn_has_a_norm_a_channel_behind_a_norm():
+    fire = NormNeuron(TDBN(7), MPBN())
+    assert fire.neuron.norm_weight.shape == (7,)
+    assert MPBN().norm_weight.shape == ()
+    with pytest.raises(BadValue, match=r"potentials \[1, 7\] have one value a channel, which has no variance"):
+        fire.neuron(torch.randn(2, 1, 7))
 
 
 def test_psn():

@@ -301,20 +301,20 @@ def test_unknown_optimiser(tiny):
     ("step", "angle"), [(4, 0), (5, 1 / 8), (7, 3 / 8), (8, 1 / 2), (11, 7 / 8)], ids=lambda value: f"{value:g}"
 )
 def test_the_rate_follows_a_cosine(step, angle):
-    assert rate(step, 12, 4) == pytest.approx((1 + math.cos(math.pi * angle)) / 2, abs=1e-15)
+    assert rate(step, 1, OptimConfig(epochs=12, warmup=4)) == pytest.approx((1 + math.cos(math.pi * angle)) / 2, abs=1e-15)
 
 
 def test_the_rate_warms_up_linearly():
-    assert [rate(step, 12, 4) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert [rate(step, 12, 2.5) for step in range(3)] == [0.4, 0.8, 1.0]  # half an epoch may be half a step
+    assert [rate(step, 2, OptimConfig(epochs=6, warmup=2)) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert [rate(step, 1, OptimConfig(epochs=12, warmup=2.5)) for step in range(3)] == [0.4, 0.8, 1.0]  # half an epoch may be half a step
 
 
 def test_the_rate_ends_near_zero_and_never_rises_after_the_warm_up():
-    shares = [rate(step, 1000, 50.5) for step in range(1000)]
+    shares = [rate(step, 1, OptimConfig(epochs=1000, warmup=50.5)) for step in range(1000)]
     assert 0 < shares[-1] < 1e-5
     assert max(shares) == 1
     assert shares[51:] == sorted(shares[51:], reverse=True)
-    assert rate(0, 10, 0) == 1
+    assert rate(0, 1, OptimConfig(epochs=10)) == 1
 
 
 def test_the_rate_scales_every_group_from_its_own_peak():
@@ -704,10 +704,29 @@ def test_compiled_training_is_one_graph_whatever_the_widths(finished, tiny, tmp_
 
 def test_the_rate_goes_down_and_up_again_in_periods():
     """Fang et al. 2021: the cosine's half-period is 64 of 1024 epochs."""
-    shares = [rate(step, 100, 0, 10) for step in range(41)]
+    shares = [rate(step, 1, OptimConfig(epochs=100, period=10)) for step in range(41)]
     assert shares[0] == shares[20] == shares[40] == 1
     assert shares[10] == shares[30] == pytest.approx(0, abs=1e-15)
     assert (shares[5], shares[15]) == pytest.approx((0.5, 0.5))
+
+
+def test_the_rate_drops_in_steps():
+    """Feng et al. 2022, MLF: to a tenth every 40 epochs; here after a warm-up of two."""
+    config = OptimConfig(epochs=110, warmup=2, drops="40:0.1, 80:0.01")
+    shares = [rate(step, 5, config) for step in range(550)]
+    assert shares[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert shares[10:] == [1.0] * 190 + [0.1] * 200 + [0.01] * 150
+
+
+@pytest.mark.parametrize("text", ["", "40", "40:x", "80:0.1,40:0.01", "40:0", "0:1", "40:0.1,", "40:0.1:2"])
+def test_drops_that_cannot_be_read(tiny, text: str):
+    with pytest.raises(BadValue, match=r"optim.drops = '.*' cannot be read; give rising epochs .* 40:0.1,80:0.01"):
+        build.build(tiny(f"optim.drops={text}"))
+
+
+def test_a_rate_follows_one_rule(tiny):
+    with pytest.raises(BadValue, match="optim.drops and optim.period are both given"):
+        build.build(tiny("optim.drops=1:0.1", "optim.period=2"))
 
 
 def test_a_penalty_grows_and_ends(tiny):

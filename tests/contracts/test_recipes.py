@@ -58,6 +58,7 @@ OTHERS = {
     "mpdagl_cifar100_resnet19_t2": 78.84, "mpdagl_cifar100_resnet19_t4": 79.72,
     "dsatgo_cifar10_resnet19_t2": 96.91, "dsatgo_cifar100_resnet19_t2": 80.59, "asgl_cifar100_resnet18_t2": 76.76,
     "rmp_cifar10_resnet19_t2": 95.31, "rmp_cifar10_resnet19_t4": 95.51, "rmp_cifar10_resnet19_t6": 96.10,
+    "mpbn_cifar10_resnet19_t2": 96.47, "mpbn_cifar100_resnet19_t2": 79.51,
     "tet_cifar10_resnet19_t2": 94.16, "tet_cifar10_resnet19_t4": 94.44, "tet_cifar10_resnet19_t6": 94.50,
     "tet_cifar100_resnet19_t2": 72.87, "tet_cifar100_resnet19_t4": 74.47, "tet_cifar100_resnet19_t6": 74.72,
     "tebn_cifar10_resnet19_t2": 94.57, "tebn_cifar10_resnet19_t4": 94.70, "tebn_cifar10_resnet19_t6": 94.71,

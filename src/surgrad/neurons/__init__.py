@@ -15,6 +15,7 @@ from surgrad.neurons.lif import LIF as LIF
 from surgrad.neurons.lif import PLIF as PLIF
 from surgrad.neurons.lif import against as against
 from surgrad.neurons.mlf import MLF as MLF
+from surgrad.neurons.mpbn import MPBN as MPBN
 from surgrad.neurons.network import Readout as Readout
 from surgrad.neurons.network import detach as detach
 from surgrad.neurons.network import keep_positive as keep_positive
@@ -33,5 +34,5 @@ from surgrad.neurons.thresholds import TrLIF as TrLIF
 NEURONS: dict[str, type[LIF]] = {
     "lif": LIF, "plif": PLIF, "if": IF, "asgl": ASGL, "ds_atgo": DSATGO, "klif": KLIF, "glif": GLIF, "clif": CLIF,
     "ternary": TernaryLIF, "mlf": MLF, "ltmd": LTMD, "diet": DietLIF, "trsg": TrLIF, "imp": IMPLIF, "psn": PSN,
-    "masked_psn": MaskedPSN, "sliding_psn": SlidingPSN, "converted": ConvertedIF,
+    "masked_psn": MaskedPSN, "sliding_psn": SlidingPSN, "mpbn": MPBN, "converted": ConvertedIF,
 }  # fmt: skip

@@ -116,6 +116,10 @@ class LIF(nn.Module):
         """What the input is multiplied by before it is integrated, 0-d or [C]; None: nothing."""
         return None
 
+    def for_channels(self, channels: int) -> None:
+        """Told, while it is built, of the channels that the norm before it has; for a subclass that has a use for
+        that."""
+
     def rest(self, x: Tensor) -> Tensor | None:
         """The potential [N, C, ...] that a sequence x begins with; None: 0."""
         return None

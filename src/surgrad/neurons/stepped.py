@@ -12,7 +12,7 @@ from surgrad.surrogate import spike
 class Stepped(LIF):
     """A neuron whose subclass says what it does in each step, where that is not the LIF's:
 
-        u_t = charge(s_{t-1}, I_t)      o_t = fire(u_t - threshold_of(u_t))     s_t = left(s_{t-1}, u_t, o_t)
+        u_t = charge(s_{t-1}, I_t)    o_t = fire(seen(u_t) - threshold_of(u_t))    s_t = left(s_{t-1}, u_t, o_t)
 
     The state s is the potential after the reset, or several of them stacked, [K, N, C, ...] (`state_size`).
 
@@ -24,6 +24,10 @@ class Stepped(LIF):
     def charge(self, state: Tensor | None, current: Tensor, decay: Tensor, step: int) -> Tensor:
         """The potential of a step, [N, C, ...]; state: None at the start of a sequence from rest."""
         return current if state is None else decay * state + current
+
+    def seen(self, u: Tensor) -> Tensor:
+        """What of a step's potentials [N, C, ...] is compared with the threshold, counted and penalised."""
+        return u
 
     def threshold_of(self, u: Tensor, threshold: Tensor, step: int) -> Tensor:
         """The threshold of a step; u [N, C, ...]; threshold: the layer's, shaped to meet it."""
@@ -54,13 +58,14 @@ class Stepped(LIF):
         for step, current in enumerate(call.current().to(decay.dtype).unbind(0), first):
             u = self.charge(state, current, decay, step)
             threshold = self.threshold_of(u, layers, step)
-            fired = self.fire(u - threshold, width, threshold)
+            seen = self.seen(u)
+            fired = self.fire(seen - threshold, width, threshold)
             if self.watching:
-                counted = histogram(u - threshold, layers)
+                counted = histogram(seen - threshold, layers)
                 counts = counted if counts is None else counts + counted
             spikes.append(fired.to(x.dtype))
             if self.penalised:
-                history.append(u)
+                history.append(seen)
             state = self.left(state, u, fired.detach() if self.detach_reset else fired, threshold)
         out = torch.cat(spikes).unflatten(0, call.size[:2])
         potentials = torch.cat(history).unflatten(0, call.size[:2]) if history else None

@@ -1,5 +1,7 @@
 """Neurons whose threshold is trained; their recurrence is the LIF's, and so are their kernels."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,23 +36,47 @@ class DietLIF(LIF):
     u/v_th - 1. So potentials here are in units of the threshold: the input is divided by it (`trained_threshold`,
     `threshold` at the start; one a layer or a channel), and `threshold` itself is 1.
 
+    damping: what the slope, a function of unit mass, is multiplied by; theirs is 0.3·max(0, 1 - |u/v_th - 1|), the
+    shape `triangle`. So that it is exactly that, the reset is detached, as theirs is.
+
     Their leak is a free number, and leaves what the reset takes alone; here it is a sigmoid, and leaks that too, as
-    everywhere. Their slope is 0.3·max(0, 1 - |u/v_th - 1|); the
-    default here is the shape `triangle`, which has unit mass: 1 in place of 0.3."""
+    everywhere."""
 
     in_units = True
     positive = ("trained_threshold",)
 
     def __init__(self, *args, threshold: float = 1.0, train_decay: bool = True, reset: Reset = "subtract",
-                 surrogate: Surrogate | str = "triangle", **options):  # fmt: skip
-        super().__init__(*args, threshold=1.0, train_decay=train_decay, reset=reset, surrogate=surrogate, **options)
+                 surrogate: Surrogate | str = "triangle", detach_reset: bool = True, damping: float = 0.3,
+                 **options):  # fmt: skip
+        super().__init__(*args, threshold=1.0, train_decay=train_decay, reset=reset, surrogate=surrogate,
+                         detach_reset=detach_reset, **options)  # fmt: skip
         if not threshold > 0:
             raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
+        if not detach_reset and damping != 1:
+            raise BadValue(f"damping {damping} is of the way from the spikes, and the reset's gradient goes by another "
+                           "one; give detach_reset=True, or damping=1")  # fmt: skip
+        self.damping = damping
         self.trained_threshold = nn.Parameter(torch.full(self.threshold.shape, float(threshold)))
 
     @property
     def gain(self) -> Tensor:
         return 1 / self.trained_threshold
+
+    def _emitted(self, spikes: Tensor) -> Tensor:
+        return super()._emitted(_Damped.apply(spikes, self.damping))
+
+
+class _Damped(torch.autograd.Function):
+    """What it is given, and a share of the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
+        ctx.share = share
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] * ctx.share, None
 
 
 class TrLIF(LIF):

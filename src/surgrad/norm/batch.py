@@ -21,7 +21,7 @@ class BatchNorm(_BatchNorm):
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1):
         super().__init__(channels, eps, momentum)
-        self.scale = 1.0
+        self.channels, self.scale = channels, 1.0
 
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)

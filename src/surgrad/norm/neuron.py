@@ -22,6 +22,8 @@ class NormNeuron(nn.Module):
     def __init__(self, norm: nn.Module, neuron: nn.Module, plus_norm: nn.Module | None = None):
         super().__init__()
         self.norm, self.neuron, self.plus_norm = norm, neuron, plus_norm
+        if isinstance(neuron, LIF) and isinstance(norm, BatchNorm):
+            neuron.for_channels(norm.channels)
 
     def forward(self, x: Tensor, plus: Tensor | None = None, steps: int | None = None) -> Tensor:
         """x, plus [T, N, C, ...], or [1, N, C, ...] shown for `steps` steps -> spikes [T, N, C, ...]."""

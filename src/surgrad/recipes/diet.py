@@ -1,8 +1,7 @@
 """Diet-SNN: Rathi and Roy, TNNLS 2021.
 
 Theirs starts from a trained ANN (thresholds from its 99.7th percentile) and has no norm; this recipe trains from
-scratch with batch normalisation, and without their dropout of 0.2. The slope is a triangle of unit mass, theirs 0.3 of
-that; batch, and decay at the start: unstated.
+scratch with batch normalisation, and without their dropout of 0.2. Batch, and decay at the start: unstated.
 """
 
 from surgrad.recipes.registry import rows
@@ -19,7 +18,7 @@ def diet_vgg16() -> Recipe:
         data=DataConfig(name="cifar10", batch=64, crop=4, flip=True),
         model=ModelConfig(name="vgg16", steps=5, norm="batchnorm"),
         neuron=NeuronConfig(name="diet", decay=0.9, train_decay=True, threshold=1.0, reset="subtract",
-                            shape="triangle"),
+                            detach_reset=True, shape="triangle"),
         adapt=AdaptConfig(controller="fixed"),
         optim=OptimConfig("adam", epochs=300, lr=1e-4, weight_decay=0.0, neuron_lr=1e-4),
     )  # fmt: skip

@@ -1,12 +1,12 @@
-"""LTMD: Wang, Cheng, Lim, IJCAI 2022; settings of the authors' code, whose rate falls by hand in eight steps from 0.04
-to 0.00001 where this one follows a cosine. Their output layers fire, with a trained lateral connection; here the
-readout is the usual one.
+"""LTMD: Wang, Cheng, Lim, IJCAI 2022; settings of the authors' code. Their output layers fire, with a trained lateral
+connection; here the readout is the usual one.
 """
 
 from surgrad.recipes.registry import rows
 from surgrad.train.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 _PUBLISHED = {("cifar10", 2): 0.9375, ("cifar10", 4): 0.9419}
+_RATES = "50:0.25,100:0.125,150:0.025,200:0.0125,250:0.0025,300:0.00125,350:0.00025"
 
 
 @rows("ltmd", "DenseNet", _PUBLISHED, title="LTMD", source="Wang et al. 2022a")
@@ -19,5 +19,5 @@ def ltmd_densenet() -> Recipe:
         neuron=NeuronConfig(name="ltmd", decay=0.25, train_decay=False, threshold=0.46211716, shape="rect"),
         adapt=AdaptConfig(controller="fixed"),
         loss=LossConfig(name="rdrop"),
-        optim=OptimConfig("sgd", epochs=400, lr=0.04, momentum=0.9, weight_decay=1e-4),
+        optim=OptimConfig("sgd", epochs=400, lr=0.04, momentum=0.9, weight_decay=1e-4, drops=_RATES),
     )

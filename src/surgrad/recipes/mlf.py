@@ -1,5 +1,4 @@
-"""MLF: Feng, Liu, Tang, Ma, Pan, IJCAI 2022; settings of the authors' code, whose rate falls to a tenth every 40 epochs
-where this one follows a cosine.
+"""MLF: Feng, Liu, Tang, Ma, Pan, IJCAI 2022; settings of the authors' code.
 
 LSG's table lists the figure under ResNet-19; the network is DS-ResNet-20.
 """
@@ -17,5 +16,5 @@ def mlf_ds_resnet20() -> Recipe:
         model=ModelConfig(name="ds_resnet20", steps=4, norm="tdbn"),
         neuron=NeuronConfig(name="mlf", decay=0.25, train_decay=False, threshold=0.6, shape="rect"),
         adapt=AdaptConfig(controller="fixed"),
-        optim=OptimConfig("sgd", epochs=110, lr=0.1, momentum=0.9, weight_decay=1e-4),
+        optim=OptimConfig("sgd", epochs=110, lr=0.1, momentum=0.9, weight_decay=1e-4, drops="40:0.1,80:0.01"),
     )

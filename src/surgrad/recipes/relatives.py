@@ -108,6 +108,21 @@ def rmp_resnet19() -> Recipe:
     )
 
 
+@rows("mpbn", "ResNet-19", {("cifar10", 2): 0.9647, ("cifar100", 2): 0.7951}, title="MPBN",
+      source="Guo et al. 2023, recalled")  # fmt: skip
+def mpbn_resnet19() -> Recipe:
+    """A norm of the potentials before they meet the threshold; Dspike's slope at b = 3, decay 0.25, 400 epochs. Their
+    ResNet-19 has one linear layer at its end, this one two."""
+    return derive(
+        dspike_resnet18(),
+        data={"autoaugment": True, "cutout": 16},
+        model={"name": "resnet19_normed"},
+        neuron={"name": "mpbn", "width": 1 / 3},
+        adapt={"controller": "fixed"},
+        optim={"epochs": 400},
+    )
+
+
 @rows("slayer", "ResNet-19", {("cifar10", 2): None}, title="exponential surrogate (SLAYER)",
       source="ours; the shape is Shrestha and Orchard 2018")  # fmt: skip
 def slayer_resnet19() -> Recipe:

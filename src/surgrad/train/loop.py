@@ -107,8 +107,7 @@ class Loop:
         number = at.epoch * epoch + at.batch
         starting = parts.batches.starting(at.epoch, at.batch)
         parts.model.steps = parts.batches.start.steps if starting else self._time_steps
-        period = None if self.config.period is None else self.config.period * epoch
-        set_rate(parts.optimizers, rate(number, steps, self.config.warmup * epoch, period))
+        set_rate(parts.optimizers, rate(number, epoch, self.config))
         parts.adapter.step(batch)
         self._log_notes()
         with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):

@@ -115,10 +115,11 @@ class LossConfig(Checked):
 @dataclass(frozen=True)
 class OptimConfig(Checked):
     """sgd, adam, adamw or muon, with linear warm-up and cosine to 0: at the end, or `period` epochs after the warm-up,
-    from where it rises again. Norms and biases have no weight decay; neither
-    have the neurons' own parameters, which train with Adam at `neuron_lr`. Muon trains the convolutions alone, at `lr`
-    and `momentum`, always Nesterov's and without weight decay; norms, biases and linear layers then train with the
-    neurons' parameters."""
+    from where it rises again; or, with `drops`, in steps: "40:0.1, 80:0.01" is a tenth of the rate from epoch 40 on.
+
+    Norms and biases have no weight decay; neither have the neurons' own parameters, which train with Adam at
+    `neuron_lr`. Muon trains the convolutions alone, at `lr` and `momentum`, always Nesterov's and without weight decay;
+    norms, biases and linear layers then train with the neurons' parameters."""
 
     name: str = "sgd"
     epochs: int = at_least(1, 9)
@@ -128,6 +129,7 @@ class OptimConfig(Checked):
     weight_decay: float = at_least(0, 5e-4)
     warmup: float = at_least(0, 0.0)  # epochs
     period: float | None = at_least(0, None, open=True)  # epochs
+    drops: str | None = None
     clip: float = at_least(0, 0.0)  # largest norm of the gradient; 0 for none
     neuron_lr: float = positive(3e-4)
 
