@@ -307,8 +307,11 @@ def test_mpbn_folded_spikes_as_before(reset: str, trained: dict):
     if neuron.norm_weight.ndim == 0:
         neuron.for_channels(4)
     with torch.no_grad():
-        for tensor, values in ((neuron.norm_weight, [-0.7, 1.3, 0.4, 0.0]), (neuron.norm_bias, [0.9, -0.4, 0.1, 0.6]),
-                               (neuron.norm_mean, [0.1, 0.5, -0.3, 0.2]), (neuron.norm_variance, [0.4, 2.0, 1, 3])):  # fmt: skip
+        for name, values in {
+            "weight": [-0.7, 1.3, 0.4, 0.0], "bias": [0.9, -0.4, 0.1, 0.6],
+            "mean": [0.1, 0.5, -0.3, 0.2], "variance": [0.4, 2.0, 1.0, 3.0],
+        }.items():  # fmt: skip
+            tensor = getattr(neuron, f"norm_{name}")
             tensor.copy_(torch.tensor(values)[: len(tensor)])
     neuron = neuron.double()
     folded = neuron.folded()

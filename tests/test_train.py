@@ -301,12 +301,14 @@ def test_unknown_optimiser(tiny):
     ("step", "angle"), [(4, 0), (5, 1 / 8), (7, 3 / 8), (8, 1 / 2), (11, 7 / 8)], ids=lambda value: f"{value:g}"
 )
 def test_the_rate_follows_a_cosine(step, angle):
-    assert rate(step, 1, OptimConfig(epochs=12, warmup=4)) == pytest.approx((1 + math.cos(math.pi * angle)) / 2, abs=1e-15)
+    share = rate(step, 1, OptimConfig(epochs=12, warmup=4))
+    assert share == pytest.approx((1 + math.cos(math.pi * angle)) / 2, abs=1e-15)
 
 
 def test_the_rate_warms_up_linearly():
-    assert [rate(step, 2, OptimConfig(epochs=6, warmup=2)) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert [rate(step, 1, OptimConfig(epochs=12, warmup=2.5)) for step in range(3)] == [0.4, 0.8, 1.0]  # half an epoch may be half a step
+    whole, half = OptimConfig(epochs=6, warmup=2), OptimConfig(epochs=12, warmup=2.5)
+    assert [rate(step, 2, whole) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert [rate(step, 1, half) for step in range(3)] == [0.4, 0.8, 1.0]  # half an epoch may be half a step
 
 
 def test_the_rate_ends_near_zero_and_never_rises_after_the_warm_up():
@@ -725,7 +727,7 @@ def test_drops_that_cannot_be_read(tiny, text: str):
 
 
 def test_a_rate_follows_one_rule(tiny):
-    with pytest.raises(BadValue, match="optim.drops and optim.period are both given"):
+    with pytest.raises(BadValue, match=r"optim\.drops and optim\.period are both given"):
         build.build(tiny("optim.drops=1:0.1", "optim.period=2"))
 
 
