@@ -25,7 +25,7 @@ MMAP_THRESHOLD = -3  # glibc's number for it
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
     """Rows of the layer in both precisions over T, then of the ResNet-18 at T = 4."""
-    _return_at_once()
+    return_at_once()
     found: list[dict[str, Any]] = []
     peers = {n: p for n, p in installed().items() if in_networks(p) and not (options.quick and p.compiled)}
     batch, width = (1, 16) if options.quick else (16, 64)
@@ -86,7 +86,7 @@ def measured(call: Callable[[], Tensor], module: nn.Module, packed: bool = False
     pass included. A first call, not counted, compiles and allocates what stays. packed: spikes are kept as bits."""
     call().sum().backward()
     module.zero_grad()
-    _let_go()
+    let_go()
     forget_peak()
     before = resident_bytes()
     held: WeakSet[_Held] = WeakSet()
@@ -124,14 +124,14 @@ def _bytes(tensors: list[Tensor], without: list[nn.Parameter]) -> int:
     return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
 
 
-def _return_at_once() -> None:
+def return_at_once() -> None:
     """Have the C library give freed tensors back to the system at once, so that what a process holds is what is alive.
     It slows what comes after in this process: the memory is measured last."""
     with suppress(AttributeError):  # another C library than glibc
         ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**16)
 
 
-def _let_go() -> None:
+def let_go() -> None:
     """Give back what was freed before."""
     gc.collect()
     with suppress(AttributeError):

@@ -52,6 +52,16 @@ def test_tet_is_the_published_sum(smoothing: float, weight: float, target: float
     assert loss.item() == pytest.approx((1 - weight) * entropy + weight * square, rel=1e-12)
 
 
+def test_tet_can_draw_to_the_label():
+    """Xiao et al. 2022, OTTT: (1 - λ)·CE + λ·MSE to 1 for the label and 0 for the rest."""
+    output = outputs()
+    wanted = torch.zeros_like(output[0])
+    wanted[range(len(LABELS)), LABELS] = 1
+    mean = (output - wanted).square().mean()
+    expected = 0.95 * tet(output, LABELS, weight=0.0) + 0.05 * mean
+    torch.testing.assert_close(tet(output, LABELS, weight=0.05, target=None), expected)
+
+
 def test_tet_defaults():
     """λ = 1e-3 and φ = 1, as in the paper's code."""
     assert torch.equal(tet(outputs(), LABELS), tet(outputs(), LABELS, 0.0, 1e-3, 1.0))

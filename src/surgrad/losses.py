@@ -24,15 +24,17 @@ def cross_entropy(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 
 
 def tet(output: Tensor, labels: Tensor, label_smoothing: float = 0.0, weight: float = 1e-3,
-        target: float = 1.0) -> Tensor:  # fmt: skip
+        target: float | None = 1.0) -> Tensor:  # fmt: skip
     """Temporal efficient training (Deng et al. 2022):
-    (1-λ)·mean_t CE(o_t, y) + λ·MSE(o, φ), λ = weight, φ = target, over all steps, samples and classes.
+    (1-λ)·mean_t CE(o_t, y) + λ·MSE(o, φ), λ = weight, φ = target, over all steps, samples and classes; φ of None is 1
+    for the label and 0 for the rest (Xiao et al. 2022, OTTT).
 
     output [T, N, classes], labels [N] int64 -> 0-d."""
     output = _float32(output)
     everywhere = labels.expand(output.shape[:2]).flatten()
     entropy = F.cross_entropy(output.flatten(0, 1), everywhere, label_smoothing=label_smoothing)
-    return (1 - weight) * entropy + weight * (output - target).square().mean()
+    aim = F.one_hot(labels, output.shape[2]) if target is None else target
+    return (1 - weight) * entropy + weight * (output - aim).square().mean()
 
 
 def mse(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:

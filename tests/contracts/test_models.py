@@ -392,6 +392,12 @@ def resnet19_tet_parameters(classes: int) -> int:
     return resnet19_parameters(classes) - convolved(3, 128) - block(128, 128, False) + stem
 
 
+def vgg11_ws_parameters(classes: int) -> int:
+    """Every convolution has a bias and a gain."""
+    widths = (3, 64, 128, 256, 256, 512, 512, 512, 512)
+    return sum(convolved(a, b, bias=True) + b + 1 for a, b in pairwise(widths)) + 512 * classes + classes
+
+
 COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millions at 10 classes, as documented
     "resnet19": (resnet19_parameters, 12.7),
     "resnet18": (resnet18_parameters, 11.2),
@@ -413,6 +419,7 @@ COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millio
     "densenet": (densenet_parameters, 6.8),
     "vgg11": (vgg_parameters(64, 128, 256, 256, 512, 512, 512, 512), 9.2),
     "vgg16": (vgg_parameters(64, 64, 128, 128, 256, 256, 256, *[512] * 6), 14.7),
+    "vgg11_ws": (vgg11_ws_parameters, 9.2),
     "small_cnn": (small_cnn_parameters, 0.13),
     "small_resnet": (small_resnet_parameters, 1.8),
 }

@@ -15,8 +15,8 @@ from surgrad.norm import BNTT, NORMS, TAB, TDBN, TEBN, BatchNorm, NormNeuron, fo
 
 SIZES = [(4, 3, 5), (2, 3, 5, 4, 6)]  # [T, N, C] and [T, N, C, H, W]
 PER_STEP = [name for name, kind in NORMS.items() if kind.per_step]
-every_norm = pytest.mark.parametrize("name", NORMS)
-every_constant_norm = pytest.mark.parametrize("name", [name for name in NORMS if name not in PER_STEP])
+every_norm = pytest.mark.parametrize("name", [name for name in NORMS if name != "none"])
+every_constant_norm = pytest.mark.parametrize("name", [name for name in NORMS if name not in (*PER_STEP, "none")])
 every_step_norm = pytest.mark.parametrize("name", PER_STEP)
 every_size = pytest.mark.parametrize("size", SIZES, ids=["TNC", "TNCHW"])
 
@@ -97,6 +97,14 @@ def test_tdbn_formula(size: tuple[int, ...], threshold: float, alpha: float):
     centred = (x - along(running_mean, x)) / along((running_variance + 1e-5).sqrt(), x)
     torch.testing.assert_close(norm(x).detach(), along(gain, x) * centred + along(norm.bias.detach(), x))
     torch.testing.assert_close(norm.running_mean, running_mean, msg="evaluation leaves the estimate alone")
+
+
+def test_none_changes_nothing():
+    norm, x = NORMS["none"](5), inputs(2, 3, 5)
+    assert norm(x) is x
+    assert not list(norm.parameters())
+    neuron = LIF()
+    assert torch.equal(NormNeuron(norm, neuron)(x), neuron(x))
 
 
 def test_tdbn_starts_currents_at_the_thresholds_scale():

@@ -59,6 +59,8 @@ OTHERS = {
     "dsatgo_cifar10_resnet19_t2": 96.91, "dsatgo_cifar100_resnet19_t2": 80.59, "asgl_cifar100_resnet18_t2": 76.76,
     "rmp_cifar10_resnet19_t2": 95.31, "rmp_cifar10_resnet19_t4": 95.51, "rmp_cifar10_resnet19_t6": 96.10,
     "mpbn_cifar10_resnet19_t2": 96.47, "mpbn_cifar100_resnet19_t2": 79.51,
+    "sltt_cifar10_resnet18_t6": 94.44, "sltt_cifar100_resnet18_t6": 74.38, "ottt_cifar10_vgg11ws_t6": 93.5,
+    "ottt_cifar100_vgg11ws_t6": 71.1, "rate_cifar10_resnet19_t4": 96.26, "rate_cifar100_resnet19_t4": 80.87,
     "tet_cifar10_resnet19_t2": 94.16, "tet_cifar10_resnet19_t4": 94.44, "tet_cifar10_resnet19_t6": 94.50,
     "tet_cifar100_resnet19_t2": 72.87, "tet_cifar100_resnet19_t4": 74.47, "tet_cifar100_resnet19_t6": 74.72,
     "tebn_cifar10_resnet19_t2": 94.57, "tebn_cifar10_resnet19_t4": 94.70, "tebn_cifar10_resnet19_t6": 94.71,

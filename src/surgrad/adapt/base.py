@@ -231,10 +231,10 @@ class Adapter:
                                "counted; give it a surgrad.Surrogate, or a controller that reads none")  # fmt: skip
 
     def _count(self, model: nn.Module, _: Any) -> None:
-        if torch.compiler.is_compiling() or not model.training:
+        if torch.compiler.is_compiling() or not (model.training and torch.is_grad_enabled()):
             return
         self._forwards += 1
-        by_step = any(isinstance(neuron, Guest) for neuron in self.neurons.values())  # or may be
+        by_step = any(isinstance(neuron, Guest) or neuron.carry for neuron in self.neurons.values())  # or may be
         if self._forwards > 1 and self._now < self.steps and not self._warned and not by_step:
             self._warned = True
             warnings.warn("two training forward passes without adapter.step(): the widths stay as they were; call "

@@ -13,7 +13,7 @@ from surgrad.adapt.probe import Batch, Loss
 from surgrad.adapt.steer import effective
 from surgrad.kernels.lif import BINS, mean_of, share_within, spread_of
 from surgrad.neurons import against, neurons
-from surgrad.norm import NormNeuron
+from surgrad.norm import NoNorm, NormNeuron
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def evidence(model: nn.Module, batch: Batch, loss: Loss, *, gradients: bool = Tr
     found = []
     for name, neuron in neurons(model).items():
         slopes, single = ([of[weight] for weight in before[name]] for of in (whole, alone))
-        traits = {"normed": id(neuron) in pairs, "blocked": blocked, **fired[name], **_of_weights(slopes, single)}
+        normed = id(neuron) in pairs and not isinstance(pairs[id(neuron)].norm, NoNorm)
+        traits = {"normed": normed, "blocked": blocked, **fired[name], **_of_weights(slopes, single)}
         found.append(LayerEvidence(layer=name, **_of_potentials(neuron, membranes[name], fired[name]["steps"]),
                                    **traits))  # fmt: skip
     return found

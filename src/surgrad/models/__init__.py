@@ -33,6 +33,7 @@ from surgrad.models.small import small_cnn as small_cnn
 from surgrad.models.small import small_resnet as small_resnet
 from surgrad.models.vgg import vgg11 as vgg11
 from surgrad.models.vgg import vgg16 as vgg16
+from surgrad.models.vgg_ws import vgg11_ws as vgg11_ws
 from surgrad.models.vggsnn import vggsnn as vggsnn
 
 MODELS: dict[str, Callable[..., SpikingNetwork]] = {
@@ -54,6 +55,7 @@ MODELS: dict[str, Callable[..., SpikingNetwork]] = {
     "densenet": densenet,
     "vgg11": vgg11,
     "vgg16": vgg16,
+    "vgg11_ws": vgg11_ws,
     "vggsnn": vggsnn,
     "plif_cifar": plif_cifar,
     "plif_dvs": plif_dvs,

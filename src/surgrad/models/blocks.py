@@ -10,7 +10,7 @@ from surgrad.errors import BadValue
 from surgrad.kernels.packing import packed_spikes
 from surgrad.layers import PerStep
 from surgrad.neurons import LIF
-from surgrad.norm import NormNeuron
+from surgrad.norm import NoNorm, NormNeuron
 from surgrad.surrogate import Surrogate
 
 NeuronFactory = Callable[[], nn.Module]
@@ -121,6 +121,13 @@ class MembraneBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(self.fire2(self.conv1(self.fire1(x))))
+
+
+def start_at_zero(norm: nn.Module) -> None:
+    """Give a norm, the last of a residual branch, weight 0, so that its block starts as the identity; "none" has no
+    weight, and such a block starts as any."""
+    if not isinstance(norm, NoNorm):
+        nn.init.zeros_(norm.get_parameter("weight"))
 
 
 def scaled(channels: int, multiplier: float) -> int:

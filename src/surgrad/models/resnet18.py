@@ -13,6 +13,7 @@ from surgrad.models.blocks import (
     lsg_neuron,
     pooled_head,
     scaled,
+    start_at_zero,
 )
 from surgrad.norm import TDBN, NormNeuron
 
@@ -57,4 +58,4 @@ def _initialise(network: SpikingNetwork) -> None:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, ResidualBlock):
-            nn.init.zeros_(module.fire2.norm.get_parameter("weight"))
+            start_at_zero(module.fire2.norm)

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from surgrad.errors import unknown
+from surgrad.errors import BadValue, unknown
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     Block,
@@ -18,8 +18,9 @@ from surgrad.models.blocks import (
     lsg_neuron,
     pooled_head,
     scaled,
+    start_at_zero,
 )
-from surgrad.norm import TDBN, NormNeuron
+from surgrad.norm import TDBN, NoNorm, NormNeuron
 
 CONNECTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": torch.add,
@@ -51,7 +52,9 @@ class SpikeBlock(Block):
         bias far above the threshold too."""
         last = self.branch[-1]
         assert isinstance(last, NormNeuron)
-        nn.init.zeros_(last.norm.get_parameter("weight"))
+        if isinstance(last.norm, NoNorm):
+            raise BadValue("a block starts as the identity by its norm's weight, and this one has none; give a norm")
+        start_at_zero(last.norm)
         if self.connect == "and":
             nn.init.constant_(last.norm.get_parameter("bias"), 10.0)
 

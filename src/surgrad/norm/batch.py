@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from surgrad.errors import BadValue
@@ -62,6 +62,16 @@ class BatchNorm(_BatchNorm):
             if self.momentum is None:
                 return 1 / float(self.num_batches_tracked)
         return self.momentum or 0.0
+
+
+class NoNorm(nn.Identity):
+    """In a norm's place, nothing: currents as they come."""
+
+    per_step = False
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
 
 
 class TDBN(BatchNorm):

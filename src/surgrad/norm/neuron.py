@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from surgrad.kernels.lif import COMPILED, choose
 from surgrad.neurons import LIF
-from surgrad.norm.batch import BatchNorm
+from surgrad.norm.batch import BatchNorm, NoNorm
 
 
 class NormNeuron(nn.Module):
@@ -22,7 +22,7 @@ class NormNeuron(nn.Module):
     def __init__(self, norm: nn.Module, neuron: nn.Module, plus_norm: nn.Module | None = None):
         super().__init__()
         self.norm, self.neuron, self.plus_norm = norm, neuron, plus_norm
-        if isinstance(neuron, LIF) and isinstance(norm, BatchNorm):
+        if isinstance(neuron, LIF) and isinstance(norm, BatchNorm | NoNorm):
             neuron.for_channels(norm.channels)
 
     def forward(self, x: Tensor, plus: Tensor | None = None, steps: int | None = None) -> Tensor:

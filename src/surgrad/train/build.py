@@ -15,6 +15,7 @@ from surgrad.adapt.probe import Loss
 from surgrad.data import DATASETS, FOLDERS, FolderData, ImageData, load, load_folder
 from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, unknown
+from surgrad.gradients import GRADIENTS
 from surgrad.kernels.lif import BACKENDS, RESETS, Reset
 from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
@@ -42,6 +43,7 @@ class Parts:
     forward: nn.Module
     loss: Loss
     penalty: Callable[[float], Tensor | float]  # of the progress, 0 to 1; added to the loss
+    gradient: Callable[..., tuple[Tensor, Tensor]]
     optimizers: list[torch.optim.Optimizer]
     adapter: Adapter
     batches: Batches | FolderBatches
@@ -72,7 +74,8 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
     forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
     penalty = build_penalty(model, recipe.loss)
-    return Parts(model, forward, loss, penalty, optimizers, adapter, batches, device, bf16)
+    gradient = build_gradient(recipe)
+    return Parts(model, forward, loss, penalty, gradient, optimizers, adapter, batches, device, bf16)
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -85,7 +88,7 @@ def _check_names(recipe: Recipe) -> None:
         ("controller", recipe.adapt.controller, CONTROLLERS), ("rule", recipe.adapt.rule or "lsg", RULES),
         ("law", recipe.adapt.law or "geometric", LAWS),
         ("loss", recipe.loss.name, LOSSES), ("penalty", recipe.loss.penalty or "im_loss", PENALTIES),
-        ("optimiser", recipe.optim.name, OPTIMIZERS),
+        ("optimiser", recipe.optim.name, OPTIMIZERS), ("gradient", recipe.optim.gradient, GRADIENTS),
     ):  # fmt: skip
         if name not in known:
             raise unknown(kind, name, known)
@@ -108,6 +111,9 @@ def _check_settings(recipe: Recipe) -> None:
         raise BadValue(
             "run.compile and run.pack_spikes are both true, and a compiled graph keeps what it chooses; set one of them"
         )
+    if recipe.run.compile and recipe.optim.gradient != "bptt":
+        raise BadValue(f"run.compile compiles all steps as one graph, and optim.gradient = {recipe.optim.gradient} "
+                       "takes them apart; set run.compile=false, or optim.gradient=bptt")  # fmt: skip
     if recipe.loss.name == "rdrop" and getattr(CONTROLLERS[recipe.adapt.controller], "probes", False):
         raise BadValue(f"loss.name = rdrop judges every image under two dropouts, and {recipe.adapt.controller} needs "
                        "one answer; give another loss, or a controller that does not probe")  # fmt: skip
@@ -171,6 +177,18 @@ def build_loss(config: LossConfig) -> Loss:
     """The recipe's loss as a function of (output, labels)."""
     options = {"weight": config.tet_weight, "target": config.tet_target} if config.name == "tet" else {}
     return partial(LOSSES[config.name], label_smoothing=config.label_smoothing, **options)
+
+
+def build_gradient(recipe: Recipe) -> Callable[..., tuple[Tensor, Tensor]]:
+    """How the recipe's gradient is found."""
+    found, count = GRADIENTS[recipe.optim.gradient], recipe.optim.gradient_steps
+    if count is None:
+        return found
+    if recipe.optim.gradient != "sltt" or count > recipe.model.steps:
+        raise BadValue(f"optim.gradient_steps = {count} is sltt's, of model.steps = {recipe.model.steps}, and "
+                       f"optim.gradient = {recipe.optim.gradient}; give none, or optim.gradient=sltt and no more than "
+                       "those")  # fmt: skip
+    return partial(found, count=count)
 
 
 def build_penalty(model: nn.Module, config: LossConfig) -> Callable[[float], Tensor | float]:

@@ -110,12 +110,11 @@ class Loop:
         set_rate(parts.optimizers, rate(number, epoch, self.config))
         parts.adapter.step(batch)
         self._log_notes()
-        with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
-            output = parts.forward(batch[0])
-        loss = parts.loss(output, batch[1]) + parts.penalty(number / steps)
         for optimizer in parts.optimizers:
             optimizer.zero_grad()
-        loss.backward()
+        loss, output = parts.gradient(
+            parts.model, batch[0], lambda out: parts.loss(out, batch[1]) + parts.penalty(number / steps), self._forward
+        )
         self._guard(loss, batch, number)
         for optimizer in parts.optimizers:
             optimizer.step()
@@ -123,6 +122,10 @@ class Loop:
         if self._trains_thresholds:
             keep_thresholds_positive(parts.model)
         return loss.item(), _right(output, batch[1])
+
+    def _forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(self.parts.device.type, torch.bfloat16, enabled=self.parts.bf16):
+            return self.parts.forward(x)
 
     def _guard(self, loss: Tensor, batch: tuple[Tensor, Tensor], number: int) -> None:
         """Clip the gradient; stop where it or the loss is not finite. A spike hides a NaN, its gradient does not."""

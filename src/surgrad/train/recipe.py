@@ -104,7 +104,7 @@ class LossConfig(Checked):
     name: str = "cross_entropy"
     label_smoothing: float = at_least(0, 0.0, high=1)
     tet_weight: float = at_least(0, 1e-3, high=1)  # TET's λ
-    tet_target: float = 1.0  # and φ
+    tet_target: float | None = 1.0  # and φ; none: 1 for the label, 0 for the rest
     penalty: str | None = None
     penalty_weight: float = positive(0.1)
     penalty_inner: bool = True
@@ -114,8 +114,11 @@ class LossConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimConfig(Checked):
-    """sgd, adam, adamw or muon, with linear warm-up and cosine to 0: at the end, or `period` epochs after the warm-up,
-    from where it rises again; or, with `drops`, in steps: "40:0.1, 80:0.01" is a tenth of the rate from epoch 40 on.
+    """gradient: how it is found through time (`surgrad.gradients`); gradient_steps: of how many steps, drawn at random,
+    sltt goes back (none: all).
+
+    name: sgd, adam, adamw or muon. The rate: linear warm-up and cosine to 0, at the end, or `period` epochs after the
+    warm-up, from where it rises again; or, with `drops`, steps: "40:0.1, 80:0.01" is a tenth of it from epoch 40 on.
 
     Norms and biases have no weight decay; neither have the neurons' own parameters, which train with Adam at
     `neuron_lr`. Muon trains the convolutions alone, at `lr` and `momentum`, always Nesterov's and without weight decay;
@@ -132,6 +135,8 @@ class OptimConfig(Checked):
     drops: str | None = None
     clip: float = at_least(0, 0.0)  # largest norm of the gradient; 0 for none
     neuron_lr: float = positive(3e-4)
+    gradient: str = "bptt"
+    gradient_steps: int | None = at_least(1, None)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""`python -m bench.gradients [--out DIR] [--quick]`: memory and time of a step by each gradient, over T."""
+
+import argparse
+import json
+import multiprocessing
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+
+from bench.machine import forget_peak, machine, resident_bytes, words
+from bench.memory import let_go, return_at_once
+from bench.tables import table
+from bench.timing import Effort, interleave, rows
+from surgrad.files import replace_file
+from surgrad.gradients import GRADIENTS
+from surgrad.losses import tet
+from surgrad.models import resnet18
+from surgrad.neurons import LIF
+from surgrad.norm import BatchNorm
+
+STEPS = (1, 2, 4, 8, 16, 32)
+WIDTH, BATCH, SIDE = 0.5, 16, 32
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m bench.gradients", description=__doc__)
+    parser.add_argument("--out", type=Path, help="also write record, table and picture here")
+    parser.add_argument("--quick", action="store_true", help="a tiny network, to see that all works")
+    given = parser.parse_args()
+    sizes = (0.0625, 2, 16) if given.quick else (WIDTH, BATCH, SIDE)
+    steps = STEPS[:2] if given.quick else STEPS
+    found = [row for count in steps for row in measured(count, sizes)]
+    record = {"machine": machine(), "network": "resnet18", "sizes": sizes, "rows": found}
+    page = f"{words(record['machine'])}\n\n{shown(record)}\n"
+    print(page)
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+        replace_file(given.out / "gradients.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+        replace_file(given.out / "README.md", lambda path: path.write_text(page))
+        replace_file(given.out / "gradients.png", partial(drawn(record).savefig, dpi=130, bbox_inches="tight"))
+
+
+def measured(steps: int, sizes: tuple[float, int, int]) -> list[dict[str, Any]]:
+    """A row a gradient: times interleaved, then the memory of each in a process of its own."""
+    torch.manual_seed(0)
+    calls = {name: step_of(name, steps, sizes) for name in GRADIENTS}
+    found = rows(interleave(calls, Effort(rounds=9, budget=60.0)), T=steps)
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for row in found:
+            row["bytes"] = pool.apply(grown, (row["name"], steps, sizes))
+    return found
+
+
+def step_of(name: str, steps: int, sizes: tuple[float, int, int]) -> Callable[[], object]:
+    """A forward and backward pass of the modified ResNet-18 on one batch of images."""
+    width, batch, side = sizes
+    network = resnet18(steps=steps, neuron=lambda: LIF(0.5), norm=BatchNorm, width_multiplier=width)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    images, labels = torch.randn(batch, 3, side, side), torch.randint(10, (batch,))
+    return lambda: GRADIENTS[name](network, images, lambda output: tet(output, labels))
+
+
+def grown(name: str, steps: int, sizes: tuple[float, int, int]) -> int:
+    """By how much the process grows at most during a step; a step before has allocated what stays."""
+    return_at_once()
+    call = step_of(name, steps, sizes)
+    call()
+    let_go()
+    forget_peak()
+    before = resident_bytes()
+    call()
+    return resident_bytes(peak=True) - before
+
+
+def shown(record: dict[str, Any]) -> str:
+    """One table: a line a T, memory and time of each gradient beside backpropagation through time."""
+    lines = []
+    for steps in sorted({row["T"] for row in record["rows"]}):
+        mine = {row["name"]: row for row in record["rows"] if row["T"] == steps}
+        cells = [f"{row['bytes'] / 2**20:.0f} MiB, {row['median'] * 1e3:.0f} ms" for row in mine.values()]
+        lines.append([str(steps), *cells])
+    width, batch, side = record["sizes"]
+    head = (f"A forward and backward pass of the modified ResNet-18, {width:g} times as wide, batch {batch}, images of "
+            f"{side}×{side}: memory that the process takes at most for it, and median time.")  # fmt: skip
+    return f"{head}\n\n{table(['T', *GRADIENTS], lines)}"
+
+
+def drawn(record: dict[str, Any]) -> Any:
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
+    for name in GRADIENTS:
+        mine = [row for row in record["rows"] if row["name"] == name]
+        over = [row["T"] for row in mine]
+        axes[0].plot(over, [row["bytes"] / 2**20 for row in mine], marker="o", label=name)
+        axes[1].plot(over, [row["median"] for row in mine], marker="o", label=name)
+    for ax, what in zip(axes, ("memory of a step, MiB", "time of a step, s"), strict=True):
+        ax.set(xscale="log", yscale="log", xlabel="T", title=what)
+        ax.set_xticks(STEPS, [str(step) for step in STEPS])
+        ax.minorticks_off()
+        ax.grid(alpha=0.3)
+        ax.legend()
+    figure.tight_layout()
+    return figure
+
+
+if __name__ == "__main__":
+    main()

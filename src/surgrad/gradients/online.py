@@ -1,0 +1,160 @@
+"""Gradients found step by step: each step's loss goes back at once, and no further than this step."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.grad import conv2d_weight
+from torch.overrides import TorchFunctionMode
+
+from surgrad.errors import BadValue
+from surgrad.layers import Dropout, ModerateDropout
+from surgrad.models import SpikingNetwork
+from surgrad.neurons import PSN, detach, neurons, reset
+
+Judge = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
+
+
+def sltt(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None = None, *,
+         count: int | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Spatial learning through time (Meng et al. 2023): (loss 0-d, output [T, N, classes]).
+
+    The gradient of the mean over the steps of judge(output of the step), without what passes from one step to the next.
+    Norms see each step's statistics alone. count: go back from so many steps, drawn at random (SLTT-K); None: all."""
+    total = _steps(network, x)
+    if count is not None and not 1 <= count <= total:
+        raise BadValue(f"{count} of {total} steps to go back from; give 1 to {total}")
+    _check(network)
+    chosen = range(total) if count is None else torch.randperm(total)[:count].tolist()
+    return _step_by_step(network, x, judge, forward, set(chosen), nullcontext())
+
+
+def ottt(network: SpikingNetwork, x: Tensor, judge: Judge,
+         forward: Forward | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Online training through time (Xiao et al. 2022): (loss 0-d, output [T, N, classes]).
+
+    As `sltt`, but what a weight is multiplied with when its gradient is found is a trace of the layer's input,
+
+        â_t = λ·â_{t-1} + x_t,    ∇W = Σ_t δ_t·â_tᵀ
+
+    of every convolution and linear layer, λ the neurons' decay, which must be one and the same. (The authors' code
+    leaves out the first layer; the paper's formula, and this, do not.)"""
+    _check(network)
+    decays = torch.cat([neuron.decay.detach().flatten() for neuron in neurons(network).values()])
+    if not torch.allclose(decays, decays[0]):
+        raise BadValue(f"the traces decay as the potentials do, and these do from {decays.min():.3g} to "
+                       f"{decays.max():.3g}; give all neurons one decay, and train none of them")  # fmt: skip
+    total = _steps(network, x)
+    return _step_by_step(network, x, judge, forward, set(range(total)), _Traces(decays[0].item()))
+
+
+def _steps(network: SpikingNetwork, x: Tensor) -> int:
+    return network.steps if x.ndim == 4 else len(x)
+
+
+def _step_by_step(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None, chosen: set[int],
+                  mode: Any) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Forward and, for the chosen steps, backward at once; the potentials go on, their gradient does not."""
+    forward, outputs, losses = forward or network, [], []
+    total = _steps(network, x)
+    with _carrying(network) as counted:
+        for step in range(total):
+            with torch.set_grad_enabled(step in chosen), mode:
+                output = forward(x if x.ndim == 4 else x[step : step + 1])
+            if step in chosen:
+                loss = judge(output) / len(chosen)
+                loss.backward()
+                losses.append(loss.detach())
+            detach(network)
+            outputs.append(output.detach())
+            counted()
+    return torch.stack(losses).sum(), torch.cat(outputs)
+
+
+@contextmanager
+def _carrying(network: SpikingNetwork) -> Iterator[Callable[[], None]]:
+    """One step a call, each going on from the last; what it yields adds up the histograms of watched neurons."""
+    all_neurons, before = neurons(network), network.steps
+    counts: dict[str, Tensor] = {}
+
+    def counted() -> None:
+        for name, neuron in all_neurons.items():
+            if neuron.watching and neuron.membrane is not None:
+                counts[name] = neuron.membrane + counts.get(name, 0)
+
+    reset(network)
+    try:
+        network.steps = 1
+        for neuron in all_neurons.values():
+            neuron.carry = True
+        yield counted
+    finally:
+        reset(network)
+        network.steps = before
+        for name, neuron in all_neurons.items():
+            neuron.carry = False
+            neuron.membrane = counts.get(name, neuron.membrane)
+
+
+def _check(network: SpikingNetwork) -> None:
+    """Refuse what needs all steps at once."""
+    if network.last_step:
+        raise BadValue("every step has a loss of its own here, and last_step asks for the last one's; unset it")
+    for name, module in network.named_modules():
+        draws = isinstance(module, Dropout | ModerateDropout)
+        begins = getattr(module, "mp_init", False) or getattr(module, "carry", False)
+        if getattr(module, "per_step", False) or isinstance(module, PSN) or draws or begins:
+            raise BadValue(f"'{name}', {type(module).__name__}, needs all steps of a sequence in one call, and here "
+                           "each is a call; use another, or gradient bptt")  # fmt: skip
+
+
+class _Traces(TorchFunctionMode):
+    """While it is on, convolutions and linear layers find the gradient of their weight by the trace of their input.
+
+    Layers are known by their order, which is the same in every step: each step enters it anew."""
+
+    def __init__(self, decay: float):
+        super().__init__()
+        self.decay = decay
+        self.traces: list[Tensor] = []
+        self.at = 0
+
+    def __enter__(self) -> "_Traces":
+        self.at = 0
+        return super().__enter__()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in (F.conv2d, F.linear):
+            return func(*args, **kwargs)
+        x, weight, *rest = args
+        trace = x.detach() if self.at == len(self.traces) else self.decay * self.traces[self.at] + x.detach()
+        self.traces[self.at : self.at + 1] = [trace]
+        self.at += 1
+        out = func(x, weight.detach(), *rest, **kwargs)
+        return _ByTrace.apply(out, weight, trace, None if func is F.linear else rest[1:])
+
+
+class _ByTrace(torch.autograd.Function):
+    """A layer's output, and the gradient of its weight as if the trace had been its input.
+
+    layout: of a convolution, (stride, padding, dilation, groups); None for a linear layer."""
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, weight: Tensor, trace: Tensor, layout: Any) -> Tensor:
+        ctx.save_for_backward(trace)
+        ctx.size, ctx.dtype, ctx.layout = weight.shape, weight.dtype, layout
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (grad,), (trace,) = grads, ctx.saved_tensors
+        if ctx.layout is None:
+            found = grad.flatten(0, -2).T @ trace.to(grad.dtype).flatten(0, -2)
+        else:
+            found = conv2d_weight(trace.to(grad.dtype), ctx.size, grad, *ctx.layout)
+        return grad, found.to(ctx.dtype), None, None

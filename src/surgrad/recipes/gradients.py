@@ -1,0 +1,64 @@
+"""Cheaper gradients through time: SLTT (Meng et al. 2023), OTTT (Xiao et al. 2022) and rate-based backpropagation (Yu
+et al. 2024), with the settings of the authors' codes. OTTT's and the last's figures are approximate, and recalled.
+
+Their cut-outs are of random size, these of 16; SLTT's ResNet-18 has no tripled stem, this one, Dspike's, has.
+"""
+
+from surgrad.recipes.registry import rows
+from surgrad.train.recipe import (
+    AdaptConfig,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    NeuronConfig,
+    OptimConfig,
+    Recipe,
+    derive,
+)
+
+
+@rows("sltt", "ResNet-18", {("cifar10", 6): 0.9444}, title="SLTT", source="Meng et al. 2023")
+def sltt_resnet18() -> Recipe:
+    """Decay 1 - 1/1.1, threshold 1, soft reset, a triangle of width 1; a twentieth of the loss draws outputs to 1."""
+    return Recipe(
+        name="sltt_resnet18",
+        data=DataConfig(name="cifar10", batch=128, crop=4, flip=True, cutout=16),
+        model=ModelConfig(name="resnet18", steps=6, norm="batchnorm"),
+        neuron=NeuronConfig(name="lif", decay=1 - 1 / 1.1, train_decay=False, threshold=1.0, reset="subtract",
+                            shape="triangle"),
+        adapt=AdaptConfig(controller="fixed"),
+        loss=LossConfig("tet", tet_weight=0.05, tet_target=1.0),
+        optim=OptimConfig("sgd", epochs=200, lr=0.1, momentum=0.9, weight_decay=5e-5, gradient="sltt"),
+    )  # fmt: skip
+
+
+@rows("sltt", "ResNet-18", {("cifar100", 6): 0.7438}, title="SLTT", source="Meng et al. 2023")
+def sltt_resnet18_cifar100() -> Recipe:
+    """Ten times the weight decay."""
+    return derive(sltt_resnet18(), optim={"weight_decay": 5e-4})
+
+
+@rows("ottt", "VGG-11-WS", {("cifar10", 6): 0.935, ("cifar100", 6): 0.711}, title="OTTT", source="Xiao et al. 2022")
+def ottt_vgg11_ws() -> Recipe:
+    """Standardised weights and no norm, decay 0.5, threshold 1, a sigmoid's slope of α = 4."""
+    return derive(
+        sltt_resnet18(),
+        model={"name": "vgg11_ws", "norm": "none"},
+        neuron={"decay": 0.5, "detach_reset": True, "shape": "sigmoid", "width": 0.25},
+        loss={"tet_target": None},
+        optim={"epochs": 300, "weight_decay": 0.0, "gradient": "ottt"},
+    )
+
+
+@rows("rate", "ResNet-19", {("cifar10", 4): 0.9626, ("cifar100", 4): 0.8087}, title="rate-based backpropagation",
+      source="Yu et al. 2024")  # fmt: skip
+def rate_resnet19() -> Recipe:
+    """Decay 0.2, threshold 1, soft reset detached, a sigmoid's slope of α = 4."""
+    return derive(
+        sltt_resnet18(),
+        data={"autoaugment": True},
+        model={"name": "resnet19"},
+        neuron={"decay": 0.2, "detach_reset": True, "shape": "sigmoid", "width": 0.25},
+        loss={"name": "cross_entropy"},
+        optim={"epochs": 300, "weight_decay": 5e-4, "gradient": "rate"},
+    )

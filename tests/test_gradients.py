@@ -1,0 +1,437 @@
+"""Gradients through time, against what their papers' formulas give when they are written down slowly."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from surgrad.errors import BadValue, UnknownName
+from surgrad.gradients import GRADIENTS, bptt, ottt, rate, sltt
+from surgrad.layers import Dropout
+from surgrad.losses import cross_entropy, tet
+from surgrad.models import SpikingNetwork, small_cnn, small_resnet
+from surgrad.models.blocks import conv, linear, pooled_head
+from surgrad.neurons import IF, LIF, NEURONS, PLIF, neurons
+from surgrad.norm import TDBN, TEBN, BatchNorm, NormNeuron
+from surgrad.shapes import SHAPES
+from surgrad.surrogate import Surrogate, spike
+from surgrad.train import train
+from surgrad.train.build import build
+from surgrad.train.loop import Loop
+
+STEPS, N, CLASSES = 4, 6, 3
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+every_gradient = pytest.mark.parametrize("name", GRADIENTS)
+
+
+def judge(output: Tensor) -> Tensor:
+    """The mean over the steps of each one's cross-entropy."""
+    return tet(output, LABELS, weight=0.0)
+
+
+def plain_lif(**options: Any) -> LIF:
+    return LIF(0.6, threshold=0.2, surrogate=Surrogate("tanh", 0.7), **options)
+
+
+def flat(
+    neuron: Callable[[], LIF], norm: Callable[[int], nn.Module] | None = None, steps: int = STEPS
+) -> SpikingNetwork:
+    """Two layers of neurons on recordings [T, N, 5], in float64."""
+    torch.manual_seed(0)
+    norm = norm or (lambda channels: nn.Identity())
+    body = nn.Sequential(linear(8, 7), NormNeuron(norm(7), neuron()))
+    network = SpikingNetwork(linear(5, 8), NormNeuron(norm(8), neuron()), body, linear(7, CLASSES), steps)
+    return network.double()
+
+
+def recording(steps: int = STEPS) -> Tensor:
+    return 2 * torch.randn(steps, N, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def found(gradient: Callable[..., tuple[Tensor, Tensor]], network: SpikingNetwork, x: Tensor,
+          by: Callable[[Tensor], Tensor] = judge) -> tuple[Tensor, Tensor, dict[str, Tensor]]:  # fmt: skip
+    network.zero_grad()
+    loss, output = gradient(network, x, by)
+    return loss, output, {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+def same(ours: dict[str, Tensor], theirs: dict[str, Tensor], **bounds: float) -> None:
+    assert set(ours) == set(theirs)
+    for name, gradient in theirs.items():
+        assert gradient.any(), name
+        torch.testing.assert_close(ours[name], gradient, msg=lambda text, name=name: f"{name}: {text}",
+                                   **({"rtol": 1e-9, "atol": 1e-12} | bounds))  # fmt: skip
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
+@every_gradient
+@pytest.mark.parametrize("norm", [None, BatchNorm, TDBN])
+def test_of_one_step_all_are_one(name: str, norm: Any):
+    network = flat(plain_lif, norm, steps=1)
+    _, _, expected = found(bptt, network, recording(1))
+    _, _, ours = found(GRADIENTS[name], network, recording(1))
+    same(ours, expected)
+
+
+@every_gradient
+def test_loss_and_output_are_the_forward_passs(name: str):
+    """Without a norm, which sees other statistics in each way, nothing of the forward pass differs."""
+    network, x = flat(plain_lif), recording()
+    expected = network(x).detach()
+    loss, output, _ = found(GRADIENTS[name], network, x)
+    torch.testing.assert_close(output, expected.mean(0, keepdim=True) if name == "rate" else expected)
+    assert loss.item() == pytest.approx(judge(output).item())
+    assert not loss.requires_grad
+    assert not output.requires_grad
+    assert network.steps == STEPS
+
+
+@every_gradient
+def test_a_static_image_is_shown_in_every_step(name: str):
+    torch.manual_seed(0)
+    network = small_cnn(3, in_channels=1, steps=STEPS, neuron=plain_lif, width_multiplier=0.25)
+    image = torch.randn(N, 1, 8, 8)
+    _, static, to_static = found(GRADIENTS[name], network, image)
+    _, shown, to_shown = found(GRADIENTS[name], network, image.expand(STEPS, *image.shape))
+    torch.testing.assert_close(static, shown, rtol=1e-4, atol=1e-5)
+    for key in to_static:
+        torch.testing.assert_close(to_static[key], to_shown[key], rtol=1e-3, atol=1e-5)
+
+
+@every_gradient
+def test_nothing_is_left_behind(name: str):
+    """No potential, no hook, no mode: the next call is as the first one."""
+    network, x = flat(plain_lif, BatchNorm), recording()
+    hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules()]
+    first = found(GRADIENTS[name], network, x)[2]
+    same(found(GRADIENTS[name], network, x)[2], first)
+    assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules()] == hooks
+    assert all(module.training for module in network.modules())
+    for neuron in neurons(network).values():
+        assert neuron.potential is None
+        assert (neuron.carry, neuron.penalise, neuron.penalty) == (False, None, None)
+
+
+@every_gradient
+def test_histograms_are_of_all_steps(name: str):
+    network, x = flat(plain_lif), recording()
+    for neuron in neurons(network).values():
+        neuron.watch = True
+    found(bptt, network, x)
+    expected = [neuron.membrane for neuron in neurons(network).values()]
+    found(GRADIENTS[name], network, x)
+    for ours, theirs in zip((neuron.membrane for neuron in neurons(network).values()), expected, strict=True):
+        assert ours is not None
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("name", "grows"), [("bptt", True), ("sltt", False), ("ottt", False), ("rate", False)])
+def test_memory_grows_with_the_steps_or_does_not(name: str, grows: bool):
+    """What the graph keeps for the way back, at the most, in bytes."""
+    most = []
+    for steps in (2, 8, 32):
+        network, held = flat(plain_lif, TDBN), _Held()
+        with torch.autograd.graph.saved_tensors_hooks(held.pack, held.unpack):
+            found(GRADIENTS[name], network, recording(steps))
+        most.append(held.most)
+    if grows:
+        assert most[2] - most[1] == pytest.approx(4 * (most[1] - most[0]), rel=0.1)
+        assert most[2] > 10 * most[0]
+    else:
+        assert most[0] == most[1] == most[2] > 0
+
+
+class _Held:
+    """Counts the bytes of saved tensors while they live."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def pack(self, tensor: Tensor) -> Any:
+        return _Box(self, tensor)
+
+    def unpack(self, box: Any) -> Tensor:
+        return box.tensor
+
+
+class _Box:
+    def __init__(self, held: _Held, tensor: Tensor):
+        self.held, self.tensor = held, tensor
+        held.now += tensor.nbytes
+        held.most = max(held.most, held.now)
+
+    def __del__(self) -> None:
+        self.held.now -= self.tensor.nbytes
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("words", [("sltt",), ("sltt", "optim.gradient_steps=1"), ("ottt",), ("rate",)], ids=str)
+def test_a_training_by_it_stops_and_resumes_exactly(
+    tiny: Any, tmp_path: Path, monkeypatch: Any, words: tuple[str, ...]
+):
+    name, *more = words
+    recipe = tiny(f"optim.gradient={name}", *more, "neuron.train_decay=false", "adapt.controller=steer",
+                  "adapt.period=1", "optim.epochs=2")  # fmt: skip
+    whole = train(recipe, tmp_path / "whole")
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_finish_epoch", stopped_after(Loop._finish_epoch))
+        with pytest.raises(Stopped):
+            train(recipe, tmp_path / "broken")
+    again = train(recipe, tmp_path / "broken", resume=True)
+    one, other = (load_file(run / "last.safetensors") for run in (whole, again))
+    assert set(one) == set(other)
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopped_after(real: Callable[[Loop], None]) -> Callable[[Loop], None]:
+    def finish(loop: Loop) -> None:
+        real(loop)
+        raise Stopped
+
+    return finish
+
+
+@pytest.mark.parametrize(("settings", "text"), [
+    (["optim.gradient=slt"], r"unknown gradient 'slt'; did you mean 'sltt'\?"),
+    (["optim.gradient_steps=2"], r"optim.gradient_steps = 2 is sltt's, .* and optim.gradient = bptt; give none"),
+    (["optim.gradient=sltt", "optim.gradient_steps=9"], r"optim.gradient_steps = 9 is sltt's, of model.steps = \d"),
+    (["optim.gradient=rate", "run.compile=true"], r"run.compile compiles all steps as one graph"),
+])  # fmt: skip
+def test_recipes_refuse_gradients_that_cannot_be(tiny: Any, settings: list[str], text: str):
+    with pytest.raises((BadValue, UnknownName), match=text):
+        build(tiny(*settings))
+
+
+# --- SLTT -------------------------------------------------------------------------------------------------------------
+
+
+def slow_lif(u: Tensor, neuron: LIF) -> tuple[Tensor, Tensor]:
+    fired = spike(u - neuron.threshold, neuron.surrogate.width, neuron.surrogate.shape)
+    return fired, u * (1 - fired)
+
+
+def test_sltt_is_the_loop_with_potentials_cut_between_steps():
+    network, x = flat(partial(plain_lif, train_decay=True)), recording()
+    _, output, ours = found(sltt, network, x)
+    first, second = neurons(network).values()
+    network.zero_grad()
+    v, w, outputs = torch.zeros(N, 8).double(), torch.zeros(N, 7).double(), []
+    for now in x:
+        fired, v = slow_lif(first.decay * v.detach() + network.stem[0](now), first)
+        fired, w = slow_lif(second.decay * w.detach() + network.body[0][0](fired), second)
+        outputs.append(network.head[0](fired))
+    judge(torch.stack(outputs)).backward()
+    torch.testing.assert_close(output, torch.stack(outputs).detach())
+    same(ours, {name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+
+
+def test_sltt_goes_back_from_some_steps_at_random():
+    """SLTT-K's gradient is, over its draws, that of all steps."""
+    network, x = flat(plain_lif), recording()
+    _, output, whole = found(sltt, network, x)
+    every = []
+    torch.manual_seed(3)
+    for _ in range(400):
+        _, seen, gradient = found(partial(sltt, count=1), network, x)
+        assert torch.equal(seen, output), "the forward pass is the same"
+        every.append(gradient)
+    kinds = {tuple(round(value, 9) for value in g["stem.0.weight"].flatten()[:4].tolist()) for g in every}
+    assert len(kinds) == STEPS
+    for name in whole:
+        mean = torch.stack([gradient[name] for gradient in every]).mean(0)
+        assert (mean - whole[name]).norm() < 0.2 * whole[name].norm()
+    same(found(partial(sltt, count=STEPS), network, x)[2], whole)
+
+
+@pytest.mark.parametrize("count", [0, STEPS + 1])
+def test_sltt_refuses_more_steps_than_there_are(count: int):
+    with pytest.raises(BadValue, match=rf"{count} of {STEPS} steps to go back from; give 1 to {STEPS}"):
+        sltt(flat(plain_lif), recording(), judge, count=count)
+
+
+# --- OTTT -------------------------------------------------------------------------------------------------------------
+
+
+def test_ottt_of_one_layer_without_reset_is_exact():
+    """The trace is then ∂u_t/∂W, all that backpropagation through time finds (Xiao et al. 2022, section 4)."""
+    torch.manual_seed(0)
+    fire = NormNeuron(nn.Identity(), plain_lif(reset="none"))
+    network = SpikingNetwork(linear(5, 8), fire, nn.Identity(), linear(8, CLASSES), STEPS).double()
+    x = recording()
+    ours, expected, cut = (found(gradient, network, x)[2] for gradient in (ottt, bptt, sltt))
+    for key in ("stem.0.weight", "stem.0.bias"):
+        exact = torch.allclose(ours[key], expected[key], rtol=1e-9)
+        assert exact == key.endswith("weight"), "a bias has no trace"
+        assert not torch.allclose(cut[key], expected[key], rtol=1e-2)
+
+
+def test_ottt_is_the_formula():
+    """∇W = Σ_t δ_t·â_tᵀ, δ_t of this step alone."""
+    network, x = flat(plain_lif), recording()
+    _, _, ours = found(ottt, network, x)
+    first, second = neurons(network).values()
+    layers = [network.stem[0], network.body[0][0], network.head[0]]
+    wanted = [torch.zeros_like(layer.weight) for layer in layers]
+    traces: list[Any] = [0.0, 0.0, 0.0]
+    v, w = torch.zeros(N, 8).double(), torch.zeros(N, 7).double()
+    for now in x:
+        currents, inputs = [], [now]
+        currents.append(layers[0](now))
+        fired, v = slow_lif(first.decay * v.detach() + currents[0], first)
+        inputs.append(fired)
+        currents.append(layers[1](fired))
+        fired, w = slow_lif(second.decay * w.detach() + currents[1], second)
+        inputs.append(fired)
+        currents.append(layers[2](fired))
+        deltas = torch.autograd.grad(judge(currents[2][None]) / STEPS, currents)
+        for place, (entered, delta) in enumerate(zip(inputs, deltas, strict=True)):
+            traces[place] = first.decay * traces[place] + entered.detach()
+            wanted[place] += delta.T @ traces[place]
+    same({key: value for key, value in ours.items() if key.endswith("weight")},
+         dict(zip(("stem.0.weight", "body.0.0.weight", "head.0.weight"), wanted, strict=True)))  # fmt: skip
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_ottt_of_one_convolution_without_reset_is_exact(stride: int):
+    torch.manual_seed(0)
+    fire = NormNeuron(nn.Identity(), plain_lif(reset="none"))
+    head = nn.Sequential(pooled_head(), linear(8, CLASSES))
+    network = SpikingNetwork(conv(2, 8, stride=stride), fire, nn.Identity(), head, STEPS).double()
+    x = torch.randn(STEPS, N, 2, 8, 8, dtype=torch.float64)
+    ours, expected, cut = (found(gradient, network, x)[2]["stem.0.weight"] for gradient in (ottt, bptt, sltt))
+    torch.testing.assert_close(ours, expected)
+    assert not torch.allclose(cut, expected, rtol=1e-2)
+
+
+def test_ottt_refuses_decays_that_differ():
+    network = flat(plain_lif)
+    next(iter(neurons(network).values())).fixed_decay.fill_(0.3)
+    with pytest.raises(BadValue, match=r"these do from 0.3 to 0.6; give all neurons one decay"):
+        ottt(network, recording(), judge)
+
+
+# --- what needs all steps ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gradient", [sltt, ottt])
+@pytest.mark.parametrize(("part", "kind"), [
+    (lambda: NormNeuron(TEBN(7, steps=STEPS), plain_lif()), "TEBN"), (lambda: Dropout(0.2), "Dropout"),
+    (lambda: NEURONS["sliding_psn"](), "SlidingPSN"), (lambda: NEURONS["trsg"](0.6), "TrLIF"),
+    (lambda: plain_lif(carry=True), "LIF"),
+])  # fmt: skip
+def test_online_refuses_what_needs_all_steps(gradient: Any, part: Callable[[], nn.Module], kind: str):
+    network = flat(plain_lif)
+    network.body.append(part().double())
+    if kind == "TrLIF":
+        network.body[-1].inverse_softplus_threshold.requires_grad_(False)
+    with pytest.raises(BadValue, match=rf"'body.*', {kind}, needs all steps of a sequence in one call"):
+        gradient(network, recording(), judge)
+    network = flat(plain_lif)
+    network.last_step = True
+    with pytest.raises(BadValue, match=r"every step has a loss of its own here"):
+        gradient(network, recording(), judge)
+
+
+# --- rates ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
+@pytest.mark.parametrize("detach_reset", [False, True])
+@pytest.mark.parametrize("kind", [LIF, PLIF, IF])
+def test_rate_is_exact_for_constant_currents(kind: type[LIF], reset: Any, detach_reset: bool):
+    """One layer of neurons on the same current in every step: then the averages tell all."""
+    torch.manual_seed(0)
+    options = {"decay": 0.6, "train_decay": False} if kind is not IF else {}
+    neuron = kind(threshold=0.8, surrogate=Surrogate("tanh", 0.7), reset=reset, detach_reset=detach_reset, **options)
+    fire = NormNeuron(nn.Identity(), neuron)
+    network = SpikingNetwork(linear(5, 8), fire, nn.Identity(), linear(8, CLASSES), 7).double()
+    x = recording(1).expand(7, N, 5)
+    by = lambda output: cross_entropy(output, LABELS)  # noqa: E731
+    same(found(rate, network, x, by)[2], found(bptt, network, x, by)[2])
+
+
+def test_rate_of_two_layers_is_the_chain_of_averages():
+    """Against the formula: every layer's slope is mean_t h(u_t)·∂u_t/∂c̅ of what it saw, a constant."""
+    network, x = flat(plain_lif), recording()
+    by = lambda output: cross_entropy(output, LABELS)  # noqa: E731
+    ours = found(rate, network, x, by)[2]
+    slopes, rates, entered = [], [], x
+    for layer, neuron in zip((network.stem[0], network.body[0][0]), neurons(network).values(), strict=True):
+        shift = torch.zeros(N, layer.out_features, dtype=torch.float64, requires_grad=True)
+        v, spikes = torch.zeros_like(shift), []
+        for now in entered:
+            fired, v = slow_lif(neuron.decay * v + layer(now).detach() + shift, neuron)
+            spikes.append(fired)
+        out = torch.stack(spikes)
+        slopes.append(torch.autograd.grad(out.mean(0).sum(), shift)[0])
+        rates.append(out.mean(0).detach())
+        entered = out.detach()
+    network.zero_grad()
+    value = x.mean(0)
+    for layer, slope, mean in zip((network.stem[0], network.body[0][0]), slopes, rates, strict=True):
+        current = layer(value)
+        value = mean + slope * (current - current.detach())
+    by(network.head[0](value)[None]).backward()
+    same(ours, {name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+
+
+def test_rate_leaves_norms_as_one_forward_pass_does():
+    ours, theirs, x = flat(plain_lif, BatchNorm), flat(plain_lif, BatchNorm), recording()
+    found(rate, ours, x)
+    theirs(x)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value)
+
+
+def test_rate_points_as_backpropagation_does():
+    """On a residual network with norms the two gradients of the weights have an acute angle."""
+    torch.manual_seed(0)
+    network = small_resnet(3, in_channels=1, steps=STEPS, neuron=plain_lif, norm=BatchNorm, width_multiplier=0.5)
+    x = torch.randn(N, 1, 16, 16)
+    by = lambda output: cross_entropy(output, LABELS)  # noqa: E731
+    ours, theirs = (torch.cat([g.flatten() for g in found(way, network, x, by)[2].values()]) for way in (rate, bptt))
+    assert torch.nn.functional.cosine_similarity(ours, theirs, 0) > 0.5
+
+
+@pytest.mark.parametrize(("neuron", "norm", "text"), [
+    (lambda: LIF(0.6, train_decay=True), None, "trains parameters of its own"),
+    (lambda: NEURONS["klif"](0.6), None, "KLIF, has no averaged form; give lif, plif or if"),
+    (lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True)), None, "one width"),
+    (plain_lif, partial(TEBN, steps=STEPS), "TEBN, has no averaged form; give batchnorm or tdbn"),
+])  # fmt: skip
+def test_rate_refuses_what_has_no_average(neuron: Any, norm: Any, text: str):
+    with pytest.raises(BadValue, match=text):
+        rate(flat(neuron, norm), recording(), judge)
+
+
+def test_rate_refuses_evaluation_last_steps_and_penalties():
+    network = flat(plain_lif)
+    with pytest.raises(BadValue, match=r"averages are those of a training; call network.train\(\)"):
+        rate(network.eval(), recording(), judge)
+    network.train().last_step = True
+    with pytest.raises(BadValue, match="has no last step"):
+        rate(network, recording(), judge)
+    network.last_step = False
+    next(iter(neurons(network).values())).penalise = lambda u, o, neuron: u.mean()
+    with pytest.raises(BadValue, match="penalties look at potentials"):
+        rate(network, recording(), judge)
+
+
+def test_every_shape_has_a_slope_for_rates():
+    for shape in SHAPES:
+        network = flat(lambda shape=shape: LIF(0.6, surrogate=Surrogate(shape, 0.7)))
+        assert found(rate, network, recording())[2]["stem.0.weight"].isfinite().all()
