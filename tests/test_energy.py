@@ -76,34 +76,51 @@ def test_every_switch_of_the_accounting():
 
 
 class Times(nn.Module):
-    def __init__(self, factor):
+    def __init__(self, *factors):
         super().__init__()
-        self.factor = factor
+        self.register_buffer("factors", torch.tensor(factors))
 
     def forward(self, x):
-        return self.factor * x
+        return self.factors.repeat(x.shape[-1])[: x.shape[-1]] * x
+
+
+def behind(factors, accounting=None):
+    """The layer of 4·400 connections behind a quarter of ones times the factors, by turns."""
+    model = chain()
+    model.body[2] = nn.Sequential(Times(*factors), model.body[2])
+    return energy(model, [images(channels=1, side=1).expand(-1, 10, 1, 1)], accounting).layers[2]
 
 
 def test_what_is_no_spike_is_multiplied_or_counted():
-    """A quarter of the inputs is the factor: counts 2, or the half that is the average of one spike in two."""
-    data = [images(channels=1, side=1).expand(-1, 10, 1, 1)]
-    done = 4 * 400  # of the layer behind the factor
-    for factor, kind, macs, acs in ((2.0, "counts", 0, 0.5 * done), (0.5, "fractions", done, 0)):
-        model = chain()
-        model.body[2] = nn.Sequential(Times(factor), model.body[2])
-        layer = energy(model, data).layers[2]
-        assert (layer.inputs, layer.macs, layer.acs) == (kind, macs, acs)
-        other = energy(model, data, Accounting(counts_as_macs=True, fractions_as_acs=True)).layers[2]
-        assert (other.macs, other.acs) == ((done, 0) if kind == "counts" else (0, 0.25 * done))
+    """Of 20 inputs 5 are ones or, every fifth, the factor: counts 2, or the half that is the average of one spike in
+    two."""
+    done, total = 4 * 400, (4 + 2) / 20
+    for factor, kind, macs, acs in ((2.0, "counts", 0, total * done), (0.5, "fractions", done, 0)):
+        factors = (1.0, 1.0, 1.0, 1.0, factor)
+        layer = behind(factors)
+        assert (layer.inputs, layer.macs) == (kind, macs)
+        assert layer.acs == pytest.approx(acs)
+        other = behind(factors, Accounting(counts_as_macs=True, fractions_as_acs=True))
+        assert other.macs == (done if kind == "counts" else 0)
+        assert other.acs == pytest.approx(0 if kind == "counts" else (8 + 1) / 20 * done)  # each 1 is two halves
+
+
+@pytest.mark.parametrize("factors", [(0.37,), (2.0,), (1.0, -1.0), (0.37, -0.37)])
+def test_spikes_of_one_size_are_added_whatever_it_is_and_the_sign(factors):
+    """Its size is the weights' to have: what is converted, or ternary, multiplies nothing."""
+    layer = behind(factors)
+    assert (layer.inputs, layer.macs) == ("spikes", 0)
+    assert layer.rate == pytest.approx(0.25)
+    assert layer.acs == pytest.approx(0.25 * 4 * 400)
 
 
 def test_spikes_of_an_average_are_added_one_by_one():
-    """2×2 pooling: of ones it is one; of a row of ones in each channel it is 0 or ½."""
+    """2×2 pooling: of ones it is one; of a row and a half of ones in each channel it is 1, ½ or 0."""
     pooled = nn.Sequential(Chosen(1.0), PerStep(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3 * 4, 5)))
     fire = NormNeuron(nn.Identity(), Chosen(0.25))
     model = SpikingNetwork(PerStep(nn.Conv2d(3, 3, 1)), fire, nn.Identity(), pooled, 2)
     assert energy(model, [images(side=4)], Accounting(fractions_as_acs=True)).layers[-1].inputs == "spikes"
-    pooled[0].rate = 0.25
+    pooled[0].rate = 0.375
     layer = energy(model, [images(side=4)], Accounting(fractions_as_acs=True)).layers[-1]
     assert layer.inputs == "fractions"
     assert layer.spikes == pytest.approx(layer.rate / 0.5)

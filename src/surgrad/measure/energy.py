@@ -47,9 +47,10 @@ class LayerEnergy:
     """One layer with weights, or what `Accounting` adds, for one image.
 
     connections: multiplications of one pass of the same layer in an ANN. passes: how often it runs. inputs: "image"
-    (the first layer's, unless it sees events), "spikes", "counts" or "fractions". rate: their mean (spikes per input
-    and step, sums with their multiplicity). spikes: their mean in units of the smallest that occurs, where they are
-    fractions: of averages over four spikes, four times the rate. macs, acs: operations; energy: in picojoules.
+    (the first layer's, unless it sees events), "spikes" (of one size, up or down: an addition or subtraction of weights
+    that have it in them), "counts" or "fractions". rate: their mean size (spikes per input and step, sums with their
+    multiplicity). spikes: the same in units of the smallest that occurs, where they are fractions: of averages over
+    four spikes, four times the rate. macs, acs: operations; energy: in picojoules.
     """
 
     layer: str
@@ -123,8 +124,8 @@ class _Tally:
     def __init__(self, model: SpikingNetwork):
         self.model, self.images, self.steps = model, 0, 1
         self.shapes: dict[str, tuple[float, float]] = {}  # (connections of one row, rows)
-        self.inputs: dict[str, list[float]] = {}  # sum, all, not 0 or 1, not whole
-        self.least: dict[str, float] = {}  # of the inputs above 0
+        self.inputs: dict[str, list[float]] = {}  # of sizes: sum, number, not 0 or 1, not whole
+        self.sizes: dict[str, tuple[float, float]] = {}  # smallest and largest but 0
         self.spikes: dict[str, list[float]] = {}  # sum, all
         self.added = 0.0
 
@@ -149,15 +150,16 @@ class _Tally:
 
     def _weighed(self, name: str) -> Any:
         def note(module: Any, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-            x = inputs[0]
+            x = inputs[0].abs()
             flat = isinstance(module, nn.Linear)
             per_row = module.weight.numel() if flat else prod(out.shape[1:]) * prod(module.weight.shape[1:])
             rows = x.numel() / module.in_features if flat else len(x)
             self.shapes[name] = (per_row, self.shapes.get(name, (0.0, 0.0))[1] + rows)
             beyond, fractional = (x != 0) & (x != 1), x != x.round()
             _accumulate(self.inputs, name, (x.double().sum(), x.numel(), beyond.sum(), fractional.sum()))
-            least = torch.where(x > 0, x, torch.inf).min().item()
-            self.least[name] = min(least, self.least.get(name, least))
+            least, most = torch.where(x > 0, x, torch.inf).min().item(), x.max().item()
+            before = self.sizes.get(name, (least, most))
+            self.sizes[name] = (min(least, before[0]), max(most, before[1]))
 
         return note
 
@@ -187,16 +189,18 @@ class _Tally:
         per_row, rows = self.shapes[name]
         total, count, beyond, fractional = self.inputs[name]
         passes = rows / self.images
-        kind = "fractions" if fractional else "counts" if beyond else "spikes"
+        least, most = self.sizes[name]
+        kind = "spikes" if least >= most else "fractions" if fractional else "counts" if beyond else "spikes"
         if first and kind != "spikes":
             kind = "image"
         if first and accounting.stem_every_step:
             passes = max(passes, float(self.steps))
-        spikes = total / count / (self.least[name] if kind == "fractions" else 1)
+        rate = total / count / (least if kind == "spikes" else 1)
+        spikes = rate / least if kind == "fractions" else rate
         numbers = {"image": True, "counts": accounting.counts_as_macs, "fractions": not accounting.fractions_as_acs}
         done = passes * per_row
         macs, acs = (done, 0.0) if numbers.get(kind, False) else (0.0, done * spikes)
-        return LayerEnergy(name, per_row, passes, kind, total / count, spikes, macs, acs)
+        return LayerEnergy(name, per_row, passes, kind, rate, spikes, macs, acs)
 
 
 def _adds(module: nn.Module) -> bool:
