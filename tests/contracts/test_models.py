@@ -200,7 +200,7 @@ def test_neurons_and_norms_come_from_the_factories(name: str):
     used = [m for m in network.modules() if isinstance(m, LIF | nn.modules.batchnorm._BatchNorm)]
     assert {id(module) for module in used} == {id(module) for module in made}
     norms = [module for module in made if isinstance(module, TDBN)]
-    hidden = name == "resnet19_normed"
+    hidden = {"resnet19_normed": 1, "vgg11_dct": 2}.get(name, 0)
     assert len(norms) == len(convolutions(network)) + hidden, "a norm after every convolution"
 
 
@@ -398,6 +398,13 @@ def vgg11_ws_parameters(classes: int) -> int:
     return sum(convolved(a, b, bias=True) + b + 1 for a, b in pairwise(widths)) + 512 * classes + classes
 
 
+def vgg11_dct_parameters(classes: int) -> int:
+    """Four poolings to 2×2 of 32×32, two layers of 4,096 without bias, and a norm behind each."""
+    widths = (3, 64, 128, 256, *[512] * 5)
+    layers = sum(convolved(a, b) + 1 for a, b in pairwise(widths))
+    return layers + 512 * 4 * 4096 + 4096 * 4096 + 2 * (2 * 4096 + 1) + 4096 * classes + classes
+
+
 COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millions at 10 classes, as documented
     "resnet19": (resnet19_parameters, 12.7),
     "resnet18": (resnet18_parameters, 11.2),
@@ -420,6 +427,7 @@ COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millio
     "vgg11": (vgg_parameters(64, 128, 256, 256, 512, 512, 512, 512), 9.2),
     "vgg16": (vgg_parameters(64, 64, 128, 128, 256, 256, 256, *[512] * 6), 14.7),
     "vgg11_ws": (vgg11_ws_parameters, 9.2),
+    "vgg11_dct": (vgg11_dct_parameters, 36.2),
     "small_cnn": (small_cnn_parameters, 0.13),
     "small_resnet": (small_resnet_parameters, 1.8),
 }

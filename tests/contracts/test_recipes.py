@@ -61,6 +61,7 @@ OTHERS = {
     "mpbn_cifar10_resnet19_t2": 96.47, "mpbn_cifar100_resnet19_t2": 79.51,
     "sltt_cifar10_resnet18_t6": 94.44, "sltt_cifar100_resnet18_t6": 74.38, "ottt_cifar10_vgg11ws_t6": 93.5,
     "ottt_cifar100_vgg11ws_t6": 71.1, "rate_cifar10_resnet19_t4": 96.26, "rate_cifar100_resnet19_t4": 80.87,
+    "dct_cifar100_vgg11_t48": 68.30,
     "tet_cifar10_resnet19_t2": 94.16, "tet_cifar10_resnet19_t4": 94.44, "tet_cifar10_resnet19_t6": 94.50,
     "tet_cifar100_resnet19_t2": 72.87, "tet_cifar100_resnet19_t4": 74.47, "tet_cifar100_resnet19_t6": 74.72,
     "tebn_cifar10_resnet19_t2": 94.57, "tebn_cifar10_resnet19_t4": 94.70, "tebn_cifar10_resnet19_t6": 94.71,

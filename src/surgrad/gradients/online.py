@@ -59,7 +59,7 @@ def _steps(network: SpikingNetwork, x: Tensor) -> int:
 def _step_by_step(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None, chosen: set[int],
                   mode: Any) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Forward and, for the chosen steps, backward at once; the potentials go on, their gradient does not."""
-    forward, outputs, losses = forward or network, [], []
+    forward, outputs, losses, x = forward or network, [], [], network.encoded(x)
     total = _steps(network, x)
     with _carrying(network) as counted:
         for step in range(total):

@@ -34,7 +34,7 @@ def rate(network: SpikingNetwork, x: Tensor, judge: Callable[[Tensor], Tensor],
     from the first pass, and their gradient from the averages. This is the derivative for currents that are the same in
     every step; the authors' code divides the loss by T besides. LIF, PLIF and IF without parameters of their own."""
     _check(network)
-    forward, before = forward or network, network.steps
+    forward, before, x = forward or network, network.steps, network.encoded(x)
     seen: dict[str, _Seen] = {}
     with torch.no_grad(), _spiking(network, seen):
         forward(x)

@@ -32,6 +32,7 @@ from surgrad.models.sew import sew_resnet50 as sew_resnet50
 from surgrad.models.small import small_cnn as small_cnn
 from surgrad.models.small import small_resnet as small_resnet
 from surgrad.models.vgg import vgg11 as vgg11
+from surgrad.models.vgg import vgg11_dct as vgg11_dct
 from surgrad.models.vgg import vgg16 as vgg16
 from surgrad.models.vgg_ws import vgg11_ws as vgg11_ws
 from surgrad.models.vggsnn import vggsnn as vggsnn
@@ -54,6 +55,7 @@ MODELS: dict[str, Callable[..., SpikingNetwork]] = {
     "ms_resnet18": ms_resnet18,
     "densenet": densenet,
     "vgg11": vgg11,
+    "vgg11_dct": vgg11_dct,
     "vgg16": vgg16,
     "vgg11_ws": vgg11_ws,
     "vggsnn": vggsnn,

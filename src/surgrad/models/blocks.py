@@ -40,6 +40,8 @@ class SpikingNetwork(nn.Module):
     Input: static images [N, C, H, W], shown for `steps` steps, of which stem and norm are computed once; or
     recordings [T, N, C, H, W]. Output: [T, N, classes]; average over T for the prediction.
 
+    coding: makes recordings of images first (`surgrad.coding`); None shows them as they are.
+
     While `pack_spikes` is set, the backward pass keeps spikes as bits (`surgrad.kernels.packing`). While `last_step` is
     set, the output is the last step's alone, [1, N, classes]; while `twice` is set, the head sees every sample twice in
     training, for dropout to choose anew: [T, 2N, classes], one half after the other, for `surgrad.losses.rdrop`."""
@@ -50,6 +52,11 @@ class SpikingNetwork(nn.Module):
             raise BadValue(f"steps {steps} is not a number of time steps; give 1 or more")
         self.stem, self.fire, self.body, self.head, self.steps = stem, fire, body, head, steps
         self.pack_spikes = self.last_step = self.twice = False
+        self.coding: nn.Module | None = None
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """Images as the recording that `coding` makes of them, where there is one; all else as it is."""
+        return x if self.coding is None or x.ndim != 4 else self.coding(x, self.steps)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pack_spikes:
@@ -58,6 +65,7 @@ class SpikingNetwork(nn.Module):
         return self._run(x)
 
     def _run(self, x: Tensor) -> Tensor:
+        x = self.encoded(x)
         static = x.ndim == 4
         current = self.stem(x.unsqueeze(0) if static else x)
         features = self.body(self.fire(current, steps=self.steps if static else None))

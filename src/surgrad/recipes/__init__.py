@@ -7,6 +7,7 @@ names, and decorate it with `@recipe`; or with `@rows`, which makes a recipe of 
 from surgrad.errors import unknown
 from surgrad.recipes import (
     conversion,
+    dct,
     diet,
     dspike,
     first,
@@ -27,7 +28,7 @@ from surgrad.recipes.registry import RECIPES as RECIPES
 from surgrad.train.recipe import Recipe
 
 DEFAULT = "lsg_fashion_small_t4"
-FILES = (first, lsg, dspike, tdbn, plif, tet, tebn, mlf, imloss, recdis, diet, ltmd, conversion, relatives, gradients,
+FILES = (first, lsg, dspike, tdbn, plif, tet, tebn, mlf, imloss, recdis, diet, ltmd, dct, conversion, relatives, gradients,
          imagenet)  # fmt: skip
 """Importing a file registers its recipes; they are listed in this order."""
 

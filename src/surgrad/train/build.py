@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
 from surgrad.adapt.probe import Loss
+from surgrad.coding import CODINGS
 from surgrad.data import DATASETS, FOLDERS, FolderData, ImageData, load, load_folder
 from surgrad.data.augment import Augment
 from surgrad.errors import BadValue, unknown
@@ -29,6 +30,8 @@ from surgrad.train.folders import FolderBatches
 from surgrad.train.optim import OPTIMIZERS, build_optimizers
 from surgrad.train.recipe import LossConfig, NeuronConfig, Recipe
 
+DIRECT = "direct"
+"""No coding: images are shown as they are."""
 RELU = "relu"
 """The unit of an ANN, in a neuron's place, for `surgrad convert`."""
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -82,6 +85,7 @@ def _check_names(recipe: Recipe) -> None:
     """Refuse a name that no registry holds, before any data is loaded."""
     for kind, name, known in (
         ("data set", recipe.data.name, (*DATASETS, *FOLDERS)), ("model", recipe.model.name, MODELS),
+        ("coding", recipe.model.coding, (*CODINGS, DIRECT)),
         ("norm", recipe.model.norm, NORMS), ("neuron", recipe.neuron.name, (*NEURONS, RELU)),
         ("shape", recipe.neuron.shape, SHAPES), ("reset", recipe.neuron.reset, RESETS),
         ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
@@ -107,6 +111,9 @@ def _check_settings(recipe: Recipe) -> None:
         raise BadValue(
             f"start.steps = {recipe.start.steps} of model.steps = {recipe.model.steps}; give no more than those"
         )
+    if recipe.run.compile and recipe.model.coding != DIRECT:
+        raise BadValue(f"run.compile is true, and model.coding = {recipe.model.coding} looks at its batch to decide, "
+                       "which no graph does; set run.compile=false")  # fmt: skip
     if recipe.run.compile and recipe.run.pack_spikes:
         raise BadValue(
             "run.compile and run.pack_spikes are both true, and a compiled graph keeps what it chooses; set one of them"
@@ -146,7 +153,9 @@ def build_model(recipe: Recipe, data: ImageData | FolderData) -> SpikingNetwork:
     builder = MODELS[config.name]
     takes = inspect.signature(builder).parameters
     sized = "image_size" in takes
-    options: dict[str, Any] = {"image_size": data.shape[-1]} if sized else {}
+    coding = None if config.coding == DIRECT else CODINGS[config.coding]()
+    side = data.shape[-1] if coding is None else coding.side(data.shape[-1])
+    options: dict[str, Any] = {"image_size": side} if sized else {}
     if config.summand_alpha != 1:
         if kind is not TDBN or "summand" not in takes:
             raise BadValue(f"model.summand_alpha = {config.summand_alpha} is tdBN's, of residual additions, and this "
@@ -154,9 +163,11 @@ def build_model(recipe: Recipe, data: ImageData | FolderData) -> SpikingNetwork:
         options["summand"] = partial(norm, alpha=config.summand_alpha)
     if sized and recipe.start.side is not None:
         raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
-    return builder(len(data.classes), in_channels=data.shape[0], steps=config.steps,
-                   neuron=partial(build_neuron, recipe.neuron, config.steps), norm=norm,
-                   width_multiplier=config.width_multiplier, **options)  # fmt: skip
+    network = builder(len(data.classes), in_channels=data.shape[0], steps=config.steps,
+                      neuron=partial(build_neuron, recipe.neuron, config.steps), norm=norm,
+                      width_multiplier=config.width_multiplier, **options)  # fmt: skip
+    network.coding = coding
+    return network
 
 
 def build_neuron(config: NeuronConfig, steps: int) -> LIF | nn.ReLU:

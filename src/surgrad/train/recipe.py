@@ -41,6 +41,7 @@ class ModelConfig(Checked):
     norm: str = "tdbn"
     summand_alpha: float = positive(1.0)  # tdBN's α of the summands of a residual addition
     last_step: bool = False  # predict by the last step alone
+    coding: str = "direct"  # of static images (`surgrad.coding`); direct: as they are, in every step
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,23 @@
+"""DCT-SNN: Garg, Chowdhury, Roy, ICCV 2021.
+
+Theirs starts from an ANN that was trained on blocks of pixels, without norms, with thresholds of the 99.9th percentile,
+and a slope of 0.3 of a triangle; this recipe trains from scratch with tdBN, for as long as LSG's. Their images are
+normalised by ½, these by the data's moments.
+"""
+
+from surgrad.recipes.registry import rows
+from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+
+
+@rows("dct", "VGG-11", {("cifar100", 48): 0.6830}, title="DCT coding, from scratch", source="Garg et al. 2021")
+def dct_vgg11() -> Recipe:
+    """One frequency a step, three times through all 16; decay 0.9901, reset by subtraction."""
+    return Recipe(
+        name="dct_vgg11",
+        data=DataConfig(name="cifar100", batch=16, crop=4, flip=True),
+        model=ModelConfig(name="vgg11_dct", steps=48, norm="tdbn", coding="dct"),
+        neuron=NeuronConfig(name="lif", decay=0.9901, train_decay=False, threshold=1.0, reset="subtract",
+                            shape="triangle"),
+        adapt=AdaptConfig(controller="fixed"),
+        optim=OptimConfig("adam", epochs=200, lr=1e-4, weight_decay=5e-4),
+    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""How images enter a network, against loops written down from the papers."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from surgrad.coding import CODINGS, DCT
+from surgrad.errors import BadValue, UnknownName
+from surgrad.gradients import GRADIENTS
+from surgrad.losses import cross_entropy
+from surgrad.models import vgg11_dct
+from surgrad.neurons import LIF
+from surgrad.norm import BatchNorm
+from surgrad.train.build import build
+
+ZIGZAG = [(0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2),
+          (2, 1), (3, 0), (3, 1), (2, 2), (1, 3), (2, 3), (3, 2), (3, 3)]  # fmt: skip
+
+
+def images(count: int = 3, channels: int = 3, side: int = 8, seed: int = 0) -> Tensor:
+    return torch.randn(count, channels, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def slow_parts(plane: Tensor, block: int, stride: int) -> list[Tensor]:
+    """Of one plane [H, W]: for every frequency of the 4×4 cosine transform in zigzag order, its part of each block, the
+    blocks side by side."""
+
+    def cosine(k: int, n: int) -> float:
+        return math.sqrt((1 if k == 0 else 2) / block) * math.cos(math.pi * (2 * n + 1) * k / (2 * block))
+
+    starts = range(0, len(plane) - block + 1, stride)
+    found = []
+    for a, b in ZIGZAG:
+        basis = torch.tensor([[cosine(a, i) * cosine(b, j) for j in range(block)] for i in range(block)])
+        rows = [torch.cat([(plane[i : i + block, j : j + block] * basis).sum() * basis for j in starts], 1)
+                for i in starts]  # fmt: skip
+        found.append(torch.cat(rows))
+    return found
+
+
+def slow_code(parts: list[Tensor], low: float, high: float, steps: int) -> list[Tensor]:
+    potential, spikes = torch.zeros_like(parts[0]), []
+    for step in range(steps):
+        potential = potential + parts[step % len(parts)]
+        spikes.append((potential > high).float() - (potential < low).float())
+        potential = torch.where(potential > high, potential - high, potential)
+        potential = torch.where(potential < low, potential - low, potential)
+    return spikes
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_dct_is_the_loop(stride: int):
+    """One channel: parts, thresholds and spikes of 20 steps, which go through the 16 frequencies and begin anew."""
+    coding, x = DCT(4, stride), images(channels=1)
+    parts = torch.stack([torch.stack(slow_parts(image[0], 4, stride)) for image in x], 1)
+    torch.testing.assert_close(coding.parts(x)[:, :, 0], parts, rtol=1e-5, atol=1e-6)
+    spikes = coding(x, 20)
+    ordered = parts.flatten().sort().values
+    low, high = (ordered[round(p / 100 * (len(ordered) - 1))].item() for p in (6.5, 93.5))
+    assert (coding.low.item(), coding.high.item()) == pytest.approx((low, high), rel=1e-4)
+    for number in range(3):
+        expected = slow_code(list(parts[:, number]), coding.low.item(), coding.high.item(), 20)
+        agree = (spikes[:, number, 0] == torch.stack(expected)).float().mean()
+        assert agree > 0.999, "but for potentials that are a threshold, up to rounding"
+    assert set(spikes.unique().tolist()) == {-1.0, 0.0, 1.0}
+    assert spikes.shape == (20, 3, 1, coding.side(8), coding.side(8))
+
+
+def test_cifars_images_become_60_pixels_wide():
+    assert DCT().side(32) == 60
+    assert DCT()(images(1, 3, 32), 1).shape == (1, 1, 3, 60, 60)
+
+
+def test_frequencies_add_up_to_the_blocks_in_luma_and_chroma():
+    x = images(2)
+    r, g, b = x.unbind(1)
+    planes = [0.299 * r + 0.587 * g + 0.114 * b, 0.5 - 0.168736 * r - 0.331264 * g + 0.5 * b,
+              0.5 + 0.5 * r - 0.418688 * g - 0.081312 * b]  # fmt: skip
+    whole = DCT(4, 2).parts(x).sum(0)
+    for channel, plane in enumerate(planes):
+        for row in range(3):
+            for column in range(3):
+                tile = whole[:, channel, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+                expected = plane[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
+                torch.testing.assert_close(tile, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_long_codes_tell_the_image():
+    """What spikes say, in units of their thresholds, approaches what was put in."""
+    coding, x = DCT(4, 4), images(channels=1)
+    spikes, whole = coding(x, 16 * 40), coding.parts(x).sum(0)
+    told = (spikes.clamp(min=0) * coding.high + spikes.clamp(max=0) * -coding.low).sum(0) / 40
+    within = whole.abs() < 1  # a spike a step is the most it can say
+    assert ((told - whole)[within]).abs().max() < 0.1
+
+
+def test_evaluation_asks_no_batch():
+    coding = DCT().train()
+    first, second = images(4, seed=1), 3 * images(4, seed=2)
+    coding(first, 1)
+    low = coding.low.clone()
+    coding(second, 1)
+    own = DCT().train()
+    own(second, 1)
+    torch.testing.assert_close(coding.low, torch.lerp(low, own.low, 0.1))
+    coding.eval()
+    whole = coding(second, 8)
+    assert torch.equal(coding(second[:1], 8), whole[:, :1])
+    assert {"low", "high"} == set(coding.state_dict())
+    fresh = DCT().eval()
+    fresh(second, 1)
+    assert fresh.low.isnan(), "evaluation learns nothing"
+
+
+@pytest.mark.parametrize("options", [{"block": 0}, {"stride": 5}, {"percentiles": (93.5, 6.5)}])
+def test_dct_refuses_what_is_no_code(options: dict):
+    with pytest.raises(BadValue, match="do not make a code; give a stride"):
+        DCT(**options)
+    with pytest.raises(BadValue, match="an image of side 3 has no block of 4 pixels"):
+        DCT().side(3)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_networks_learn_from_coded_images(coding: str, gradient: str):
+    torch.manual_seed(0)
+    code = CODINGS[coding]()
+    network = vgg11_dct(3, steps=6, neuron=lambda: LIF(0.9), norm=BatchNorm, width_multiplier=0.05,
+                        image_size=code.side(16), dropout=0.0)  # fmt: skip
+    network.head = torch.nn.Sequential(*[m for m in network.head if type(m).__name__ != "Dropout"])
+    network.body = torch.nn.Sequential(*[m for m in network.body if type(m).__name__ != "Dropout"])
+    network.coding = code
+    labels = torch.tensor([0, 1, 2, 0])
+    _, output = GRADIENTS[gradient](network, images(4, side=16), lambda out: cross_entropy(out, labels))
+    assert output.shape == (1 if gradient == "rate" else 6, 4, 3)
+    assert network.stem[0].weight.grad.any()
+
+
+def test_recipes_name_a_coding(tiny):
+    parts = build(tiny("model.coding=dct"))
+    assert isinstance(parts.model.coding, DCT)
+    assert build(tiny()).model.coding is None
+    with pytest.raises(UnknownName, match=r"unknown coding 'dtc'; did you mean 'dct'\?"):
+        build(tiny("model.coding=dtc"))
+    with pytest.raises(BadValue, match=r"run.compile is true, and model.coding = dct"):
+        build(tiny("model.coding=dct", "run.compile=true"))
