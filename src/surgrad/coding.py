@@ -16,12 +16,13 @@ _TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688
 
 
 class DCT(nn.Module):
-    """One frequency a step, as spikes of 1 and -1 (Garg et al. 2021, DCT-SNN): images [N, C, H, W] -> [T, N, C, H', W'].
+    """One frequency a step, as spikes of 1 and -1 (Garg et al. 2021, DCT-SNN): [N, C, H, W] -> [T, N, C, H', W'],
+    with H' = block·(1 + (H - block)/stride).
 
     The image (of three channels: as luma and two chromas, those raised by ½) is cut into blocks of `block`² pixels,
     `stride` apart. Step t adds the part of every block's cosine transform that has the frequency t mod block², in
-    zigzag order, to a potential of each pixel of each block, side by side: H' = block·(1 + (H - block)/stride). Where it
-    is above `high` it spikes, where it is below `low` it spikes negatively, and what it was above or below is taken off.
+    zigzag order, to a potential of each pixel of each block, side by side. Where it is above `high` it spikes, where it
+    is below `low` it spikes negatively, and what it was above or below is taken off.
 
     low, high: the percentiles `percentiles` of all parts of all images; of the batch in training, as in the authors'
     code, and of a running estimate by `momentum` in evaluation (theirs: of the batch again)."""
@@ -34,8 +35,10 @@ class DCT(nn.Module):
                  momentum: float = 0.1):  # fmt: skip
         super().__init__()
         if not (block >= 1 and 1 <= stride <= block and 0 < percentiles[0] < percentiles[1] < 100):
-            raise BadValue(f"blocks of {block} pixels, {stride} apart, and the percentiles {percentiles} do not make a "
-                           "code; give a stride from 1 to the block's side and rising percentiles within (0, 100)")  # fmt: skip
+            raise BadValue(
+                f"blocks of {block} pixels, {stride} apart, and the percentiles {percentiles} do not make a "
+                "code; give a stride from 1 to the block's side, and percentiles that rise within (0, 100)"
+            )
         self.block, self.stride, self.percentiles, self.momentum = block, stride, percentiles, momentum
         self.register_buffer("basis", zigzag_basis(block), persistent=False)
         self.register_buffer("low", torch.full((), math.nan))
