@@ -11,8 +11,8 @@ import surgrad
 
 ROOT = Path(surgrad.__file__).parent
 ORDER = ("errors", "files", "process", "shapes", "surrogate", "kernels", "neurons", "layers", "norm", "coding",
-         "models", "losses", "penalties", "gradients", "conversion", "adapt", "data", "measure", "train", "recipes", "report",
-         "sweep", "cli", "__main__")  # fmt: skip
+         "models", "losses", "penalties", "gradients", "conversion", "adapt", "data", "measure", "train", "recipes",
+         "report", "sweep", "cli", "__main__")  # fmt: skip
 TORCH_FREE = ("errors", "files", "process", "report", "cli")
 
 
