@@ -10,10 +10,12 @@ from surgrad.coding import CODINGS, DCT
 from surgrad.errors import BadValue, UnknownName
 from surgrad.gradients import GRADIENTS
 from surgrad.losses import cross_entropy
-from surgrad.models import vgg11_dct
+from surgrad.models import in_chunks, vgg11_dct
 from surgrad.neurons import LIF
 from surgrad.norm import BatchNorm
+from surgrad.train import loop
 from surgrad.train.build import build
+from surgrad.train.loop import evaluate
 
 ZIGZAG = [(0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2),
           (2, 1), (3, 0), (3, 1), (2, 2), (1, 3), (2, 3), (3, 2), (3, 3)]  # fmt: skip
@@ -136,6 +138,32 @@ def test_networks_learn_from_coded_images(coding: str, gradient: str):
     _, output = GRADIENTS[gradient](network, images(4, side=16), lambda out: cross_entropy(out, labels))
     assert output.shape == (1 if gradient == "rate" else 6, 4, 3)
     assert network.stem[0].weight.grad.any()
+
+
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("last_step", [False, True])
+def test_chunks_of_steps_are_the_whole(coded: bool, last_step: bool):
+    """Of an image, of a coded one and of a recording, whatever the chunk."""
+    torch.manual_seed(0)
+    network = vgg11_dct(3, steps=7, neuron=lambda: LIF(0.9), norm=BatchNorm, width_multiplier=0.05,
+                        image_size=28 if coded else 16).eval()  # fmt: skip
+    network.coding, network.last_step = (DCT() if coded else None), last_step
+    x = images(2, side=16)
+    for given in (x, network.encoded(x) if coded else torch.randn(7, 2, 3, 16, 16)):
+        whole = network(given)
+        for chunk in (1, 3, 10):
+            torch.testing.assert_close(in_chunks(network, given, 7, chunk), whole)
+        assert (network.steps, network.last_step) == (7, last_step)
+
+
+def test_long_evaluations_are_those_of_chunks(tiny, monkeypatch):
+    parts = build(tiny("model.steps=9"))
+    whole = evaluate(parts)
+    called: list[int] = []
+    monkeypatch.setattr(loop, "AT_ONCE", 4)
+    monkeypatch.setattr(loop, "in_chunks", lambda *words: called.append(1) or in_chunks(*words))
+    assert evaluate(parts) == pytest.approx(whole)
+    assert called
 
 
 def test_recipes_name_a_coding(tiny):

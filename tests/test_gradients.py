@@ -331,13 +331,10 @@ def test_ottt_refuses_decays_that_differ():
 @pytest.mark.parametrize(("part", "kind"), [
     (lambda: NormNeuron(TEBN(7, steps=STEPS), plain_lif()), "TEBN"), (lambda: Dropout(0.2), "Dropout"),
     (lambda: NEURONS["sliding_psn"](), "SlidingPSN"), (lambda: NEURONS["trsg"](0.6), "TrLIF"),
-    (lambda: plain_lif(carry=True), "LIF"),
 ])  # fmt: skip
 def test_online_refuses_what_needs_all_steps(gradient: Any, part: Callable[[], nn.Module], kind: str):
     network = flat(plain_lif)
     network.body.append(part().double())
-    if kind == "TrLIF":
-        network.body[-1].inverse_softplus_threshold.requires_grad_(False)
     with pytest.raises(BadValue, match=rf"'body.*', {kind}, needs all steps of a sequence in one call"):
         gradient(network, recording(), judge)
     network = flat(plain_lif)

@@ -12,14 +12,14 @@ shortcuts to the same end). Norms work as in evaluation;
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
-from surgrad.models import SpikingNetwork
-from surgrad.neurons import ConvertedIF, neurons, reset
+from surgrad.models import SpikingNetwork, in_chunks
+from surgrad.neurons import ConvertedIF, whole_sequences
 from surgrad.surrogate import Surrogate
 
 Batch = tuple[Tensor, Tensor]
@@ -87,48 +87,26 @@ def accuracy_over_time(network: SpikingNetwork, batches: Iterable[Batch], steps:
     the steps."""
     if steps < 1 or chunk < 1:
         raise BadValue(f"{steps} steps, {chunk} at a time: give 1 or more of both")
-    _check_whole_time(network)
     right, total = torch.zeros(steps, dtype=torch.int64), 0
-    own = {name: neuron.carry for name, neuron in neurons(network).items()}
-    before, training, last = network.steps, network.training, network.last_step
+    training = network.training
     network.eval()
+    _check_whole_time(network)
     try:
-        network.last_step = False
-        for neuron in neurons(network).values():
-            neuron.carry = True
         for images, labels in batches:
             right += _right_over_time(network, images, labels, steps, chunk)
             total += len(labels)
     finally:
-        reset(network)
-        network.steps, network.last_step = before, last
         network.train(training)
-        for name, neuron in neurons(network).items():
-            neuron.carry = own[name]
     return (right.double() / max(total, 1)).tolist()
 
 
 def _check_whole_time(network: SpikingNetwork) -> None:
-    """Refuse what does another thing in every step, and so cannot go on from where a chunk of steps ended."""
-    for name, module in network.named_modules():
-        if getattr(module, "per_step", False):
-            raise BadValue(f"'{name}', a {type(module).__name__}, is made for a number of steps, and time has no end "
-                           "here; use a norm and neurons that are the same in every step")  # fmt: skip
+    """Refuse what cannot go on from where a chunk of steps ended."""
+    for name, module in whole_sequences(network).items():
+        raise BadValue(f"'{name}', a {type(module).__name__}, is made for a number of steps, and time has no end here; "
+                       "use a norm and neurons that are the same in every step")  # fmt: skip
 
 
 def _right_over_time(network: SpikingNetwork, images: Tensor, labels: Tensor, steps: int, chunk: int) -> Tensor:
-    reset(network)
-    summed: Tensor | None = None
-    right = []
-    for count in _chunks(steps, chunk):
-        network.steps = count
-        sums = network(images).float().cumsum(0)
-        sums = sums if summed is None else sums + summed
-        summed = sums[-1]
-        right.append((sums.argmax(2) == labels).sum(1).cpu())
-    return torch.cat(right)
-
-
-def _chunks(steps: int, chunk: int) -> Iterator[int]:
-    for done in range(0, steps, chunk):
-        yield min(chunk, steps - done)
+    sums = in_chunks(network, images, steps, chunk).cumsum(0)
+    return (sums.argmax(2) == labels).sum(1).cpu()

@@ -27,6 +27,11 @@ class Dropout(nn.Module):
             raise BadValue(f"p {p} is no share to drop; give 0 to less than 1")
         self.p = p
 
+    @property
+    def carries(self) -> bool:
+        """Whether a sequence may come in several calls: not while they draw."""
+        return not self.training
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
@@ -47,6 +52,11 @@ class ModerateDropout(nn.Module):
         if not 0 <= share < 1:
             raise BadValue(f"share {share} is no share to drop; give 0 to less than 1")
         self.share = share
+
+    @property
+    def carries(self) -> bool:
+        """Whether a sequence may come in several calls: not while they draw."""
+        return not self.training
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.share == 0:

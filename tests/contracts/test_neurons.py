@@ -13,13 +13,14 @@ from torch import Tensor, nn
 import surgrad
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import BINS
-from surgrad.neurons import ASGL, DSATGO, IF, LIF, NEURONS, PLIF, PSN, Readout, neurons
-from surgrad.norm import TDBN, NormNeuron
+from surgrad.layers import Dropout
+from surgrad.neurons import ASGL, DSATGO, IF, LIF, NEURONS, PLIF, PSN, Readout, carrying, neurons, whole_sequences
+from surgrad.norm import TDBN, TEBN, NormNeuron
 from surgrad.shapes import SHAPES
 from surgrad.surrogate import Surrogate, spike
 
 LEAKY = [name for name, neuron in NEURONS.items() if "decay" in inspect.signature(neuron).parameters]
-CARRYING = [name for name, neuron in NEURONS.items() if not issubclass(neuron, PSN)]
+CARRYING = [name for name, neuron in NEURONS.items() if neuron.carries]
 """Those with a recurrence, and so a state; they can have parameters of each channel, too."""
 LEVELS: dict[str, set[float]] = {"ternary": {-1, 0, 1}, "mlf": {0, 1, 2, 3}}
 """What a spike may be, in units of the amplitude; 0 or 1 elsewhere."""
@@ -320,6 +321,27 @@ def test_carried_state_that_does_not_fit_is_an_error(name: str):
     assert "call surgrad.reset(network) before a new sequence" in str(error.value)
     surgrad.reset(neuron)
     assert neuron(currents(3, 5, 2)).shape == (3, 5, 2)
+
+
+def test_a_sequence_may_come_in_several_calls_for_a_while():
+    network, x = nn.Sequential(LIF(0.9), nn.Linear(3, 3), LIF(0.9, carry=True)), currents(7, 4, 3) / 3
+    whole = network(x)
+    surgrad.reset(network)
+    with carrying(network):
+        assert torch.equal(torch.cat([network(x[:3]), network(x[3:])]), whole)
+        surgrad.reset(network)
+        assert torch.equal(network(x), whole)
+    assert [neuron.carry for neuron in neurons(network).values()] == [False, True]
+    assert all(neuron.potential is None for neuron in neurons(network).values())
+
+
+def test_who_needs_whole_sequences():
+    network = nn.ModuleDict({
+        "lif": LIF(), "psn": PSN(), "sliding": NEURONS["sliding_psn"](), "glif": NEURONS["glif"](),
+        "tebn": TEBN(3, steps=2), "tdbn": TDBN(3), "drop": Dropout(), "trsg": NEURONS["trsg"](),
+    })  # fmt: skip
+    assert set(whole_sequences(network)) == {"psn", "sliding", "glif", "tebn", "drop", "trsg"}
+    assert set(whole_sequences(network.eval())) == {"psn", "sliding", "glif", "tebn"}
 
 
 def test_neurons_of_a_model_by_path():

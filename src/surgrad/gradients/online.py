@@ -11,9 +11,8 @@ from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
 from surgrad.errors import BadValue
-from surgrad.layers import Dropout, ModerateDropout
 from surgrad.models import SpikingNetwork
-from surgrad.neurons import PSN, detach, neurons, reset
+from surgrad.neurons import carrying, detach, neurons, whole_sequences
 
 Judge = Callable[[Tensor], Tensor]
 Forward = Callable[[Tensor], Tensor]
@@ -78,38 +77,31 @@ def _step_by_step(network: SpikingNetwork, x: Tensor, judge: Judge, forward: For
 @contextmanager
 def _carrying(network: SpikingNetwork) -> Iterator[Callable[[], None]]:
     """One step a call, each going on from the last; what it yields adds up the histograms of watched neurons."""
-    all_neurons, before = neurons(network), network.steps
+    watched, before = {n: neuron for n, neuron in neurons(network).items() if neuron.watching}, network.steps
     counts: dict[str, Tensor] = {}
 
     def counted() -> None:
-        for name, neuron in all_neurons.items():
-            if neuron.watching and neuron.membrane is not None:
-                counts[name] = neuron.membrane + counts.get(name, 0)
+        for name, neuron in watched.items():
+            assert neuron.membrane is not None
+            counts[name] = neuron.membrane + counts.get(name, 0)
 
-    reset(network)
     try:
         network.steps = 1
-        for neuron in all_neurons.values():
-            neuron.carry = True
-        yield counted
+        with carrying(network):
+            yield counted
     finally:
-        reset(network)
         network.steps = before
-        for name, neuron in all_neurons.items():
-            neuron.carry = False
-            neuron.membrane = counts.get(name, neuron.membrane)
+        for name, total in counts.items():
+            watched[name].membrane = total
 
 
 def _check(network: SpikingNetwork) -> None:
     """Refuse what needs all steps at once."""
     if network.last_step:
         raise BadValue("every step has a loss of its own here, and last_step asks for the last one's; unset it")
-    for name, module in network.named_modules():
-        draws = isinstance(module, Dropout | ModerateDropout)
-        begins = getattr(module, "mp_init", False) or getattr(module, "carry", False)
-        if getattr(module, "per_step", False) or isinstance(module, PSN) or draws or begins:
-            raise BadValue(f"'{name}', {type(module).__name__}, needs all steps of a sequence in one call, and here "
-                           "each is a call; use another, or gradient bptt")  # fmt: skip
+    for name, module in whole_sequences(network).items():
+        raise BadValue(f"'{name}', {type(module).__name__}, needs all steps of a sequence in one call, and here each "
+                       "is a call; use another, or gradient bptt")  # fmt: skip
 
 
 class _Traces(TorchFunctionMode):

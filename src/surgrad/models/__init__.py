@@ -10,6 +10,7 @@ from surgrad.models.blocks import Block as Block
 from surgrad.models.blocks import MembraneBlock as MembraneBlock
 from surgrad.models.blocks import ResidualBlock as ResidualBlock
 from surgrad.models.blocks import SpikingNetwork as SpikingNetwork
+from surgrad.models.blocks import in_chunks as in_chunks
 from surgrad.models.densenet import densenet as densenet
 from surgrad.models.ms_resnet import PreActivationBlock as PreActivationBlock
 from surgrad.models.ms_resnet import ms_resnet18 as ms_resnet18

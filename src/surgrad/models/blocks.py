@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.kernels.packing import packed_spikes
 from surgrad.layers import PerStep
-from surgrad.neurons import LIF
+from surgrad.neurons import LIF, carrying
 from surgrad.norm import NoNorm, NormNeuron
 from surgrad.surrogate import Surrogate
 
@@ -73,6 +73,25 @@ class SpikingNetwork(nn.Module):
             features = torch.cat([features, features], 1)
         out = self.head(features)
         return out[-1:] if self.last_step else out
+
+
+def in_chunks(network: SpikingNetwork, x: Tensor, steps: int, chunk: int = 10) -> Tensor:
+    """The outputs [T, N, classes] of a network in `steps` steps of an image, or in those of a recording, computed
+    `chunk` steps at a time, each going on from the last one's potentials: memory does not grow with the steps."""
+    before, last = network.steps, network.last_step
+    outputs = []
+    try:
+        network.steps, network.last_step = steps, False
+        x = network.encoded(x)
+        steps = steps if x.ndim == 4 else len(x)
+        with carrying(network):
+            for done in range(0, steps, chunk):
+                network.steps = min(chunk, steps - done)
+                outputs.append(network(x if x.ndim == 4 else x[done : done + chunk]).float())
+    finally:
+        network.steps, network.last_step = before, last
+    out = torch.cat(outputs)
+    return out[-1:] if last else out
 
 
 class Block(nn.Module):

@@ -17,10 +17,12 @@ from surgrad.neurons.lif import against as against
 from surgrad.neurons.mlf import MLF as MLF
 from surgrad.neurons.mpbn import MPBN as MPBN
 from surgrad.neurons.network import Readout as Readout
+from surgrad.neurons.network import carrying as carrying
 from surgrad.neurons.network import detach as detach
 from surgrad.neurons.network import keep_positive as keep_positive
 from surgrad.neurons.network import neurons as neurons
 from surgrad.neurons.network import reset as reset
+from surgrad.neurons.network import whole_sequences as whole_sequences
 from surgrad.neurons.psn import PSN as PSN
 from surgrad.neurons.psn import MaskedPSN as MaskedPSN
 from surgrad.neurons.psn import SlidingPSN as SlidingPSN

@@ -43,6 +43,8 @@ class LIF(nn.Module):
     """Its parameters that an optimiser must leave above 0 (`surgrad.neurons.keep_positive`)."""
     leaks = True
     """Whether it has a decay to be told."""
+    carries = True
+    """Whether a sequence may come in several calls (`carry`)."""
 
     membrane: Tensor | None
     penalty: Tensor | None

@@ -1,5 +1,8 @@
 """What is asked of all neurons of a network, and how its output is read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +30,29 @@ def keep_positive(network: nn.Module, least: float = 1e-3) -> None:
     for neuron in neurons(network).values():
         for name in neuron.positive:
             neuron.get_parameter(name).clamp_(min=least)
+
+
+def whole_sequences(network: nn.Module) -> dict[str, nn.Module]:
+    """By path, the modules that need all steps of a sequence in one call: those that do another thing in every step
+    (`per_step`), and those that say so (`carries`)."""
+    return {name: module for name, module in network.named_modules()
+            if getattr(module, "per_step", False) or not getattr(module, "carries", True)}  # fmt: skip
+
+
+@contextmanager
+def carrying(network: nn.Module) -> Iterator[None]:
+    """Within it, the steps of a sequence may come in several calls: potentials are carried, from rest at its start.
+    `reset` begins a new sequence."""
+    before = {neuron: neuron.carry for neuron in neurons(network).values()}
+    reset(network)
+    try:
+        for neuron in before:
+            neuron.carry = True
+        yield
+    finally:
+        reset(network)
+        for neuron, carry in before.items():
+            neuron.carry = carry
 
 
 def reset(network: nn.Module) -> None:

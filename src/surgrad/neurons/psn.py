@@ -20,7 +20,7 @@ class PSN(LIF):
     paper's: threshold 1, ATan of SpikingJelly's α = 2."""
 
     per_step = True
-    leaks = False
+    leaks = carries = False
 
     def __init__(self, *, steps: int = 4, threshold: float = 1.0, surrogate: Surrogate | str | None = None,
                  carry: bool = False, channels: int | None = None, **options):  # fmt: skip

@@ -112,6 +112,10 @@ class TrLIF(LIF):
     def keeps(self) -> bool:
         return self.carry or (self.mp_init and self.training)
 
+    @property
+    def carries(self) -> bool:  # type: ignore[override]  # a constant there
+        return not (self.mp_init and self.training)  # every call ends a sequence
+
     def rest(self, x: Tensor) -> Tensor | None:
         return self.running_rest.clone().expand(x.shape[1:]) if self.mp_init else None
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
 from surgrad.measure import LayerEvidence, evidence, findings
+from surgrad.models import in_chunks
 from surgrad.neurons import keep_positive as keep_thresholds_positive
-from surgrad.neurons import neurons
+from surgrad.neurons import neurons, whole_sequences
 from surgrad.surrogate import keep_positive, surrogates
 from surgrad.train import checkpoint
 from surgrad.train.build import Parts
@@ -25,6 +26,7 @@ from surgrad.train.optim import rate, set_rate
 from surgrad.train.progress import Progress
 from surgrad.train.recipe import OptimConfig
 
+AT_ONCE = 16  # steps of an evaluation; those of longer ones are computed a few at a time
 SAVE_SECONDS = 600.0  # between two checkpoints within a long epoch
 
 
@@ -237,10 +239,11 @@ class Loop:
 def evaluate(parts: Parts) -> tuple[float, float]:
     """(mean loss, accuracy in [0, 1]) over all test images."""
     parts.model.eval()
+    long = parts.model.steps > AT_ONCE and not whole_sequences(parts.model)
     loss, right = 0.0, 0
     for images, labels in parts.batches.test():
         with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
-            output = parts.forward(images)
+            output = in_chunks(parts.model, images, parts.model.steps) if long else parts.forward(images)
         loss += parts.loss(output, labels).item() * len(labels)
         right += _right(output, labels)
     return loss / parts.batches.test_images, right / parts.batches.test_images
