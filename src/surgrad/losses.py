@@ -62,7 +62,7 @@ def rdrop(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tenso
     one, other = logits.chunk(2)
     entropy = F.cross_entropy(logits, labels.repeat(2), label_smoothing=label_smoothing)
     p, q = one.log_softmax(1), other.log_softmax(1)
-    divergence = (F.kl_div(p, q, log_target=True) + F.kl_div(q, p, log_target=True)) / 2
+    divergence = sum(F.kl_div(*pair, reduction="none", log_target=True).mean() for pair in ((p, q), (q, p))) / 2
     return entropy + 0.5 * divergence
 
 

@@ -2,13 +2,15 @@
 
 import json
 import math
+from contextlib import suppress
+from functools import cache
 
 import pytest
 import torch
 
 from surgrad import norm as norms
-from surgrad.data import DATASETS, FOLDERS, ImageData, Split
-from surgrad.errors import BadValue
+from surgrad.data import DATASETS, FOLDERS, ImageData, Split, load
+from surgrad.errors import BadValue, DataError
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.train import build, derive
 from surgrad.train.loop import Loop, Position
@@ -79,18 +81,30 @@ def recipe(request):
     return RECIPES[request.param]()
 
 
-def synthetic(name, count=8):
-    """Noise in the shape, classes and statistics of a data set whose files are not at hand."""
-    generator = torch.Generator().manual_seed(0)
+@cache
+def pictures(name, count=8):
+    """The first images of CIFAR-10 or CIFAR-100, where their files are at hand; else, and in the place of ImageNet's,
+    bundled ones in that data set's shape, classes and statistics."""
     if name in FOLDERS:
         spec = FOLDERS[name]
         classes = tuple(f"n{number:08}" for number in range(spec.classes))
     else:
         spec = DATASETS[name]
         classes = spec.classes
-    images = torch.randint(256, (count, *IMAGE[name]), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(len(classes), (count,), generator=generator)
-    return ImageData(name, Split(images, labels), Split(images, labels), classes, spec.mean, spec.std)
+    split = _first(name, count)
+    return ImageData(name, split, split, classes, spec.mean, spec.std)
+
+
+def _first(name, count):
+    if name in DATASETS:
+        with suppress(DataError):
+            data = load(name, download=False).train
+            return Split(data.images[:count], data.labels[:count])
+    data = load("fashion_mnist_small").train
+    channels, *side = IMAGE[name]
+    padded = torch.zeros(count, 1, *side, dtype=torch.uint8)
+    padded[:, :, 2:30, 2:30] = data.images[:count]
+    return Split(padded.expand(count, channels, *side), data.labels[:count])
 
 
 def test_the_name_is_the_key(request, recipe):
@@ -107,29 +121,43 @@ def test_json_keeps_everything(recipe):
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
 
 
-def test_builds_and_takes_two_steps_in_two_epochs(recipe, tmp_path, monkeypatch):
-    """The whole recipe, its augmentation, norm, neuron and controller included, on fewer channels and images."""
-    monkeypatch.setattr(build, "_load", lambda recipe, root: synthetic(recipe.data.name))
+def test_builds_takes_two_steps_in_two_epochs_and_resumes(recipe, tmp_path, monkeypatch):
+    """The whole recipe, its augmentation, norm, neuron and controller included, on fewer channels and images; and after
+    the first epoch again from its checkpoint, to the same weights."""
+    monkeypatch.setattr(build, "_load", lambda recipe, root: pictures(recipe.data.name))
     steps = {"steps": min(recipe.model.steps, 20)}
     small = derive(recipe, data={"batch": 4}, model={"width_multiplier": 0.0625, **steps}, optim={"epochs": 2},
                    run={"device": "cpu"})  # fmt: skip
     parts = build.build(small)
     before = {name: p.detach().clone() for name, p in parts.model.named_parameters()}
     loop = Loop(parts, small.optim, tmp_path, Lines(1))
-    parts.model.train()
-    for epoch in range(2):
-        loop.at = Position(epoch)
-        for batch in parts.batches.train(epoch):
-            loss, right = loop._step(batch)
-            loop.at.batch += 1
-            assert math.isfinite(loss)
-            assert 0 <= right <= 4
-        assert loop.at.batch == 2
+    two_steps(loop, 0)
+    loop.at = Position(1)
+    loop._save()
+    two_steps(loop, 1)
     moved = [name for name, p in parts.model.named_parameters() if not torch.equal(p, before[name])]
     assert any("weight" in name for name in moved)
     trained = [name for name in moved if name.endswith("logit_decay")]
     leaks = recipe.neuron.name not in ("relu", "converted")
     assert bool(trained) == (recipe.neuron.train_decay and leaks)
+
+    again = Loop(build.build(small), small.optim, tmp_path, Lines(1))
+    again.resume()
+    two_steps(again, 1)
+    for (name, ours), theirs in zip(again.parts.model.state_dict().items(), parts.model.state_dict().values(),
+                                    strict=True):  # fmt: skip
+        assert torch.equal(ours, theirs), name
+
+
+def two_steps(loop, epoch):
+    loop.at = Position(epoch)
+    loop.parts.model.train()
+    for batch in loop.parts.batches.train(epoch):
+        loss, right = loop._step(batch)
+        loop.at.batch += 1
+        assert math.isfinite(loss)
+        assert 0 <= right <= 4
+    assert loop.at.batch == 2
 
 
 def test_the_default_is_there():
@@ -157,7 +185,7 @@ def test_a_twin_differs_only_where_it_says(name):
 def test_tdbn_gives_the_summands_of_an_addition_their_share(name):
     """1/√2 for the last norm of a block and its shortcut's (Zheng et al. 2021), 1 for all others."""
     recipe = derive(find_recipe(name), model={"width_multiplier": 0.0625})
-    network = build.build_model(recipe, synthetic(recipe.data.name))
+    network = build.build_model(recipe, pictures(recipe.data.name))
     for path, norm in network.named_modules():
         if isinstance(norm, norms.TDBN):
             summand = path.endswith(("fire2.norm", "plus_norm"))
@@ -173,7 +201,7 @@ def test_an_alpha_of_summands_that_nothing_has_is_refused(change):
     with pytest.raises(
         BadValue, match=r"is tdBN's, of residual additions, and this is .* give 1, or resnet19 with tdbn"
     ):
-        build.build_model(recipe, synthetic("cifar10"))
+        build.build_model(recipe, pictures("cifar10"))
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
