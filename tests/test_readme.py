@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from surgrad.cli import COMMANDS
-from surgrad.neurons import neurons
+from surgrad.coding import CODINGS
+from surgrad.gradients import GRADIENTS
+from surgrad.losses import LOSSES
+from surgrad.models import MODELS
+from surgrad.neurons import NEURONS, neurons
+from surgrad.norm import NORMS
+from surgrad.penalties import PENALTIES
 from surgrad.shapes import SHAPES, Shape, shape
 
 README = Path(__file__).parents[1] / "README.md"
@@ -65,3 +71,22 @@ def test_the_table_of_shapes_is_whole_and_its_windows_right():
         half = SHAPES[name].window(torch.tensor(1.0, dtype=torch.float64)).item()
         factor = {"w/2": "0.5", "w": "1", "½": "0.5"}.get(said, said.removesuffix(" w"))
         assert half == pytest.approx(float(factor), abs=6e-3), name
+
+
+CARDS = README.parent / "docs" / "methods.md"
+
+
+NAMED = {"neurons": NEURONS, "norms": NORMS, "losses": LOSSES, "penalties": PENALTIES, "gradients": GRADIENTS,
+         "codings": CODINGS, "models": MODELS}  # fmt: skip
+
+
+@pytest.mark.parametrize("registry", NAMED.values(), ids=NAMED)
+def test_everything_that_a_recipe_may_name_has_a_card(registry):
+    named = set(re.findall(r"`(?:model\.coding=)?(\w+)`", CARDS.read_text()))
+    assert not set(registry) - named
+
+
+@pytest.mark.parametrize("page", sorted((README.parent / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_links_of_the_pages_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
