@@ -1,0 +1,47 @@
+"""AEDAT 2.0, as CIFAR10-DVS is published: lines of text that begin with #, then address and time of each event, 32 bits
+each, big-endian. The address is that of a DVS128: bit 0 is 1 where it grew darker, bits 1 to 7 and 8 to 14 its pixel.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from surgrad.data.events.records import Parsed, bad, unwrapped, whole_records
+
+MAGIC = b"#!AER-DAT"
+SENSOR = (128, 128)
+
+
+def header_end(path: Path, data: bytes) -> int:
+    """Where the lines that begin with # end."""
+    at = 0
+    while data[at : at + 1] == b"#":
+        line = data.find(b"\n", at)
+        if line < 0:
+            raise bad(path, at, "the header does not end; get the file anew")
+        at = line + 1
+    return at
+
+
+def parse(path: Path, data: bytes) -> Parsed:
+    """Events of pixels; those of other kinds (frames, outer signals) are left out.
+
+    The published pictures stand upright where the chip's axes are exchanged and turned round: x = 127 - bits 8 to 14, y
+    = 127 - bits 1 to 7, as the field reads them."""
+    start = header_end(path, data)
+    count = whole_records(path, data, start, 8)
+    words = np.frombuffer(data, ">u4", 2 * count, start).reshape(-1, 2)
+    address, t = words[:, 0].astype(np.uint32), unwrapped(words[:, 1].astype(np.int64), 2**32)
+    other = address & 0x80008000
+    index = None
+    if other.any():
+        index = np.flatnonzero(other == 0)
+        address, t = address[index], t[index]
+    beyond = address >> 16
+    if beyond.any():
+        at = int((beyond != 0).argmax())
+        first = at if index is None else int(index[at])
+        raise bad(path, start + 8 * first, f"the address {int(address[at]):#x} is none of a DVS128's 128×128 pixels; "
+                  "only that camera's AEDAT 2 is read")  # fmt: skip
+    return Parsed(127 - ((address >> 8) & 127), 127 - ((address >> 1) & 127), t, 1 - (address & 1),
+                  lambda number: start + 8 * (number if index is None else int(index[number])), SENSOR)  # fmt: skip

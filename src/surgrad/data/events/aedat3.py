@@ -1,0 +1,90 @@
+"""AEDAT 3.1, as DVS128 Gesture is published: lines of text up to #!END-HEADER, then packets, little-endian. A packet
+has a head of 28 bytes (type, source, size of an event, offset of its time, overflow of the times, capacity, number,
+valid ones) and events; those of type 1 are pixels': 32 bits of data (valid, polarity, 15 of y, 15 of x) and 32 of time.
+"""
+
+import csv
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surgrad.data.events.records import EVENT, Parsed, bad
+from surgrad.errors import DataError
+
+END = b"#!END-HEADER\r\n"
+HEAD = struct.Struct("<HHIIIIII")
+POLARITY = 1
+
+
+class _Packet(NamedTuple):
+    start: int
+    number: int
+    overflow: int
+    whole: bool  # all of its events are valid
+
+
+def parse(path: Path, data: bytes) -> Parsed:
+    """Valid events of pixels: where a packet's head says that all of them are, their own bits are not asked."""
+    packets = _packets(path, data)
+    words = [np.frombuffer(data, "<u4", 2 * one.number, one.start).reshape(-1, 2) for one in packets]
+    whole = np.concatenate(words) if words else np.empty((0, 2), "<u4")
+    address, t = whole[:, 0].copy(), whole[:, 1].astype(np.int64)
+    counts = [one.number for one in packets]
+    if any(one.overflow for one in packets):
+        t += np.repeat([one.overflow << 31 for one in packets], counts)
+    index = None
+    if not all(one.whole for one in packets):
+        index = np.flatnonzero((address & 1) | np.repeat([one.whole for one in packets], counts))
+        address, t = address[index], t[index]
+    ends = np.cumsum(counts)
+
+    def place(number: int) -> int:
+        number = number if index is None else int(index[number])
+        packet = int(np.searchsorted(ends, number, "right"))
+        return packets[packet].start + 8 * (number - int(ends[packet]) + counts[packet])
+
+    return Parsed(address >> 17, (address >> 2) & 0x7FFF, t, (address >> 1) & 1, place)
+
+
+def _packets(path: Path, data: bytes) -> list[_Packet]:
+    """Those of pixels, every head checked against what is there."""
+    at = data.find(END)
+    if at < 0:
+        raise bad(path, 0, "the header does not end with #!END-HEADER; get the file anew")
+    at += len(END)
+    found = []
+    while at < len(data):
+        if len(data) - at < HEAD.size:
+            raise bad(path, at, f"the file is cut short, {len(data) - at} of the {HEAD.size} bytes of a packet's head; "
+                      "get it anew")  # fmt: skip
+        kind, _, size, _, overflow, _, number, valid = HEAD.unpack_from(data, at)
+        begin, left = at + HEAD.size, len(data) - at - HEAD.size
+        if number * size > left:
+            raise bad(path, at, f"a packet of {number} events of {size} bytes, and {left} bytes follow; get it anew")
+        if kind == POLARITY:
+            if size != 8:
+                raise bad(path, at, f"events of pixels of {size} bytes; AEDAT 3.1 has 8")
+            found.append(_Packet(begin, number, overflow, valid == number))
+        at = begin + number * size
+    return found
+
+
+def gestures(events: NDArray, labels: Path) -> list[tuple[int, NDArray]]:
+    """The (class, events) of a recording of several gestures, by its csv of `class,startTime_usec,endTime_usec`; DVS128
+    Gesture's classes count from 1."""
+    assert events.dtype == EVENT
+    with labels.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = []
+    for line, row in enumerate(rows, 2):
+        try:
+            number, start, end = (int(row[key]) for key in ("class", "startTime_usec", "endTime_usec"))
+        except (KeyError, TypeError, ValueError):
+            raise DataError(f"{labels}, line {line}: no class, startTime_usec and endTime_usec in whole numbers; get "
+                            "it anew") from None  # fmt: skip
+        first, last = np.searchsorted(events["t"], [start, end], "left")
+        found.append((number, events[first:last]))
+    return found

@@ -1,0 +1,71 @@
+"""Events in the files of NumPy and HDF5: one array with fields x, y, t, p, or one array of each; t in µs."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgrad.data.events.records import Parsed
+from surgrad.errors import DataError
+
+FIELDS = ("x", "y", "t", "p")
+
+
+def parse_numpy(path: Path, data: bytes) -> Parsed:
+    """.npy and .npz; nothing in them is unpickled."""
+    try:
+        held = np.load(io.BytesIO(data), allow_pickle=False)
+        if not isinstance(held, np.ndarray):
+            names = held.files
+            held = held["events"] if names == ["events"] else {name: held[name] for name in FIELDS if name in names}
+    except Exception as err:  # it raises whatever the zip, the header or the type led to
+        raise unreadable(path, "NumPy", err) from None
+    return columns(path, held)
+
+
+def columns(path: Path, held: Any) -> Parsed:
+    """The columns of a structured array or of a mapping."""
+    names = held.dtype.names or () if isinstance(held, np.ndarray) else tuple(held)
+    missing = [name for name in FIELDS if name not in names]
+    if missing:
+        raise DataError(f"{path}: it has {', '.join(names) or 'no named columns'}, and x, y, t, p are wanted; name its "
+                        "columns so")  # fmt: skip
+    found = {name: np.asarray(held[name]) for name in FIELDS}
+    for name, column in found.items():
+        if column.ndim != 1 or len(column) != len(found["t"]) or column.dtype.kind not in "iufb":
+            raise DataError(f"{path}: its {name} is {column.dtype} {list(column.shape)}, and a column of "
+                            f"{found['t'].shape[0] if found['t'].ndim else 1} numbers is wanted")  # fmt: skip
+        low, high = (0, 2**16 - 1) if name in "xy" else (-(2**62), 2**62)
+        if len(column) and not (low <= column.min() and column.max() <= high):
+            raise DataError(f"{path}: its {name} goes from {column.min()} to {column.max()}; give {low} to {high}")
+    x, y = (found[name].astype(np.uint16) for name in "xy")
+    return Parsed(x, y, found["t"].astype(np.int64), (found["p"] > 0).astype(np.uint8), lambda number: number)
+
+
+def parse_hdf5(path: Path, data: bytes) -> Parsed:
+    """.h5 and .hdf5: a data set `events` with fields, or x, y, t, p in the root or in a group `events`."""
+    h5py = need("h5py", "HDF5")
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            place = file.get("events", file)
+            held = place[()] if isinstance(place, h5py.Dataset) else {n: place[n][()] for n in FIELDS if n in place}
+    except Exception as err:  # it raises whatever the library beneath it came upon
+        raise unreadable(path, "h5py", err) from None
+    return columns(path, held)
+
+
+def unreadable(path: Path, package: str, err: Exception) -> DataError:
+    """What a package could not read, in its own words."""
+    said = str(err).splitlines()[0] if str(err) else type(err).__name__
+    return DataError(f"{path}: {package} cannot read it ({said}); get it anew")
+
+
+def need(package: str, what: str) -> Any:
+    """A package of the extra `events`."""
+    from importlib import import_module
+
+    try:
+        return import_module(package)
+    except ImportError:
+        raise DataError(f"{what} is read by {package}, which is not installed: pip install 'surgrad[events]'") from None

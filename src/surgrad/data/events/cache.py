@@ -1,0 +1,94 @@
+"""Frames kept on disk, as whole numbers, so that a recording is read and sliced once.
+
+A folder a slicing, named by all that shaped it; a .npy file a recording, written beside and renamed, so that processes
+may share it and a broken-off one leaves no half file. CIFAR10-DVS's 10,000 recordings take 3.1 GiB at T = 10.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surgrad.data.events.frames import frames
+from surgrad.data.events.reading import read
+from surgrad.errors import DataError
+from surgrad.files import replace_file
+
+VERSION = 1  # of what this file and `frames` do with a recording
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """How frames are made of a recording: see `frames`. sort: see `read`."""
+
+    count: int
+    sensor: tuple[int, int]
+    slicing: str = "count"
+    step: int = 5000
+    sort: bool = True
+
+    def of(self, path: Path) -> NDArray:
+        """The frames [T, 2, H, W] of that file."""
+        events = read(path, sensor=self.sensor, sort=self.sort)
+        return frames(events, self.count, self.sensor, slicing=self.slicing, step=self.step)
+
+    @property
+    def key(self) -> str:
+        shaped = {**asdict(self), "version": VERSION}
+        if self.slicing != "step":
+            shaped.pop("step")
+        return hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class FrameCache:
+    """`frames(path)` of recordings below `root`, from `folder` where they are there, and put there else."""
+
+    def __init__(self, folder: Path, root: Path, slicing: Slicing):
+        self.folder, self.root, self.slicing = folder / f"frames-{slicing.key}", root, slicing
+
+    def place(self, path: Path) -> Path:
+        """Where a recording's frames are kept: by its name, size and time of writing, so that a changed file has new
+        ones."""
+        about = path.stat()
+        inner = path.relative_to(self.root)
+        return self.folder / inner.parent / f"{inner.name}-{about.st_size:x}-{about.st_mtime_ns:x}.npy"
+
+    def frames(self, path: Path) -> NDArray:
+        try:
+            place = self.place(path)
+        except OSError as err:
+            raise DataError(f"{path}: it cannot be read ({err.strerror}); get leave, or get it anew") from None
+        if place.exists():
+            held = _held(place, self.slicing)
+            if held is not None:
+                return held
+        made = self.slicing.of(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(place, lambda beside: _write(beside, made))
+        self._describe()
+        return made
+
+    def _describe(self) -> None:
+        """What the folder's name stands for, for whoever finds it."""
+        about = self.folder / "slicing.json"
+        if not about.exists():
+            text = json.dumps({**asdict(self.slicing), "version": VERSION}, indent=1) + "\n"
+            replace_file(about, lambda beside: beside.write_text(text))
+
+
+def _write(beside: Path, made: NDArray) -> None:
+    with beside.open("wb") as file:
+        np.save(file, made, allow_pickle=False)
+
+
+def _held(place: Path, slicing: Slicing) -> NDArray | None:
+    """What is kept there; None where it is not what was written."""
+    try:
+        found = np.load(place, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    width, height = slicing.sensor
+    return found if found.shape == (slicing.count, 2, height, width) and found.dtype.kind == "u" else None

@@ -1,0 +1,26 @@
+"""The five bytes of N-MNIST and N-Caltech101 (Orchard et al. 2015): x, y, then one bit of polarity and 23 of time, the
+highest first. An event of row 240 is none: it says that 2^13 µs have passed for all that follow.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from surgrad.data.events.records import Parsed, unwrapped, whole_records
+
+_TICK_ROW, _TICK = 240, 2**13
+
+
+def parse(path: Path, data: bytes) -> Parsed:
+    count = whole_records(path, data, 0, 5)
+    bytes_ = np.frombuffer(data, np.uint8, 5 * count).reshape(-1, 5)
+    x, y, high = bytes_[:, 0], bytes_[:, 1], bytes_[:, 2].astype(np.int32)
+    t = ((high & 127) << 16 | bytes_[:, 3].astype(np.int32) << 8 | bytes_[:, 4]).astype(np.int64)
+    t, p = unwrapped(t, 2**23), high >> 7
+    ticks = y == _TICK_ROW
+    index = None
+    if ticks.any():
+        t = t + _TICK * np.cumsum(ticks)
+        index = np.flatnonzero(~ticks)
+        x, y, t, p = x[index], y[index], t[index], p[index]
+    return Parsed(x, y, t, p, lambda number: 5 * (number if index is None else int(index[number])))

@@ -1,0 +1,58 @@
+"""Which reader a file is for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+from surgrad.data.events import aedat2, aedat3, aedat4, arrays, dat, ndataset
+from surgrad.data.events.records import Parsed, bad, checked
+from surgrad.errors import DataError, unknown
+
+Parser = Callable[[Path, bytes], Parsed]
+FORMATS: dict[str, Parser] = {
+    "aedat2": aedat2.parse, "aedat3": aedat3.parse, "aedat4": aedat4.parse, "bin": ndataset.parse, "dat": dat.parse,
+    "npz": arrays.parse_numpy, "npy": arrays.parse_numpy, "h5": arrays.parse_hdf5, "hdf5": arrays.parse_hdf5,
+}  # fmt: skip
+"""By the suffix of a file's name, but for the AEDATs, which tell their version themselves."""
+VERSIONS = {b"2": "aedat2", b"3": "aedat3", b"4": "aedat4"}
+
+
+def read(path: Path | str, *, sensor: tuple[int, int] | None = None, sort: bool = False) -> NDArray:
+    """The events of a file, an array of `EVENT` (fields x, y, t in µs, p), at least one, in order of time.
+
+    sensor: its (width, height), within which they must lie; those that the file or its format tells, by default.
+    sort: put events that are out of order in order, where they are an error else. Raises `DataError` with the file's
+    name and the offset of what is wrong."""
+    path = Path(path)
+    data = _bytes(path)
+    return checked(path, FORMATS[_format(path, data)](path, data), sensor, sort)
+
+
+def suffix(path: Path) -> bool:
+    """Whether a file's name is that of a recording."""
+    return path.suffix.lower().lstrip(".") in {*FORMATS, "aedat"}
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if not path.is_file():  # a directory, a pipe, a link to nowhere or to itself
+            raise DataError(f"{path}: there is no such file; give the name of a recording")
+        return path.read_bytes()
+    except OSError as err:
+        raise DataError(f"{path}: it cannot be read ({err.strerror}); get leave, or get it anew") from None
+
+
+def _format(path: Path, data: bytes) -> str:
+    named = path.suffix.lower().lstrip(".")
+    if data.startswith(aedat2.MAGIC):
+        version = data[len(aedat2.MAGIC) : len(aedat2.MAGIC) + 1]
+        if version not in VERSIONS:
+            shown = data[:40].splitlines()[0].decode("latin-1")
+            raise bad(path, 0, f"it says '{shown}', and AEDAT 2, 3.1 and 4 are read")
+        return VERSIONS[version]
+    if named.startswith("aedat"):
+        raise bad(path, 0, "an AEDAT begins with '#!AER-DAT', and this does not; get the file anew")
+    if named not in FORMATS:
+        raise unknown("format of events", path.suffix, [*FORMATS, "aedat"])
+    return named

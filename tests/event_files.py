@@ -1,0 +1,74 @@
+"""Writers of the formats that are read, for tests: what they write is read back event for event."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surgrad.data.events import pack
+
+
+def some_events(count: int = 1000, width: int = 128, height: int = 128, seed: int = 0, end: int = 10**6) -> NDArray:
+    """Random ones in order of time, some at the same µs."""
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.integers(0, end, count))
+    return pack(rng.integers(0, width, count), rng.integers(0, height, count), t, rng.integers(0, 2, count))
+
+
+def aedat2(path: Path, events: NDArray, header: bytes = b"#!AER-DAT2.0\r\n# raw\r\n") -> None:
+    words = np.empty((len(events), 2), ">u4")
+    x, y = events["x"].astype(np.uint32), events["y"].astype(np.uint32)
+    words[:, 0] = (127 - y) << 1 | (127 - x) << 8 | (1 - events["p"].astype(np.uint32))
+    words[:, 1] = events["t"] & 0xFFFFFFFF
+    path.write_bytes(header + words.tobytes())
+
+
+def aedat3(path: Path, events: NDArray, packet: int = 100, kind: int = 1) -> None:
+    out = [b"#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n", struct.pack("<HHIIIIII", 3, 1, 36, 4, 0, 1, 1, 1),
+           bytes(36)]  # fmt: skip  # a packet of another kind, to be passed over
+    for first in range(0, len(events), packet):
+        some = events[first : first + packet]
+        words = np.empty((len(some), 2), "<u4")
+        x, y, p = (some[name].astype(np.uint32) for name in "xyp")
+        words[:, 0] = x << 17 | y << 2 | p << 1 | 1
+        words[:, 1] = some["t"]
+        out += [struct.pack("<HHIIIIII", kind, 1, 8, 4, 0, len(some), len(some), len(some)), words.tobytes()]
+    path.write_bytes(b"".join(out))
+
+
+def ndataset(path: Path, events: NDArray) -> None:
+    rows = np.empty((len(events), 5), np.uint8)
+    t = events["t"] % 2**23
+    rows[:, 0], rows[:, 1] = events["x"], events["y"]
+    rows[:, 2], rows[:, 3], rows[:, 4] = events["p"] << 7 | (t >> 16).astype(np.uint8), (t >> 8) & 255, t & 255
+    path.write_bytes(rows.tobytes())
+
+
+def dat(path: Path, events: NDArray, header: bytes = b"% Data file\n% Version 2\n% Width 128\n% Height 128\n") -> None:
+    words = np.empty((len(events), 2), "<u4")
+    x, y, p = (events[name].astype(np.uint32) for name in "xyp")
+    words[:, 0], words[:, 1] = events["t"] & 0xFFFFFFFF, x | y << 14 | p << 28
+    path.write_bytes(header + bytes([12, 8]) + words.tobytes())
+
+
+def npz(path: Path, events: NDArray) -> None:
+    np.savez(path, **{name: events[name] for name in "xytp"})
+
+
+def npy(path: Path, events: NDArray) -> None:
+    np.save(path, events)
+
+
+def hdf5(path: Path, events: NDArray) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        group = file.create_group("events")
+        for name in "xytp":
+            group[name] = events[name]
+
+
+WRITERS = {"aedat2": (aedat2, ".aedat"), "aedat3": (aedat3, ".aedat"), "bin": (ndataset, ".bin"), "dat": (dat, ".dat"),
+           "npz": (npz, ".npz"), "npy": (npy, ".npy"), "h5": (hdf5, ".h5"), "hdf5": (hdf5, ".hdf5")}  # fmt: skip
+"""By the name of the format: who writes it, and the suffix of its files."""

@@ -1,0 +1,301 @@
+"""Readers of event files: what is written is read, event for event, and what is wrong is named with file and offset."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from event_files import WRITERS, dat, ndataset, some_events
+from numpy.typing import NDArray
+
+from surgrad.data.events import EVENT, FORMATS, pack, read
+from surgrad.errors import DataError, SurgradError, UnknownName
+
+every_format = pytest.mark.parametrize("name", WRITERS)
+
+
+def written(folder: Path, name: str, events: NDArray) -> Path:
+    write, suffix = WRITERS[name]
+    path = folder / f"some{suffix}"
+    write(path, events)
+    return path
+
+
+def bounded(name: str, **options) -> NDArray:
+    return some_events(**({"height": 120, **options} if name == "bin" else options))
+
+
+# --- what is whole ----------------------------------------------------------------------------------------------------
+
+
+def test_every_format_has_a_writer_here():
+    assert set(FORMATS) - set(WRITERS) == {"aedat4"}, "of a real file alone"
+
+
+@every_format
+@pytest.mark.parametrize("count", [1, 99, 1000])
+def test_what_is_written_is_read(tmp_path: Path, name: str, count: int):
+    events = bounded(name, count=count)
+    found = read(written(tmp_path, name, events), sensor=(128, 128))
+    assert found.dtype == EVENT
+    for field in ("x", "y", "t", "p"):
+        assert np.array_equal(found[field], events[field]), field
+
+
+@pytest.mark.parametrize(("name", "period"), [("aedat2", 2**32), ("dat", 2**32), ("bin", 2**23)])
+def test_counters_that_begin_anew_go_on(tmp_path: Path, name: str, period: int):
+    """Twice round, with a gap."""
+    events = bounded(name, count=2000, end=2 * period)
+    events["t"] += period // 2
+    found = read(written(tmp_path, name, events))
+    assert np.array_equal(np.diff(found["t"]), np.diff(events["t"]))
+
+
+def test_overflows_of_aedat3_are_added(tmp_path: Path):
+    path = written(tmp_path, "aedat3", some_events(150))
+    data = bytearray(path.read_bytes())
+    head = data.find(b"#!END-HEADER\r\n") + 14 + 28 + 36
+    second = head + 28 + 8 * 100
+    data[second + 12 : second + 16] = (1).to_bytes(4, "little")
+    path.write_bytes(data)
+    found = read(path)
+    expected = some_events(150)["t"]
+    expected[100:] += 2**31
+    assert np.array_equal(found["t"], expected)
+
+
+def test_invalid_events_of_aedat3_are_left_out(tmp_path: Path):
+    path = written(tmp_path, "aedat3", some_events(100))
+    data = bytearray(path.read_bytes())
+    head = data.find(b"#!END-HEADER\r\n") + 14 + 28 + 36
+    data[head + 24 : head + 28] = (99).to_bytes(4, "little")
+    data[head + 28 + 8 * 7] &= 0xFE
+    path.write_bytes(data)
+    assert np.array_equal(read(path), np.delete(some_events(100), 7))
+    data[head + 24 : head + 28] = (100).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert len(read(path)) == 100, "a packet that says all are valid is believed"
+
+
+def test_time_steps_of_n_mnist_are_no_events(tmp_path: Path):
+    events = some_events(10, 34, 34, end=1000)
+    marks = np.insert(events, [4, 8], pack(*(np.array([n, n]) for n in (7, 240, 500, 0))))
+    path = tmp_path / "a.bin"
+    ndataset(path, marks)
+    expected = events.copy()
+    expected["t"][4:] += 2**13
+    expected["t"][8:] += 2**13
+    assert np.array_equal(read(path), expected)
+
+
+def test_other_kinds_of_aedat2_are_left_out(tmp_path: Path):
+    path = written(tmp_path, "aedat2", some_events(20))
+    data = bytearray(path.read_bytes())
+    start = len(data) - 160
+    data[start + 8 * 3] |= 0x80  # a frame's
+    data[start + 8 * 5 + 2] |= 0x80  # from outside
+    path.write_bytes(data)
+    assert np.array_equal(read(path), np.delete(some_events(20), [3, 5]))
+
+
+def test_events_may_be_sorted(tmp_path: Path):
+    events = some_events(50)
+    events["t"][10], events["t"][30] = events["t"][30], events["t"][10]
+    path = written(tmp_path, "npz", events)
+    assert np.array_equal(read(path, sort=True), events[np.argsort(events["t"], kind="stable")])
+
+
+# --- what is not ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "size"), [("aedat2", 8), ("bin", 5), ("dat", 8)])
+@pytest.mark.parametrize("missing", [1, 3, 4])
+def test_a_record_cut_short(tmp_path: Path, name: str, size: int, missing: int):
+    path = written(tmp_path, name, bounded(name))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-missing])
+    at = len(whole) - size
+    with pytest.raises(
+        DataError, match=rf"some\.\w+, byte {at}: the file is cut short, {size - missing} of the {size} "
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("missing", [1, 8, 790, 805])
+def test_a_packet_cut_short(tmp_path: Path, missing: int):
+    path = written(tmp_path, "aedat3", some_events(100))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-missing])
+    head = len(whole) - 828
+    text = (
+        rf"byte {head}: (a packet of 100 events of 8 bytes, and \d+ bytes follow|the file is cut short, \d+ of the 28)"
+    )
+    with pytest.raises(DataError, match=text):
+        read(path)
+
+
+def test_a_gigantic_count_is_checked_before_anything_is_made_of_it(tmp_path: Path):
+    path = written(tmp_path, "aedat3", some_events(100))
+    data = bytearray(path.read_bytes())
+    head = len(data) - 828
+    for number, size in ((2**32 - 1, 8), (2**32 - 1, 2**32 - 1)):
+        data[head + 4 : head + 8] = size.to_bytes(4, "little")
+        data[head + 20 : head + 24] = number.to_bytes(4, "little")
+        path.write_bytes(data)
+        with pytest.raises(
+            DataError, match=rf"byte {head}: a packet of {number} events of {size} bytes, and 800 bytes"
+        ):
+            read(path)
+
+
+@every_format
+def test_out_of_order_is_named_with_its_place(tmp_path: Path, name: str):
+    events = bounded(name, count=300)
+    events["t"] = np.arange(300) * 100 + 10
+    events["t"][250] = 5
+    offsets = {"aedat2": len(b"#!AER-DAT2.0\r\n# raw\r\n") + 250 * 8, "bin": 250 * 5, "dat": 51 + 250 * 8}
+    with pytest.raises(DataError, match=r"byte \d+: an event at 5 µs follows one at 24910 µs; read it with") as error:
+        read(written(tmp_path, name, events))
+    if name in offsets:
+        assert f"byte {offsets[name]}:" in str(error.value)
+
+
+def test_places_in_packets(tmp_path: Path):
+    events = some_events(300)
+    events["t"] = np.arange(300) * 100
+    events["t"][250] = 5
+    path = written(tmp_path, "aedat3", events)
+    at = len(path.read_bytes()) - 8 * 50
+    with pytest.raises(DataError, match=rf"byte {at}: an event at 5 µs"):
+        read(path)
+
+
+@every_format
+def test_outside_the_sensor_is_named(tmp_path: Path, name: str):
+    events = bounded(name, count=300)
+    events["x"][200], events["y"][200] = 100, 50
+    path = written(tmp_path, name, events)
+    events["x"] = events["x"] % 90
+    events["x"][200] = 100
+    write, _ = WRITERS[name]
+    write(path, events)
+    with pytest.raises(DataError, match=r"byte \d+: an event at x 100, y 50 is outside the sensor of 90×128"):
+        read(path, sensor=(90, 128))
+
+
+def test_the_sensor_that_a_file_tells(tmp_path: Path):
+    path = tmp_path / "a.dat"
+    dat(path, some_events(100), b"% Width 100\n% Height 120\n")
+    with pytest.raises(DataError, match="outside the sensor of 100×120"):
+        read(path)
+
+
+@every_format
+def test_no_event(tmp_path: Path, name: str):
+    with pytest.raises(DataError, match=r"some\.\w+: it holds no event; leave it out"):
+        read(written(tmp_path, name, some_events(0)))
+
+
+def test_an_address_beyond_the_camera(tmp_path: Path):
+    path = written(tmp_path, "aedat2", some_events(20))
+    data = bytearray(path.read_bytes())
+    start = len(data) - 160
+    data[start + 8 * 3 + 1] = 2
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"byte {start + 24}: the address 0x2[0-9a-f]+ is none of a DVS128's 128×128"):
+        read(path)
+
+
+@pytest.mark.parametrize(("name", "data", "text"), [
+    ("a.aedat", b"#!AER-DAT1.0\r\n" + bytes(80), r"byte 0: it says '#!AER-DAT1.0', and AEDAT 2, 3.1 and 4 are read"),
+    ("a.aedat", b"hello, this is a text\n" * 9, r"byte 0: an AEDAT begins with '#!AER-DAT', and this does not"),
+    ("a.aedat", b"", r"byte 0: an AEDAT begins with"),
+    ("a.aedat", b"#!AER-DAT2.0", r"byte 0: the header does not end"),
+    ("a.aedat", b"#!AER-DAT3.1\r\n#Format: RAW\r\n", r"byte 0: the header does not end with #!END-HEADER"),
+    ("a.dat", b"% Width 12", r"byte 0: the header does not end"),
+    ("a.dat", b"hello, this is a text", r"byte 0: events of kind 104 and 101 bytes; kind 0 or 12 of 8"),
+    ("a.dat", b"% Width 12\n\x00", r"byte 11: the file is cut short after its header"),
+    ("a.bin", b"hello", r"byte 0: an event at x 104, y 101 is outside the sensor of 34×34"),
+    ("a.npz", b"PK\x03\x04 no zip", r"a.npz: NumPy cannot read it"),
+    ("a.npy", b"\x93NUMPY\x01\x00", r"a.npy: NumPy cannot read it"),
+    ("a.h5", b"no HDF5", r"a.h5: h5py cannot read it"),
+    ("a.aedat4", b"#!AER-DAT4.0\r\nno more", r"a.aedat4: aedat cannot read it"),
+])  # fmt: skip
+def test_what_is_no_such_file(tmp_path: Path, name: str, data: bytes, text: str):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=text):
+        read(path, sensor=(34, 34))
+
+
+def test_columns_that_are_none(tmp_path: Path):
+    events = {name: some_events(5)[name] for name in "xytp"}
+    for wrong, text in (({"t": np.arange(4)}, r"its x is uint16 \[5\], and a column of 4 numbers is wanted"),
+                        ({"x": np.array(["a"] * 5)}, r"its x is <U1 \[5\]"),
+                        ({"x": np.full(5, -1)}, r"its x goes from -1 to -1; give 0 to 65535"),
+                        ({"t": np.full(5, np.nan)}, r"its t goes from nan to nan")):  # fmt: skip
+        np.savez(tmp_path / "a.npz", **(events | wrong))
+        with pytest.raises(DataError, match=text):
+            read(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", x=events["x"], time=events["t"])
+    with pytest.raises(DataError, match=r"it has x, and x, y, t, p are wanted"):
+        read(tmp_path / "a.npz")
+
+
+def test_nothing_is_unpickled(tmp_path: Path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "done"),)
+
+    np.save(tmp_path / "a.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "a.npz", x=np.array([Evil()], dtype=object), y=0, t=0, p=0)
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(DataError, match="NumPy cannot read it"):
+            read(tmp_path / name)
+    assert not (tmp_path / "done").exists()
+
+
+def test_no_file(tmp_path: Path):
+    loop = tmp_path / "loop.bin"
+    loop.symlink_to(loop)
+    for path in (loop, tmp_path / "nowhere.bin", tmp_path):
+        with pytest.raises(DataError, match="there is no such file; give the name of a recording"):
+            read(path)
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(UnknownName, match=r"unknown format of events '.txt'"):
+        read(tmp_path / "a.txt")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_leave_to_read(tmp_path: Path):
+    path = tmp_path / "a.bin"
+    ndataset(path, some_events(5, 34, 34))
+    path.chmod(0)
+    with pytest.raises(DataError, match=r"a.bin: it cannot be read \(Permission denied\)"):
+        read(path)
+
+
+@every_format
+def test_altered_bytes_are_read_or_refused_by_name(tmp_path: Path, name: str):
+    """A few thousand flips, cuts and insertions: nothing but an error of ours comes out."""
+    rng = np.random.default_rng(0)
+    path = written(tmp_path, name, bounded(name, count=40))
+    whole = path.read_bytes()
+    for _ in range(150):
+        data = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(0, len(data)))
+            match rng.integers(0, 3):
+                case 0:
+                    data[at] = int(rng.integers(0, 256))
+                case 1:
+                    del data[at : at + int(rng.integers(1, 20))]
+                case _:
+                    data[at:at] = rng.bytes(int(rng.integers(1, 20)))
+            data = data or bytearray(b"x")
+        path.write_bytes(data)
+        with suppress(SurgradError):
+            found = read(path)
+            assert found.dtype == EVENT
+            assert (np.diff(found["t"]) >= 0).all()
