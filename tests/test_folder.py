@@ -193,7 +193,7 @@ def test_errors_name_the_file_and_what_to_do(tree: Path, tmp_path: Path):
         load_folder("image_folder", copy)
     with pytest.raises(BadValue, match=r"data.crop is for images in memory, and image_folder is cut at random"):
         build(recipe(tree, data={"crop": 4}), tree)
-    with pytest.raises(BadValue, match=r"data.batch = 64 of 36 training images; give 1 to that many"):
+    with pytest.raises(BadValue, match=r"data.batch = 64 of 36 training examples; give 1 to that many"):
         build(recipe(tree, data={"batch": 64}), tree)
     with pytest.raises(BadValue, match=r"the middle 32 of 20 pixels: give data.resize of at least data.side"):
         build(recipe(tree, data={"resize": 20}), tree)

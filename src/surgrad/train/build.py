@@ -15,6 +15,7 @@ from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS
 from surgrad.data import DATASETS, FOLDERS, FolderData, ImageData, load, load_folder
 from surgrad.data.augment import Augment
+from surgrad.data.events.sets import EVENT_SETS, EventData, load_events
 from surgrad.errors import BadValue, unknown
 from surgrad.gradients import GRADIENTS
 from surgrad.kernels.lif import BACKENDS, RESETS, Reset
@@ -29,7 +30,10 @@ from surgrad.train.batches import Batches
 from surgrad.train.folders import FolderBatches
 from surgrad.train.optim import OPTIMIZERS, build_optimizers
 from surgrad.train.recipe import LossConfig, NeuronConfig, Recipe
+from surgrad.train.recordings import EventBatches
+from surgrad.train.stored import StoredBatches
 
+Data = ImageData | FolderData | EventData
 DIRECT = "direct"
 """No coding: images are shown as they are."""
 RELU = "relu"
@@ -49,7 +53,7 @@ class Parts:
     gradient: Callable[..., tuple[Tensor, Tensor]]
     optimizers: list[torch.optim.Optimizer]
     adapter: Adapter
-    batches: Batches | FolderBatches
+    batches: Batches | StoredBatches
     device: torch.device
     bf16: bool
 
@@ -84,7 +88,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
 def _check_names(recipe: Recipe) -> None:
     """Refuse a name that no registry holds, before any data is loaded."""
     for kind, name, known in (
-        ("data set", recipe.data.name, (*DATASETS, *FOLDERS)), ("model", recipe.model.name, MODELS),
+        ("data set", recipe.data.name, (*DATASETS, *FOLDERS, *EVENT_SETS)), ("model", recipe.model.name, MODELS),
         ("coding", recipe.model.coding, (*CODINGS, DIRECT)),
         ("norm", recipe.model.norm, NORMS), ("neuron", recipe.neuron.name, (*NEURONS, RELU)),
         ("shape", recipe.neuron.shape, SHAPES), ("reset", recipe.neuron.reset, RESETS),
@@ -128,15 +132,19 @@ def _check_settings(recipe: Recipe) -> None:
         raise BadValue(f"neuron 'relu' knows no time, and model.steps = {recipe.model.steps}; set it to 1")
 
 
-def _load(recipe: Recipe, root: Path | None) -> ImageData | FolderData:
+def _load(recipe: Recipe, root: Path | None) -> Data:
+    if recipe.data.name in EVENT_SETS:
+        return load_events(recipe.data.name, root, recipe.data.split)
     if recipe.data.name in FOLDERS:
         return load_folder(recipe.data.name, root, recipe.data.side)
     return load(recipe.data.name, root)
 
 
-def build_batches(recipe: Recipe, data: ImageData | FolderData, device: torch.device) -> Batches | FolderBatches:
+def build_batches(recipe: Recipe, data: Data, device: torch.device) -> Batches | StoredBatches:
     """Training and test batches of the data set, augmented as the recipe says."""
     config, start, epochs, last = recipe.data, recipe.start, recipe.optim.epochs, recipe.run.channels_last
+    if isinstance(data, EventData):
+        return EventBatches(data, config, recipe.model.steps, recipe.seed, device, start, epochs)
     if isinstance(data, FolderData):
         return FolderBatches(data, config, recipe.seed, device, last, start, epochs)
     augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
@@ -144,7 +152,7 @@ def build_batches(recipe: Recipe, data: ImageData | FolderData, device: torch.de
     return Batches(data, config, augment, recipe.seed, device, last, start, epochs)
 
 
-def build_model(recipe: Recipe, data: ImageData | FolderData) -> SpikingNetwork:
+def build_model(recipe: Recipe, data: Data) -> SpikingNetwork:
     """The recipe's network for the images and classes of that data set."""
     config = recipe.model
     kind: Any = NORMS[config.norm]
@@ -153,8 +161,9 @@ def build_model(recipe: Recipe, data: ImageData | FolderData) -> SpikingNetwork:
     builder = MODELS[config.name]
     takes = inspect.signature(builder).parameters
     sized = "image_size" in takes
+    channels, _, side = (2, recipe.data.side, recipe.data.side) if isinstance(data, EventData) else data.shape
     coding = None if config.coding == DIRECT else CODINGS[config.coding]()
-    side = data.shape[-1] if coding is None else coding.side(data.shape[-1])
+    side = side if coding is None else coding.side(side)
     options: dict[str, Any] = {"image_size": side} if sized else {}
     if config.summand_alpha != 1:
         if kind is not TDBN or "summand" not in takes:
@@ -163,7 +172,7 @@ def build_model(recipe: Recipe, data: ImageData | FolderData) -> SpikingNetwork:
         options["summand"] = partial(norm, alpha=config.summand_alpha)
     if sized and recipe.start.side is not None:
         raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
-    network = builder(len(data.classes), in_channels=data.shape[0], steps=config.steps,
+    network = builder(len(data.classes), in_channels=channels, steps=config.steps,
                       neuron=partial(build_neuron, recipe.neuron, config.steps), norm=norm,
                       width_multiplier=config.width_multiplier, **options)  # fmt: skip
     network.coding = coding

@@ -15,7 +15,10 @@ T = TypeVar("T")
 class DataConfig(Checked):
     """Which images, in which batches, augmented how (`surgrad.data`). Of data sets that lie as folders of images, which
     are cut at random: side, of the squares; resize, of an evaluated image's shorter side; workers, the processes that
-    read them (none: one a core)."""
+    read them (none: one a core). Of recordings (`surgrad.data.events`), side and workers too; split, by the name of its
+    rule; slicing into as many frames as model.steps, step_us long where that goes by time steps; normalise, scaling,
+    roll and nda as in `surgrad.data.events.views`; cache, the folder of their frames (none: .surgrad beside them);
+    skip_bad, to leave out what cannot be read."""
 
     name: str = "fashion_mnist_small"
     batch: int = at_least(1, 128)
@@ -29,6 +32,15 @@ class DataConfig(Checked):
     side: int = at_least(8, 224)
     resize: int = at_least(8, 256)
     workers: int | None = at_least(0, None)
+    split: str | None = None
+    slicing: str = "count"
+    step_us: int = at_least(1, 5000)
+    normalise: str = "frame"
+    scaling: str = "bilinear"
+    roll: int = at_least(0, 0)
+    nda: bool = False
+    cache: str | None = None
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)

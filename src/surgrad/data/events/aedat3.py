@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from surgrad.data.events.records import EVENT, Parsed, bad
+from surgrad.data.events.records import Parsed, bad
 from surgrad.errors import DataError
 
 END = b"#!END-HEADER\r\n"
@@ -72,19 +71,22 @@ def _packets(path: Path, data: bytes) -> list[_Packet]:
     return found
 
 
-def gestures(events: NDArray, labels: Path) -> list[tuple[int, NDArray]]:
-    """The (class, events) of a recording of several gestures, by its csv of `class,startTime_usec,endTime_usec`; DVS128
-    Gesture's classes count from 1."""
-    assert events.dtype == EVENT
-    with labels.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def spans(labels: Path, classes: int) -> list[tuple[int, tuple[int, int]]]:
+    """The (class, (first, last) µs) of the gestures of a recording, by its csv of `class,startTime_usec,endTime_usec`;
+    classes count from 1."""
+    try:
+        with labels.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise DataError(f"{labels}: it cannot be read ({err}); get it anew") from None
     found = []
     for line, row in enumerate(rows, 2):
         try:
             number, start, end = (int(row[key]) for key in ("class", "startTime_usec", "endTime_usec"))
         except (KeyError, TypeError, ValueError):
-            raise DataError(f"{labels}, line {line}: no class, startTime_usec and endTime_usec in whole numbers; get "
-                            "it anew") from None  # fmt: skip
-        first, last = np.searchsorted(events["t"], [start, end], "left")
-        found.append((number, events[first:last]))
+            number = start = end = 0
+        if not (1 <= number <= classes and 0 <= start < end):
+            raise DataError(f"{labels}, line {line}: no class from 1 to {classes}, startTime_usec and later "
+                            "endTime_usec in whole numbers; get it anew")  # fmt: skip
+        found.append((number, (start, end)))
     return found

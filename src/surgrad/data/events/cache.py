@@ -30,9 +30,14 @@ class Slicing:
     step: int = 5000
     sort: bool = True
 
-    def of(self, path: Path) -> NDArray:
-        """The frames [T, 2, H, W] of that file."""
+    def of(self, path: Path, span: tuple[int, int] | None = None) -> NDArray:
+        """The frames [T, 2, H, W] of that file, or of what lies within those µs of it."""
         events = read(path, sensor=self.sensor, sort=self.sort)
+        if span is not None:
+            first, last = np.searchsorted(events["t"], span, "left")
+            events = events[first:last]
+            if not len(events):
+                raise DataError(f"{path}: it holds no event from {span[0]} to {span[1]} µs; get it and its labels anew")
         return frames(events, self.count, self.sensor, slicing=self.slicing, step=self.step)
 
     @property
@@ -49,25 +54,26 @@ class FrameCache:
     def __init__(self, folder: Path, root: Path, slicing: Slicing):
         self.folder, self.root, self.slicing = folder / f"frames-{slicing.key}", root, slicing
 
-    def place(self, path: Path) -> Path:
+    def place(self, path: Path, span: tuple[int, int] | None = None) -> Path:
         """Where a recording's frames are kept: by its name, size and time of writing, so that a changed file has new
         ones."""
         about = path.stat()
         inner = path.relative_to(self.root)
-        return self.folder / inner.parent / f"{inner.name}-{about.st_size:x}-{about.st_mtime_ns:x}.npy"
+        part = "" if span is None else f"-{span[0]}-{span[1]}"
+        return self.folder / inner.parent / f"{inner.name}{part}-{about.st_size:x}-{about.st_mtime_ns:x}.npy"
 
-    def frames(self, path: Path) -> NDArray:
+    def frames(self, path: Path, span: tuple[int, int] | None = None) -> NDArray:
         try:
-            place = self.place(path)
+            place = self.place(path, span)
         except OSError as err:
             raise DataError(f"{path}: it cannot be read ({err.strerror}); get leave, or get it anew") from None
         if place.exists():
             held = _held(place, self.slicing)
             if held is not None:
                 return held
-        made = self.slicing.of(path)
+        made = self.slicing.of(path, span)
         place.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(place, lambda beside: _write(beside, made))
+        replace_file(place, lambda beside: _write(beside, made), shared=True)
         self._describe()
         return made
 
@@ -76,7 +82,7 @@ class FrameCache:
         about = self.folder / "slicing.json"
         if not about.exists():
             text = json.dumps({**asdict(self.slicing), "version": VERSION}, indent=1) + "\n"
-            replace_file(about, lambda beside: beside.write_text(text))
+            replace_file(about, lambda beside: beside.write_text(text), shared=True)
 
 
 def _write(beside: Path, made: NDArray) -> None:

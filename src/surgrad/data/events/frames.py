@@ -16,7 +16,9 @@ def by_count(t: NDArray, frames: int, step: int) -> NDArray:
 def by_time(t: NDArray, frames: int, step: int) -> NDArray:
     """The same time in every frame, a T-th of that from the first event to the last."""
     first, whole = int(t[0]), int(t[-1]) - int(t[0])
-    edges = np.array([first + (whole * k + frames - 1) // frames for k in range(frames)])  # ⌈k/T⌉: t in whole µs
+    edges = np.array([first + -(-whole * k // frames) for k in range(frames)])  # rounded up: t is in whole µs
+    if whole == 0:
+        edges[1:] += 1  # the only time that there is belongs to the first frame
     return np.append(np.searchsorted(t, edges, "left"), len(t))
 
 
