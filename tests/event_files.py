@@ -69,6 +69,29 @@ def hdf5(path: Path, events: NDArray) -> None:
             group[name] = events[name]
 
 
+def published(folder: Path, name: str, count: int = 8) -> Path:
+    """A small tree in a data set's own layout and format: `count` recordings to train on in all, and two to test."""
+    if name == "dvs_gesture":
+        for part, number in (("train", count), ("test", 2)):
+            events = some_events(100 * number, end=100_000 * number)
+            aedat3(folder / f"{part}.aedat", events)
+            rows = [f"{n % 11 + 1},{100_000 * n},{100_000 * (n + 1)}" for n in range(number)]
+            (folder / f"{part}_labels.csv").write_text("\n".join(["class,startTime_usec,endTime_usec", *rows]))
+            (folder / f"trials_to_{part}.txt").write_text(f"{part}.aedat\n")
+        return folder
+    for label in range(2):
+        for number in (*range(count // 2), 999):
+            part = "test" if number == 999 else "train"
+            if name == "cifar10_dvs":
+                place, write, suffix = folder / f"class{label}", aedat2, ".aedat"
+            else:
+                place, write, suffix = folder / part / str(label), ndataset, ".bin"
+            place.mkdir(parents=True, exist_ok=True)
+            side = 128 if name == "cifar10_dvs" else 34
+            write(place / f"some_{number}{suffix}", some_events(400, side, side, 1000 * label + number))
+    return folder
+
+
 WRITERS = {"aedat2": (aedat2, ".aedat"), "aedat3": (aedat3, ".aedat"), "bin": (ndataset, ".bin"), "dat": (dat, ".dat"),
            "npz": (npz, ".npz"), "npy": (npy, ".npy"), "h5": (hdf5, ".h5"), "hdf5": (hdf5, ".hdf5")}  # fmt: skip
 """By the name of the format: who writes it, and the suffix of its files."""

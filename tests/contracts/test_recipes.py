@@ -7,9 +7,11 @@ from functools import cache
 
 import pytest
 import torch
+from event_files import published
 
 from surgrad import norm as norms
 from surgrad.data import DATASETS, FOLDERS, ImageData, Split, load
+from surgrad.data.events.sets import EVENT_SETS, load_events
 from surgrad.errors import BadValue, DataError
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.train import build, derive
@@ -64,6 +66,10 @@ OTHERS = {
     "sltt_cifar10_resnet18_t6": 94.44, "sltt_cifar100_resnet18_t6": 74.38, "ottt_cifar10_vgg11ws_t6": 93.5,
     "ottt_cifar100_vgg11ws_t6": 71.1, "rate_cifar10_resnet19_t4": 96.26, "rate_cifar100_resnet19_t4": 80.87,
     "dct_cifar100_vgg11_t48": 68.30,
+    "lsg_cifar10dvs_vggsnn_t10": 83.70, "lsg_cifar10dvs_vggsnn_t10_plain": 77.90,
+    "lsg_cifar10dvs_vggsnn_t10_decay": 75.40, "lsg_cifar10dvs_vggsnn_t10_none": 73.80,
+    "tet_cifar10dvs_vggsnn_t10": 83.17, "dspike_cifar10dvs_resnet18_t10": 75.40,
+    "plif_cifar10dvs_plifnet_t20": 74.80, "plif_dvsgesture_plifnet_t20": 97.57,
     "tet_cifar10_resnet19_t2": 94.16, "tet_cifar10_resnet19_t4": 94.44, "tet_cifar10_resnet19_t6": 94.50,
     "tet_cifar100_resnet19_t2": 72.87, "tet_cifar100_resnet19_t4": 74.47, "tet_cifar100_resnet19_t6": 74.72,
     "tebn_cifar10_resnet19_t2": 94.57, "tebn_cifar10_resnet19_t4": 94.70, "tebn_cifar10_resnet19_t6": 94.71,
@@ -124,10 +130,14 @@ def test_json_keeps_everything(recipe):
 def test_builds_takes_two_steps_in_two_epochs_and_resumes(recipe, tmp_path, monkeypatch):
     """The whole recipe, its augmentation, norm, neuron and controller included, on fewer channels and images; and after
     the first epoch again from its checkpoint, to the same weights."""
-    monkeypatch.setattr(build, "_load", lambda recipe, root: pictures(recipe.data.name))
+    if recipe.data.name in EVENT_SETS:
+        data = load_events(recipe.data.name, published(tmp_path, recipe.data.name), recipe.data.split)
+    else:
+        data = pictures(recipe.data.name)
+    monkeypatch.setattr(build, "_load", lambda recipe, root: data)
     steps = {"steps": min(recipe.model.steps, 20)}
-    small = derive(recipe, data={"batch": 4}, model={"width_multiplier": 0.0625, **steps}, optim={"epochs": 2},
-                   run={"device": "cpu"})  # fmt: skip
+    small = derive(recipe, data={"batch": 4, "workers": 0}, model={"width_multiplier": 0.0625, **steps},
+                   optim={"epochs": 2}, run={"device": "cpu"})  # fmt: skip
     parts = build.build(small)
     before = {name: p.detach().clone() for name, p in parts.model.named_parameters()}
     loop = Loop(parts, small.optim, tmp_path, Lines(1))

@@ -10,6 +10,7 @@ from surgrad.recipes import (
     dct,
     diet,
     dspike,
+    events,
     first,
     gradients,
     imagenet,
@@ -29,7 +30,7 @@ from surgrad.train.recipe import Recipe
 
 DEFAULT = "lsg_fashion_small_t4"
 FILES = (first, lsg, dspike, tdbn, plif, tet, tebn, mlf, imloss, recdis, diet, ltmd, dct, conversion, relatives,
-         gradients, imagenet)  # fmt: skip
+         gradients, imagenet, events)  # fmt: skip
 """Importing a file registers its recipes; they are listed in this order."""
 
 _PLACES = {file.__name__: place for place, file in enumerate(FILES)}

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from surgrad.train.recipe import Recipe, derive
 
 RECIPES: dict[str, Callable[[], Recipe]] = {}
-TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
+TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet", "cifar10_dvs": "CIFAR10-DVS",
+          "dvs_gesture": "DVS128 Gesture", "n_mnist": "N-MNIST"}  # fmt: skip
 
 
 def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
@@ -23,7 +24,7 @@ def rows(method: str, network: str, published: Mapping[tuple[str, int], float | 
 
     def enter(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
         for (data, steps), share in published.items():
-            name = f"{method}_{data}_{network.lower().replace('-', '')}_t{steps}{suffix}"
+            name = f"{method}_{data.replace('_', '')}_{network.lower().replace('-', '')}_t{steps}{suffix}"
             RECIPES[name] = _row(function, name, f"{title}, {network}, {TITLES[data]}, T={steps}", source, share, data,
                                  steps)  # fmt: skip
         return function
