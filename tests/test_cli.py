@@ -13,7 +13,7 @@ from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.recipes.reproduced import reproduced
 from surgrad.train.recipe import from_dict
 
-COMMANDS = ("list", "train", "eval", "report", "diagnose", "energy", "convert", "sweep", "figures")
+COMMANDS = ("list", "train", "eval", "report", "diagnose", "energy", "convert", "show", "sweep", "figures")
 
 
 def shell(*words, program="import sys; from surgrad.cli import main; sys.exit(main())"):
@@ -72,6 +72,7 @@ def test_each_command_has_help(command, capsys):
                "eval": ["--best", "--json", "--data"], "report": ["--out"],
                "diagnose": ["--set", "--json", "--images"], "energy": ["--updates", "--json"],
                "convert": ["--steps", "--percentile", "--beside", "--out"],
+               "show": ["--frames", "--slicing", "--out"],
                "sweep": ["--seeds", "--workers", "--address"], "figures": ["--out"]}  # fmt: skip
     for option in options[command]:
         assert re.search(rf"^  {option}\b", said, re.MULTILINE), option

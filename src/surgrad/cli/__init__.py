@@ -13,6 +13,7 @@ import surgrad
 from surgrad import process
 from surgrad.cli.converting import convert, describe_convert
 from surgrad.cli.instruments import count_energy, describe_diagnose, describe_energy, diagnose
+from surgrad.cli.showing import describe_show, show
 from surgrad.cli.sweeping import describe_sweep, run_sweep
 from surgrad.cli.training import (
     describe_eval,
@@ -37,6 +38,7 @@ COMMANDS: dict[str, tuple[Any, Any]] = {
     "diagnose": (diagnose, describe_diagnose),
     "energy": (count_energy, describe_energy),
     "convert": (convert, describe_convert),
+    "show": (show, describe_show),
     "sweep": (run_sweep, describe_sweep),
     "figures": (figures, describe_figures),
 }

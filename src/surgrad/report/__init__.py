@@ -6,6 +6,7 @@ from surgrad.report.figures import write_figures
 from surgrad.report.page import write_report
 from surgrad.report.picture import overview_picture
 from surgrad.report.read import Run, read_run
+from surgrad.report.recording import write_recording
 
 __all__ = [
     "Run",
@@ -14,5 +15,6 @@ __all__ = [
     "write_conversion",
     "write_diagnosis",
     "write_figures",
+    "write_recording",
     "write_report",
 ]

@@ -1,0 +1,51 @@
+"""`surgrad show`: a recording as pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from event_files import ndataset, some_events
+from PIL import Image
+
+from surgrad.cli import main
+from surgrad.errors import BadValue
+from surgrad.report import write_recording
+from surgrad.report.recording import GAP, coloured
+
+
+def test_a_recording_becomes_a_sheet_and_an_animation(tmp_path: Path, capsys: Any, monkeypatch: Any):
+    events = some_events(400, 34, 34)
+    ndataset(tmp_path / "one.bin", events)
+    monkeypatch.chdir(tmp_path)
+    assert main(["show", str(tmp_path / "one.bin"), "--frames", "7"]) == 0
+    said = capsys.readouterr().out
+    assert "400 events in" in said
+    assert "399 of them in 7 frames" in said
+    assert "picture: one.png" in said
+    sheet, moving = Image.open(tmp_path / "one.png"), Image.open(tmp_path / "one.gif")
+    side = 5 * 34  # enlarged to be seen
+    assert sheet.size == (5 * (side + GAP) + GAP, 2 * (side + GAP) + GAP)
+    assert (moving.n_frames, moving.size) == (7, (side, side))
+
+
+def test_colours_tell_polarity_and_number():
+    frames = np.zeros((1, 2, 2, 2), np.uint8)
+    frames[0, 1, 0, 0], frames[0, 0, 0, 1], frames[0, 1, 1, 0] = 4, 4, 2
+    (picture,) = coloured(frames)
+    brighter, darker, weaker, nothing = picture[0, 0], picture[0, 1], picture[1, 0], picture[1, 1]
+    assert brighter[2] > brighter[0], "blue"
+    assert darker[0] > darker[2], "orange"
+    assert (weaker > brighter).any()
+    assert (nothing == 255).all()
+
+
+def test_errors(tmp_path: Path, capsys: Any):
+    assert main(["show", str(tmp_path / "nowhere.bin")]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+    ndataset(tmp_path / "one.bin", some_events(40, 34, 34))
+    assert main(["show", str(tmp_path / "one.bin"), "--slicing", "tiem"]) == 2
+    assert "unknown slicing 'tiem'; did you mean 'time'" in capsys.readouterr().err
+    for name, text in (("a.gif", "give the sheet another suffix"), ("a.xyz", "give a name that ends with .png")):
+        with pytest.raises(BadValue, match=text):
+            write_recording(np.ones((2, 2, 3, 3), np.uint8), tmp_path / name)
