@@ -68,7 +68,7 @@ def test_each_command_has_help(command, capsys):
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert said.startswith(f"usage: surgrad {command} ")
-    options = {"list": ["--json"], "train": ["--out", "--seed", "--set", "--resume", "--data", "recipe"],
+    options = {"list": ["--json"], "train": ["--out", "--seed", "--set", "--skip-bad", "--resume", "--data", "recipe"],
                "eval": ["--best", "--json", "--data"], "report": ["--out"],
                "diagnose": ["--set", "--json", "--images"], "energy": ["--updates", "--json"],
                "convert": ["--steps", "--percentile", "--beside", "--out"],

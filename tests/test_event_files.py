@@ -9,7 +9,7 @@ import pytest
 from event_files import WRITERS, dat, ndataset, some_events
 from numpy.typing import NDArray
 
-from surgrad.data.events import EVENT, FORMATS, pack, read
+from surgrad.data.events import EVENT, FORMATS, pack, read, read_spoken
 from surgrad.errors import DataError, SurgradError, UnknownName
 
 every_format = pytest.mark.parametrize("name", WRITERS)
@@ -299,3 +299,42 @@ def test_altered_bytes_are_read_or_refused_by_name(tmp_path: Path, name: str):
             found = read(path)
             assert found.dtype == EVENT
             assert (np.diff(found["t"]) >= 0).all()
+
+
+# --- spoken digits ----------------------------------------------------------------------------------------------------
+
+
+def spoken(path: Path, recordings: list[tuple[list[float], list[int]]], labels: list[int]) -> Path:
+    """In the layout of SHD: ragged arrays of half-precision seconds and channels."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        for name, kind, column in (("times", np.float16, 0), ("units", np.uint16, 1)):
+            held = file.create_dataset(f"spikes/{name}", (len(recordings),), h5py.vlen_dtype(kind))
+            for number, recording in enumerate(recordings):
+                held[number] = np.array(recording[column], kind)
+        file["labels"] = np.array(labels, np.uint16)
+    return path
+
+
+def test_spoken_digits_are_events_of_one_row(tmp_path: Path):
+    path = spoken(tmp_path / "shd_train.h5", [([0.5, 0.25, 0.125], [3, 699, 0]), ([0.0], [7])], [4, 19])
+    (first, label), (second, other) = read_spoken(path)
+    assert (label, other) == (4, 19)
+    assert first["t"].tolist() == [125000, 250000, 500000]
+    assert first["x"].tolist() == [0, 699, 3]
+    assert first["y"].tolist() == [0, 0, 0]
+    assert len(second) == 1
+
+
+def test_spoken_digits_that_are_none(tmp_path: Path):
+    for times, units, labels, text in (
+        ([0.1], [700], [1], r"recording 0: times from 0.\d* s and units from 700 to 700; give"),
+        ([-0.5], [7], [1], r"recording 0: times from -0.5 s"),
+        ([], [], [1], r"recording 0: 0 times of 0 units"),
+        ([0.1], [7], [1, 2], r"1 recordings of times, 1 of units, 2 labels"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=text):
+            read_spoken(spoken(tmp_path / "a.h5", [(times, units)], labels))
+    (tmp_path / "b.h5").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"b\.h5: h5py cannot read it"):
+        read_spoken(tmp_path / "b.h5")

@@ -54,13 +54,29 @@ def train_recipe(arguments: argparse.Namespace) -> int:
     try:
         train(recipe, out, data=arguments.data, resume=arguments.resume)
     except (Interrupted, TrainingStopped):
+        _draw_example(recipe, out, arguments.data)
         write_page([out], out / "report.html")
         raise
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    _draw_example(recipe, out, arguments.data)
     page = write_page([out], out / "report.html")
     print(f"test accuracy {100 * last['test_accuracy']:.2f} % after {last['epoch']} epochs (final epoch), "
           f"{last['train_seconds'] / 60:.1f} min of training\nrun folder: {out}\nreport: {page}")  # fmt: skip
     return 0
+
+
+def _draw_example(recipe: "Recipe", out: Path, data: Path | None) -> None:
+    """For a training on recordings, a picture of the first that it is tested on, for the report."""
+    from surgrad.data.events.sets import EVENT_SETS, load_events
+    from surgrad.report import write_recording
+    from surgrad.report.recording import EXAMPLE
+    from surgrad.train.recordings import cache_of
+
+    if recipe.data.name not in EVENT_SETS:
+        return
+    held = load_events(recipe.data.name, data, recipe.data.split)
+    frames = cache_of(held, recipe.data, recipe.model.steps).frames(Path(held.test.paths[0]), held.test.spans[0])
+    write_recording(frames, out / EXAMPLE)
 
 
 def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
@@ -76,6 +92,8 @@ def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
         recipe = set_field(recipe, assignment)
     if arguments.seed is not None:
         recipe = derive(recipe, seed=arguments.seed)
+    if arguments.skip_bad:
+        recipe = derive(recipe, data={"skip_bad": True})
     return recipe, arguments.out or _folder(recipe, arguments.resume)
 
 
@@ -135,6 +153,8 @@ def describe_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: a new one under runs/")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and augmentation")
     set_option(parser)
+    parser.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be read, up to 1 %% "
+                        "of all, and say which")  # fmt: skip
     parser.add_argument("--resume", action="store_true",
                         help="go on from what --out holds, or begin where it holds nothing; without --out, "
                              "from the newest run of this recipe and seed under runs/")  # fmt: skip

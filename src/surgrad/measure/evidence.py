@@ -28,8 +28,9 @@ class LayerEvidence:
         parameter; of a whole batch it is 1 nearly always); None where no weights precede it, or none were asked for.
     gradient: norm of the loss's gradient on those weights, over the square root of their number; None likewise.
     core: of the potentials within the interval that holds half of the surrogate's mass.
-    firing_rate: spikes per neuron and step. dead, saturated: shares of the neurons that spike never, or at every step
-        of every image. mute: share whose spikes are the same for every image. presentations: images times steps.
+    firing_rate: spikes per neuron and step; rates: those of each step. dead, saturated: shares of the neurons that
+        spike never, or at every step of every image. mute: share whose spikes are the same for every image.
+        presentations: images times steps.
     normed: whether a norm stands before the neurons (`surgrad.norm.NormNeuron`). blocked: whether the network has a
         norm of weight zero everywhere, as at the end of a residual branch that starts as nothing, so that some
         gradients are zero by design.
@@ -48,6 +49,7 @@ class LayerEvidence:
     chi_weights: float | None
     gradient: float | None
     firing_rate: float
+    rates: list[float]
     dead: float
     saturated: float
     mute: float
@@ -139,4 +141,4 @@ def _of_spikes(neuron: nn.Module, out: Tensor) -> dict[str, Any]:
     rates, same = fired.float().mean((0, 1)), (fired == fired[:, :1]).all(1).all(0)
     return {"dead": (rates == 0).double().mean().item(), "saturated": (rates == 1).double().mean().item(),
             "mute": same.double().mean().item(), "presentations": out.shape[0] * out.shape[1],
-            "steps": out.shape[0]}  # fmt: skip
+            "steps": out.shape[0], "rates": fired.flatten(1).float().mean(1).tolist()}  # fmt: skip

@@ -1,5 +1,6 @@
 """The HTML page of one run or several."""
 
+import base64
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from surgrad.errors import BadValue
 from surgrad.report import compare, files, plots, words
 from surgrad.report.palette import DEPTHS, RUNS, depth_step, stand_ins, theme, variables
 from surgrad.report.read import Run, read_run
+from surgrad.report.recording import EXAMPLE
 from surgrad.report.svg import drawing, inline
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def _section(run: Run, name: str, place: int, alone: bool) -> dict[str, Any]:
         "curves": [_curve(run, measure, place) for measure in (plots.ACCURACY, plots.LOSS)] if alone else [],
         "decided": _decided(run, place),
         "layered": [_layered(run, measure, place) for measure in plots.LAYERED if _recorded(run, measure.key)],
+        "timed": _timed(run, place),
+        "example": _example(run),
         "absent": [measure.title for measure in plots.LAYERED if not _recorded(run, measure.key)],
         "layers": [_layer(run, layer, step, len(run.layers)) for step, layer in enumerate(run.layers)],
         "last_epoch": max((row["epoch"] for row in run.widths), default=0),
@@ -129,6 +133,24 @@ def _layered(run: Run, measure: plots.Measure, place: int) -> Plot:
     title = f"{measure.title} of each layer of {run.name} over epochs"
     return _plot(f"r{place}-{measure.key}", title, reading,
                  lambda axes: plots.per_layer(axes, run, measure, stand_ins()))  # fmt: skip
+
+
+def _timed(run: Run, place: int) -> list[Plot]:
+    """Firing rates over time, where there is more than one step."""
+    if not any(len(plots.rates_of(run, layer)) > 1 for layer in run.layers):
+        return []
+    title = f"{plots.RATES.title} of each layer of {run.name}"
+    return [_plot(f"r{place}-rates", title, plots.RATES.reading,
+                  lambda axes: plots.over_time(axes, run, stand_ins()))]  # fmt: skip
+
+
+def _example(run: Run) -> str | None:
+    """The picture of a recording that the run's folder holds, as an address that is the picture itself."""
+    try:
+        picture = (run.folder / EXAMPLE).read_bytes()
+    except OSError:
+        return None
+    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
 
 
 def _decided(run: Run, place: int) -> list[Plot]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from surgrad.report.palette import RUNS, Palette
-from surgrad.report.read import Curve, Run
+from surgrad.report.read import Curve, Run, number
 from surgrad.report.svg import TIP
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ LOSS = Measure(
     "loss",
     "Loss",
     "Lower is better; a test loss that rises while the train loss falls is overfitting.",
+)
+RATES = Measure(
+    "rates",
+    "Firing rate over time",
+    "How often a neuron of the layer spikes at each time step, on the first test batch after the last epoch; where it "
+    "falls to 0 %, later steps tell nothing.",
+    fraction=True,
 )
 LAYERED = (
     Measure(
@@ -142,6 +149,24 @@ def per_layer(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
         around = abs(max(seen)) or 1.0
         axes.set_ylim(max(seen) - around / 2, max(seen) + around / 2)
     whole_numbers(axes)
+
+
+def over_time(axes: Axes, run: Run, palette: Palette) -> None:
+    """The firing rate of each layer at each time step, after the last epoch."""
+    frame(axes, RATES, palette)
+    axes.set_xlabel("time step")
+    for place, layer in enumerate(run.layers):
+        rates = rates_of(run, layer)
+        _line(axes, (list(range(1, len(rates) + 1)), [100 * rate for rate in rates]),
+              palette.depth(place, len(run.layers)), tip=layer, thin=True)  # fmt: skip
+    axes.set_ylim(bottom=0)
+    whole_numbers(axes)
+
+
+def rates_of(run: Run, layer: str) -> list[float]:
+    """A layer's firing rate at each step, as last recorded; empty where it was not."""
+    found = run.layer_rows(layer)[1].get("rates")
+    return [number(rate) for rate in found] if isinstance(found, list) else []
 
 
 def searched(axes: Axes, runs: Sequence[Run], key: str, palette: Palette) -> None:

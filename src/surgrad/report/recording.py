@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BRIGHTER, DARKER = (11, 98, 196), (217, 86, 13)
+EXAMPLE = "example.png"
+"""What a run folder holds of the recordings that it was trained on."""
 GAP, PANEL = 6, 150
 """Pixels between frames, and the least side of one."""
 

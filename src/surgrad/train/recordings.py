@@ -33,9 +33,7 @@ class EventBatches(StoredBatches):
                                "have data.flip, data.roll and data.nda)")  # fmt: skip
         if start.share:
             raise BadValue("start.share shortens images in time, and recordings bring their own; give 0")
-        slicing = Slicing(steps, data.sensor, config.slicing, config.step_us)
-        folder = data.root / ".surgrad" if config.cache is None else Path(config.cache)
-        self._cache = FrameCache(folder, data.root, slicing)
+        self._cache = cache_of(data, config, steps)
         self._view = view_of(config)
         train, test = (_some(part, config.limit) for part in (data.train, data.test))
         train, test = prepare(self._cache, (train, test), config.skip_bad, config.workers)
@@ -46,6 +44,12 @@ class EventBatches(StoredBatches):
 
     def finished(self, examples: Tensor) -> Tensor:
         return examples.transpose(0, 1).contiguous()
+
+
+def cache_of(data: EventData, config: DataConfig, steps: int) -> FrameCache:
+    """Where the recipe's frames are kept."""
+    folder = data.root / ".surgrad" if config.cache is None else Path(config.cache)
+    return FrameCache(folder, data.root, Slicing(steps, data.sensor, config.slicing, config.step_us))
 
 
 def view_of(config: DataConfig) -> FrameView:

@@ -11,3 +11,4 @@ from surgrad.data.events.reading import read as read
 from surgrad.data.events.reading import suffix as suffix
 from surgrad.data.events.records import EVENT as EVENT
 from surgrad.data.events.records import pack as pack
+from surgrad.data.events.spoken import read_spoken as read_spoken
