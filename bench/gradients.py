@@ -10,9 +10,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.ticker import NullLocator
 
 from bench.machine import forget_peak, machine, resident_bytes, words
 from bench.memory import let_go, return_at_once
+from bench.plots import plain_log
 from bench.tables import table
 from bench.timing import Effort, interleave, rows
 from surgrad.files import replace_file
@@ -102,8 +104,8 @@ def drawn(record: dict[str, Any]) -> Any:
     for ax, what in zip(axes, ("memory of a step, MiB", "time of a step, s"), strict=True):
         ax.set(xscale="log", yscale="log", xlabel="T", title=what)
         ax.set_xticks(STEPS, [str(step) for step in STEPS])
-        ax.minorticks_off()
-        ax.grid(alpha=0.3)
+        ax.xaxis.set_minor_locator(NullLocator())
+        plain_log(ax)
         ax.legend()
     figure.tight_layout()
     return figure

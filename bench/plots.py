@@ -63,7 +63,7 @@ def layer(record: dict[str, Any]) -> Figure:
                         marker=_marker(name), markersize=6, linewidth=1, capsize=2)  # fmt: skip
         ax.set_xticks(range(len(places)), [f"T = {t}\n{elements(n // 65536)}" for t, n in places])
         ax.set(title=f"LIF layer, forward + backward, {dtype}", yscale="log", xlabel="steps, elements a step")
-        _plain_log(ax)
+        plain_log(ax)
     axes[0][0].set_ylabel("median time and quartiles, ms")
     drawn = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     axes[0][-1].legend(drawn.values(), drawn.keys(), fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -149,10 +149,10 @@ def _log_log(ax: Axes, x: str, y: str, title: str) -> None:
     ax.set_xticks(sorted({value for line in ax.get_lines() for value in line.get_xdata()}))
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_locator(NullLocator())
-    _plain_log(ax)
+    plain_log(ax)
 
 
-def _plain_log(ax: Axes) -> None:
+def plain_log(ax: Axes) -> None:
     """1, 2, 5, 10 beside the vertical axis, and no powers."""
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

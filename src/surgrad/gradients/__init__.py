@@ -1,4 +1,4 @@
-"""How a gradient is found through time: backpropagation through all steps, and cheaper ways, whose memory does not grow
+"""How a gradient is found through time: backpropagation through all steps, and cheaper ways, whose graph does not grow
 with the steps.
 
     loss, output = GRADIENTS["sltt"](network, images, lambda output: cross_entropy(output, labels))

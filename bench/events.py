@@ -1,0 +1,153 @@
+"""`python -m bench.events [--out FILE] [--quick]`: how fast event files are read, sliced, kept, seen and trained on."""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.machine import machine, words
+from bench.tables import table
+from surgrad.data.events import read
+from surgrad.data.events.sets import load_events
+from surgrad.files import replace_file
+from surgrad.recipes import find_recipe
+from surgrad.train.build import build
+from surgrad.train.loop import Loop
+from surgrad.train.progress import Lines
+from surgrad.train.recipe import derive
+from surgrad.train.recordings import cache_of, view_of
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from event_files import WRITERS, some_events  # the writers are the tests'
+
+RECIPE = "lsg_cifar10dvs_vggsnn_t10"
+EVENTS_A_RECORDING, CLASSES = 200_000, 10
+"""About as many as CIFAR10-DVS has in the mean, and its classes."""
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m bench.events", description=__doc__)
+    parser.add_argument("--out", type=Path, help="also write the record here, as JSON")
+    parser.add_argument("--quick", action="store_true", help="few events, to see that all works")
+    given = parser.parse_args()
+    count, each = (20_000, 2_000) if given.quick else (4_000_000, EVENTS_A_RECORDING)
+    with tempfile.TemporaryDirectory() as folder:
+        record = {"machine": machine(), "events": count, "readers": readers(Path(folder), count),
+                  "pipeline": pipeline(Path(folder), each)}  # fmt: skip
+    print(f"{words(record['machine'])}\n\n{shown(record)}")
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(given.out, lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+
+
+def readers(folder: Path, count: int) -> dict[str, list[float]]:
+    """Seconds of processor time to read a file of so many events, of every format."""
+    events = some_events(count, 128, 120, end=2**22)
+    found = {}
+    for name, (write, suffix) in WRITERS.items():
+        path = folder / f"{name}{suffix}"
+        if name == "aedat3":
+            write(path, events, packet=4096)
+        else:
+            write(path, events)
+        found[name] = timed(lambda path=path: read(path), 5)
+        path.unlink()
+    return found
+
+
+def pipeline(folder: Path, each: int) -> dict[str, Any]:
+    """Seconds of every part of the way from files of CIFAR10-DVS's format and statistics to a training step."""
+    root = folder / "cifar10_dvs"
+    for label in range(CLASSES):
+        (root / f"class{label}").mkdir(parents=True)
+        for number in (*range(20), *range(900, 905)):
+            WRITERS["aedat2"][0](root / f"class{label}" / f"c_{number}.aedat", moving(each, 1000 * label + number))
+    config = derive(find_recipe(RECIPE), data={"batch": 32, "workers": 0}).data
+    data = load_events("cifar10_dvs", folder)
+    cache, view = cache_of(data, config, 10), view_of(config)
+    paths = [Path(path) for path in data.train.paths]
+    found: dict[str, Any] = {"recordings": len(paths), "events": each}
+    found["read"] = timed(lambda: [read(path) for path in paths], 3)
+    found["read and slice"] = timed(lambda: [cache.slicing.of(path) for path in paths], 3)
+    shutil.rmtree(cache.folder, ignore_errors=True)
+    found["read, slice and keep"] = timed(lambda: [cache.frames(path) for path in paths], 1)
+    found["from the cache"] = timed(lambda: [cache.frames(path) for path in paths], 5)
+    kept = [cache.frames(path) for path in paths[:50]]
+    found["normalise, 48×48, flip and roll"] = timed(lambda: [view.turned(view.plain(one), (0,)) for one in kept], 3)
+    found["kept bytes a recording"] = sum(cache.place(path).stat().st_size for path in paths) / len(paths)
+    found["step"] = steps(folder)
+    return found
+
+
+def steps(folder: Path) -> dict[str, Any]:
+    """Seconds of training steps of the recipe, batch 32, with the time that they wait for their batch."""
+    recipe = derive(find_recipe(RECIPE), data={"batch": 32, "workers": 1})
+    parts = build(recipe, folder)
+    with tempfile.TemporaryDirectory() as out:
+        loop = Loop(parts, recipe.optim, Path(out), Lines(1))
+        parts.model.train()
+        waits, works = [], []
+        batches = parts.batches.train(0)
+        for _ in range(5):
+            start = time.perf_counter()
+            batch = next(batches)
+            middle = time.perf_counter()
+            loop._step(batch)
+            waits.append(middle - start)
+            works.append(time.perf_counter() - middle)
+    return {"batch": 32, "wait": waits[1:], "work": works[1:]}
+
+
+def moving(count: int, seed: int) -> NDArray:
+    """A recording as CIFAR10-DVS's: 1.3 s, a picture moved about, so that events lie along edges and come in bursts."""
+    rng = np.random.default_rng(seed)
+    events = some_events(count, 128, 128, seed, end=1_300_000)
+    centre = 64 + 30 * np.sin(events["t"] / 200_000 + rng.uniform(0, 6))
+    events["x"] = np.clip(rng.normal(centre, 12), 0, 127)
+    events["y"] = np.clip(rng.normal(64, 25, len(events)), 0, 127)
+    return events
+
+
+def timed(call: Callable[[], object], rounds: int) -> list[float]:
+    """Processor time of each call, this process's alone."""
+    found = []
+    for _ in range(rounds):
+        start = time.process_time()
+        call()
+        found.append(time.process_time() - start)
+    return found
+
+
+def shown(record: dict[str, Any]) -> str:
+    """Two tables."""
+    lines = [[name, f"{record['events'] / median(seconds) / 1e6:.0f}"] for name, seconds in record["readers"].items()]
+    made = record["pipeline"]
+    parts = []
+    for name, seconds in made.items():
+        if isinstance(seconds, list):
+            number = 50 if name.startswith("normalise") else made["recordings"]
+            each = median(seconds) / min(number, made["recordings"])
+            parts.append([name, f"{1e3 * each:.2f}", f"{10 / each:.0f}"])
+    step = made["step"]
+    each = (median(step["wait"]) + median(step["work"])) / step["batch"]
+    parts.append([f"training step, batch {step['batch']}", f"{1e3 * each:.0f}", f"{10 / each:.0f}"])
+    waits, works = (1e3 * median(step[name]) for name in ("wait", "work"))
+    kept = made["kept bytes a recording"] / 1024
+    return (f"{table(['format', 'million events a second'], lines)}\n\nRecordings of {made['events']:,} events, ten "
+            f"frames of 128×128 ({kept:.0f} KiB kept of each):\n\n"
+            f"{table(['part', 'ms a recording', 'frames a second'], parts)}\n\nA step waits {waits:.0f} ms for its "
+            f"batch and takes {works:.0f}.")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
