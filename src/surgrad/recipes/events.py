@@ -97,7 +97,7 @@ def plif_plifnet_gesture() -> Recipe:
     return derive(plif_plifnet_dvs(), model={"name": "plif_gesture"})
 
 
-@rows("lsg", "small", {("n_mnist", 10): None}, title="LSG, small CNN", source="ours; the method is Lian et al. 2023")
+@rows("lsg", "small", {("n_mnist", 10): None}, title="LSG", source="ours; the method is Lian et al. 2023")
 def lsg_nmnist() -> Recipe:
     """Ten slices of as many events at 34×34; made for two CPU cores."""
     return Recipe(
