@@ -1,5 +1,6 @@
 """`surgrad show`: a recording as pictures."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,37 @@ def test_colours_tell_polarity_and_number():
     assert darker[0] > darker[2], "orange"
     assert (weaker > brighter).any()
     assert (nothing == 255).all()
+
+
+def test_a_training_on_recordings_shows_what_it_sees(tmp_path: Path, tiny_words: list[str], monkeypatch: Any):
+    """The report of a recipe of recordings: the frames of one, and firing rates over time."""
+    monkeypatch.chdir(tmp_path)
+    for part, count in (("train", 8), ("test", 2)):
+        for label in range(2):
+            place = tmp_path / "data" / part / str(label)
+            place.mkdir(parents=True)
+            for number in range(count):
+                ndataset(place / f"{number}.bin", some_events(200, 34, 34, 100 * label + number))
+    settings = (
+        "data.name=event_folder",
+        "data.crop=0",
+        "data.side=34",
+        "data.batch=4",
+        "data.workers=0",
+        "model.steps=3",
+    )
+    words = [word for setting in settings for word in ("--set", setting)]
+    out = tmp_path / "run"
+    assert main(["train", *tiny_words, *words, "--data", str(tmp_path / "data"), "--out", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "What the network sees" in page
+    assert "Firing rate over time" in page
+    assert (out / "example.gif").exists()
+    rows = [json.loads(line) for line in (out / "widths.jsonl").read_text().splitlines()]
+    for row in rows:
+        assert len(row["rates"]) == 3
+        assert sum(row["rates"]) / 3 == pytest.approx(row["firing_rate"], abs=1e-6)
 
 
 def test_errors(tmp_path: Path, capsys: Any):

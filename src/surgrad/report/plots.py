@@ -154,7 +154,7 @@ def per_layer(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
 def over_time(axes: Axes, run: Run, palette: Palette) -> None:
     """The firing rate of each layer at each time step, after the last epoch."""
     frame(axes, RATES, palette)
-    axes.set_xlabel("time step")
+    axes.set_xlabel("time step", color=palette.muted)
     for place, layer in enumerate(run.layers):
         rates = rates_of(run, layer)
         _line(axes, (list(range(1, len(rates) + 1)), [100 * rate for rate in rates]),
