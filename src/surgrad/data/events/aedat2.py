@@ -6,21 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from surgrad.data.events.records import Parsed, bad, unwrapped, whole_records
+from surgrad.data.events.records import Parsed, bad, header_end, unwrapped, whole_records
 
 MAGIC = b"#!AER-DAT"
 SENSOR = (128, 128)
-
-
-def header_end(path: Path, data: bytes) -> int:
-    """Where the lines that begin with # end."""
-    at = 0
-    while data[at : at + 1] == b"#":
-        line = data.find(b"\n", at)
-        if line < 0:
-            raise bad(path, at, "the header does not end; get the file anew")
-        at = line + 1
-    return at
 
 
 def parse(path: Path, data: bytes) -> Parsed:
@@ -28,7 +17,7 @@ def parse(path: Path, data: bytes) -> Parsed:
 
     The published pictures stand upright where the chip's axes are exchanged and turned round: x = 127 - bits 8 to 14, y
     = 127 - bits 1 to 7, as the field reads them."""
-    start = header_end(path, data)
+    start = header_end(path, data, b"#")
     count = whole_records(path, data, start, 8)
     words = np.frombuffer(data, ">u4", 2 * count, start).reshape(-1, 2)
     address, t = words[:, 0].astype(np.uint32), unwrapped(words[:, 1].astype(np.int64), 2**32)

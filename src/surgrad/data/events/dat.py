@@ -7,18 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from surgrad.data.events.records import Parsed, bad, unwrapped, whole_records
+from surgrad.data.events.records import Parsed, bad, header_end, unwrapped, whole_records
 
 _KINDS = (0, 12)  # changes at a pixel, of two generations
 
 
 def parse(path: Path, data: bytes) -> Parsed:
-    at = 0
-    while data[at : at + 1] == b"%":
-        line = data.find(b"\n", at)
-        if line < 0:
-            raise bad(path, at, "the header does not end; get the file anew")
-        at = line + 1
+    at = header_end(path, data, b"%")
     if len(data) - at < 2:
         raise bad(path, at, "the file is cut short after its header; get it anew")
     kind, size = data[at], data[at + 1]

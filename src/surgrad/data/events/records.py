@@ -38,6 +38,17 @@ def bad(path: Path, offset: int, what: str) -> DataError:
     return DataError(f"{path}, byte {offset}: {what}")
 
 
+def header_end(path: Path, data: bytes, mark: bytes) -> int:
+    """Where the lines of text that begin with that character end."""
+    at = 0
+    while data[at : at + 1] == mark:
+        line = data.find(b"\n", at)
+        if line < 0:
+            raise bad(path, at, "the header does not end; get the file anew")
+        at = line + 1
+    return at
+
+
 def whole_records(path: Path, data: bytes, start: int, size: int) -> int:
     """How many records of `size` bytes follow `start`; refuses a part of one."""
     count, rest = divmod(len(data) - start, size)
