@@ -66,6 +66,8 @@ def test_a_training_on_recordings_shows_what_it_sees(tmp_path: Path, tiny_words:
     assert "What the network sees" in page
     assert "Firing rate over time" in page
     assert (out / "example.gif").exists()
+    env = json.loads((out / "env.json").read_text())
+    assert (env["split"], env["trained_on"], env["tested_on"]) == ("folders", 16, 4)
     rows = [json.loads(line) for line in (out / "widths.jsonl").read_text().splitlines()]
     for row in rows:
         assert len(row["rates"]) == 3

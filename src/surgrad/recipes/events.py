@@ -85,7 +85,7 @@ def plif_plifnet_dvs() -> Recipe:
     """Twenty slices of as many events at 128×128, counts as they are."""
     return derive(
         plif_plifnet(),
-        data={"crop": 0, "flip": False, "side": 128, "normalise": "none"},
+        data={"crop": 0, "flip": False, "side": 128, "normalise": "none", "split": "first_900"},
         model={"name": "plif_dvs"},
         optim={"epochs": 512},
     )
@@ -94,7 +94,7 @@ def plif_plifnet_dvs() -> Recipe:
 @rows("plif", "PLIFNet", {("dvs_gesture", 20): 0.9757}, title="PLIF", source="Fang et al. 2021, best on test")
 def plif_plifnet_gesture() -> Recipe:
     """One pooling more."""
-    return derive(plif_plifnet_dvs(), model={"name": "plif_gesture"})
+    return derive(plif_plifnet_dvs(), data={"split": "trials"}, model={"name": "plif_gesture"})
 
 
 @rows("lsg", "small", {("n_mnist", 10): None}, title="LSG", source="ours; the method is Lian et al. 2023")
@@ -102,7 +102,7 @@ def lsg_nmnist() -> Recipe:
     """Ten slices of as many events at 34×34; made for two CPU cores."""
     return Recipe(
         name="lsg_nmnist",
-        data=DataConfig(name="n_mnist", batch=32, side=34, roll=2, workers=0),
+        data=DataConfig(name="n_mnist", batch=32, side=34, split="folders", roll=2, workers=0),
         model=ModelConfig(name="small_cnn", steps=10, norm="tdbn"),
         neuron=NeuronConfig(name="lif", decay=0.2, train_decay=True, threshold=0.5, shape="rect"),
         adapt=AdaptConfig(controller="follow"),

@@ -1,6 +1,8 @@
 """Batches whose order and augmentation depend on (seed, epoch, batch) alone, so that any of them can be made again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,9 @@ class Batches:
 
     A batch is (images [N, C, H, W] float32, normalised; labels [N] int64). The last, smaller batch of a training
     epoch is left out."""
+
+    about: Mapping[str, Any] = MappingProxyType({})
+    """What a run's environment says of the data besides its recipe."""
 
     def __init__(self, data: ImageData, config: DataConfig, augment: Augment, seed: int, device: torch.device,
                  channels_last: bool, start: StartConfig | None = None, epochs: int = 1):  # fmt: skip

@@ -38,6 +38,7 @@ class EventBatches(StoredBatches):
         train, test = (_some(part, config.limit) for part in (data.train, data.test))
         train, test = prepare(self._cache, (train, test), config.skip_bad, config.workers)
         super().__init__(train, test, config, seed, device, start, epochs)
+        self.about = {"split": data.split, "trained_on": len(train), "tested_on": len(test)}
 
     def views(self, part: Recordings, seed: tuple[int, int] | None) -> Dataset[View]:  # type: ignore[override]  # its own
         return _Views(part, self._cache, self._view, seed)

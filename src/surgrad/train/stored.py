@@ -1,7 +1,9 @@
 """Batches of what stays on disk, read by worker processes."""
 
 import os
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +21,8 @@ class StoredBatches:
     """`surgrad.train.batches.Batches` for examples on disk: the order and every example's view depend on (seed, epoch,
     example) alone, so that any batch can be made again. A subclass says how an example is seen (`views`) and what a
     batch of them becomes (`finished`)."""
+
+    about: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, train: Sized, test: Sized, config: DataConfig, seed: int, device: torch.device,
                  start: StartConfig, epochs: int):  # fmt: skip
