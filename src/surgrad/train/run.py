@@ -43,7 +43,7 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
 
 def _train(recipe: Recipe, out: Path, parts: Parts, resume: bool, show: Progress | None) -> Path:
     loop = Loop(parts, recipe.optim, out, show or progress(recipe.optim.epochs))
-    env = environment(parts.device, parts.bf16) | parts.batches.about
+    env = environment(parts.device, parts.bf16) | dict(parts.batches.about)
     resumes = resume and checkpoint.exists(out)
     if recipe.start.weights is not None and not resumes:
         _start_from(Path(recipe.start.weights), parts.model)
