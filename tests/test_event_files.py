@@ -1,7 +1,6 @@
 """Readers of event files: what is written is read, event for event, and what is wrong is named with file and offset."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +49,62 @@ def test_counters_that_begin_anew_go_on(tmp_path: Path, name: str, period: int):
     events["t"] += period // 2
     found = read(written(tmp_path, name, events))
     assert np.array_equal(np.diff(found["t"]), np.diff(events["t"]))
+
+
+@pytest.mark.parametrize("name", ["aedat2", "dat"])
+def test_what_comes_late_is_no_new_round(tmp_path: Path, name: str):
+    """An event from before the counter began anew, and one far off, are out of order; what follows is not moved."""
+    events = some_events(5)
+    events["t"] = [2**32 - 10, 2, 2**32 - 2, 3, 4]
+    with pytest.raises(DataError, match=rf"an event at {2**32 - 2} µs follows one at {2**32 + 2} µs"):
+        read(written(tmp_path, name, events))
+    assert read(tmp_path / f"some{WRITERS[name][1]}", sort=True)["t"].tolist() == [
+        2**32 - 10, 2**32 - 2, 2**32 + 2, 2**32 + 3, 2**32 + 4]  # fmt: skip
+    events["t"] = [10, 20, 3 * 10**9, 30, 40]
+    with pytest.raises(DataError, match=r"an event at -\d+ µs follows one at 20 µs"):
+        read(written(tmp_path, name, events))
+
+
+def test_compressed_packets_and_endless_turns_are_refused(tmp_path: Path):
+    path = written(tmp_path, "aedat3", some_events(100))
+    data = bytearray(path.read_bytes())
+    head = len(data) - 828
+    data[head + 1] = 0x80
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"byte {head}: a compressed packet"):
+        read(path)
+    data[head + 1] = 0
+    data[head + 12 : head + 16] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"byte {head}: a packet whose times have turned round 4,294,967,295 times"):
+        read(path)
+
+
+def test_small_files_that_say_they_hold_much(tmp_path: Path):
+    """Nothing is made of them: an HDF5 whose chunks were never written, an npz of zeros."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in "xytp":
+            file.create_dataset(name, (2**28,), np.int64, chunks=(2**16,))
+    np.savez_compressed(tmp_path / "a.npz", **{name: np.zeros(2**24, np.int64) for name in "xytp"})
+    for name in ("a.h5", "a.npz"):
+        with pytest.raises(DataError, match=r"bytes say that they hold [\d,]+, which no recording does"):
+            read(tmp_path / name)
+
+
+def test_hdf5_of_other_layouts(tmp_path: Path):
+    h5py = pytest.importorskip("h5py")
+    for make, text in (
+        (lambda file: file.create_dataset("events", data=3.0), "no named columns"),
+        (lambda file: file.create_dataset("events", data="text"), "no named columns"),
+        (lambda file: file.create_dataset("events", data=h5py.Empty("f")), r"(no named columns|cannot read)"),
+        (lambda file: file.create_group("spikes"), "read it with surgrad.data.events.read_spoken"),
+        (lambda file: [file.create_dataset(n, data=np.arange(3) if n != "t" else 1) for n in "xytp"], "its x is"),
+    ):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            make(file)
+        with pytest.raises(DataError, match=text):
+            read(tmp_path / "a.h5")
 
 
 def test_overflows_of_aedat3_are_added(tmp_path: Path):
@@ -208,7 +263,9 @@ def test_an_address_beyond_the_camera(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("name", "data", "text"), [
-    ("a.aedat", b"#!AER-DAT1.0\r\n" + bytes(80), r"byte 0: it says '#!AER-DAT1.0', and AEDAT 2, 3.1 and 4 are read"),
+    ("a.aedat", b"#!AER-DAT1.0\r\n" + bytes(80), r"byte 0: it says AEDAT '1.0', and 2.0, 3.1 and 4.0 are read"),
+    ("a.aedat", b"#!AER-DAT20.0\r\n" + bytes(80), r"byte 0: it says AEDAT '20.0', and"),
+    ("a.aedat", b"#!AER-DAT3.7\r\n" + bytes(80), r"byte 0: it says AEDAT '3.7', and"),
     ("a.aedat", b"hello, this is a text\n" * 9, r"byte 0: an AEDAT begins with '#!AER-DAT', and this does not"),
     ("a.aedat", b"", r"byte 0: an AEDAT begins with"),
     ("a.aedat", b"#!AER-DAT2.0", r"byte 0: the header does not end"),
@@ -295,10 +352,15 @@ def test_altered_bytes_are_read_or_refused_by_name(tmp_path: Path, name: str):
                     data[at:at] = rng.bytes(int(rng.integers(1, 20)))
             data = data or bytearray(b"x")
         path.write_bytes(data)
-        with suppress(SurgradError):
+        try:
             found = read(path)
+        except SurgradError as error:
+            said = str(error)
+        else:
             assert found.dtype == EVENT
             assert (np.diff(found["t"]) >= 0).all()
+            continue
+        assert str(path) in said
 
 
 # --- spoken digits ----------------------------------------------------------------------------------------------------

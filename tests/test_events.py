@@ -12,15 +12,18 @@ import pytest
 import torch
 from event_files import aedat2, aedat3, ndataset, some_events
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 
 from surgrad.data.events.cache import FrameCache, Slicing
 from surgrad.data.events.frames import SLICINGS, frames
 from surgrad.data.events.sets import EVENT_SETS, GESTURES, load_events
 from surgrad.data.events.views import NORMALISING, SCALINGS, View
-from surgrad.errors import BadValue, DataError, UnknownName
+from surgrad.errors import BadValue, CheckpointError, DataError, SurgradError, UnknownName
 from surgrad.train import derive, train
 from surgrad.train.build import build
+from surgrad.train.loop import Loop
+from surgrad.train.recordings import prepare
 
 # --- slicing ----------------------------------------------------------------------------------------------------------
 
@@ -57,7 +60,7 @@ def test_events_at_one_time():
     events = some_events(20, 7, 5, end=1)
     for slicing in SLICINGS:
         found = frames(events, 4, (7, 5), slicing=slicing)
-        assert np.array_equal(found, slow(events, 4, (7, 5), slicing, 5000) if slicing != "time" else found)
+        assert np.array_equal(found, slow(events, 4, (7, 5), slicing, 5000))
         assert found.sum() == 20
 
 
@@ -75,6 +78,8 @@ def test_frames_refuse_what_is_none():
         frames(some_events(5), 2, (128, 128), slicing="cuont")
     with pytest.raises(BadValue, match="0 frames of 5000 µs are no frames"):
         frames(some_events(5), 0, (128, 128))
+    with pytest.raises(BadValue, match=r"10 frames of 16000×16000 pixels take more than 2 GiB; give fewer"):
+        frames(some_events(5), 10, (16000, 16000))
 
 
 # --- splits -----------------------------------------------------------------------------------------------------------
@@ -139,9 +144,12 @@ def test_errors_of_listing(tmp_path: Path):
     with pytest.raises(DataError, match=r"cifar10_dvs: no folder with recordings, looked in .*cifar10_dvs, "):
         load_events("cifar10_dvs", tmp_path)
     (tmp_path / "a" / "x").mkdir(parents=True)
-    with pytest.raises(DataError, match="has no folders train and test"):
+    with pytest.raises(DataError, match="no folder with recordings, looked in"):
         load_events("event_folder", tmp_path / "a")
     (tmp_path / "a" / "x" / "some.aedat").touch()
+    (tmp_path / "a" / "notes").mkdir()
+    with pytest.raises(DataError, match="has no folders train and test"):
+        load_events("event_folder", tmp_path / "a")
     with pytest.raises(DataError, match=r"some.aedat: its name ends with no number"):
         load_events("cifar10_dvs", tmp_path / "a")
     with pytest.raises(UnknownName, match="unknown split 'frist_900'; did you mean 'first_900'"):
@@ -201,6 +209,50 @@ def test_a_broken_cache_is_made_anew(tmp_path: Path, harm: Any):
     place.write_bytes(harm(place.read_bytes()))
     assert np.array_equal(cache.frames(path), made)
     assert np.array_equal(np.load(place), made)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path):
+    path = tmp_path / "one.bin"
+    ndataset(path, some_events(100, 34, 34))
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(SurgradError, match=r"frames cannot be kept in .*cache.*; give data.cache=DIR"):
+        FrameCache(tmp_path / "cache", tmp_path, Slicing(4, (34, 34))).frames(path)
+
+
+def test_two_data_sets_share_no_frames(tmp_path: Path):
+    """Though their files have the same names, sizes and times."""
+    made = []
+    for number in range(2):
+        path = tmp_path / str(number) / "one.bin"
+        path.parent.mkdir()
+        ndataset(path, some_events(100, 34, 34, number))
+        os.utime(path, ns=(0, 0))
+        cache = FrameCache(tmp_path / "cache", path.parent, Slicing(4, (34, 34)))
+        made.append(cache.frames(path))
+        assert np.array_equal(made[-1], cache.slicing.of(path))
+    assert not np.array_equal(*made)
+
+
+def test_too_few_events_are_a_fault(tmp_path: Path):
+    ndataset(tmp_path / "one.bin", some_events(3, 34, 34))
+    with pytest.raises(DataError, match="it holds 3 events, and 4 frames of as many each are asked for"):
+        Slicing(4, (34, 34)).of(tmp_path / "one.bin")
+    assert Slicing(4, (34, 34), "time").of(tmp_path / "one.bin").sum() == 3
+
+
+def test_many_are_sliced_by_several_processes(tmp_path: Path):
+    """More than 500, one of them bad."""
+    place = tmp_path / "train" / "0"
+    place.mkdir(parents=True)
+    for number in range(520):
+        ndataset(place / f"{number}.bin", some_events(20, 34, 34, number))
+    (place / "7.bin").write_bytes(b"1234")
+    shutil.copytree(tmp_path / "train", tmp_path / "test")
+    data = load_events("event_folder", tmp_path)
+    cache = FrameCache(tmp_path / "cache", tmp_path, Slicing(2, (34, 34)))
+    train, test, left_out = prepare(cache, (data.train, data.test), True, 2)
+    assert (len(train), len(test), len(left_out)) == (519, 519, 2)
+    assert all("7.bin, byte 0: the file is cut short" in fault for fault in left_out)
 
 
 def test_several_may_fill_it(tmp_path: Path):
@@ -309,9 +361,30 @@ def test_a_training_on_recordings_learns_and_resumes(tiny: Any, folder: Path, tm
     run = train(recipe, tmp_path / "run", data=folder)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["test_accuracy"] > 0.6, "of three classes"
-    shutil.copytree(run, tmp_path / "copy")
-    assert train(recipe, tmp_path / "copy", data=folder, resume=True)
     assert list((folder / ".surgrad").rglob("*.npy"))
+
+
+def test_a_training_on_recordings_resumes_exactly(tiny: Any, folder: Path, tmp_path: Path, monkeypatch: Any):
+    """With two workers, which decode ahead of what is stopped."""
+    recipe = derive(recipe_of(tiny, "optim.epochs=2"), data={"workers": 2})
+    whole = train(recipe, tmp_path / "whole", data=folder)
+    real = Loop._finish_epoch
+
+    def finish(loop: Loop) -> None:
+        real(loop)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_finish_epoch", finish)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "broken", data=folder)
+    again = train(recipe, tmp_path / "broken", data=folder, resume=True)
+    one, other = (load_file(run / "last.safetensors") for run in (whole, again))
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+    shutil.copytree(tmp_path / "broken", tmp_path / "less")
+    (folder / "train" / "class0" / "train0.bin").unlink()
+    with pytest.raises(CheckpointError, match=r"began with trained_on = 36, and now it is 35; put the data back"):
+        train(recipe, tmp_path / "less", data=folder, resume=True)
 
 
 def test_batches_are_recordings(tiny: Any, folder: Path):
@@ -338,7 +411,8 @@ def test_a_bad_file_is_named_and_may_be_left_out(tiny: Any, folder: Path, capsys
     for number in range(60):
         shutil.copy(folder / "train" / "class0" / "train0.bin", folder / "train" / "class0" / f"more{number}.bin")
     parts = build(recipe_of(tiny, "data.skip_bad=true"), folder)
-    assert "left out: " in (said := capsys.readouterr().err)
+    assert "left out 1 of 108 recordings, 0.93%" in (said := capsys.readouterr().err)
+    assert parts.batches.about["left_out"][0].startswith(str(bad))
     assert "train3.bin" in said
     assert len(parts.batches._train) == 36 + 60 - 1
 
@@ -352,6 +426,7 @@ def test_a_link_to_itself_is_a_bad_file(tiny: Any, folder: Path):
 
 @pytest.mark.parametrize(("words", "text"), [
     (["data.autoaugment=true"], r"data.autoaugment is for images, and event_folder has recordings"),
+    (["data.step_us=10000000000000"], r"step_us .* is out of range"),
     (["start.share=0.5"], r"start.share shortens images in time"),
     (["data.slicing=size"], r"unknown slicing 'size'"),
 ])  # fmt: skip

@@ -10,8 +10,8 @@ def show(arguments: argparse.Namespace) -> int:
     from surgrad.data.events.frames import frames
     from surgrad.report import write_recording
 
-    events = read(arguments.file, sort=True)
-    sensor = (int(events["x"].max()) + 1, int(events["y"].max()) + 1)
+    events = read(arguments.file, sensor=arguments.sensor, sort=True)
+    sensor = tuple(arguments.sensor or (int(events["x"].max()) + 1, int(events["y"].max()) + 1))
     made = frames(events, arguments.frames, sensor, slicing=arguments.slicing, step=arguments.step)
     out = arguments.out or Path(arguments.file.stem).with_suffix(".png")
     seconds = (events["t"][-1] - events["t"][0]) / 1e6
@@ -30,4 +30,5 @@ def describe_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step", type=int, default=5000, metavar="µs", help="of slicing by step (default: %(default)s)"
     )
+    parser.add_argument("--sensor", type=int, nargs=2, metavar=("W", "H"), help="default: as far as events go")
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="default: the recording's name, here")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgrad.cli.options import data_option, set_option, write_page
-from surgrad.errors import Interrupted, TrainingStopped
+from surgrad.errors import Interrupted, SurgradError, TrainingStopped
 
 if TYPE_CHECKING:
     from surgrad.train import Recipe
@@ -74,9 +74,12 @@ def _draw_example(recipe: "Recipe", out: Path, data: Path | None) -> None:
 
     if recipe.data.name not in EVENT_SETS:
         return
-    held = load_events(recipe.data.name, data, recipe.data.split)
-    frames = cache_of(held, recipe.data, recipe.model.steps).frames(Path(held.test.paths[0]), held.test.spans[0])
-    write_recording(frames, out / EXAMPLE)
+    try:
+        held = load_events(recipe.data.name, data, recipe.data.split)
+        frames = cache_of(held, recipe.data, recipe.model.steps).frames(Path(held.test.paths[0]), held.test.spans[0])
+        write_recording(frames, out / EXAMPLE)
+    except SurgradError as error:  # the training is worth its report without a picture
+        print(f"surgrad: no picture of a recording: {error}", file=sys.stderr)
 
 
 def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:

@@ -47,8 +47,8 @@ def _some(parts: Parts, images: int | None) -> Iterator[Tensor]:
     left = parts.batches.test_images if images is None else images
     for batch, _ in parts.batches.test():
         if left > 0:
-            yield batch[:left]
-        left -= len(batch)
+            yield batch[:left] if batch.ndim == 4 else batch[:, :left]
+        left -= batch.shape[batch.ndim % 2]  # [N, C, H, W], or recordings [T, N, C, H, W]
 
 
 def _loaded(parts: Parts, folder: Path, recipe: Recipe) -> str:

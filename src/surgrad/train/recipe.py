@@ -34,7 +34,7 @@ class DataConfig(Checked):
     workers: int | None = at_least(0, None)
     split: str | None = None
     slicing: str = "count"
-    step_us: int = at_least(1, 5000)
+    step_us: int = at_least(1, 5000, high=10**12)
     normalise: str = "frame"
     scaling: str = "bilinear"
     roll: int = at_least(0, 0)

@@ -36,9 +36,9 @@ class EventBatches(StoredBatches):
         self._cache = cache_of(data, config, steps)
         self._view = view_of(config)
         train, test = (_some(part, config.limit) for part in (data.train, data.test))
-        train, test = prepare(self._cache, (train, test), config.skip_bad, config.workers)
+        train, test, left_out = prepare(self._cache, (train, test), config.skip_bad, config.workers)
         super().__init__(train, test, config, seed, device, start, epochs)
-        self.about = {"split": data.split, "trained_on": len(train), "tested_on": len(test)}
+        self.about = {"split": data.split, "trained_on": len(train), "tested_on": len(test), "left_out": left_out}
 
     def views(self, part: Recordings, seed: tuple[int, int] | None) -> Dataset[View]:  # type: ignore[override]  # its own
         return _Views(part, self._cache, self._view, seed)
@@ -59,13 +59,14 @@ def view_of(config: DataConfig) -> FrameView:
 
 
 def prepare(cache: FrameCache, parts: tuple[Recordings, Recordings], skip_bad: bool,
-            workers: int | None) -> tuple[Recordings, Recordings]:  # fmt: skip
+            workers: int | None) -> tuple[Recordings, Recordings, list[str]]:  # fmt: skip
     """Slice every recording that is not yet in the cache. skip_bad: leave out those that cannot be read, if they are no
-    more than a hundredth of all, and say which; else the first of them is the error."""
+    more than a hundredth of all, and say which; else the first of them is the error. Returns what is left of the parts,
+    and what was wrong with the others."""
     asked = [(path, span) for part in parts for path, span in zip(part.paths, part.spans, strict=True)]
     faults = dict(_faults(cache, asked, workers))
     if not faults:
-        return parts
+        return (*parts, [])
     first, others = next(iter(faults.values())), len(faults) - 1
     if not skip_bad:
         more = f"; and {others} more, of {len(asked)}" if others else ""
@@ -74,9 +75,11 @@ def prepare(cache: FrameCache, parts: tuple[Recordings, Recordings], skip_bad: b
         raise DataError(f"{len(faults)} of {len(asked)} recordings cannot be read, more than 1 %, the first: {first}")
     for fault in faults.values():
         print(f"left out: {fault}", file=sys.stderr)
+    print(f"left out {len(faults)} of {len(asked)} recordings, {len(faults) / len(asked):.2%}", file=sys.stderr)
     bad = {asked[number] for number in faults}
-    return tuple(part.only([n for n, item in enumerate(zip(part.paths, part.spans, strict=True)) if item not in bad])
-                 for part in parts)  # type: ignore[return-value]  # two of two  # fmt: skip
+    train, test = (part.only([n for n, item in enumerate(zip(part.paths, part.spans, strict=True)) if item not in bad])
+                   for part in parts)  # fmt: skip
+    return train, test, list(faults.values())
 
 
 def _faults(cache: FrameCache, asked: list[tuple[str, Span | None]],

@@ -96,6 +96,10 @@ def _resumed(path: Path, env: dict[str, Any], show: Progress) -> dict[str, Any]:
     if not path.exists():
         return env
     first = read_json(path)
+    for key in ("split", "left_out", "trained_on"):
+        if key in first and first[key] != env.get(key):
+            raise CheckpointError(f"the training in {path.parent} began with {key} = {first[key]}, and now it is "
+                                  f"{env.get(key)}; put the data back, or begin anew in another folder")  # fmt: skip
     other = {key: env[key] for key in env if env[key] != first.get(key) and key not in ("started", "resumed")}
     if other:
         changes = "; ".join(f"{key}: {first.get(key)} -> {value}" for key, value in other.items())

@@ -15,7 +15,8 @@ from surgrad.errors import DataError
 
 END = b"#!END-HEADER\r\n"
 HEAD = struct.Struct("<HHIIIIII")
-POLARITY = 1
+POLARITY, COMPRESSED = 1, 0x8000
+MOST_TURNS = 2**20  # of 31 bits of µs, 71 years
 
 
 class _Packet(NamedTuple):
@@ -30,7 +31,7 @@ def parse(path: Path, data: bytes) -> Parsed:
     packets = _packets(path, data)
     words = [np.frombuffer(data, "<u4", 2 * one.number, one.start).reshape(-1, 2) for one in packets]
     whole = np.concatenate(words) if words else np.empty((0, 2), "<u4")
-    address, t = whole[:, 0].copy(), whole[:, 1].astype(np.int64)
+    address, t = whole[:, 0].copy(), (whole[:, 1] & 0x7FFFFFFF).astype(np.int64)  # its highest bit is a sign
     counts = [one.number for one in packets]
     if any(one.overflow for one in packets):
         t += np.repeat([one.overflow << 31 for one in packets], counts)
@@ -60,9 +61,13 @@ def _packets(path: Path, data: bytes) -> list[_Packet]:
             raise bad(path, at, f"the file is cut short, {len(data) - at} of the {HEAD.size} bytes of a packet's head; "
                       "get it anew")  # fmt: skip
         kind, _, size, _, overflow, _, number, valid = HEAD.unpack_from(data, at)
+        if overflow > MOST_TURNS:
+            raise bad(path, at, f"a packet whose times have turned round {overflow:,} times; get the file anew")
         begin, left = at + HEAD.size, len(data) - at - HEAD.size
         if number * size > left:
             raise bad(path, at, f"a packet of {number} events of {size} bytes, and {left} bytes follow; get it anew")
+        if kind & COMPRESSED:
+            raise bad(path, at, "a compressed packet, which is not read; have it written uncompressed")
         if kind == POLARITY:
             if size != 8:
                 raise bad(path, at, f"events of pixels of {size} bytes; AEDAT 3.1 has 8")
@@ -82,10 +87,10 @@ def spans(labels: Path, classes: int) -> list[tuple[int, tuple[int, int]]]:
     found = []
     for line, row in enumerate(rows, 2):
         try:
-            number, start, end = (int(row[key]) for key in ("class", "startTime_usec", "endTime_usec"))
+            number, start, end = (int(row[key][:20]) for key in ("class", "startTime_usec", "endTime_usec"))
         except (KeyError, TypeError, ValueError):
             number = start = end = 0
-        if not (1 <= number <= classes and 0 <= start < end):
+        if not (1 <= number <= classes and 0 <= start < end < 2**62):
             raise DataError(f"{labels}, line {line}: no class from 1 to {classes}, startTime_usec and later "
                             "endTime_usec in whole numbers; get it anew")  # fmt: skip
         found.append((number, (start, end)))

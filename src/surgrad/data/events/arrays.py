@@ -1,6 +1,7 @@
 """Events in the files of NumPy and HDF5: one array with fields x, y, t, p, or one array of each; t in µs."""
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,22 @@ from surgrad.data.events.records import Parsed
 from surgrad.errors import DataError
 
 FIELDS = ("x", "y", "t", "p")
+_TIMES, _SPARE = 1000, 2**20
+"""What may come out of a compressed file: so many times its own bytes, and so many more."""
 
 
 def parse_numpy(path: Path, data: bytes) -> Parsed:
     """.npy and .npz; nothing in them is unpickled."""
     try:
+        if data[:2] == b"PK":
+            with zipfile.ZipFile(io.BytesIO(data)) as packed:
+                check_size(path, sum(entry.file_size for entry in packed.infolist()), len(data))
         held = np.load(io.BytesIO(data), allow_pickle=False)
         if not isinstance(held, np.ndarray):
             names = held.files
             held = held["events"] if names == ["events"] else {name: held[name] for name in FIELDS if name in names}
+    except DataError:
+        raise
     except Exception as err:  # it raises whatever the zip, the header or the type led to
         raise unreadable(path, "NumPy", err) from None
     return columns(path, held)
@@ -26,18 +34,19 @@ def parse_numpy(path: Path, data: bytes) -> Parsed:
 
 def columns(path: Path, held: Any) -> Parsed:
     """The columns of a structured array or of a mapping."""
-    names = held.dtype.names or () if isinstance(held, np.ndarray) else tuple(held)
+    names = held.dtype.names or () if isinstance(held, np.ndarray) else tuple(held) if isinstance(held, dict) else ()
     missing = [name for name in FIELDS if name not in names]
     if missing:
         raise DataError(f"{path}: it has {', '.join(names) or 'no named columns'}, and x, y, t, p are wanted; name its "
                         "columns so")  # fmt: skip
     found = {name: np.asarray(held[name]) for name in FIELDS}
+    count = found["t"].size
     for name, column in found.items():
-        if column.ndim != 1 or len(column) != len(found["t"]) or column.dtype.kind not in "iufb":
-            raise DataError(f"{path}: its {name} is {column.dtype} {list(column.shape)}, and a column of "
-                            f"{found['t'].shape[0] if found['t'].ndim else 1} numbers is wanted")  # fmt: skip
+        if column.shape != (count,) or column.dtype.kind not in "iufb":
+            raise DataError(f"{path}: its {name} is {column.dtype} {list(column.shape)}, and a column of {count} "
+                            "numbers is wanted; give x, y, t and p alike")  # fmt: skip
         low, high = (0, 2**16 - 1) if name in "xy" else (-(2**62), 2**62)
-        if len(column) and not (low <= column.min() and column.max() <= high):
+        if count and not (low <= column.min() and column.max() <= high):
             raise DataError(f"{path}: its {name} goes from {column.min()} to {column.max()}; give {low} to {high}")
     x, y = (found[name].astype(np.uint16) for name in "xy")
     return Parsed(x, y, found["t"].astype(np.int64), (found["p"] > 0).astype(np.uint8), lambda number: number)
@@ -48,11 +57,24 @@ def parse_hdf5(path: Path, data: bytes) -> Parsed:
     h5py = need("h5py", "HDF5")
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
+            if "spikes" in file:
+                raise DataError(f"{path}: it holds many recordings of spikes; read it with "
+                                "surgrad.data.events.read_spoken")  # fmt: skip
             place = file.get("events", file)
-            held = place[()] if isinstance(place, h5py.Dataset) else {n: place[n][()] for n in FIELDS if n in place}
+            parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in FIELDS if n in place}
+            check_size(path, sum(part.size * part.dtype.itemsize for part in parts.values()), len(data))
+            held = {name: part[()] for name, part in parts.items()}
+    except DataError:
+        raise
     except Exception as err:  # it raises whatever the library beneath it came upon
         raise unreadable(path, "h5py", err) from None
-    return columns(path, held)
+    return columns(path, held.get("", held))
+
+
+def check_size(path: Path, size: int, held: int) -> None:
+    """Refuse a file that would become so much larger than it is, before anything is made of it."""
+    if size > _TIMES * held + _SPARE:
+        raise DataError(f"{path}: its {held:,} bytes say that they hold {size:,}, which no recording does; get it anew")
 
 
 def unreadable(path: Path, package: str, err: Exception) -> DataError:

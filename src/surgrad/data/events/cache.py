@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from surgrad.data.events.frames import frames
 from surgrad.data.events.reading import read
-from surgrad.errors import DataError
+from surgrad.errors import DataError, SurgradError
 from surgrad.files import replace_file
 
-VERSION = 1  # of what this file and `frames` do with a recording
+VERSION = 1  # of what readers, `frames` and this file do with a recording
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Slicing:
             events = events[first:last]
             if not len(events):
                 raise DataError(f"{path}: it holds no event from {span[0]} to {span[1]} µs; get it and its labels anew")
+        if self.slicing == "count" and len(events) < self.count:
+            raise DataError(f"{path}: it holds {len(events)} events, and {self.count} frames of as many each are asked "
+                            "for; leave it out")  # fmt: skip
         return frames(events, self.count, self.sensor, slicing=self.slicing, step=self.step)
 
     @property
@@ -48,11 +51,16 @@ class Slicing:
         return hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:16]
 
 
+class CacheError(SurgradError):
+    """The cache cannot be written: no fault of a recording."""
+
+
 class FrameCache:
     """`frames(path)` of recordings below `root`, from `folder` where they are there, and put there else."""
 
     def __init__(self, folder: Path, root: Path, slicing: Slicing):
-        self.folder, self.root, self.slicing = folder / f"frames-{slicing.key}", root, slicing
+        where = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+        self.folder, self.root, self.slicing = folder / f"frames-{slicing.key}-{where}", root, slicing
 
     def place(self, path: Path, span: tuple[int, int] | None = None) -> Path:
         """Where a recording's frames are kept: by its name, size and time of writing, so that a changed file has new
@@ -72,9 +80,13 @@ class FrameCache:
             if held is not None:
                 return held
         made = self.slicing.of(path, span)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(place, lambda beside: _write(beside, made), shared=True)
-        self._describe()
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(place, lambda beside: _write(beside, made), shared=True)
+            self._describe()
+        except OSError as err:
+            raise CacheError(f"frames cannot be kept in {self.folder} ({err.strerror}); give data.cache=DIR, where "
+                             "there is room and leave to write") from None  # fmt: skip
         return made
 
     def _describe(self) -> None:

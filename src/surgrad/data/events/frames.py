@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from surgrad.errors import BadValue, unknown
 
+MOST_PIXELS, MOST_STEP = 2**28, 10**12
+"""Counts of one recording, and µs of one frame."""
+
 
 def by_count(t: NDArray, frames: int, step: int) -> NDArray:
     """The same number of events in every frame, ⌊n/T⌋; the remainder at the end is dropped (Deng et al. 2022, TET)."""
@@ -40,9 +43,12 @@ def frames(events: NDArray, count: int, sensor: tuple[int, int], *, slicing: str
     count: T. sensor: (W, H). slicing: of `SLICINGS`; step: in µs, where it goes by that."""
     if slicing not in SLICINGS:
         raise unknown("slicing", slicing, SLICINGS)
-    if count < 1 or step < 1:
-        raise BadValue(f"{count} frames of {step} µs are no frames; give 1 or more of both")
     width, height = sensor
+    if count < 1 or not 1 <= step <= MOST_STEP:
+        raise BadValue(f"{count} frames of {step} µs are no frames; give 1 or more, of 1 to {MOST_STEP:,} µs")
+    if count * 2 * height * width > MOST_PIXELS:
+        raise BadValue(f"{count} frames of {width}×{height} pixels take more than {8 * MOST_PIXELS // 2**30} GiB; give "
+                       "fewer, or the size of the sensor")  # fmt: skip
     edges = SLICINGS[slicing](events["t"], count, step)
     chosen = events[edges[0] : edges[-1]]
     number = np.repeat(np.arange(count), np.diff(edges))

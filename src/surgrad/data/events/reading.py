@@ -15,7 +15,7 @@ FORMATS: dict[str, Parser] = {
     "npz": arrays.parse_numpy, "npy": arrays.parse_numpy, "h5": arrays.parse_hdf5, "hdf5": arrays.parse_hdf5,
 }  # fmt: skip
 """By the suffix of a file's name, but for the AEDATs, which tell their version themselves."""
-VERSIONS = {b"2": "aedat2", b"3": "aedat3", b"4": "aedat4"}
+VERSIONS = {b"2.0": "aedat2", b"3.1": "aedat3", b"4.0": "aedat4"}
 
 
 def read(path: Path | str, *, sensor: tuple[int, int] | None = None, sort: bool = False) -> NDArray:
@@ -46,10 +46,9 @@ def _bytes(path: Path) -> bytes:
 def _format(path: Path, data: bytes) -> str:
     named = path.suffix.lower().lstrip(".")
     if data.startswith(aedat2.MAGIC):
-        version = data[len(aedat2.MAGIC) : len(aedat2.MAGIC) + 1]
+        version = data[:40].splitlines()[0][len(aedat2.MAGIC) :].strip()
         if version not in VERSIONS:
-            shown = data[:40].splitlines()[0].decode("latin-1")
-            raise bad(path, 0, f"it says '{shown}', and AEDAT 2, 3.1 and 4 are read")
+            raise bad(path, 0, f"it says AEDAT '{version.decode('latin-1')}', and 2.0, 3.1 and 4.0 are read")
         return VERSIONS[version]
     if named.startswith("aedat"):
         raise bad(path, 0, "an AEDAT begins with '#!AER-DAT', and this does not; get the file anew")

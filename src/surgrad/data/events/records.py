@@ -58,13 +58,11 @@ def whole_records(path: Path, data: bytes, start: int, size: int) -> int:
 
 
 def unwrapped(t: NDArray, period: int) -> NDArray:
-    """Times int64 of a counter that begins anew after `period`: a step back by more than half of it is that."""
-    steps = np.flatnonzero(np.diff(t) < -(period // 2)) + 1
-    if not len(steps):
-        return t
-    turns = np.zeros(len(t), np.int64)
-    turns[steps] = period
-    return t + np.cumsum(turns)
+    """Times int64 of a counter that begins anew after `period`: a step back by more than half of it is that, and a step
+    forward by more than half of it an event from before."""
+    steps = np.diff(t)
+    turns = (steps < -(period // 2)).astype(np.int64) - (steps > period // 2)
+    return t if not turns.any() else t + period * np.concatenate([[0], np.cumsum(turns)])
 
 
 def checked(path: Path, found: Parsed, sensor: tuple[int, int] | None, sort: bool) -> NDArray:

@@ -17,6 +17,8 @@ from surgrad.data.events.reading import suffix
 from surgrad.data.loading import data_root
 from surgrad.errors import DataError, unknown
 
+PARTS = (("train", "Train", "training", "n-cars_train"), ("test", "Test", "val", "validation", "n-cars_test"))
+"""What the folders of recordings to train on and to test may be called."""
 Span = tuple[int, int]
 Item = tuple[str, int, Span | None]
 GESTURES = ("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter clockwise",
@@ -77,7 +79,7 @@ def by_number(trains: Callable[[int], bool]) -> Callable[[Path], Parts]:
         classes = _folders(where)
         for label, name in enumerate(classes):
             for path in _recordings(where / name):
-                number = re.search(r"(\d+)$", path.stem)
+                number = re.search(r"([0-9]+)$", path.stem)
                 if number is None:
                     raise DataError(f"{path}: its name ends with no number, and this split goes by that; name it as "
                                     "published, or choose another split")  # fmt: skip
@@ -100,8 +102,7 @@ def every_tenth(where: Path) -> Parts:
 
 def by_folder(where: Path) -> Parts:
     """Folders train and test (or Train, Test), each with a folder a class."""
-    parts = [next((where / name for name in names if (where / name).is_dir()), None)
-             for names in (("train", "Train", "training"), ("test", "Test", "val", "validation"))]  # fmt: skip
+    parts = [next((where / name for name in names if (where / name).is_dir()), None) for names in PARTS]
     if parts[0] is None or parts[1] is None:
         raise DataError(f"{where} has no folders train and test; put the recordings there, a folder a class")
     classes = _folders(parts[0])
@@ -123,7 +124,7 @@ def by_trials(where: Path) -> Parts:
         if not trials.is_file():
             raise DataError(f"{where} has no {name}; unpack the published archive there")
         items: list[Item] = []
-        for line in filter(None, map(str.strip, trials.read_text().splitlines())):
+        for line in filter(None, map(str.strip, _text(trials).splitlines())):
             path = where / line
             items += [(str(path), number - 1, span) for number, span in
                       spans(path.with_name(f"{path.stem}_labels.csv"), len(GESTURES))]  # fmt: skip
@@ -166,22 +167,45 @@ def load_events(name: str, root: Path | str | None = None, split: str | None = N
 
 
 def _holds(folder: Path) -> bool:
-    """Whether there is something below it that may be a data set: a folder, or a list."""
-    return folder.is_dir() and any(entry.is_dir() or entry.name.endswith(".txt") for entry in os.scandir(folder))
+    """Whether a data set may lie there: class folders with recordings, folders to train on and to test, or lists."""
+    if not folder.is_dir():
+        return False
+    parts = all(any((folder / name).is_dir() for name in names) for names in PARTS)
+    return parts or (folder / "trials_to_train.txt").exists() or bool(_class_folders(folder))
 
 
 def _folders(where: Path) -> tuple[str, ...]:
-    found = tuple(sorted(entry.name for entry in os.scandir(where) if entry.is_dir() and entry.name[0] != "."))
+    found = _class_folders(where)
     if not found:
-        raise DataError(f"{where} holds no class folders; put the recordings of each class into a folder of its name")
+        raise DataError(f"{where} holds no folders with recordings; put those of each class into a folder of its name")
     return found
+
+
+def _class_folders(where: Path) -> tuple[str, ...]:
+    """Those with recordings in them: a data set's folder may have others."""
+    return tuple(sorted(name for name in _entries(where) if name[0] != "." and os.path.isdir(where / name)
+                        and any(suffix(Path(inner)) for inner in _entries(where / name))))  # fmt: skip
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as err:
+        raise DataError(f"{folder}: it cannot be listed ({err.strerror}); get leave to read it") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(f"{path}: it cannot be read ({err}); get it anew") from None
 
 
 def _recordings(folder: Path) -> list[Path]:
     """Those of a folder, in the order of the numbers in their names."""
-    found = [Path(entry.path) for entry in os.scandir(folder) if suffix(Path(entry.name))]
-    return sorted(found, key=lambda path: [int(part) if part.isdigit() else part for part in
-                                           re.split(r"(\d+)", path.name)])  # fmt: skip
+    found = [folder / name for name in _entries(folder) if suffix(Path(name))]
+    return sorted(found, key=lambda path: [int(part) if part.isdecimal() else part for part in
+                                           re.split(r"([0-9]+)", path.name)])  # fmt: skip
 
 
 def _listed(items: Sequence[Item], where: Path) -> Recordings:

@@ -23,6 +23,10 @@ def read_spoken(path: Path | str) -> list[tuple[NDArray, int]]:
             times, units, labels = file["spikes/times"][()], file["spikes/units"][()], file["labels"][()]
     except Exception as err:  # it raises whatever the library beneath it came upon
         raise unreadable(path, "h5py", err) from None
+    columns = [np.asarray(column) for column in (times, units, labels)]
+    if any(column.ndim != 1 for column in columns) or columns[2].dtype.kind not in "iu":
+        raise DataError(f"{path}: spikes/times, spikes/units and labels are not a column each, of whole labels; get it "
+                        "anew")  # fmt: skip
     if not len(times) == len(units) == len(labels):
         raise DataError(f"{path}: {len(times)} recordings of times, {len(units)} of units, {len(labels)} labels; get "
                         "it anew")  # fmt: skip
@@ -31,6 +35,8 @@ def read_spoken(path: Path | str) -> list[tuple[NDArray, int]]:
 
 
 def _events(path: Path, number: int, times: NDArray, units: NDArray) -> NDArray:
+    if any(np.asarray(column).ndim != 1 or np.asarray(column).dtype.kind not in "iuf" for column in (times, units)):
+        raise DataError(f"{path}, recording {number}: its times or units are no column of numbers; get it anew")
     t = np.rint(np.asarray(times, np.float64) * 1e6)
     unit = np.asarray(units)
     if not len(t) or len(t) != len(unit):
