@@ -440,10 +440,9 @@ def plain_training(recipe):
     sgd = torch.optim.SGD([{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors}],
                           lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)  # fmt: skip
     adam = torch.optim.Adam(own, lr=config.neuron_lr, fused=True)
-    steps = config.epochs * made.per_epoch
     for epoch in range(config.epochs):
         for number, (images, labels) in enumerate(made.train(epoch), start=epoch * made.per_epoch):
-            share = rate(number, steps, config.warmup * made.per_epoch)
+            share = rate(number, made.per_epoch, config)
             for group in sgd.param_groups:
                 group["lr"] = config.lr * share
             adam.param_groups[0]["lr"] = config.neuron_lr * share
