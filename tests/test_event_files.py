@@ -400,3 +400,43 @@ def test_spoken_digits_that_are_none(tmp_path: Path):
     (tmp_path / "b.h5").write_bytes(b"no")
     with pytest.raises(DataError, match=r"b\.h5: h5py cannot read it"):
         read_spoken(tmp_path / "b.h5")
+
+
+# --- real files -------------------------------------------------------------------------------------------------------
+
+SAMPLES = {".aedat4": (111954, (320, 240)), "nmnist.bin": (4325, (34, 34)), "aedat31.aedat": (18, (128, 128))}
+"""By the end of a sample's name: its events, and the sensor that holds them."""
+
+
+def sample(end: str) -> Path:
+    """One of the small published files, where they are at hand."""
+    folder = Path(os.environ.get("SURGRAD_DATA", os.devnull)) / "event_format_samples"
+    found = sorted(path for path in folder.glob("*") if path.name.endswith(end))
+    if not found:
+        pytest.skip(f"no sample …{end} under SURGRAD_DATA/event_format_samples")
+    return found[0]
+
+
+@pytest.mark.parametrize("end", SAMPLES)
+def test_real_files(end: str):
+    count, sensor = SAMPLES[end]
+    events = read(sample(end), sensor=sensor, sort=True)
+    assert len(events) == count
+    assert 0.3 < events["p"].mean() < 0.7
+
+
+def test_damaged_aedat4_never_brings_this_process_down(tmp_path: Path):
+    """Its decoder can panic, and abort."""
+    data, path = sample(".aedat4").read_bytes()[:60_000], tmp_path / "a.aedat4"
+    rng = np.random.default_rng(0)
+    for at in (171, 407, *rng.integers(0, 2000, 4).tolist()):
+        damaged = bytearray(data)
+        damaged[at] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            read(path, sort=True)
+        except DataError as error:
+            said = str(error)
+        else:
+            continue  # what is read in spite of the damage is fine
+        assert said.startswith(f"{path}: ")
