@@ -415,6 +415,30 @@ def test_rate_refuses_what_has_no_average(neuron: Any, norm: Any, text: str):
         rate(flat(neuron, norm), recording(), judge)
 
 
+def test_rate_refuses_what_draws_anew():
+    network = flat(plain_lif)
+    network.body.append(Dropout(0.2))
+    with pytest.raises(BadValue, match=r"Dropout, would do another thing in the second pass"):
+        rate(network, recording(), judge)
+    network.body[-1].p = 0.0
+    rate(network, recording(), judge)
+
+
+def test_rate_leaves_norms_in_evaluation_alone():
+    network, x = flat(plain_lif, BatchNorm, steps=1), recording(1)
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            module.eval().running_var.fill_(3.0)
+    same(found(rate, network, x)[2], found(bptt, network, x)[2])
+
+
+def test_online_refuses_a_first_width_and_ottt_trained_decays():
+    with pytest.raises(BadValue, match="has a width of its own for the first step"):
+        sltt(flat(lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True))), recording(), judge)
+    with pytest.raises(BadValue, match="give all neurons one decay, and train none of them"):
+        ottt(flat(partial(plain_lif, train_decay=True)), recording(), judge)
+
+
 def test_rate_refuses_evaluation_last_steps_and_penalties():
     network = flat(plain_lif)
     with pytest.raises(BadValue, match=r"averages are those of a training; call network.train\(\)"):

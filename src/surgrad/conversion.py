@@ -88,15 +88,17 @@ def accuracy_over_time(network: SpikingNetwork, batches: Iterable[Batch], steps:
     if steps < 1 or chunk < 1:
         raise BadValue(f"{steps} steps, {chunk} at a time: give 1 or more of both")
     right, total = torch.zeros(steps, dtype=torch.int64), 0
-    training = network.training
+    training, last = network.training, network.last_step
     network.eval()
     _check_whole_time(network)
     try:
+        network.last_step = False
         for images, labels in batches:
             right += _right_over_time(network, images, labels, steps, chunk)
             total += len(labels)
     finally:
         network.train(training)
+        network.last_step = last
     return (right.double() / max(total, 1)).tolist()
 
 

@@ -30,7 +30,7 @@ class Dropout(nn.Module):
     @property
     def carries(self) -> bool:
         """Whether a sequence may come in several calls: not while they draw."""
-        return not self.training
+        return not self.training or self.p == 0
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
@@ -56,7 +56,7 @@ class ModerateDropout(nn.Module):
     @property
     def carries(self) -> bool:
         """Whether a sequence may come in several calls: not while they draw."""
-        return not self.training
+        return not self.training or self.share == 0
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.share == 0:

@@ -44,7 +44,8 @@ def ottt(network: SpikingNetwork, x: Tensor, judge: Judge,
     leaves out the first layer; the paper's formula, and this, do not.)"""
     _check(network)
     decays = torch.cat([neuron.decay.detach().flatten() for neuron in neurons(network).values()])
-    if not torch.allclose(decays, decays[0]):
+    trained = any(neuron.decay.requires_grad for neuron in neurons(network).values())
+    if trained or not torch.allclose(decays, decays[0]):
         raise BadValue(f"the traces decay as the potentials do, and these do from {decays.min():.3g} to "
                        f"{decays.max():.3g}; give all neurons one decay, and train none of them")  # fmt: skip
     total = _steps(network, x)
@@ -99,6 +100,11 @@ def _check(network: SpikingNetwork) -> None:
     """Refuse what needs all steps at once."""
     if network.last_step:
         raise BadValue("every step has a loss of its own here, and last_step asks for the last one's; unset it")
+    for name, neuron in neurons(network).items():
+        if neuron.surrogate.first_width is not None:
+            raise BadValue(
+                f"'{name}' has a width of its own for the first step, and here each is a call; give one width"
+            )
     for name, module in whole_sequences(network).items():
         raise BadValue(f"'{name}', {type(module).__name__}, needs all steps of a sequence in one call, and here each "
                        "is a call; use another, or gradient bptt")  # fmt: skip

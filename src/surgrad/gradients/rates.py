@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.models import SpikingNetwork
-from surgrad.neurons import IF, LIF, PLIF, against, neurons
+from surgrad.neurons import IF, LIF, PLIF, against, neurons, whole_sequences
 from surgrad.norm import TDBN, BatchNorm
 
 
@@ -66,6 +66,8 @@ def _check(network: SpikingNetwork) -> None:
     for name, module in network.named_modules():
         if isinstance(module, BatchNorm) and type(module) not in (BatchNorm, TDBN):
             raise BadValue(f"'{name}', {type(module).__name__}, has no averaged form; give batchnorm or tdbn")
+    for name, module in whole_sequences(network).items():
+        raise BadValue(f"'{name}', {type(module).__name__}, would do another thing in the second pass; use another")
 
 
 @contextmanager
@@ -116,7 +118,7 @@ def _averaged(network: SpikingNetwork, seen: dict[str, _Seen]) -> Iterator[None]
     def norm_after(name: str) -> Callable[..., Tensor]:
         return lambda norm, args, out: _normalised(norm, args[0], *seen[name])
 
-    parts: dict[str, nn.Module] = {**neurons(network), **_norms(network)}
+    parts = {name: module for name, module in network.named_modules() if name in seen}
     hooks = [part.register_forward_hook((neuron_after if isinstance(part, LIF) else norm_after)(name))
              for name, part in parts.items()]  # fmt: skip
     was = {name: part.training for name, part in parts.items()}
@@ -132,7 +134,10 @@ def _averaged(network: SpikingNetwork, seen: dict[str, _Seen]) -> Iterator[None]
 
 
 def _norms(network: nn.Module) -> dict[str, BatchNorm]:
-    return {name: module for name, module in network.named_modules() if isinstance(module, BatchNorm)}
+    """Those that look at the batch."""
+    return {
+        name: module for name, module in network.named_modules() if isinstance(module, BatchNorm) and module.training
+    }
 
 
 def _slope(history: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:

@@ -14,9 +14,10 @@ class MPBN(Stepped):
 
         û_t = γ·(u_t - mean_t)/√(var_t + ε) + μ,
 
-    with the statistics of that step's batch in training, and of a running estimate over all steps in evaluation; the
-    reset acts on u_t itself. γ is `norm_weight` (1 at the start), μ `norm_bias` (0). One norm a channel where it stands
-    behind a norm (`NormNeuron`) or is given `channels`, as published; else one a layer.
+    with the statistics of that step's batch in training, and of a running estimate over all steps in evaluation, and
+    where a batch of one value a channel has no variance; the reset acts on u_t itself. γ is `norm_weight` (1 at the
+    start), μ `norm_bias` (0). One norm a channel where it stands behind a norm (`NormNeuron`) or is given `channels`,
+    as published; else one a layer.
 
     `folded` gives the neuron that needs no norm in evaluation.
     """
@@ -37,10 +38,9 @@ class MPBN(Stepped):
 
     def seen(self, u: Tensor) -> Tensor:
         values = (u if self.norm_weight.ndim else u.reshape(1, 1, -1)).to(self.norm_mean.dtype)
-        if self.training and values.numel() <= self.norm_weight.numel():
-            raise BadValue(f"potentials {list(u.shape)} have one value a channel, which has no variance; give more")
+        by_batch = self.training and values.numel() > self.norm_weight.numel()
         mean, variance = self.norm_mean.view(-1), self.norm_variance.view(-1)  # written to, as these are views
-        out = F.batch_norm(values, mean, variance, self.norm_weight.view(-1), self.norm_bias.view(-1), self.training,
+        out = F.batch_norm(values, mean, variance, self.norm_weight.view(-1), self.norm_bias.view(-1), by_batch,
                            self.momentum, self.eps)  # fmt: skip
         return out.view_as(u).to(u.dtype)
 

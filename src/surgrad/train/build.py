@@ -128,6 +128,9 @@ def _check_settings(recipe: Recipe) -> None:
     if recipe.loss.name == "rdrop" and getattr(CONTROLLERS[recipe.adapt.controller], "probes", False):
         raise BadValue(f"loss.name = rdrop judges every image under two dropouts, and {recipe.adapt.controller} needs "
                        "one answer; give another loss, or a controller that does not probe")  # fmt: skip
+    if recipe.model.coding != DIRECT and recipe.data.name in EVENT_SETS:
+        raise BadValue(f"model.coding = {recipe.model.coding} is of images, and {recipe.data.name} has recordings; set "
+                       f"model.coding={DIRECT}")  # fmt: skip
     if recipe.data.skip_bad and recipe.data.name not in EVENT_SETS:
         raise BadValue(f"data.skip_bad leaves out recordings, and {recipe.data.name} has images; unset it")
     if recipe.neuron.name == RELU and recipe.model.steps != 1:
