@@ -116,6 +116,13 @@ def test_evaluation_asks_no_batch():
     assert fresh.low.isnan(), "evaluation learns nothing"
 
 
+def test_autocast_leaves_the_code_as_it_is():
+    x = images(4)
+    plain = DCT().train()(x, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(DCT().train()(x, 20), plain)
+
+
 @pytest.mark.parametrize("options", [{"block": 0}, {"stride": 5}, {"percentiles": (93.5, 6.5)}])
 def test_dct_refuses_what_is_no_code(options: dict):
     with pytest.raises(BadValue, match="do not make a code; give a stride"):

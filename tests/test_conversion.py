@@ -3,20 +3,24 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from surgrad import cli
 from surgrad.conversion import accuracy_over_time, convert
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.models import MODELS, SpikingNetwork
-from surgrad.neurons import LTMD, ConvertedIF, DietLIF, keep_positive, neurons
+from surgrad.neurons import IF, LTMD, ConvertedIF, DietLIF, keep_positive, neurons
 from surgrad.norm import TEBN, BatchNorm
+from surgrad.recipes import RECIPES
 from surgrad.train import convert_run, diagnose_recipe, evaluate_run, train
 from surgrad.train.build import build
+from surgrad.train.recipe import derive
 from surgrad.train.run import recipe_of
 
 CLASSES = 5
@@ -135,6 +139,8 @@ def test_what_cannot_be_converted():
         convert(MODELS["vgg11"](CLASSES, width_multiplier=0.125), batches)
     with pytest.raises(BadValue, match=r"takes maxima of several neurons, which spikes do not average to"):
         convert(ann("plif_cifar"), batches)
+    with pytest.raises(BadValue, match=r"there is no batch to balance thresholds on; give one or more"):
+        convert(ann("vgg11"), [])
     for percentile in (0.0, 101.0, float("nan")):
         with pytest.raises(BadValue, match=r"percentile .* is none; give a number above 0, at most 100"):
             convert(ann("vgg11"), batches, percentile=percentile)
@@ -142,6 +148,25 @@ def test_what_cannot_be_converted():
         convert(ann("vgg11"), batches, percentile=1.0)
     with pytest.raises(BadValue, match=r"threshold 0 is not a threshold"):
         ConvertedIF(threshold=0)
+
+
+def test_spikes_of_one_leave_their_size_to_the_weights_behind():
+    """Diet-SNN's start. Without a leak, the network does what the one of large spikes does."""
+    network, x, batches = ann("vgg11"), images(8, 3), [(images(32), torch.zeros(32))]
+    units = convert(network, batches, steps=16, shift=0.0)
+    told: dict[str, Any] = {"reset": "subtract", "surrogate": "rect"}
+    ones = convert(network, batches, steps=16, neuron=lambda level: IF(threshold=level, **told))
+    with torch.no_grad():
+        assert_close(ones(x), units(x), rtol=1e-3, atol=1e-3)
+    diet = convert(network, batches, percentile=99.7, steps=5, neuron=lambda level: DietLIF(0.9, threshold=level))
+    levels = [n.level for n in neurons(convert(network, batches, percentile=99.7)).values()]
+    assert [n.trained_threshold.item() for n in neurons(diet).values()] == pytest.approx([v.item() for v in levels])
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg11_ws"])
+def test_weights_that_cannot_take_the_spikes_size(name: str):
+    with pytest.raises(BadValue, match=r"here they cannot .*; convert a chain of layers such as vgg16"):
+        convert(ann(name), [(images(8), torch.zeros(8))], neuron=lambda level: IF(threshold=level))
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +213,32 @@ def test_a_training_starts_from_what_was_converted(trained: Path, tiny, tmp_path
     (tmp_path / "spiking").rename(tmp_path / "elsewhere")
     evaluate_run(run)  # what it began with is needed no more
     train(tiny(*words), run, resume=True)
+
+
+def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
+    """Rathi and Roy 2021: thresholds from the ANN's activations, and then the training of Diet-SNN's neurons."""
+    chain = ("model.name=vgg11_dct", "model.norm=batchnorm", "adapt.controller=fixed")
+    ann_run = train(tiny(*chain, "neuron.name=relu", "model.steps=1"), tmp_path / "ann")
+    diet = tiny(*chain, "neuron.name=diet", "neuron.reset=subtract", "neuron.detach_reset=true", "neuron.decay=0.9",
+                "neuron.shape=triangle", "neuron.threshold=1", "neuron.train_decay=true")  # fmt: skip
+    monkeypatch.setitem(RECIPES, "diet_tiny", lambda: diet)
+    words = ["convert", str(ann_run), "--percentile", "99.7", "--out", str(tmp_path / "start"), "--into"]
+    assert cli.main([*words, "diet_tiny"]) == 0
+    assert f"T = {diet.model.steps:4}:" in capsys.readouterr().out
+    record = json.loads((tmp_path / "start" / "conversion.json").read_text())
+    held = load_file(tmp_path / "start" / "last.safetensors")
+    assert [*record["thresholds"].values()] == pytest.approx(
+        [held[f"{name}.trained_threshold"].item() for name in record["thresholds"]])  # fmt: skip
+    assert evaluate_run(tmp_path / "start")["test_accuracy"] == pytest.approx(record["accuracy"][-1])
+    train(derive(diet, start={"weights": str(tmp_path / "start")}), tmp_path / "run")
+    monkeypatch.setitem(RECIPES, "diet_tiny", lambda: derive(diet, model={"norm": "tebn"}))
+    assert cli.main([*words, "diet_tiny"]) == 2
+    assert (
+        "the ANN has model.norm = batchnorm, and 'lsg_fashion_small_t4' asks for tebn; train the ANN"
+        in capsys.readouterr().err
+    )
+    assert cli.main([*words, "conversion_cifar10_resnet44_t350"]) == 2
+    assert "is a recipe of ReLUs, and what is converted gets spiking neurons" in capsys.readouterr().err
 
 
 def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path: Path, capsys):

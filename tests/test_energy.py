@@ -137,6 +137,14 @@ def test_recordings_have_the_steps_that_they_have():
     assert energy(model, [events], Accounting(stem_every_step=True)).total == pytest.approx(found.total)
 
 
+def test_the_last_steps_output_takes_all_steps():
+    model = small_cnn(in_channels=3, steps=3, width_multiplier=0.25)
+    whole = energy(model, [images()])
+    model.last_step = True
+    assert energy(model, [images()]) == whole
+    assert whole.steps == 3
+
+
 def test_a_linear_layer_without_perstep_is_counted_alike():
     data = [images(channels=1, side=1).expand(-1, 10, 1, 1)]
     plain = chain()

@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from surgrad.errors import BadValue, UnknownName
 from surgrad.gradients import GRADIENTS, bptt, ottt, rate, sltt
-from surgrad.layers import Dropout
+from surgrad.gradients.online import _Traces
+from surgrad.layers import Dropout, PerStep
 from surgrad.losses import cross_entropy, tet
 from surgrad.models import SpikingNetwork, small_cnn, small_resnet
 from surgrad.models.blocks import conv, linear, pooled_head
@@ -208,7 +212,13 @@ def stopped_after(real: Callable[[Loop], None]) -> Callable[[Loop], None]:
 @pytest.mark.parametrize(("settings", "text"), [
     (["optim.gradient=slt"], r"unknown gradient 'slt'; did you mean 'sltt'\?"),
     (["optim.gradient_steps=2"], r"optim.gradient_steps = 2 is sltt's, .* and optim.gradient = bptt; give none"),
-    (["optim.gradient=sltt", "optim.gradient_steps=9"], r"optim.gradient_steps = 9 is sltt's, of model.steps = \d"),
+    (["optim.gradient=sltt", "optim.gradient_steps=9"], r"optim.gradient_steps = 9 is sltt's, of 2 steps"),
+    (["optim.gradient=sltt", "optim.gradient_steps=2", "start.share=0.5", "start.steps=1"], r"= 2 is sltt's, of 1 st"),
+    (["optim.gradient=rate", "neuron.train_decay=true"], r"optim.gradient = rate: '.*' trains parameters of its own"),
+    (["optim.gradient=rate", "loss.penalty=im_loss", "neuron.train_decay=false"], r"rate: penalties look at"),
+    (["optim.gradient=ottt", "neuron.train_decay=true"], r"optim.gradient = ottt: the traces decay as the potentials"),
+    (["optim.gradient=sltt", "model.norm=tebn"], r"optim.gradient = sltt: '.*', TEBN, needs all steps of a sequence"),
+    (["optim.gradient=sltt", "model.last_step=true"], r"optim.gradient = sltt: every step has a loss of its own here"),
     (["optim.gradient=rate", "run.compile=true"], r"run.compile compiles all steps as one graph"),
 ])  # fmt: skip
 def test_recipes_refuse_gradients_that_cannot_be(tiny: Any, settings: list[str], text: str):
@@ -315,6 +325,38 @@ def test_ottt_of_one_convolution_without_reset_is_exact(stride: int):
     ours, expected, cut = (found(gradient, network, x)[2]["stem.0.weight"] for gradient in (ottt, bptt, sltt))
     torch.testing.assert_close(ours, expected)
     assert not torch.allclose(cut, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("layer", [
+    nn.Conv1d(3, 4, 3, padding="same", dilation=2), nn.Conv2d(3, 4, (3, 5), padding="same"),
+    nn.Conv2d(3, 4, 2, stride=2), nn.Conv2d(3, 6, 3, groups=3, padding="valid"), nn.Conv3d(3, 4, 3, padding=1),
+    nn.Linear(6, 4),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("named", [False, True])
+def test_ottts_traces_give_every_layer_its_own_gradient(layer: nn.Module, named: bool):
+    """In the first step the trace is the input, so the gradient is autograd's."""
+    size = {nn.Conv1d: (2, 3, 6), nn.Conv3d: (2, 3, 4, 6, 6), nn.Linear: (2, 6)}.get(type(layer), (2, 3, 8, 8))
+    x = torch.randn(*size, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    call = getattr(F, type(layer).__name__.lower())
+    words = () if type(layer) is nn.Linear else ("stride", "padding", "dilation", "groups")
+    told = {word: getattr(layer, word) for word in words}
+    found = []
+    for mode in (nullcontext(), _Traces(0.5)):
+        with mode:
+            out = call(input=x, weight=layer.weight, bias=layer.bias, **told) if named else layer(x)
+        weights = torch.linspace(-1, 1, out.numel()).view_as(out)
+        found.append(torch.autograd.grad((out * weights).sum(), [x, layer.weight, layer.bias]))
+    for ours, theirs in zip(*found, strict=True):
+        assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_ottt_refuses_what_it_has_no_trace_of():
+    network = flat(plain_lif)
+    network.head = PerStep(nn.Bilinear(4, 4, 4))
+    with pytest.raises(BadValue, match=r"'head.0', Bilinear, has no trace here; use convolutions and linear layers"):
+        found(ottt, network, recording())
+    with _Traces(0.5), pytest.raises(BadValue, match=r"a kernel of 2×3 pads one side more than the other"):
+        nn.Conv2d(3, 4, (2, 3), padding="same")(torch.randn(1, 3, 4, 4))
 
 
 def test_ottt_refuses_decays_that_differ():

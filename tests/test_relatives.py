@@ -289,6 +289,15 @@ def test_mpbn(options: dict, reset: str, training: bool):
     compare(neuron, slow)
 
 
+def test_mpbn_without_momentum_remembers_the_newest_call():
+    neuron, x = made(MPBN, decay=0.0, train_decay=False, channels=C, momentum=None), currents()
+    for call in (3 * x, x):
+        neuron(call)
+    values = x.transpose(1, 2).flatten(2).double()  # without decay, potentials are the currents
+    torch.testing.assert_close(neuron.norm_mean.double(), values.mean(2).mean(0))
+    torch.testing.assert_close(neuron.norm_variance.double(), values.var(2).mean(0))
+
+
 def test_mpbn_remembers_the_moments_of_all_steps():
     neuron, x = made(MPBN, decay=0.0, train_decay=False, channels=C), currents()
     neuron(x)
@@ -325,6 +334,9 @@ def test_mpbn_folded_spikes_as_before(reset: str, trained: dict):
 
 
 def test_mpbn_has_a_norm_a_channel_behind_a_norm():
+    trained = MPBN(channels=7)
+    torch.nn.init.constant_(trained.norm_weight, 3.0)
+    assert NormNeuron(TDBN(7), trained).neuron.norm_weight.eq(3.0).all(), "what it learned stays"
     fire = NormNeuron(TDBN(7), MPBN())
     assert fire.neuron.norm_weight.shape == (7,)
     assert MPBN().norm_weight.shape == ()

@@ -52,7 +52,8 @@ class DCT(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, steps: int) -> Tensor:
-        parts = self.parts(images)
+        with torch.autocast(images.device.type, enabled=False):
+            parts = self.parts(images)
         low, high = self._limits(parts)
         potential, spikes = torch.zeros_like(parts[0]), []
         for step in range(steps):

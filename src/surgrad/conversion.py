@@ -9,28 +9,38 @@ Sengupta et al. 2019 take the largest weighted input of spikes in its stead, lay
 its threshold, so that weights, norms and the additions of residual networks stay as they are (Hu et al. 2021 scale the
 shortcuts to the same end). Norms work as in evaluation;
 `surgrad.norm.fold` takes them into the convolutions.
+
+Any neuron with a threshold can take the place, as a start for its training (Rathi and Roy 2021, Diet-SNN):
+
+    snn = convert(ann, batches, percentile=99.7, steps=5, neuron=lambda level: DietLIF(0.9, threshold=level))
+
+Where its spikes are 1, the weights behind it take their size, which chains of layers allow and shortcuts do not.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.models import SpikingNetwork, in_chunks
-from surgrad.neurons import ConvertedIF, whole_sequences
+from surgrad.neurons import LIF, ConvertedIF, whole_sequences
 from surgrad.surrogate import Surrogate
 
 Batch = tuple[Tensor, Tensor]
 
 
 def convert(network: SpikingNetwork, batches: Iterable[Batch], *, percentile: float = 99.9, steps: int = 100,
-            shift: float = 0.5) -> SpikingNetwork:  # fmt: skip
+            shift: float = 0.5, neuron: Callable[[float], LIF] | None = None) -> SpikingNetwork:  # fmt: skip
     """A copy of a network of ReLUs with `ConvertedIF` neurons in their places, in evaluation mode.
 
     batches: images that the thresholds are balanced on. percentile: of the activations of each batch, averaged over the
-    batches, in (0, 100]; 100: their maximum over all. steps: T of the copy. shift: see `ConvertedIF`."""
+    batches, in (0, 100]; 100: their maximum over all. steps: T of the copy. shift: see `ConvertedIF`. neuron: makes
+    another neuron of a threshold; where its spikes are 1, weights behind it are multiplied by that threshold."""
     if not 0 < percentile <= 100:
         raise BadValue(f"percentile {percentile} is none; give a number above 0, at most 100")
     found = copy.deepcopy(network).eval()
@@ -41,13 +51,55 @@ def convert(network: SpikingNetwork, batches: Iterable[Batch], *, percentile: fl
         raise BadValue("this network takes maxima of several neurons, which spikes do not average to; use a network "
                        "with average pooling")  # fmt: skip
     _check_whole_time(found)
-    levels = balanced(found, units, batches, percentile)
-    for name, level in levels.items():
+    batches = iter(batches)
+    some = next(batches, None)
+    if some is None:
+        raise BadValue("there is no batch to balance thresholds on; give one or more")
+    levels = balanced(found, units, chain([some], batches), percentile)
+    made = {name: neuron(level) if neuron else ConvertedIF(threshold=level, shift=shift,
+                                                           surrogate=Surrogate("rect", 1.0))
+            for name, level in levels.items()}  # fmt: skip
+    _take_size(found, {units[name]: levels[name] for name in units if made[name].amplitude is None}, some[0])
+    for name, unit in made.items():
         parent, _, attribute = name.rpartition(".")
-        neuron = ConvertedIF(threshold=level, shift=shift, surrogate=Surrogate("rect", 1.0))
-        setattr(found.get_submodule(parent), attribute, neuron.to(next(found.parameters()).device).eval())
+        setattr(found.get_submodule(parent), attribute, unit.to(next(found.parameters()).device).eval())
     found.steps = steps
     return found
+
+
+@torch.no_grad()
+def _take_size(network: SpikingNetwork, levels: dict[nn.Module, float], images: Tensor) -> None:
+    """Multiply the weights behind each of those units by its level, so that activations divided by it do as before."""
+    if not levels:
+        return
+    order: list[nn.Module] = []
+    layers = [m for m in network.modules() if m in levels or getattr(getattr(m, "weight", None), "ndim", 0) > 1]
+    with _hooked(layers, lambda module, _, out: order.append(module)):
+        before = network(images)
+    size = 1.0
+    for module in order:
+        if module in levels:
+            size = levels[module]
+        else:
+            module.weight.mul_(size)  # type: ignore[operator]  # all of these have weights
+            size = 1.0
+    with _hooked(levels, lambda module, _, out: out / levels[module]):
+        after = network(images)
+    if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * before.abs().max().item()):
+        raise BadValue("spikes of 1 in place of these activations ask the weights behind each neuron to take its "
+                       "threshold, and here they cannot (a shortcut goes past them, say, or they are standardised); "
+                       "convert a chain of layers such as vgg16, or to neurons of other spikes")  # fmt: skip
+
+
+@contextmanager
+def _hooked(modules: Iterable[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """While it lasts, that hook after each forward pass of those modules."""
+    handles = [module.register_forward_hook(hook) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @torch.no_grad()
@@ -55,16 +107,10 @@ def balanced(network: SpikingNetwork, units: dict[str, nn.ReLU], batches: Iterab
              percentile: float) -> dict[str, float]:  # fmt: skip
     """The percentile of the activations of each unit."""
     seen: dict[str, list[float]] = {name: [] for name in units}
-    hooks = [
-        unit.register_forward_hook(lambda _m, _i, out, name=name: seen[name].append(_percentile(out, percentile)))
-        for name, unit in units.items()
-    ]
-    try:
+    names = {unit: name for name, unit in units.items()}
+    with _hooked(names, lambda unit, _, out: seen[names[unit]].append(_percentile(out, percentile))):
         for images, _ in batches:
             network(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
     levels = {name: max(found) if percentile == 100 else sum(found) / len(found) for name, found in seen.items()}
     for name, level in levels.items():
         if not level > 0:

@@ -10,11 +10,13 @@ from torch import nn
 from surgrad import LIF, PerStep, Surrogate
 from surgrad.adapt import RULES, Adapter, Moment, Probe, compete, follow, make, schedule, search, steer
 from surgrad.adapt.steer import effective, width_of
+from surgrad.coding import DCT
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, lif, mean_of, reach_of, share_within, spread_of
 from surgrad.losses import cross_entropy
-from surgrad.models import resnet18, small_cnn
-from surgrad.neurons import Readout
+from surgrad.models import SpikingNetwork, resnet18, small_cnn
+from surgrad.models.blocks import conv, linear, pooled_head
+from surgrad.neurons import MPBN, Readout
 from surgrad.norm import TDBN, NormNeuron
 from surgrad.shapes import SHAPES
 
@@ -219,6 +221,26 @@ def test_a_frozen_probe_takes_the_statistics_of_its_batch():
     loss = cross_entropy(model(batch[0]).double(), batch[1])
     assert Probe(model, cross_entropy, batch).frozen().loss().item() == pytest.approx(loss.item(), rel=2e-2)
     assert all(m.training and m.momentum == 0.1 for m in model.modules() if isinstance(m, TDBN))
+
+
+@pytest.mark.parametrize("kind", [MPBN, DCT])
+def test_in_a_frozen_probe_parts_see_what_the_whole_does(kind):
+    """Of what looks at the batch, norms aside: potentials' norm, and a code's limits."""
+    if kind is MPBN:
+        head = nn.Sequential(pooled_head(), linear(4, 3))
+        model = SpikingNetwork(conv(3, 4), NormNeuron(TDBN(4), MPBN(surrogate="rect")), nn.Sequential(), head, 3)
+    else:
+        model = small_cnn(3, in_channels=3, steps=3, width_multiplier=0.25)
+        model.coding = DCT()
+    x, labels = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    whole = Probe(model, cross_entropy, (x, labels)).frozen()
+    outputs = whole._outputs({})
+    for at in range(0, 8, 2):
+        torch.testing.assert_close(whole.part(2, at)._outputs({}), outputs[:, at : at + 2])
+    assert all(torch.equal(value, state[name]) or value.isnan().all() for name, value in model.state_dict().items())
+    assert model.training
+    assert all(m.training and m.momentum == 0.1 for m in model.modules() if isinstance(m, kind))
 
 
 class Cosines:

@@ -14,9 +14,10 @@ from torch.nn.modules.dropout import _DropoutNd
 from surgrad.adapt.guests import neuron_of, slot_of
 from surgrad.adapt.ranks import over_ranks
 from surgrad.adapt.untouched import untouched
+from surgrad.coding import DCT
 from surgrad.errors import BadValue, unknown
 from surgrad.layers import Dropout, ModerateDropout, PerStep
-from surgrad.neurons import Stepped
+from surgrad.neurons import MPBN, Stepped
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], Tensor]
@@ -36,14 +37,14 @@ class Probe:
         self._parameters = dict(model.named_parameters())
 
     def frozen(self) -> "Probe":
-        """A probe of the same batch in which every normalisation takes this batch's statistics as constants (the
-        variance unbiased, as running estimates have it), so that no what-if moves them, and no part of a stacked batch
-        sees another."""
+        """A probe of the same batch in which whatever looks at the whole batch (norms, MPBN, the limits of a DCT) takes
+        what it finds in this one as constants (the variance unbiased, as running estimates have it; MPBN's are means
+        over the steps), so that no what-if moves them, and no part of a stacked batch sees another."""
         norms = self._norms()
         momenta = [norm.momentum for norm in norms]
         try:
             for norm in norms:
-                norm.momentum = 1.0  # the running estimate becomes this batch's
+                norm.momentum = None if isinstance(norm, MPBN) else 1.0  # the running estimate becomes this batch's
             with torch.no_grad(), untouched(self._model, self._batch[0].device):
                 buffers, _ = self._run({}, self._batch[0])
         finally:
@@ -100,8 +101,9 @@ class Probe:
             found = torch.autograd.grad(self._evaluate(values), [*values.values()], materialize_grads=True)
         return {name: over_ranks(grad, mean=True) for name, grad in zip(values, found, strict=True)}
 
-    def _norms(self) -> list[_BatchNorm]:
-        return [module for module in self._model.modules() if isinstance(module, _BatchNorm)]
+    def _norms(self) -> list[Any]:
+        """What sees the whole batch in training, by statistics of which it has a running estimate."""
+        return [module for module in self._model.modules() if isinstance(module, (_BatchNorm, MPBN, DCT))]
 
     def first_weight(self) -> str:
         """The first parameter of two dimensions or more."""

@@ -11,8 +11,10 @@ def convert(arguments: argparse.Namespace) -> int:
     """Convert a trained ANN into a spiking network, and measure it over time.
 
     The run is of a network of ReLUs (--set neuron.name=relu). Writes a run folder with the converted network, its
-    accuracy after every number of steps (conversion.json) and that as a picture (conversion.png).
+    accuracy after every number of steps (conversion.json) and that as a picture (conversion.png). With --into it gets
+    the neurons of a recipe of the same network, whose training then starts there, with --set start.weights=DIR.
     """
+    from surgrad.recipes import find_recipe
     from surgrad.report import read_run, write_conversion
     from surgrad.train import convert_run
 
@@ -21,12 +23,14 @@ def convert(arguments: argparse.Namespace) -> int:
     for beside in arguments.beside:  # before hours of computing
         if not read_run(beside).metrics:
             raise BadValue(f"{beside} has no finished epoch to be drawn; give --beside the folders of trainings")
-    record = convert_run(arguments.run, out, steps=arguments.steps, percentile=arguments.percentile,
-                         images=arguments.images, data=arguments.data)  # fmt: skip
+    into = None if arguments.into is None else find_recipe(arguments.into)
+    steps = arguments.steps if arguments.steps is not None else (350 if into is None else into.model.steps)
+    record = convert_run(arguments.run, out, steps=steps, percentile=arguments.percentile, images=arguments.images,
+                         data=arguments.data, into=into)  # fmt: skip
     picture = write_conversion(record, out / "conversion.png", arguments.beside)
     ann, curve = 100 * record["ann_accuracy"], [100 * share for share in record["accuracy"]]
     print(f"the ANN: {ann:.2f} %, on {record['images']:,} test images")
-    for steps in [2**n for n in range(20) if 2**n < len(curve)] + [len(curve)]:
+    for steps in [*(2**n for n in range(20) if 2**n < len(curve)), len(curve)]:
         print(f"T = {steps:4}: {curve[steps - 1]:6.2f} %  ({curve[steps - 1] - ann:+.2f})")
     near = next((t for t, value in enumerate(curve, 1) if min(curve[t - 1 :]) >= ann - 1), None)
     print(f"within 1 % of it {'at no T up to here' if near is None else f'from T = {near} on'}\nrun folder: {out}\n"
@@ -37,7 +41,9 @@ def convert(arguments: argparse.Namespace) -> int:
 def describe_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="run folder of an ANN")
     data_option(parser)
-    parser.add_argument("--steps", type=int, default=350, metavar="T", help="up to which T (default: %(default)s)")
+    parser.add_argument("--steps", type=int, metavar="T", help="up to which T (default: 350, or the recipe's)")
+    parser.add_argument("--into", metavar="RECIPE", help="convert to the neurons of this recipe, as a start for its "
+                        "training")  # fmt: skip
     parser.add_argument("--percentile", type=float, default=99.9, metavar="P", help="of a layer's activations, which "
                         "its threshold becomes; 100 for the largest (default: %(default)s)")  # fmt: skip
     parser.add_argument("--images", type=int, metavar="N", help="only the first so many test images")

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.nn.grad import conv2d_weight
+from torch import Tensor, nn
+from torch.nn.grad import conv1d_weight, conv2d_weight, conv3d_weight
 from torch.overrides import TorchFunctionMode
 
 from surgrad.errors import BadValue
@@ -27,7 +27,7 @@ def sltt(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | No
     total = _steps(network, x)
     if count is not None and not 1 <= count <= total:
         raise BadValue(f"{count} of {total} steps to go back from; give 1 to {total}")
-    _check(network)
+    check_sltt(network)
     chosen = range(total) if count is None else torch.randperm(total)[:count].tolist()
     return _step_by_step(network, x, judge, forward, set(chosen), nullcontext())
 
@@ -42,14 +42,8 @@ def ottt(network: SpikingNetwork, x: Tensor, judge: Judge,
 
     of every convolution and linear layer, λ the neurons' decay, which must be one and the same. (The authors' code
     leaves out the first layer; the paper's formula, and this, do not.)"""
-    _check(network)
-    decays = torch.cat([neuron.decay.detach().flatten() for neuron in neurons(network).values()])
-    trained = any(neuron.decay.requires_grad for neuron in neurons(network).values())
-    if trained or not torch.allclose(decays, decays[0]):
-        raise BadValue(f"the traces decay as the potentials do, and these do from {decays.min():.3g} to "
-                       f"{decays.max():.3g}; give all neurons one decay, and train none of them")  # fmt: skip
-    total = _steps(network, x)
-    return _step_by_step(network, x, judge, forward, set(range(total)), _Traces(decays[0].item()))
+    decay, total = check_ottt(network), _steps(network, x)
+    return _step_by_step(network, x, judge, forward, set(range(total)), _Traces(decay))
 
 
 def _steps(network: SpikingNetwork, x: Tensor) -> int:
@@ -96,7 +90,7 @@ def _carrying(network: SpikingNetwork) -> Iterator[Callable[[], None]]:
             watched[name].membrane = total
 
 
-def _check(network: SpikingNetwork) -> None:
+def check_sltt(network: SpikingNetwork) -> None:
     """Refuse what needs all steps at once."""
     if network.last_step:
         raise BadValue("every step has a loss of its own here, and last_step asks for the last one's; unset it")
@@ -108,6 +102,21 @@ def _check(network: SpikingNetwork) -> None:
     for name, module in whole_sequences(network).items():
         raise BadValue(f"'{name}', {type(module).__name__}, needs all steps of a sequence in one call, and here each "
                        "is a call; use another, or gradient bptt")  # fmt: skip
+
+
+def check_ottt(network: SpikingNetwork) -> float:
+    """Refuse what has no trace, too; returns the decay of all."""
+    check_sltt(network)
+    decays = torch.cat([neuron.decay.detach().flatten() for neuron in neurons(network).values()])
+    trained = any(neuron.decay.requires_grad for neuron in neurons(network).values())
+    if trained or not torch.allclose(decays, decays[0]):
+        raise BadValue(f"the traces decay as the potentials do, and these do from {decays.min():.3g} to "
+                       f"{decays.max():.3g}; give all neurons one decay, and train none of them")  # fmt: skip
+    for name, module in network.named_modules():
+        if getattr(getattr(module, "weight", None), "ndim", 0) > 1 and not isinstance(module, TRACED):
+            raise BadValue(f"'{name}', {type(module).__name__}, has no trace here; use convolutions and linear layers, "
+                           "or gradient bptt")  # fmt: skip
+    return decays[0].item()
 
 
 class _Traces(TorchFunctionMode):
@@ -127,32 +136,58 @@ class _Traces(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in (F.conv2d, F.linear):
+        if func not in TRACED_BY:
             return func(*args, **kwargs)
-        x, weight, *rest = args
+        x, weight, bias, *layout = _in_order(func, args, kwargs)
         trace = x.detach() if self.at == len(self.traces) else self.decay * self.traces[self.at] + x.detach()
         self.traces[self.at : self.at + 1] = [trace]
         self.at += 1
-        out = func(x, weight.detach(), *rest, **kwargs)
-        return _ByTrace.apply(out, weight, trace, None if func is F.linear else rest[1:])
+        out = func(x, weight.detach(), bias, *layout)
+        return _ByTrace.apply(out, weight, trace, TRACED_BY[func], layout)
 
 
 class _ByTrace(torch.autograd.Function):
     """A layer's output, and the gradient of its weight as if the trace had been its input.
 
-    layout: of a convolution, (stride, padding, dilation, groups); None for a linear layer."""
+    of: the function of `TRACED_BY`; layout: a convolution's stride, padding, dilation and groups."""
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, weight: Tensor, trace: Tensor, layout: Any) -> Tensor:
+    def forward(ctx: Any, out: Tensor, weight: Tensor, trace: Tensor, of: Any, layout: Any) -> Tensor:
         ctx.save_for_backward(trace)
-        ctx.size, ctx.dtype, ctx.layout = weight.shape, weight.dtype, layout
+        ctx.size, ctx.dtype, ctx.of, ctx.layout = weight.shape, weight.dtype, of, layout
         return out.view_as(out)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         (grad,), (trace,) = grads, ctx.saved_tensors
-        if ctx.layout is None:
-            found = grad.flatten(0, -2).T @ trace.to(grad.dtype).flatten(0, -2)
-        else:
-            found = conv2d_weight(trace.to(grad.dtype), ctx.size, grad, *ctx.layout)
-        return grad, found.to(ctx.dtype), None, None
+        found = ctx.of(trace.to(grad.dtype), ctx.size, grad, *ctx.layout)
+        return grad, found.to(ctx.dtype), None, None, None
+
+
+def _linear_weight(x: Tensor, size: Any, grad: Tensor) -> Tensor:
+    """The gradient of a linear layer's weight, as `torch.nn.grad` has those of convolutions."""
+    return grad.flatten(0, -2).T @ x.flatten(0, -2)
+
+
+TRACED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+TRACED_BY = {F.conv1d: conv1d_weight, F.conv2d: conv2d_weight, F.conv3d: conv3d_weight, F.linear: _linear_weight}
+"""The gradient of a layer's weight, of (input, size of the weight, gradient of the output, *layout)."""
+
+
+def _in_order(func: Any, args: Any, kwargs: Any) -> list[Any]:
+    """The arguments of a function of `TRACED_BY`, all by place; padding by name as a number."""
+    given = (
+        dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), args, strict=False)) | kwargs
+    )
+    if func is F.linear:
+        return [given["input"], given["weight"], given.get("bias")]
+    padding, dilation, sides = given.get("padding", 0), given.get("dilation", 1), given["weight"].shape[2:]
+    if isinstance(padding, str):
+        dilations = [dilation] * len(sides) if isinstance(dilation, int) else dilation
+        whole = [d * (side - 1) if padding == "same" else 0 for d, side in zip(dilations, sides, strict=True)]
+        if any(pad % 2 for pad in whole):
+            raise BadValue(f"a kernel of {'×'.join(map(str, sides))} pads one side more than the other to keep the "
+                           "size, which no trace does; give odd kernels, or padding as a number")  # fmt: skip
+        padding = [pad // 2 for pad in whole]
+    return [given["input"], given["weight"], given.get("bias"), given.get("stride", 1), padding, dilation,
+            given.get("groups", 1)]  # fmt: skip

@@ -33,7 +33,7 @@ def rate(network: SpikingNetwork, x: Tensor, judge: Callable[[Tensor], Tensor],
     a constant, h the surrogate's slope and v the potential after the reset; every norm has the values of its statistics
     from the first pass, and their gradient from the averages. This is the derivative for currents that are the same in
     every step; the authors' code divides the loss by T besides. LIF, PLIF and IF without parameters of their own."""
-    _check(network)
+    check_rate(network)
     forward, before, x = forward or network, network.steps, network.encoded(x)
     seen: dict[str, _Seen] = {}
     with torch.no_grad(), _spiking(network, seen):
@@ -49,7 +49,8 @@ def rate(network: SpikingNetwork, x: Tensor, judge: Callable[[Tensor], Tensor],
     return loss.detach(), output.detach()
 
 
-def _check(network: SpikingNetwork) -> None:
+def check_rate(network: SpikingNetwork) -> None:
+    """Refuse what has no averaged form."""
     if not network.training:
         raise BadValue("averages are those of a training; call network.train()")
     if network.last_step:

@@ -110,7 +110,8 @@ def energy(model: SpikingNetwork, batches: Iterable[Tensor], accounting: Account
         with tally.listening():
             for images in batches:
                 tally.images += images.shape[images.ndim % 2]  # [T, N, ...] or [N, C, H, W]
-                tally.steps = len(model(images))
+                tally.steps = len(images) if images.ndim % 2 else model.steps
+                model(images)
     finally:
         model.train(training)
     if not tally.images:

@@ -30,7 +30,7 @@ def vgg(classes: int = 10, *, in_channels: int = 3, steps: int = 5, neuron: Neur
     for number, stage in enumerate(stages):
         for channels in stage[1:] if number == 0 else stage:
             outputs = scaled(channels, width_multiplier)
-            if dropout and isinstance(body[-1] if body else None, NormNeuron):
+            if dropout and (not body or isinstance(body[-1], NormNeuron)):
                 body.append(Dropout(dropout))
             body += [conv(inputs, outputs), NormNeuron(norm(outputs), neuron())]
             inputs = outputs

@@ -1,5 +1,7 @@
 """MPBN: a norm between the potential and the threshold."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,29 +21,40 @@ class MPBN(Stepped):
     start), μ `norm_bias` (0). One norm a channel where it stands behind a norm (`NormNeuron`) or is given `channels`,
     as published; else one a layer.
 
+    momentum: of the running estimate, a share a step; None: it is the mean over the steps of the newest call alone.
+
     `folded` gives the neuron that needs no norm in evaluation.
     """
 
     norm_mean: Tensor
     norm_variance: Tensor
 
-    def __init__(self, *args, channels: int | None = None, eps: float = 1e-5, momentum: float = 0.1, **options):
+    def __init__(self, *args, channels: int | None = None, eps: float = 1e-5, momentum: float | None = 0.1, **options):
         super().__init__(*args, channels=channels, **options)
         self.eps, self.momentum = eps, momentum
         self.for_channels(channels)
 
     def for_channels(self, channels: int | None) -> None:
         size = () if channels is None else (channels,)
+        if "norm_mean" in self._buffers and self.norm_mean.shape == size:
+            return  # what it may have learned stays
         self.norm_weight, self.norm_bias = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
         self.register_buffer("norm_mean", torch.zeros(size))
         self.register_buffer("norm_variance", torch.ones(size))
 
+    def forward(self, *args: Any, **options: Any) -> Tensor:
+        """As `LIF.forward`."""
+        self._steps_seen = 0
+        return super().forward(*args, **options)
+
     def seen(self, u: Tensor) -> Tensor:
+        self._steps_seen += 1
+        share = 1 / self._steps_seen if self.momentum is None else self.momentum
         values = (u if self.norm_weight.ndim else u.reshape(1, 1, -1)).to(self.norm_mean.dtype)
         by_batch = self.training and values.numel() > self.norm_weight.numel()
         mean, variance = self.norm_mean.view(-1), self.norm_variance.view(-1)  # written to, as these are views
         out = F.batch_norm(values, mean, variance, self.norm_weight.view(-1), self.norm_bias.view(-1), by_batch,
-                           self.momentum, self.eps)  # fmt: skip
+                           share, self.eps)  # fmt: skip
         return out.view_as(u).to(u.dtype)
 
     @torch.no_grad()

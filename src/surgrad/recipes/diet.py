@@ -1,7 +1,13 @@
 """Diet-SNN: Rathi and Roy, TNNLS 2021.
 
-Theirs starts from a trained ANN (thresholds from its 99.7th percentile) and has no norm; this recipe trains from
-scratch with batch normalisation, and without their dropout of 0.2. Batch, and decay at the start: unstated.
+Theirs starts from a trained ANN, with thresholds from its 99.7th percentile:
+
+    surgrad train conversion_cifar10_resnet44_t350 --set model.name=vgg16 --out ANN
+    surgrad convert ANN --into diet_cifar10_vgg16_t5 --percentile 99.7 --out START
+    surgrad train diet_cifar10_vgg16_t5 --set start.weights=START
+
+By itself the recipe trains from scratch. Theirs has no norm and a dropout of 0.2; this has batch normalisation, and no
+dropout. Batch, and decay at the start: unstated.
 """
 
 from surgrad.recipes.registry import rows
@@ -10,7 +16,7 @@ from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronCon
 _PUBLISHED = {("cifar10", 5): 0.9270, ("cifar100", 5): 0.6967}
 
 
-@rows("diet", "VGG-16", _PUBLISHED, title="Diet-SNN, from scratch", source="Rathi and Roy 2021")
+@rows("diet", "VGG-16", _PUBLISHED, title="Diet-SNN", source="Rathi and Roy 2021")
 def diet_vgg16() -> Recipe:
     """VGG-16, leak and threshold trained, reset by subtraction."""
     return Recipe(

@@ -81,7 +81,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
     forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
     penalty = build_penalty(model, recipe.loss)
-    gradient = build_gradient(recipe)
+    gradient = build_gradient(recipe, model)
     return Parts(model, forward, loss, penalty, gradient, optimizers, adapter, batches, device, bf16)
 
 
@@ -204,16 +204,21 @@ def build_loss(config: LossConfig) -> Loss:
     return partial(LOSSES[config.name], label_smoothing=config.label_smoothing, **options)
 
 
-def build_gradient(recipe: Recipe) -> Callable[..., tuple[Tensor, Tensor]]:
-    """How the recipe's gradient is found."""
+def build_gradient(recipe: Recipe, model: SpikingNetwork) -> Callable[..., tuple[Tensor, Tensor]]:
+    """How the recipe's gradient is found; refuses what that model has none for."""
     found, count = GRADIENTS[recipe.optim.gradient], recipe.optim.gradient_steps
+    try:
+        found.check(model)
+    except BadValue as error:
+        raise BadValue(f"optim.gradient = {recipe.optim.gradient}: {error}") from error
     if count is None:
-        return found
-    if recipe.optim.gradient != "sltt" or count > recipe.model.steps:
-        raise BadValue(f"optim.gradient_steps = {count} is sltt's, of model.steps = {recipe.model.steps}, and "
-                       f"optim.gradient = {recipe.optim.gradient}; give none, or optim.gradient=sltt and no more than "
-                       "those")  # fmt: skip
-    return partial(found, count=count)
+        return found.find
+    least = min(recipe.start.steps, recipe.model.steps) if recipe.start.share else recipe.model.steps
+    if recipe.optim.gradient != "sltt" or count > least:
+        raise BadValue(f"optim.gradient_steps = {count} is sltt's, of {least} steps (model.steps, and start.steps "
+                       f"where start.share is set), and optim.gradient = {recipe.optim.gradient}; give none, or "
+                       "optim.gradient=sltt and no more than those")  # fmt: skip
+    return partial(found.find, count=count)
 
 
 def build_penalty(model: nn.Module, config: LossConfig) -> Callable[[float], Tensor | float]:
