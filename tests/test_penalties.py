@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from surgrad import LIF, TDBN, NormNeuron, PerStep
 from surgrad.errors import BadValue, UnknownName
-from surgrad.kernels.lif import lif, lif_history
+from surgrad.kernels.lif import HISTORIANS, lif, lif_history
 from surgrad.losses import cross_entropy
 from surgrad.models import MODELS, ResidualBlock, small_cnn
 from surgrad.neurons import NEURONS, neurons
@@ -206,12 +206,15 @@ def test_one_graph():
     torch.compiler.reset()
 
 
-def test_history_is_the_references_alone():
+@pytest.mark.parametrize("backend", ["auto", *HISTORIANS])
+def test_history_is_what_was_compared(backend: str):
     x = currents(dtype=torch.float32)
-    out, history = lif_history(x, 0.3, 1.0, shape="rect")
+    out, history = lif_history(x, 0.3, 1.0, shape="rect", backend=backend)
     u, _ = simulated(x.double(), 0.3, 0.5)
     torch.testing.assert_close(history, u.float())
     for ours, theirs in zip(out[:2], lif(x, 0.3, 1.0, shape="rect", backend="reference")[:2], strict=True):
-        assert torch.equal(ours, theirs)
+        torch.testing.assert_close(ours, theirs)
+    wide, _ = lif_history(x.double(), 0.3, 1.0, shape="rect")
+    assert wide.spikes.dtype == torch.float64, "what no kernel takes, the reference does"
     with pytest.raises(BadValue, match=r"backend 'torch' keeps no history of potentials"):
         lif_history(x, 0.3, 1.0, shape="rect", backend="torch")

@@ -123,7 +123,7 @@ def test_stopped_and_resumed(file):
     assert not (out / "fixed-seed0" / "metrics.jsonl").exists()
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "| lsg | " in done.stdout
-    assert {"table.md", "table.json", "report.html"} <= {path.name for path in out.iterdir()}
+    assert {"table.md", "table.json", "table.png", "report.html"} <= {path.name for path in out.iterdir()}
 
 
 def test_a_training_that_fails_does_not_stop_the_others(file, monkeypatch):

@@ -108,7 +108,7 @@ def run(backend: Any, call: Call, dtype: torch.dtype | None = None) -> dict[str,
     torch.manual_seed(0)
     call, leaves = leaves_of(call, dtype)
     above = laid_out(torch.randint(-2, 3, call.size).to(DEVICE, call.x.dtype), call.x.ndim == 5)
-    spikes, potential, _ = backend(call)
+    spikes, potential, *_ = backend(call)
     torch.autograd.backward((spikes, potential), (above, torch.ones_like(potential)))
     given = {name: value.grad for name, value in leaves.items()}
     return {"spikes": spikes.detach(), "potential": potential.detach(),

@@ -34,12 +34,10 @@ def recdis(potentials: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
         (|μ| - σ)₊² (degeneration: all on one side) + (|μ| + σ - 1)₊² (saturation: out of the window)
             + (¼ - |μ| - σ)₊² (mismatch: all at the step),   averaged over the channels."""
     half = neuron.surrogate.shape.window(neuron.surrogate.width.detach())
-    axis = 2 if potentials.ndim > 2 else potentials.ndim
-    others = [a for a in range(potentials.ndim) if a != axis]
-    size = (-1, *[1] * (potentials.ndim - 3)) if neuron.threshold.ndim or half.ndim else ()
-    z = (potentials - neuron.threshold.view(size)) / half.view(size)
-    variance, mean = torch.var_mean(z, others, correction=0)
-    middle, spread = mean.abs(), (variance + 1e-12).sqrt()  # a silent channel has no spread, and a root no slope at 0
+    others = [axis for axis in range(potentials.ndim) if axis != 2]
+    mean, square = potentials.mean(others), potentials.square().mean(others)
+    variance = (square - mean.square()).clamp(min=0) + 1e-12  # a silent channel has no spread, and a root no slope at 0
+    middle, spread = ((mean - neuron.threshold) / half).abs(), variance.sqrt() / half
     faults = (middle - spread, middle + spread - 1, 0.25 - middle - spread)
     return torch.stack([fault.relu().square() for fault in faults]).sum(0).mean()
 

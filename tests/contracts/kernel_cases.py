@@ -17,7 +17,7 @@ from slow_lif import Array, across, summed
 from torch import Tensor
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import BACKENDS, COMPILED, RESETS, LIFOutput, Norm, choose, lif
+from surgrad.kernels.lif import BACKENDS, COMPILED, RESETS, LIFOutput, Norm, choose, lif, lif_history
 from surgrad.shapes import SHAPES
 
 MARGIN = 1e-4  # that potentials keep from every jump
@@ -65,6 +65,7 @@ class Case:
     start: bool = True
     keep: bool = True
     watch: bool = False
+    history: bool = False
     norm: str = ""  # "", "batch", "fixed"
     plus: bool = False
     plus_norm: str = ""
@@ -108,6 +109,7 @@ def draw(case: Case) -> Values:
         "width": parameter("width", 0.4, 2.0),
         "start": random.normal(0, 0.5, case.size),
         "to_spikes": random.normal(0, 1, (case.T, *case.size)), "to_potential": random.normal(0, 1, case.size),
+        "to_history": random.normal(0, 1, (case.T, *case.size)),
         "plus": random.normal(-0.1, 0.5, (1 if case.shown[1] else case.T, *case.size)),
     }  # fmt: skip
     for prefix in ("", "plus_"):
@@ -115,7 +117,8 @@ def draw(case: Case) -> Values:
                    f"{prefix}weight": random.uniform(0.4, 0.9, C),
                    f"{prefix}bias": random.normal(0.2, 0.3, C)}  # fmt: skip
     if case.above == "expanded":
-        values["to_spikes"], values["to_potential"] = np.ones((case.T, *case.size)), np.ones(case.size)
+        values |= {"to_spikes": np.ones((case.T, *case.size)), "to_potential": np.ones(case.size),
+                   "to_history": np.ones((case.T, *case.size))}  # fmt: skip
     values = {name: single(value) for name, value in values.items()}
     return _kept_from_jumps(case, values, random)
 
@@ -182,7 +185,8 @@ def expected(case: Case, values: Values) -> Expected:
     decay, threshold, width = (against_a_step(case, values[name]) for name in ("decay", "threshold", "width"))
     found = slow_lif.backward(ran, decay, threshold, width, case.shape, reset=case.reset,
                               detach_reset=case.detach_reset, to_spikes=values["to_spikes"],
-                              to_potential=values["to_potential"] * case.keep)  # fmt: skip
+                              to_potential=values["to_potential"] * case.keep,
+                              to_history=values["to_history"] * case.history)  # fmt: skip
     delta, onward = found.pop("current"), found.pop("start")
     of, sizes, largest = {}, {}, np.abs(delta).max(initial=0)
     for name in ("decay", "threshold", "width"):
@@ -249,9 +253,11 @@ def laid_out(x: Tensor, memory: str, channel: int = 2) -> Tensor:
 
 @dataclass
 class Found:
-    """What a backend made of a call: the outputs, the leaves that went in, and their gradients."""
+    """What a backend made of a call: the outputs, the leaves that went in, and their gradients. history: None
+    unless the case asks for it."""
 
     out: LIFOutput
+    history: Tensor | None
     leaves: dict[str, Tensor]
 
     @property
@@ -280,23 +286,27 @@ def run(case: Case, values: Values, backend: str, device: str = "cpu", dtype: to
         return Norm(mean, variance, leaf(prefix + "weight", state), leaf(prefix + "bias", state), case.eps,
                     kind == "batch")  # fmt: skip
 
-    out = lif(leaf("current", dtype, case.memory), leaf("decay", state), leaf("width", state), shape=case.shape,
+    call = lif_history if case.history else lif
+    out = call(leaf("current", dtype, case.memory), leaf("decay", state), leaf("width", state), shape=case.shape,
               threshold=leaf("threshold", state), reset=case.reset, detach_reset=case.detach_reset,
               start=leaf("start", state, case.memory) if case.start else None, watch=case.watch, keep=case.keep,
               norm=norm_of(case.norm, ""), plus=leaf("plus", dtype, case.memory) if case.plus else None,
               plus_norm=norm_of(case.plus_norm, "plus_"), steps=case.T, backend=backend)  # fmt: skip
+    out, history = out if case.history else (out, None)
     if autograd:
-        _backward(case, values, out)
-    return Found(out, leaves)
+        _backward(case, values, out, history)
+    return Found(out, history, leaves)
 
 
-def _backward(case: Case, values: Values, out: LIFOutput) -> None:
-    outputs = [out.spikes, out.potential] if case.keep else [out.spikes]
+def _backward(case: Case, values: Values, out: LIFOutput, history: Tensor | None) -> None:
+    named = {"to_spikes": (out.spikes, 2), "to_potential": (out.potential, 1), "to_history": (history, 2)}
+    given = {name: (output, axis) for name, (output, axis) in named.items() if output is not None}
+    outputs = [output for output, _ in given.values()]
     if case.above == "expanded":
         sum(output.sum() for output in outputs).backward()
         return
-    above = [laid_out(torch.tensor(values[name]).to(output), case.above, channel) for name, channel, output in
-             zip(("to_spikes", "to_potential"), (2, 1), outputs, strict=False)]  # fmt: skip
+    above = [laid_out(torch.tensor(values[name]).to(output), case.above, axis)
+             for name, (output, axis) in given.items()]  # fmt: skip
     pairs = [(output, gradient) for output, gradient in zip(outputs, above, strict=True) if output.requires_grad]
     torch.autograd.backward(*zip(*pairs, strict=True))
 
@@ -331,6 +341,8 @@ def assert_serves(case: Case, backend: str, device: str = "cpu", learned: tuple[
     else:
         assert found.out.potential is None, f"nobody keeps the potential of {case}"
     assert (found.out.membrane is None) == (not case.watch), case
+    if case.history:
+        assert_same(found.history, wanted.ran.u, f"history of {case}", wanted.roundings, wanted.potential)
     assert found.gradients.keys() == wanted.gradients.keys(), case
     for name, gradient in found.gradients.items():
         if learned is not None and name not in learned:

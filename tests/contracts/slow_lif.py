@@ -97,8 +97,10 @@ def forward(current: Array, decay: Array, threshold: Array, *, reset: str, start
 
 
 def backward(ran: Slow, decay: Array, threshold: Array, width: Array, shape: str, *, reset: str, detach_reset: bool,
-             to_spikes: Array, to_potential: Array) -> dict[str, Array]:  # fmt: skip
-    """All gradients, those of the parameters not yet summed: [T, N, C, ...]. See `summed`."""
+             to_spikes: Array, to_potential: Array, to_history: Array | float = 0.0) -> dict[str, Array]:  # fmt: skip
+    """All gradients, those of the parameters not yet summed: [T, N, C, ...]. See `summed`. to_history: what arrives at
+    the potentials u themselves."""
+    arriving = np.broadcast_to(to_history, ran.u.shape)
     _, h, by_width = curve(shape)(ran.u - threshold, width)
     onward = to_potential
     of: dict[str, list[Array]] = {name: [] for name in ("current", "decay", "threshold", "width")}
@@ -107,7 +109,7 @@ def backward(ran: Slow, decay: Array, threshold: Array, width: Array, shape: str
         jump = {"zero": u, "subtract": threshold * np.ones_like(u), "none": np.zeros_like(u)}[reset]
         kept = 1 - o if reset == "zero" else 1.0
         error = to_spikes[t] - (0.0 if detach_reset else jump * onward)
-        delta = error * h[t] + kept * onward
+        delta = error * h[t] + kept * onward + arriving[t]
         of["current"].append(delta)
         of["decay"].append(delta * ran.before[t])
         of["threshold"].append(-error * h[t] - (onward * o if reset == "subtract" else 0.0))

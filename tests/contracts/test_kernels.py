@@ -39,7 +39,19 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgrad.errors import BadValue, UnknownName
-from surgrad.kernels.lif import BACKENDS, BINS, COMPILED, PER_THRESHOLD, RESETS, Norm, lif, moments, native, triton
+from surgrad.kernels.lif import (
+    BACKENDS,
+    BINS,
+    COMPILED,
+    HISTORIANS,
+    PER_THRESHOLD,
+    RESETS,
+    Norm,
+    lif,
+    moments,
+    native,
+    triton,
+)
 from surgrad.kernels.lif.operators import Arguments, packed
 from surgrad.neurons import LIF
 from surgrad.shapes import SHAPES
@@ -105,6 +117,22 @@ def test_gradient_of_the_spikes_alone_and_of_the_potential_alone(backend: str, d
         out = lif(current, decay, width, shape="tanh", threshold=threshold, reset=reset, backend=backend)
         getattr(out, output).backward(torch.tensor(values[name], dtype=best(backend), device=device))
         assert_same(current.grad, wanted.gradients["current"], output, wanted.roundings)
+
+
+@pytest.mark.parametrize(("backend", "device"), [place(*on) for on in product(HISTORIANS, DEVICES)])
+@every_reset
+@detached_or_not
+@pytest.mark.parametrize("options", [
+    {}, {"T": 1, "start": False}, {"per_channel": False, "memory": "channels_last", "above": "channels_last"},
+    {"norm": "batch", "plus": True, "plus_norm": "fixed", "watch": True}, {"shown": (True, False), "norm": "fixed"},
+    {"size": (2, 37, 11), "above": "expanded"}, {"shape": "rect", "keep": False, "memory": "sliced"},
+], ids=str)  # fmt: skip
+def test_potentials_of_every_step_and_what_arrives_there(backend: str, device: str, reset: Any, detach_reset: bool,
+                                                         options: dict[str, Any]):  # fmt: skip
+    case = Case(**{"T": 4, "reset": reset, "detach_reset": detach_reset, "history": True} | options)
+    found = assert_serves(case, backend, device)
+    assert found.history is not None
+    assert found.history.stride() == found.out.spikes.stride()
 
 
 @every_backend
@@ -1064,20 +1092,26 @@ def operator_samples(device: str) -> Iterator[tuple[Any, ...]]:
     learned = [value.clone().requires_grad_() for value in (x, norm, x[:1], norm, many, many, many, start)]
     yield (*learned, [1e-5, 1e-5], [True, False], 3, "dspike", [0.5], "subtract", True, True, True)
     half = laid_out(torch.randn(3, 2, 4, 5, device=device).bfloat16(), "channels_last").requires_grad_()
+    yield (*learned, [1e-5, 1e-5], [True, False], 3, "dspike", [0.5], "subtract", False, False, True, True)
     yield (half, norm, None, None, number, many, number, None, [1e-5, 0.0], [True, False], 3, *rest, False, False)
 
 
 @compiled
-@pytest.mark.parametrize("sample", range(3))
+@pytest.mark.parametrize("sample", range(4))
 def test_operators_keep_what_torch_expects_of_them(backend: str, device: str, sample: int):
     """No hidden writes or shared memory, shapes and strides known before, gradients that trace."""
     arguments = packed(Arguments(*list(operator_samples(device))[sample]))
+    history = bool(arguments[9][-1])
+    if history and backend not in HISTORIANS:
+        pytest.skip(f"{backend} keeps no history")
     torch.library.opcheck(getattr(torch.ops.surgrad, backend).default, arguments)
     bare = [a.detach() if isinstance(a, Tensor) else a for a in arguments]
-    x, keep, wanted = bare[0], bare[9][-1], [isinstance(a, Tensor) for a in bare[:8]]
+    x, keep, wanted = bare[0], bare[9][-2], [isinstance(a, Tensor) for a in bare[:8]]
     above = laid_out(torch.randn_like(x), "contiguous" if x.is_contiguous() else "channels_last")
     onward = torch.randn_like(x[0], dtype=torch.float32) if keep else None
-    torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_backward").default, (above, onward, wanted, *bare))
+    there = torch.randn_like(above, dtype=torch.float32) if history else None
+    given = (above, onward, there, wanted, *bare)
+    torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_backward").default, given)
     torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_moments").default, (x,))
 
 

@@ -9,8 +9,8 @@ from surgrad.cli.options import data_option, write_page
 def run_sweep(arguments: argparse.Namespace) -> int:
     """Train recipes × seeds, and make a table.
 
-    Trains what OUT does not hold yet, goes on with what it holds in part, and writes table.md, table.json and
-    report.html there; Ctrl-C stops after the steps under way, and the same command goes on. A FILE.toml lists runs:
+    Trains what OUT does not hold yet, goes on with what it holds in part, and writes table.md, table.json, table.png
+    and report.html there; Ctrl-C stops after the steps under way, and the same command goes on. A FILE.toml lists runs:
 
     set = ["optim.epochs=3"]
     [[run]]
@@ -32,7 +32,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         if done:
             sweep.write_table(lines, arguments.out)
             write_page(done, arguments.out / "report.html")
-            print(f"{sweep.table_of(lines)}\nin {arguments.out}: table.md, table.json, report.html")
+            print(f"{sweep.table_of(lines)}\nin {arguments.out}: table.md, table.json, table.png, report.html")
     return 0
 
 

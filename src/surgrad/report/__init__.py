@@ -7,6 +7,7 @@ from surgrad.report.page import write_report
 from surgrad.report.picture import overview_picture
 from surgrad.report.read import Run, read_run
 from surgrad.report.recording import write_recording
+from surgrad.report.scores import write_scores
 
 __all__ = [
     "Run",
@@ -17,4 +18,5 @@ __all__ = [
     "write_figures",
     "write_recording",
     "write_report",
+    "write_scores",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from surgrad.files import replace_file
+from surgrad.report import write_scores
 from surgrad.sweep.jobs import Entry, Job
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -55,11 +56,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Line:
-    """An entry's outcome. scores: final test accuracies of its finished seeds, in [0, 1], by seed."""
+    """An entry's outcome. scores: final test accuracies of its finished seeds, in [0, 1], by seed. steps: its T."""
 
     entry: Entry
     scores: dict[int, float]
     minutes: float = math.nan
+    steps: int = 0
 
     @property
     def sample(self) -> Sample:
@@ -75,9 +77,14 @@ def outcome(queue: Sequence[Job]) -> list[Line]:
     """A line an entry, in the order given."""
     found = []
     for entry in dict.fromkeys(job.entry for job in queue):
-        last = {job.seed: job.metrics[-1] for job in queue if job.entry == entry and job.done}
-        minutes = mean(row["train_seconds"] for row in last.values()) / 60 if last else math.nan
-        found.append(Line(entry, {seed: row["test_accuracy"] for seed, row in last.items()}, minutes))
+        done = [job for job in queue if job.entry == entry and job.done]
+        if not done:
+            found.append(Line(entry, {}))
+            continue
+        last = {job.seed: job.metrics[-1] for job in done}
+        minutes = mean(row["train_seconds"] for row in last.values()) / 60
+        steps = json.loads((done[0].folder / "recipe.json").read_text())["model"]["steps"]
+        found.append(Line(entry, {seed: row["test_accuracy"] for seed, row in last.items()}, minutes, steps))
     return found
 
 
@@ -102,12 +109,14 @@ def table_of(lines: Sequence[Line]) -> str:
 
 
 def write_table(lines: Sequence[Line], out: Path) -> Path:
-    """table.md and table.json in the folder `out`; returns the first."""
+    """table.md, table.json and, as a picture, table.png in the folder `out`; returns the first."""
     runs = [{"label": line.entry.label, "recipe": line.entry.recipe, "set": line.entry.settings,
              "test_accuracies": line.scores, **line.sample.record,
              "minutes": line.minutes if line.scores else None} for line in lines]  # fmt: skip
     differences = [{"label": label, "minus": other, "values": sample.values, **sample.record}
                    for label, other, sample in compared(lines)]  # fmt: skip
     record = {"runs": runs, "differences": differences}
+    write_scores([(line.entry.label, line.steps, [*line.scores.values()]) for line in lines if line.scores],
+                 out / "table.png")  # fmt: skip
     replace_file(out / "table.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
     return replace_file(out / "table.md", lambda path: path.write_text(table_of(lines) + "\n"))

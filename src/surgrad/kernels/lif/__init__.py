@@ -11,6 +11,7 @@ from torch import Tensor
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif.backends import BACKENDS as BACKENDS
 from surgrad.kernels.lif.backends import COMPILED as COMPILED
+from surgrad.kernels.lif.backends import HISTORIANS as HISTORIANS
 from surgrad.kernels.lif.backends import choose as choose
 from surgrad.kernels.lif.backends import moments as moments
 from surgrad.kernels.lif.call import Call, Term
@@ -23,7 +24,6 @@ from surgrad.kernels.lif.membrane import reach_of as reach_of
 from surgrad.kernels.lif.membrane import share_within as share_within
 from surgrad.kernels.lif.membrane import spread_of as spread_of
 from surgrad.kernels.lif.reference import after_reset as after_reset
-from surgrad.kernels.lif.reference import loop
 from surgrad.shapes import Shape, find_shape
 
 Reset = Literal["zero", "subtract", "none"]
@@ -71,7 +71,7 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     """
     call = checked(current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus,
                    plus_norm, steps)  # fmt: skip
-    spikes, potential, membrane = BACKENDS[choose(backend, current, call.shape)](call)
+    spikes, potential, membrane, _ = BACKENDS[choose(backend, current, call.shape)](call)
     return LIFOutput(spikes, potential if keep else None, membrane)
 
 
@@ -81,19 +81,22 @@ def lif_history(current: Tensor, decay: Tensor | float, width: Tensor | float, *
                 plus: Tensor | None = None, plus_norm: Norm | None = None, steps: int | None = None,
                 backend: str = "auto") -> tuple[LIFOutput, Tensor]:  # fmt: skip
     """`lif`, and the potentials u of every step before their reset, [T, N, ...], float32 or better, as a part of the
-    graph. Only the reference keeps them; backend: "auto" or "reference"."""
-    if backend not in ("auto", "reference"):
-        raise BadValue(f"backend '{backend}' keeps no history of potentials; give backend='auto' or 'reference'")
+    graph. backend: "auto", "native" or "reference"."""
     call = checked(current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus,
-                   plus_norm, steps)  # fmt: skip
-    spikes, potential, membrane, history = loop(call, history=True)
+                   plus_norm, steps, history=True)  # fmt: skip
+    name = choose(backend, current, call.shape)
+    if name not in HISTORIANS and backend != "auto":
+        raise BadValue(f"backend '{backend}' keeps no history of potentials; give backend='auto', "
+                       f"{' or '.join(map(repr, HISTORIANS))}")  # fmt: skip
+    spikes, potential, membrane, history = BACKENDS[name if name in HISTORIANS else "reference"](call)
     assert history is not None  # it was asked for
     return LIFOutput(spikes, potential if keep else None, membrane), history
 
 
 def checked(current: Tensor, decay: Tensor | float, width: Tensor | float, shape: str | Shape,
             threshold: Tensor | float, reset: str, detach_reset: bool, start: Tensor | None, watch: bool, keep: bool,
-            norm: Norm | None, plus: Tensor | None, plus_norm: Norm | None, steps: int | None) -> Call:  # fmt: skip
+            norm: Norm | None, plus: Tensor | None, plus_norm: Norm | None, steps: int | None,
+            history: bool = False) -> Call:  # fmt: skip
     """The arguments of `lif` as a backend takes them, or an error."""
     if reset not in RESETS:
         raise unknown("reset", reset, RESETS)
@@ -106,7 +109,8 @@ def checked(current: Tensor, decay: Tensor | float, width: Tensor | float, shape
     _check_norms(terms)
     _check_devices(current, plus=plus, start=start, norm=norm and norm.weight, plus_norm=plus_norm and plus_norm.weight)
     start = _checked_start(start, current, dtype)
-    return Call(terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep)
+    return Call(terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep,
+                history)  # fmt: skip
 
 
 def _checked_steps(terms: tuple[Term, ...], steps: int | None) -> int:

@@ -17,6 +17,8 @@ BACKENDS: dict[str, Callable[[Call], Result]] = {
     "native": register("native", native, ("CPU",)), "triton": register("triton", triton),
 }  # fmt: skip
 COMPILED = ("native", "triton")
+HISTORIANS = ("native", "reference")
+"""Those that keep the potentials of every step."""
 _FORMULAS = {name: shape.formula for name, shape in SHAPES.items() if name in native.GENERATED}
 _REMEDIES = {
     "native": "with a C++ compiler at hand: pip install --force-reinstall --no-cache-dir surgrad",

@@ -52,7 +52,8 @@ class Term(NamedTuple):
 @dataclass
 class Call:
     """The arguments of `surgrad.lif`, checked: one or two `terms`; decay, threshold and width 0-d or [C], in the
-    state's dtype, on the currents' device; `keep` asks for the potential after the last step."""
+    state's dtype, on the currents' device; `keep` asks for the potential after the last step, `history` for that of
+    every step before its reset."""
 
     terms: tuple[Term, ...]
     decay: Tensor
@@ -65,6 +66,7 @@ class Call:
     start: Tensor | None
     watch: bool
     keep: bool
+    history: bool = False
 
     @property
     def x(self) -> Tensor:
@@ -85,4 +87,5 @@ class Call:
         return value if value.ndim == 0 else value.view(-1, *[1] * (self.x.ndim - 3))
 
 
-Result = tuple[Tensor, Tensor | None, Tensor | None]
+Result = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+"""Spikes, last potential, histogram, history."""

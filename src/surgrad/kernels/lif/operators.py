@@ -49,6 +49,7 @@ class Arguments(NamedTuple):
     detach_reset: bool
     watch: bool
     keep: bool
+    history: bool = False
 
     @property
     def terms(self) -> tuple[tuple[Tensor, Tensor | None, float, bool], ...]:
@@ -63,26 +64,25 @@ class Arguments(NamedTuple):
 
 def packed(a: Arguments) -> tuple[Any, ...]:
     """The arguments as an operator takes them."""
-    flags = [*map(int, a.batch), a.steps, int(a.detach_reset), int(a.watch), int(a.keep)]
+    flags = [*map(int, a.batch), a.steps, int(a.detach_reset), int(a.watch), int(a.keep), int(a.history)]
     return (*a[:_TENSORS], [*a.eps, *a.constants], flags, [a.shape, a.reset])
 
 
 def unpacked(*given: Any) -> Arguments:
     """The reverse of `packed`."""
-    numbers, (batch, plus_batch, steps, detach_reset, watch, keep), (shape, reset) = given[_TENSORS:]
-    options = (numbers[:2], [bool(batch), bool(plus_batch)], steps, shape, numbers[2:], reset,
-               bool(detach_reset), bool(watch), bool(keep))  # fmt: skip
+    numbers, (batch, plus_batch, steps, *flags), (shape, reset) = given[_TENSORS:]
+    options = (numbers[:2], [bool(batch), bool(plus_batch)], steps, shape, numbers[2:], reset, *map(bool, flags))
     return Arguments._make((*given[:_TENSORS], *options))
 
 
 class Kernel(Protocol):
     """What a compiled backend provides."""
 
-    def forward(self, a: Arguments, /) -> tuple[Tensor, Tensor, Tensor]:
-        """(spikes, potential or empty, counts or empty)."""
+    def forward(self, a: Arguments, /) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(spikes, potential or empty, counts or empty, history or empty)."""
 
-    def backward(self, grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: list[bool],
-                 a: Arguments, /) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    def backward(self, grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_history: Tensor | None,
+                 wanted: list[bool], a: Arguments, /) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         """(∂x, ∂plus, ∂start, sums [SUMS, C] float64), empty where not wanted: a bool for each of the first eight
         arguments."""
 
@@ -90,7 +90,7 @@ class Kernel(Protocol):
         """[2, C] float32: mean and biased variance of each channel of x [T, N, C, ...]."""
 
 
-Backward = Callable[[Tensor | None, Tensor | None, list[bool], Arguments], tuple[Tensor, ...]]
+Backward = Callable[[Tensor | None, Tensor | None, Tensor | None, list[bool], Arguments], tuple[Tensor, ...]]
 
 
 def laid_out_last(x: Tensor) -> bool:
@@ -126,12 +126,13 @@ def empty(like: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
     return like.new_empty_strided(size, (max(1, one.numel()), *one.stride()), dtype=dtype)
 
 
-def outputs(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
-    """Memory for (spikes, potential, counts)."""
+def outputs(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Memory for (spikes, potential, counts, history)."""
     one = torch.float32  # not a view of anything, so that it may be written to
     potential = torch.empty_like(a.x[0], dtype=one) if a.keep else a.x.new_empty(0, dtype=one)
     counts = torch.zeros(BINS if a.watch else 0, dtype=torch.int64, device=a.x.device)
-    return empty(a.x, a.steps), potential, counts
+    history = empty(a.x, a.steps, one) if a.history else a.x.new_empty(0, dtype=one)
+    return empty(a.x, a.steps), potential, counts, history
 
 
 def gradients(wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -146,23 +147,24 @@ def gradients(wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor,
 def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA")) -> Callable[[Call], Result]:
     """Make the operators surgrad::{name}, {name}_backward and {name}_moments, and the backend that calls them."""
     library = torch.library.Library("surgrad", "FRAGMENT")
-    library.define(f"{name}({_SCHEMA}) -> (Tensor, Tensor, Tensor)")
-    library.define(f"{name}_backward(Tensor? grad_spikes, Tensor? grad_potential, bool[] wanted, {_SCHEMA})"
-                   " -> (Tensor, Tensor, Tensor, Tensor)")  # fmt: skip
+    library.define(f"{name}({_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor)")
+    library.define(f"{name}_backward(Tensor? grad_spikes, Tensor? grad_potential, Tensor? grad_history, bool[] wanted, "
+                   f"{_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor)")  # fmt: skip
     library.define(f"{name}_moments(Tensor x) -> Tensor")
     for device in devices:
         library.impl(name, lambda *a: kernel.forward(unpacked(*a)), device)
-        library.impl(f"{name}_backward", lambda g, p, w, *a: kernel.backward(g, p, w, unpacked(*a)), device)
+        library.impl(f"{name}_backward", lambda g, p, h, w, *a: kernel.backward(g, p, h, w, unpacked(*a)), device)
         library.impl(f"{name}_moments", kernel.moments, device)
     torch.library.register_fake(f"surgrad::{name}", lambda *a: outputs(unpacked(*a)), lib=library)
     torch.library.register_fake(
-        f"surgrad::{name}_backward", lambda g, p, w, *a: gradients(w, unpacked(*a)), lib=library
+        f"surgrad::{name}_backward", lambda g, p, h, w, *a: gradients(w, unpacked(*a)), lib=library
     )
     torch.library.register_fake(f"surgrad::{name}_moments", _moments_like, lib=library)
     operator, of_gradients = getattr(torch.ops.surgrad, name), getattr(torch.ops.surgrad, f"{name}_backward")
 
-    def backward(g: Tensor | None, p: Tensor | None, wanted: list[bool], a: Arguments) -> tuple[Tensor, ...]:
-        return of_gradients(g, p, wanted, *packed(a))
+    def backward(g: Tensor | None, p: Tensor | None, h: Tensor | None, wanted: list[bool],
+                 a: Arguments) -> tuple[Tensor, ...]:  # fmt: skip
+        return of_gradients(g, p, h, wanted, *packed(a))
 
     def backward_of(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         a = unpacked(*ctx.saved_tensors, *ctx.options)
@@ -175,8 +177,9 @@ def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA
 
     def lif(call: Call) -> Result:
         a = arguments(call)
-        spikes, potential, counts = operator(*packed(a)) if observed(a) else direct(*a)
-        return spikes, potential if call.keep else None, counts if call.watch else None
+        spikes, potential, counts, history = operator(*packed(a)) if observed(a) else direct(*a)
+        return (spikes, potential if call.keep else None, counts if call.watch else None,
+                history if call.history else None)  # fmt: skip
 
     return lif
 
@@ -235,15 +238,17 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _gradients(ctx: Any, grads: tuple[Tensor | None, ...], a: Arguments,
                compute: Backward) -> tuple[Tensor | None, ...]:  # fmt: skip
     """The gradients of the tensors among the arguments, None where not wanted."""
-    grad_spikes, grad_potential, _ = grads
+    grad_spikes, grad_potential, _, grad_history = grads
     last = laid_out_last(a.x)
     if grad_spikes is not None:
         grad_spikes = dense(grad_spikes, last)
     if grad_potential is not None and a.keep:
         grad_potential = dense(grad_potential[None], last)[0]
+    if grad_history is not None and a.history:
+        grad_history = dense(grad_history, last)
     wanted = list(ctx.needs_input_grad[:_TENSORS])
     wanted[4] &= a.steps > 1 or a.start is not None  # else the decay has no part in anything: no gradient, not a zero
-    to_x, to_plus, to_start, sums = compute(grad_spikes, grad_potential, wanted, a)
+    to_x, to_plus, to_start, sums = compute(grad_spikes, grad_potential, grad_history, wanted, a)
     found = (
         to_x, _to_norm(a.norm, sums, 0, a.eps[0]), to_plus, _to_norm(a.plus_norm, sums, 1, a.eps[1]),
         *(_to_parameter(p, sums[row]) if w else None for p, row, w in
@@ -279,7 +284,7 @@ def arguments(call: Call) -> Arguments:
         start=None if call.start is None else dense(call.start[None], last)[0],
         eps=[0.0 if n is None else n.eps for n in norms], batch=[n is not None and n.batch for n in norms],
         steps=call.steps, shape=call.shape.name, constants=list(call.shape.constants), reset=call.reset,
-        detach_reset=call.detach_reset, watch=call.watch, keep=call.keep,
+        detach_reset=call.detach_reset, watch=call.watch, keep=call.keep, history=call.history,
     )  # fmt: skip
 
 

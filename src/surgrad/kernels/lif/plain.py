@@ -17,7 +17,7 @@ def lif(call: Call) -> Result:
     """See `surgrad.lif`. Any shape, dtype and device; keeps the current alone for the backward pass."""
     options = _Options(call.shape, call.reset, call.detach_reset, call.x.dtype, call.watch)
     spikes, potential, counts = _LIF.apply(call.current(), call.decay, call.threshold, call.width, call.start, options)
-    return spikes, potential, counts if call.watch else None
+    return spikes, potential, counts if call.watch else None, None
 
 
 class _Options(NamedTuple):

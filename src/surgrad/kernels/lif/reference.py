@@ -9,12 +9,7 @@ from surgrad.surrogate import spike
 
 
 def lif(call: Call) -> Result:
-    """See `surgrad.lif`."""
-    return loop(call, history=False)[:3]
-
-
-def loop(call: Call, *, history: bool) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """The same, and if asked for the potential u of every step before its reset, [T, N, C, ...], part of the graph."""
+    """See `surgrad.lif` and `surgrad.kernels.lif.lif_history`."""
     decay, threshold, width = (call.against_a_step(p) for p in (call.decay, call.threshold, call.width))
     v, counts = call.start, None
     spikes: list[Tensor] = []
@@ -26,12 +21,12 @@ def loop(call: Call, *, history: bool) -> tuple[Tensor, Tensor | None, Tensor | 
             counted = histogram(u - threshold, threshold)
             counts = counted if counts is None else counts + counted
         spikes.append(o.to(call.x.dtype))
-        if history:
+        if call.history:
             potentials.append(u)
         v = after_reset(u, o.detach() if call.detach_reset else o, threshold, call.reset)
     # cat, not stack: a channels_last step keeps its storage format only as a 4-D tensor
     out = torch.cat(spikes).unflatten(0, call.size[:2])
-    return out, v, counts, torch.cat(potentials).unflatten(0, call.size[:2]) if history else None
+    return out, v, counts, torch.cat(potentials).unflatten(0, call.size[:2]) if call.history else None
 
 
 def after_reset(u: Tensor, o: Tensor, threshold: Tensor, reset: str) -> Tensor:

@@ -41,8 +41,8 @@ class _Lif(Structure):
         ("decay_many", c_int32), ("threshold_many", c_int32), ("width_many", c_int32), ("wants", c_int32),
         ("constants", c_float * 3), ("threads", c_int32),
         ("start", c_void_p), ("spikes", c_void_p), ("potential", c_void_p), ("counts", c_void_p),
-        ("grad_spikes", c_void_p), ("grad_potential", c_void_p), ("grad_start", c_void_p), ("sums", c_void_p),
-        ("parallel", c_void_p),
+        ("history", c_void_p), ("grad_spikes", c_void_p), ("grad_potential", c_void_p), ("grad_history", c_void_p),
+        ("grad_start", c_void_p), ("sums", c_void_p), ("parallel", c_void_p),
     ]  # fmt: skip
 
 
@@ -156,18 +156,19 @@ def _call(a: Arguments, grads: tuple[Tensor | None, ...] = (None, None), **field
     return call
 
 
-def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `surgrad.kernels.lif.operators.Kernel`."""
-    spikes, potential, counts = outputs(a)
+    spikes, potential, counts, history = outputs(a)
     if not spikes.numel():
-        return spikes, potential, counts
-    call = _call(a, spikes=_pointer(spikes), potential=_pointer(potential), counts=_pointer(counts))
+        return spikes, potential, counts, history
+    call = _call(a, spikes=_pointer(spikes), potential=_pointer(potential), counts=_pointer(counts),
+                 history=_pointer(history))  # fmt: skip
     _built().surgrad_forward(byref(call))
-    return spikes, potential, counts
+    return spikes, potential, counts, history
 
 
-def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: list[bool],
-             a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_history: Tensor | None,
+             wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """See `surgrad.kernels.lif.operators.Kernel`."""
     to_x, to_plus, to_start, sums = gradients(wanted, a)
     if not a.x.numel():
@@ -175,7 +176,8 @@ def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: 
     norms = a.norm is not None or a.plus_norm is not None
     wants = norms + 2 * wanted[4] + 4 * wanted[5] + 8 * wanted[6]
     call = _call(a, (to_x, to_plus), wants=wants, grad_spikes=_pointer(grad_spikes), sums=_pointer(sums),
-                 grad_potential=_pointer(grad_potential), grad_start=_pointer(to_start))  # fmt: skip
+                 grad_potential=_pointer(grad_potential), grad_history=_pointer(grad_history),
+                 grad_start=_pointer(to_start))  # fmt: skip
     _built().surgrad_backward(byref(call))
     return to_x, to_plus, to_start, sums
 

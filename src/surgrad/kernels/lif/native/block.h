@@ -239,10 +239,16 @@ struct Block {
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= now[i] >= threshold[i] ? epsilon[i] : 0.0f;
     float* d = place(t);
     steps_back[a.shape][a.reset][!a.detach_reset][full](n, fixed[0], size, now, decay, threshold, g, epsilon, d, through);
+    if (a.grad_history) by_history(a.grad_history + t * a.elements + first, d);
     if (a.wants & WANT_THRESHOLD)
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= through[i];
     if (a.wants & WANT_DECAY) by_decay(t, d);
     give(t, d);
+  }
+
+  // What reaches u_t besides its spike and its reset.
+  void by_history(const float* __restrict g, float* __restrict d) {
+    for (int i = 0; i < n; ++i) d[i] += g[i], epsilon[i] += decay[i] * g[i];
   }
 
   // Where step t's δ is computed: where it will stay, if there is nothing more to do to it here.

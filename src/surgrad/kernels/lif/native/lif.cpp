@@ -15,6 +15,7 @@ void forward(const Lif& a) {
       for (int64_t t = 0; t < a.steps; ++t) {
         b.forth(t, b.u);
         if (a.counts) b.count(b.u, counts.data() + task * LANES * BINS);
+        if (a.history) std::memcpy(a.history + t * a.elements + first, b.u, n * sizeof(float));
         fire(a.dtype, a.spikes, t * a.elements + first, n, b.u, b.threshold);
       }
       if (a.potential) std::memcpy(a.potential + first, b.v, n * sizeof(float));

@@ -25,8 +25,10 @@ struct Lif {
   void* spikes;
   float* potential;  // null: not wanted
   int64_t* counts;   // histogram; null: nobody watches
+  float* history;    // potentials of every step before its reset, laid out as spikes; null: not wanted
   const void* grad_spikes;
   const float* grad_potential;
+  const float* grad_history;  // null: none
   float* grad_start;  // null: not wanted
   double* sums;       // [SUMS, channels]
   void (*parallel)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel of a loaded runtime, or null

@@ -12,19 +12,19 @@ from torch import Tensor
 from surgrad.kernels.lif.operators import Arguments
 
 
-def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     from surgrad.kernels.lif.triton import binding
 
     return binding.forward(a)
 
 
-def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: list[bool],
-             a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_history: Tensor | None,
+             wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """See `surgrad.kernels.lif.operators.Kernel`."""
     from surgrad.kernels.lif.triton import binding
 
-    return binding.backward(grad_spikes, grad_potential, wanted, a)
+    return binding.backward(grad_spikes, grad_potential, wanted, a)  # it keeps no history
 
 
 def moments(x: Tensor) -> Tensor:

@@ -19,18 +19,18 @@ REGISTERS = 96  # of a thread, for what it keeps of its elements
 OVERHEAD = 32  # bytes that it keeps of an element whatever the number of steps
 
 
-def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `surgrad.kernels.lif.operators.Kernel`."""
-    spikes, potential, counts = outputs(a)
+    spikes, potential, counts, history = outputs(a)
     if spikes.numel() == 0:
-        return spikes, potential, counts
+        return spikes, potential, counts, history
     tiles = tiling(a.x, 1, min(16 // a.x.itemsize, 4 if a.watch else 8), by_channel=_by_channel(a))
     with _on_device(a.x):
         kernels.forward[tiles.grid](
             **_given(a, min(a.steps, CHUNK), tiles), spikes=spikes, potential=potential if a.keep else None,
             counts=counts if a.watch else None, BINS=BINS, PER_THRESHOLD=float(PER_THRESHOLD),
         )  # fmt: skip
-    return spikes, potential, counts
+    return spikes, potential, counts, history
 
 
 def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: list[bool],
