@@ -80,7 +80,7 @@ def random_call(seed: int) -> Call:
     start = laid_out(torch.randn(1, *size, device=DEVICE), last)[0] if flags[6] else None
     return Call(terms[: 1 + (seed % 2)], parameter(0.2, 0.9), parameter(0.3, 0.8), parameter(0.4, 2.0),
                 list(SHAPES.values())[seed % len(SHAPES)], T, ("zero", "subtract", "none")[seed // 2 % 3], flags[7],
-                start, False, True)  # fmt: skip
+                start, False, True, seed % 4 == 1 or seed % 7 == 2)  # fmt: skip
 
 
 def leaves_of(call: Call, dtype: torch.dtype | None) -> tuple[Call, dict[str, Tensor]]:
@@ -108,10 +108,14 @@ def run(backend: Any, call: Call, dtype: torch.dtype | None = None) -> dict[str,
     torch.manual_seed(0)
     call, leaves = leaves_of(call, dtype)
     above = laid_out(torch.randint(-2, 3, call.size).to(DEVICE, call.x.dtype), call.x.ndim == 5)
-    spikes, potential, *_ = backend(call)
-    torch.autograd.backward((spikes, potential), (above, torch.ones_like(potential)))
+    spikes, potential, _, history = backend(call)
+    outputs = [(spikes, above), (potential, torch.ones_like(potential))]
+    if history is not None:
+        outputs.append((history, above.to(history.dtype).flip(0)))
+    torch.autograd.backward(*zip(*outputs, strict=True))
     given = {name: value.grad for name, value in leaves.items()}
-    return {"spikes": spikes.detach(), "potential": potential.detach(),
+    kept = {} if history is None else {"history": history.detach()}
+    return {"spikes": spikes.detach(), "potential": potential.detach(), **kept,
             **{n: torch.zeros_like(leaves[n]) if g is None else g for n, g in given.items()}}  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def lif_history(current: Tensor, decay: Tensor | float, width: Tensor | float, *
                 plus: Tensor | None = None, plus_norm: Norm | None = None, steps: int | None = None,
                 backend: str = "auto") -> tuple[LIFOutput, Tensor]:  # fmt: skip
     """`lif`, and the potentials u of every step before their reset, [T, N, ...], float32 or better, as a part of the
-    graph. backend: "auto", "native" or "reference"."""
+    graph. backend: as of `lif`, without "torch"."""
     call = checked(current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus,
                    plus_norm, steps, history=True)  # fmt: skip
     name = choose(backend, current, call.shape)

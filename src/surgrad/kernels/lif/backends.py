@@ -17,7 +17,7 @@ BACKENDS: dict[str, Callable[[Call], Result]] = {
     "native": register("native", native, ("CPU",)), "triton": register("triton", triton),
 }  # fmt: skip
 COMPILED = ("native", "triton")
-HISTORIANS = ("native", "reference")
+HISTORIANS = (*COMPILED, "reference")
 """Those that keep the potentials of every step."""
 _FORMULAS = {name: shape.formula for name, shape in SHAPES.items() if name in native.GENERATED}
 _REMEDIES = {

@@ -242,10 +242,9 @@ def _gradients(ctx: Any, grads: tuple[Tensor | None, ...], a: Arguments,
     last = laid_out_last(a.x)
     if grad_spikes is not None:
         grad_spikes = dense(grad_spikes, last)
-    if grad_potential is not None and a.keep:
-        grad_potential = dense(grad_potential[None], last)[0]
-    if grad_history is not None and a.history:
-        grad_history = dense(grad_history, last)
+    # of an output that nobody asked for it may be an empty tensor
+    grad_potential = None if grad_potential is None or not a.keep else dense(grad_potential[None], last)[0]
+    grad_history = None if grad_history is None or not a.history else dense(grad_history, last)
     wanted = list(ctx.needs_input_grad[:_TENSORS])
     wanted[4] &= a.steps > 1 or a.start is not None  # else the decay has no part in anything: no gradient, not a zero
     to_x, to_plus, to_start, sums = compute(grad_spikes, grad_potential, grad_history, wanted, a)

@@ -24,7 +24,7 @@ def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_his
     """See `surgrad.kernels.lif.operators.Kernel`."""
     from surgrad.kernels.lif.triton import binding
 
-    return binding.backward(grad_spikes, grad_potential, wanted, a)  # it keeps no history
+    return binding.backward(grad_spikes, grad_potential, grad_history, wanted, a)
 
 
 def moments(x: Tensor) -> Tensor:

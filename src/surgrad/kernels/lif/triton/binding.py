@@ -28,13 +28,14 @@ def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     with _on_device(a.x):
         kernels.forward[tiles.grid](
             **_given(a, min(a.steps, CHUNK), tiles), spikes=spikes, potential=potential if a.keep else None,
-            counts=counts if a.watch else None, BINS=BINS, PER_THRESHOLD=float(PER_THRESHOLD),
+            counts=counts if a.watch else None, history=history if a.history else None, BINS=BINS,
+            PER_THRESHOLD=float(PER_THRESHOLD),
         )  # fmt: skip
     return spikes, potential, counts, history
 
 
-def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: list[bool],
-             a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_history: Tensor | None,
+             wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """See `surgrad.kernels.lif.operators.Kernel`."""
     to_x, to_plus, to_start, sums = gradients(wanted, a)
     if a.x.numel() == 0:
@@ -47,7 +48,8 @@ def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, wanted: 
     with _on_device(a.x):
         kernels.backward[tiles.grid](
             **_given(a, chunk, tiles), width=a.width, grad_spikes=grad_spikes, grad_potential=grad_potential,
-            to_x=to_x if wanted[0] else None, to_plus=to_plus if a.plus is not None and wanted[2] else None,
+            grad_history=grad_history, to_x=to_x if wanted[0] else None,
+            to_plus=to_plus if a.plus is not None and wanted[2] else None,
             to_start=to_start if a.start is not None and wanted[7] else None, partial=partial, kept=kept,
             **{f"c{i}": float(c) for i, c in enumerate((*a.constants, 0, 0, 0)[:3])}, slots=tiles.slots,
             WIDTHS=a.width.ndim > 0, SHAPE=a.shape, THROUGH=a.reset != "none" and not a.detach_reset,

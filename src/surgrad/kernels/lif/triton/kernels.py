@@ -25,7 +25,7 @@ SHIFT, GAIN, DECAY, THRESHOLD, WIDTH = (
 
 
 @triton.jit
-def forward(x, norm, plus, plus_norm, decay, threshold, start, spikes, potential, counts,
+def forward(x, norm, plus, plus_norm, decay, threshold, start, spikes, potential, counts, history,
             stride, plus_stride, eps, plus_eps, steps, elements, outer, channels, columns, row_stride, column_blocks,
             groups, blocks, programs,
             DECAYS: tl.constexpr, THRESHOLDS: tl.constexpr, RESET: tl.constexpr, COUNT: tl.constexpr,
@@ -50,6 +50,8 @@ def forward(x, norm, plus, plus_norm, decay, threshold, start, spikes, potential
                 u = beta * v + current(xs, scale, ps, plus_scale, i)
                 fired = tl.where(u >= th, 1.0, 0.0).to(spikes.dtype.element_ty)
                 tl.store(spikes + (base + wide(first + i, elements)) + at, fired, there)
+                if history is not None:
+                    tl.store(history + (base + wide(first + i, elements)) + at, u, there)
                 if counts is not None:
                     bins = tl.floor((u - th) * per) + BINS // 2
                     bins = tl.minimum(tl.maximum(bins, 0.0), BINS - 1.0).to(tl.int32)
@@ -104,7 +106,7 @@ def put(partial, row: tl.constexpr, total, slot, slots, channel, channels, LAST:
 
 
 @triton.jit
-def backward(x, norm, plus, plus_norm, decay, threshold, width, start, grad_spikes, grad_potential,
+def backward(x, norm, plus, plus_norm, decay, threshold, width, start, grad_spikes, grad_potential, grad_history,
              to_x, to_plus, to_start, partial, kept,
              stride, plus_stride, eps, plus_eps, c0, c1, c2, steps, elements, outer, channels, columns, row_stride,
              column_blocks, groups, blocks, programs, slots,
@@ -142,6 +144,7 @@ def backward(x, norm, plus, plus_norm, decay, threshold, width, start, grad_spik
             xs = read(x, base, at, first, steps, stride, live, COUNT, RAGGED)
             ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
             gs = read(grad_spikes, base, at, first, steps, elements, live, CHUNK, RAGGED)
+            hs = read(grad_history, base, at, first, steps, elements, live, CHUNK, RAGGED)
             us = potentials(xs, scale, ps, plus_scale, v, beta, th, RESET, CHUNK)
             for i in tl.static_range(CHUNK - 1, -1, -1):
                 u, there, above = us[i], live, e
@@ -149,6 +152,8 @@ def backward(x, norm, plus, plus_norm, decay, threshold, width, start, grad_spik
                     there, above = live & (first + i < steps), tl.where(first + i < steps, e, 0.0)
                 g = gs[i].to(tl.float32) if grad_spikes is not None else zeros
                 s, passed, delta = through_spike(u, g, above, th, w, c0, c1, c2, SHAPE, RESET, THROUGH)
+                if grad_history is not None:
+                    delta += hs[i]
                 if WANT_DECAY:
                     to_decay += delta * (after_reset(us[i - 1], th, RESET) if i > 0 else v)
                 if WANT_THRESHOLD:
