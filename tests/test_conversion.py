@@ -16,7 +16,7 @@ from surgrad.conversion import accuracy_over_time, convert
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import IF, LTMD, ConvertedIF, DietLIF, keep_positive, neurons
-from surgrad.norm import TEBN, BatchNorm
+from surgrad.norm import TDBN, TEBN, BatchNorm
 from surgrad.recipes import RECIPES
 from surgrad.train import convert_run, diagnose_recipe, evaluate_run, train
 from surgrad.train.build import build
@@ -193,6 +193,18 @@ def test_a_run_becomes_a_run_of_spikes(trained: Path, tmp_path: Path, capsys: py
     assert (out / "conversion.png").read_bytes().startswith(b"\x89PNG")
     assert evaluate_run(out)["test_accuracy"] == pytest.approx(record["accuracy"][-1])
     assert set(record["thresholds"]) == {name for name in record["thresholds"] if record["thresholds"][name] > 0}
+
+
+def test_tdbn_scales_as_before(tiny, tmp_path: Path):
+    words = ("neuron.name=relu", "model.steps=1", "adapt.controller=fixed", "model.name=resnet20", "model.norm=tdbn",
+             "neuron.threshold=0.3")  # fmt: skip
+    run = train(tiny(*words), tmp_path / "ann")
+    convert_run(run, tmp_path / "out", steps=2)
+    scales = [{m.scale for m in build(recipe_of(folder)).model.modules() if isinstance(m, TDBN)}
+              for folder in (run, tmp_path / "out")]  # fmt: skip
+    assert scales[0] == scales[1] == {0.3}
+    with pytest.raises(BadValue, match=r"the ANN has neuron.threshold = 0.3, and '.*' asks for 0.5; train the ANN"):
+        convert_run(run, tmp_path / "other", steps=2, into=tiny(*words[2:5]))
 
 
 def test_a_training_starts_from_what_was_converted(trained: Path, tiny, tmp_path: Path):

@@ -87,15 +87,20 @@ def _check_into(recipe: Recipe, into: Recipe | None) -> None:
     if into.neuron.name == RELU:
         raise BadValue(f"'{into.name}' is a recipe of ReLUs, and what is converted gets spiking neurons; name another")
     for field in ("name", "width_multiplier", "norm", "coding"):
-        own, wanted = getattr(recipe.model, field), getattr(into.model, field)
-        if own != wanted:
-            raise BadValue(f"the ANN has model.{field} = {own}, and '{into.name}' asks for {wanted}; train the ANN "
-                           f"with --set model.{field}={wanted}")  # fmt: skip
+        _check_alike(f"model.{field}", getattr(recipe.model, field), getattr(into.model, field), into.name)
+    if recipe.model.norm == "tdbn":  # which scales by it
+        _check_alike("neuron.threshold", recipe.neuron.threshold, into.neuron.threshold, into.name)
+
+
+def _check_alike(path: str, own: Any, wanted: Any, name: str) -> None:
+    if own != wanted:
+        raise BadValue(f"the ANN has {path} = {own}, and '{name}' asks for {wanted}; train the ANN with --set "
+                       f"{path}={wanted}")  # fmt: skip
 
 
 def _converted(recipe: Recipe, steps: int, percentile: float, into: Recipe | None) -> Recipe:
-    neuron = {"name": "converted", "reset": "subtract", "threshold": 1.0, "shape": "rect", "width": 1.0,
-              "train_decay": False}  # fmt: skip
+    # the threshold stays, since tdBN scales by it; the neurons' own are loaded
+    neuron = {"name": "converted", "reset": "subtract", "shape": "rect", "width": 1.0, "train_decay": False}
     return derive(
         recipe,
         name=f"{recipe.name}_converted",
