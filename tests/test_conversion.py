@@ -163,6 +163,18 @@ def test_spikes_of_one_leave_their_size_to_the_weights_behind():
     assert [n.trained_threshold.item() for n in neurons(diet).values()] == pytest.approx([v.item() for v in levels])
 
 
+def test_a_scale_lowers_thresholds_and_not_the_size_of_spikes():
+    network, batches = ann("vgg11"), [(images(32), torch.zeros(32))]
+    whole, lower = (convert(network, batches, scale=scale, neuron=lambda level: IF(threshold=level))
+                    for scale in (1.0, 0.25))  # fmt: skip
+    for one, other in zip(neurons(whole).values(), neurons(lower).values(), strict=True):
+        assert other.threshold.item() == pytest.approx(one.threshold.item() / 4)
+    weights = {name: p for name, p in lower.named_parameters() if p.ndim > 1}
+    assert all(torch.equal(p, dict(whole.named_parameters())[name]) for name, p in weights.items())
+    with pytest.raises(BadValue, match=r"scale 0.0 leaves no threshold; give a positive number"):
+        convert(network, batches, scale=0.0)
+
+
 @pytest.mark.parametrize("name", ["resnet20", "vgg11_ws"])
 def test_weights_that_cannot_take_the_spikes_size(name: str):
     with pytest.raises(BadValue, match=r"here they cannot .*; convert a chain of layers such as vgg16"):
@@ -249,6 +261,10 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
         "the ANN has model.norm = batchnorm, and 'lsg_fashion_small_t4' asks for tebn; train the ANN"
         in capsys.readouterr().err
     )
+    assert cli.main([*words, "diet_tiny", "--set", "model.norm=batchnorm", "--set", "model.steps=1"]) == 2
+    assert "already holds a run; choose another --out" in capsys.readouterr().err, "the recipe's fields are set"
+    assert cli.main([*words[:-1], "--set", "model.steps=3"]) == 2
+    assert "--set model.steps=3 is for the recipe of --into, and none is given" in capsys.readouterr().err
     assert cli.main([*words, "conversion_cifar10_resnet44_t350"]) == 2
     assert "is a recipe of ReLUs, and what is converted gets spiking neurons" in capsys.readouterr().err
 

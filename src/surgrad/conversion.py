@@ -20,6 +20,7 @@ Where its spikes are 1, the weights behind it take their size, which chains of l
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -35,12 +36,16 @@ Batch = tuple[Tensor, Tensor]
 
 
 def convert(network: SpikingNetwork, batches: Iterable[Batch], *, percentile: float = 99.9, steps: int = 100,
-            shift: float = 0.5, neuron: Callable[[float], LIF] | None = None) -> SpikingNetwork:  # fmt: skip
+            shift: float = 0.5, scale: float = 1.0,
+            neuron: Callable[[float], LIF] | None = None) -> SpikingNetwork:  # fmt: skip
     """A copy of a network of ReLUs with `ConvertedIF` neurons in their places, in evaluation mode.
 
     batches: images that the thresholds are balanced on. percentile: of the activations of each batch, averaged over the
-    batches, in (0, 100]; 100: their maximum over all. steps: T of the copy. shift: see `ConvertedIF`. neuron: makes
-    another neuron of a threshold; where its spikes are 1, weights behind it are multiplied by that threshold."""
+    batches, in (0, 100]; 100: their maximum over all. steps: T of the copy. shift: see `ConvertedIF`. scale: what
+    thresholds are multiplied by (Rathi and Roy 2021). neuron: makes another neuron of a threshold; where its spikes are
+    1, weights behind it are multiplied by the threshold before `scale`, so that a lower one means more spikes."""
+    if not scale > 0:
+        raise BadValue(f"scale {scale} leaves no threshold; give a positive number")
     if not 0 < percentile <= 100:
         raise BadValue(f"percentile {percentile} is none; give a number above 0, at most 100")
     found = copy.deepcopy(network).eval()
@@ -56,15 +61,18 @@ def convert(network: SpikingNetwork, batches: Iterable[Batch], *, percentile: fl
     if some is None:
         raise BadValue("there is no batch to balance thresholds on; give one or more")
     levels = balanced(found, units, chain([some], batches), percentile)
-    made = {name: neuron(level) if neuron else ConvertedIF(threshold=level, shift=shift,
-                                                           surrogate=Surrogate("rect", 1.0))
-            for name, level in levels.items()}  # fmt: skip
+    neuron = neuron or partial(_converted, shift)
+    made = {name: neuron(scale * level) for name, level in levels.items()}
     _take_size(found, {units[name]: levels[name] for name in units if made[name].amplitude is None}, some[0])
     for name, unit in made.items():
         parent, _, attribute = name.rpartition(".")
         setattr(found.get_submodule(parent), attribute, unit.to(next(found.parameters()).device).eval())
     found.steps = steps
     return found
+
+
+def _converted(shift: float, threshold: float) -> ConvertedIF:
+    return ConvertedIF(threshold=threshold, shift=shift, surrogate=Surrogate("rect", 1.0))
 
 
 @torch.no_grad()

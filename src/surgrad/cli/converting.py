@@ -2,9 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from surgrad.cli.options import data_option
+from surgrad.cli.options import data_option, set_option
 from surgrad.errors import BadValue
+
+if TYPE_CHECKING:
+    from surgrad.train import Recipe
 
 
 def convert(arguments: argparse.Namespace) -> int:
@@ -14,7 +18,6 @@ def convert(arguments: argparse.Namespace) -> int:
     accuracy after every number of steps (conversion.json) and that as a picture (conversion.png). With --into it gets
     the neurons of a recipe of the same network, whose training then starts there, with --set start.weights=DIR.
     """
-    from surgrad.recipes import find_recipe
     from surgrad.report import read_run, write_conversion
     from surgrad.train import convert_run
 
@@ -23,10 +26,10 @@ def convert(arguments: argparse.Namespace) -> int:
     for beside in arguments.beside:  # before hours of computing
         if not read_run(beside).metrics:
             raise BadValue(f"{beside} has no finished epoch to be drawn; give --beside the folders of trainings")
-    into = None if arguments.into is None else find_recipe(arguments.into)
+    into = _recipe(arguments.into, arguments.set)
     steps = arguments.steps if arguments.steps is not None else (350 if into is None else into.model.steps)
-    record = convert_run(arguments.run, out, steps=steps, percentile=arguments.percentile, images=arguments.images,
-                         data=arguments.data, into=into)  # fmt: skip
+    record = convert_run(arguments.run, out, steps=steps, percentile=arguments.percentile, scale=arguments.scale,
+                         images=arguments.images, data=arguments.data, into=into)  # fmt: skip
     picture = write_conversion(record, out / "conversion.png", arguments.beside)
     ann, curve = 100 * record["ann_accuracy"], [100 * share for share in record["accuracy"]]
     print(f"the ANN: {ann:.2f} %, on {record['images']:,} test images")
@@ -38,14 +41,31 @@ def convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _recipe(name: str | None, settings: list[str]) -> "Recipe | None":
+    from surgrad.recipes import find_recipe
+    from surgrad.train.recipe import set_field
+
+    if name is None and settings:
+        raise BadValue(f"--set {settings[0]} is for the recipe of --into, and none is given; name one, or leave it out")
+    if name is None:
+        return None
+    recipe = find_recipe(name)
+    for assignment in settings:
+        recipe = set_field(recipe, assignment)
+    return recipe
+
+
 def describe_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="run folder of an ANN")
     data_option(parser)
     parser.add_argument("--steps", type=int, metavar="T", help="up to which T (default: 350, or the recipe's)")
     parser.add_argument("--into", metavar="RECIPE", help="convert to the neurons of this recipe, as a start for its "
                         "training")  # fmt: skip
+    set_option(parser)
     parser.add_argument("--percentile", type=float, default=99.9, metavar="P", help="of a layer's activations, which "
                         "its threshold becomes; 100 for the largest (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="what thresholds are multiplied by "
+                        "(default: %(default)s)")  # fmt: skip
     parser.add_argument("--images", type=int, metavar="N", help="only the first so many test images")
     parser.add_argument("--beside", type=Path, nargs="+", default=[], metavar="RUN", help="directly trained runs, to "
                         "be drawn beside it")  # fmt: skip

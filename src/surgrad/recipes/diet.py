@@ -1,9 +1,9 @@
 """Diet-SNN: Rathi and Roy, TNNLS 2021.
 
-Theirs starts from a trained ANN, with thresholds from its 99.7th percentile:
+Theirs starts from a trained ANN, with thresholds from its 99.7th percentile times a scale (how large is unstated):
 
     surgrad train conversion_cifar10_resnet44_t350 --set model.name=vgg16 --out ANN
-    surgrad convert ANN --into diet_cifar10_vgg16_t5 --percentile 99.7 --out START
+    surgrad convert ANN --into diet_cifar10_vgg16_t5 --percentile 99.7 --scale 0.5 --out START
     surgrad train diet_cifar10_vgg16_t5 --set start.weights=START
 
 By itself the recipe trains from scratch. Theirs has no norm and a dropout of 0.2; this has batch normalisation, and no

@@ -25,8 +25,9 @@ CALIBRATION = 1_024
 """Training images that thresholds are balanced on."""
 
 
-def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9, images: int | None = None,
-                data: Path | None = None, into: Recipe | None = None) -> dict[str, Any]:  # fmt: skip
+def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9, scale: float = 1.0,
+                images: int | None = None, data: Path | None = None,
+                into: Recipe | None = None) -> dict[str, Any]:  # fmt: skip
     """Convert a run's ReLU network (`surgrad.conversion`), measure it on the test images, or on the first so many of
     them, after every number of steps up to `steps`, and write a folder that `surgrad eval` and, as `start.weights`,
     a training can use. into: a recipe of the same network, whose neurons it gets. Returns what conversion.json there
@@ -41,10 +42,10 @@ def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9
     parts = build(derive(recipe, run={"compile": False}), data)
     parts.model.load_state_dict(checkpoint.load_weights(folder, "last", partial(print, file=sys.stderr)))
     network = convert(parts.model, islice(parts.batches.train(0), -(-CALIBRATION // parts.batches.size)),
-                      percentile=percentile, steps=steps, neuron=_maker(into, steps))  # fmt: skip
+                      percentile=percentile, scale=scale, steps=steps, neuron=_maker(into, steps))  # fmt: skip
     new_folder(out)
     record = {
-        "ann": str(folder), "name": recipe.name, "seed": recipe.seed, "percentile": percentile,
+        "ann": str(folder), "name": recipe.name, "seed": recipe.seed, "percentile": percentile, "scale": scale,
         "ann_accuracy": accuracy_over_time(parts.model, _first(parts, images), 1)[0],
         "images": min(parts.batches.test_images, images or parts.batches.test_images),
         "thresholds": levels_of(network),
@@ -95,7 +96,7 @@ def _check_into(recipe: Recipe, into: Recipe | None) -> None:
 def _check_alike(path: str, own: Any, wanted: Any, name: str) -> None:
     if own != wanted:
         raise BadValue(f"the ANN has {path} = {own}, and '{name}' asks for {wanted}; train the ANN with --set "
-                       f"{path}={wanted}")  # fmt: skip
+                       f"{path}={wanted}, or set that recipe's")  # fmt: skip
 
 
 def _converted(recipe: Recipe, steps: int, percentile: float, into: Recipe | None) -> Recipe:
