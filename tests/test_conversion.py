@@ -1,6 +1,7 @@
 """A converted network computes what its ReLUs did, the better the longer it runs."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import IF, LTMD, ConvertedIF, DietLIF, keep_positive, neurons
 from surgrad.norm import TDBN, TEBN, BatchNorm
 from surgrad.recipes import RECIPES
-from surgrad.train import convert_run, diagnose_recipe, evaluate_run, train
+from surgrad.train import convert_run, diagnose_recipe, evaluate_run, progress, train
 from surgrad.train.build import build
 from surgrad.train.recipe import derive
 from surgrad.train.run import recipe_of
@@ -267,6 +268,19 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
     assert "--set model.steps=3 is for the recipe of --into, and none is given" in capsys.readouterr().err
     assert cli.main([*words, "conversion_cifar10_resnet44_t350"]) == 2
     assert "is a recipe of ReLUs, and what is converted gets spiking neurons" in capsys.readouterr().err
+
+
+def test_measuring_says_how_far_it_is(trained: Path, tmp_path: Path, monkeypatch, capsys):
+    seen: list[tuple[int, int]] = []
+    record = convert_run(trained, tmp_path / "spiking", steps=2, show=lambda *counts: seen.append(counts))
+    assert seen[-1] == (record["images"], record["images"])
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    show = progress.counting("test images")
+    show(1_500, 2_000)
+    assert re.fullmatch(r"1,500/2,000 test images  00:00 left\n", capsys.readouterr().out)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 30.0)
+    progress.counting("test images")(1_600, 2_000)
+    assert not capsys.readouterr().out
 
 
 def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path: Path, capsys):

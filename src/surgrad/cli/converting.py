@@ -20,6 +20,7 @@ def convert(arguments: argparse.Namespace) -> int:
     """
     from surgrad.report import read_run, write_conversion
     from surgrad.train import convert_run
+    from surgrad.train.progress import counting
 
     run = arguments.run.resolve()
     out = arguments.out or run.with_name(f"{run.name}-converted")
@@ -29,7 +30,8 @@ def convert(arguments: argparse.Namespace) -> int:
     into = _recipe(arguments.into, arguments.set)
     steps = arguments.steps if arguments.steps is not None else (350 if into is None else into.model.steps)
     record = convert_run(arguments.run, out, steps=steps, percentile=arguments.percentile, scale=arguments.scale,
-                         images=arguments.images, data=arguments.data, into=into)  # fmt: skip
+                         images=arguments.images, data=arguments.data, into=into,
+                         show=counting("test images"))  # fmt: skip
     picture = write_conversion(record, out / "conversion.png", arguments.beside)
     ann, curve = 100 * record["ann_accuracy"], [100 * share for share in record["accuracy"]]
     print(f"the ANN: {ann:.2f} %, on {record['images']:,} test images")

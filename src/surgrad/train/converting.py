@@ -27,11 +27,12 @@ CALIBRATION = 1_024
 
 def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9, scale: float = 1.0,
                 images: int | None = None, data: Path | None = None,
-                into: Recipe | None = None) -> dict[str, Any]:  # fmt: skip
+                into: Recipe | None = None,
+                show: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:  # fmt: skip
     """Convert a run's ReLU network (`surgrad.conversion`), measure it on the test images, or on the first so many of
     them, after every number of steps up to `steps`, and write a folder that `surgrad eval` and, as `start.weights`,
-    a training can use. into: a recipe of the same network, whose neurons it gets. Returns what conversion.json there
-    holds."""
+    a training can use. into: a recipe of the same network, whose neurons it gets. show: called with the images
+    measured and all of them. Returns what conversion.json there holds."""
     recipe = recipe_of(folder)
     if recipe.neuron.name != RELU:
         raise BadValue(f"{folder} is a run of neuron '{recipe.neuron.name}', and only an ANN is converted; train one, "
@@ -49,7 +50,7 @@ def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9
         "ann_accuracy": accuracy_over_time(parts.model, _first(parts, images), 1)[0],
         "images": min(parts.batches.test_images, images or parts.batches.test_images),
         "thresholds": levels_of(network),
-        "accuracy": accuracy_over_time(network, _first(parts, images), steps),
+        "accuracy": accuracy_over_time(network, _first(parts, images, show), steps),
     }  # fmt: skip
     write_json(out / "recipe.json", to_dict(_converted(recipe, steps, percentile, into)))
     write_json(out / "env.json", environment(parts.device, parts.bf16))
@@ -58,13 +59,15 @@ def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9
     return record
 
 
-def _first(parts: Parts, images: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first so many test images, or all."""
-    left = parts.batches.test_images if images is None else images
+def _first(parts: Parts, images: int | None,
+           show: Callable[[int, int], None] = lambda done, total: None) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+    """The first so many test images, or all; says how many after each batch."""
+    total, done = min(parts.batches.test_images, images or parts.batches.test_images), 0
     for batch, labels in parts.batches.test():
-        yield batch[:left], labels[:left]
-        left -= len(labels)
-        if left <= 0:
+        yield batch[: total - done], labels[: total - done]
+        done = min(total, done + len(labels))
+        show(done, total)
+        if done == total:
             return
 
 

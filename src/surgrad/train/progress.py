@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 QUIET_SECONDS = 30.0  # between two lines of progress where no terminal can redraw one
@@ -36,6 +37,25 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def counting(what: str) -> Callable[[int, int], None]:
+    """Called with (done, of all), says how far it is and how long the rest will take: on a terminal in one line that is
+    written over, elsewhere in a line now and then."""
+    began = spoken = time.monotonic()
+    live = sys.stdout.isatty()
+
+    def show(done: int, total: int) -> None:
+        nonlocal spoken
+        now = time.monotonic()
+        if now - spoken < (0.2 if live else QUIET_SECONDS) and not (live and done == total):
+            return
+        spoken = now
+        text = f"{done:,}/{total:,} {what}  {clock((now - began) / done * (total - done))} left"
+        end = "" if live and done < total else "\n"
+        print(("\r\x1b[K" if live else "") + text, end=end, flush=True)
+
+    return show
 
 
 class Pace:
