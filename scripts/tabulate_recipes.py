@@ -44,9 +44,9 @@ def of_recipe(recipe: Recipe) -> bool:
 def collected(records: Path) -> dict[str, Reproduced]:
     """The accuracies of all whole trainings below a folder, by recipe."""
     found = defaultdict(list)
-    for path in sorted(records.rglob("recipe.json")):
-        recipe = from_dict(json.loads(path.read_text()))
-        last = json.loads((path.parent / "metrics.jsonl").read_text().splitlines()[-1])
+    for path in sorted(records.rglob("metrics.jsonl")):  # what was converted has a recipe, and was not trained
+        recipe = from_dict(json.loads(path.with_name("recipe.json").read_text()))
+        last = json.loads(path.read_text().splitlines()[-1])
         if last["epoch"] == recipe.optim.epochs and of_recipe(recipe):
             found[recipe.name].append(last["test_accuracy"])
     return {name: Reproduced(mean(shares), stdev(shares) if len(shares) > 1 else None, len(shares))

@@ -51,6 +51,8 @@ def test_only_whole_trainings_of_the_very_recipe_count(script, tmp_path):
     record("a/seed1", derive(recipe, seed=1, run={"precision": "bf16"}), 0.1, 0.2, 0.3, 0.4, 0.6)
     record("broken_off", derive(recipe, seed=2), 0.1, 0.2)
     record("another", derive(recipe, optim={"lr": 0.3}), 0.1, 0.2, 0.3, 0.4, 0.99)
+    (tmp_path / "converted").mkdir()
+    (tmp_path / "converted" / "recipe.json").write_text(json.dumps(to_dict(recipe)))
     record("unknown", derive(recipe, name="ours"), 0.1, 0.2, 0.3, 0.4, 0.99)
     found = script.collected(tmp_path)
     assert found == {recipe.name: Reproduced(pytest.approx(0.55), pytest.approx(0.0707, abs=1e-4), 2)}
