@@ -2,47 +2,57 @@
 
     python scripts/fuzz_events.py FORMAT CORPUS -max_total_time=600
 
-FORMAT is a name of `surgrad.data.events.FORMATS`; CORPUS a folder that begins with small good files (made here where it
-is empty) and keeps what was found. Needs atheris (pip install atheris). Whatever a reader raises but an error of
-surgrad's that names the file is a finding, as are hangs and memory beyond what -rss_limit_mb allows.
+FORMAT is a name of `surgrad.data.events.FORMATS`, or spoken; CORPUS a folder that begins with small good files (made
+here where it is empty) and keeps what was found. Needs atheris (pip install atheris). Whatever a reader raises but an
+error of surgrad's that names the file is a finding, as are hangs and memory beyond what -rss_limit_mb allows.
 """
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-with atheris.instrument_imports(include=["surgrad.data.events", "h5py", "aedat"]):
-    from surgrad.data.events import FORMATS, read
+with atheris.instrument_imports(include=["surgrad.data.events", "h5py"]):
+    from surgrad.data.events import FORMATS, read, read_spoken
 
-from event_files import WRITERS, some_events
+from event_files import WRITERS, some_events, spoken
 
 from surgrad.errors import SurgradError
+
+
+def begin(name: str, corpus: Path) -> None:
+    """Small good files."""
+    if name == "spoken":
+        spoken(corpus / "2.h5", [([0.5, 0.25], [3, 699]), ([0.0], [7])], [4, 19])
+        return
+    write, ending = WRITERS[name]
+    for count in (1, 7, 40):
+        write(corpus / f"{count}{ending}", some_events(count, 34, 34))
 
 
 def main() -> None:
     """The command."""
     name, corpus = sys.argv[1], Path(sys.argv[2])
-    suffix = ".aedat" if name.startswith("aedat") else f".{name}"
-    if name not in FORMATS:
-        sys.exit(f"no format '{name}'; there are {', '.join(FORMATS)}")
+    if name not in (*FORMATS, "spoken"):
+        sys.exit(f"no format '{name}'; there are {', '.join(FORMATS)}, spoken")
     corpus.mkdir(parents=True, exist_ok=True)
-    if not any(corpus.iterdir()) and name in WRITERS:
-        for count in (1, 7, 40):
-            write, ending = WRITERS[name]
-            path = corpus / f"{count}{ending}"
-            write(path, some_events(count, 34, 34))
+    if not any(corpus.iterdir()):
+        begin(name, corpus)
+    suffix = ".h5" if name == "spoken" else WRITERS[name][1]
+    sensor = (320, 240) if name == "aedat4" else (34, 34)  # of the camera whose real file may be in the corpus
+    readers = [read_spoken] if name == "spoken" else [partial(read, sensor=sensor, sort=sort) for sort in (False, True)]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / f"one{suffix}"
 
         def once(data: bytes) -> None:
             place.write_bytes(data)
-            for sort in (False, True):
+            for reader in readers:
                 try:
-                    read(place, sensor=(34, 34), sort=sort)
+                    reader(place)
                 except SurgradError as error:
                     if str(place) not in str(error):
                         raise

@@ -45,6 +45,26 @@ def ndataset(path: Path, events: NDArray) -> None:
     path.write_bytes(rows.tobytes())
 
 
+def aedat4(path: Path, events: NDArray, packet: int = 100) -> None:
+    """Packets that are not compressed, each a flatbuffer: offset of its table, name, table of its fields, vector."""
+    text = (
+        b'<dv version="2.0"><node name="outInfo" path="/o/"><node name="0" path="/o/0/">'
+        b'<attr key="typeIdentifier" type="string">EVTS</attr><node name="info" path="/o/0/info/">'
+        b'<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr></node></node></node></dv>'
+    )
+    head = struct.pack("<I4s6x5H", 24, b"IOHE", 10, 20, 4, 12, 8) + struct.pack("<iiIqI", 10, 0, 12, -1, len(text))
+    head += text + b"\0"
+    out = [b"#!AER-DAT4.0\r\n", struct.pack("<I", len(head)), head]
+    for first in range(0, len(events), packet):
+        some = events[first : first + packet]
+        rows = np.zeros(len(some), [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("", "V3")])
+        for name in "xytp":
+            rows[name] = some[name]
+        body = struct.pack("<I4s2x3HiII", 16, b"EVTS", 6, 8, 4, 6, 4, len(some)) + rows.tobytes()
+        out += [struct.pack("<iiI", 0, 4 + len(body), len(body)), body]
+    path.write_bytes(b"".join(out))
+
+
 def dat(path: Path, events: NDArray, header: bytes = b"% Data file\n% Version 2\n% Width 128\n% Height 128\n") -> None:
     words = np.empty((len(events), 2), "<u4")
     x, y, p = (events[name].astype(np.uint32) for name in "xyp")
@@ -67,6 +87,19 @@ def hdf5(path: Path, events: NDArray) -> None:
         group = file.create_group("events")
         for name in "xytp":
             group[name] = events[name]
+
+
+def spoken(path: Path, recordings: list[tuple[list[float], list[int]]], labels: list[int]) -> Path:
+    """In the layout of SHD: ragged arrays of half-precision seconds and channels."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, kind, column in (("times", np.float16, 0), ("units", np.uint16, 1)):
+            held = file.create_dataset(f"spikes/{name}", (len(recordings),), h5py.vlen_dtype(kind))
+            for number, recording in enumerate(recordings):
+                held[number] = np.array(recording[column], kind)
+        file["labels"] = np.array(labels, np.uint16)
+    return path
 
 
 def published(folder: Path, name: str, count: int = 8) -> Path:
@@ -92,6 +125,7 @@ def published(folder: Path, name: str, count: int = 8) -> Path:
     return folder
 
 
-WRITERS = {"aedat2": (aedat2, ".aedat"), "aedat3": (aedat3, ".aedat"), "bin": (ndataset, ".bin"), "dat": (dat, ".dat"),
-           "npz": (npz, ".npz"), "npy": (npy, ".npy"), "h5": (hdf5, ".h5"), "hdf5": (hdf5, ".hdf5")}  # fmt: skip
+WRITERS = {"aedat2": (aedat2, ".aedat"), "aedat3": (aedat3, ".aedat"), "aedat4": (aedat4, ".aedat4"),
+           "bin": (ndataset, ".bin"), "dat": (dat, ".dat"), "npz": (npz, ".npz"), "npy": (npy, ".npy"),
+           "h5": (hdf5, ".h5"), "hdf5": (hdf5, ".hdf5")}  # fmt: skip
 """By the name of the format: who writes it, and the suffix of its files."""

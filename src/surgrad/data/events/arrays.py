@@ -20,7 +20,7 @@ def parse_numpy(path: Path, data: bytes) -> Parsed:
     try:
         if data[:2] == b"PK":
             with zipfile.ZipFile(io.BytesIO(data)) as packed:
-                check_size(path, sum(entry.file_size for entry in packed.infolist()), len(data))
+                _check_size(path, sum(entry.file_size for entry in packed.infolist()), len(data))
         held = np.load(io.BytesIO(data), allow_pickle=False)
         if not isinstance(held, np.ndarray):
             names = held.files
@@ -49,7 +49,7 @@ def columns(path: Path, held: Any) -> Parsed:
         if count and not (low <= column.min() and column.max() <= high):
             raise DataError(f"{path}: its {name} goes from {column.min()} to {column.max()}; give {low} to {high}")
     x, y = (found[name].astype(np.uint16) for name in "xy")
-    return Parsed(x, y, found["t"].astype(np.int64), (found["p"] > 0).astype(np.uint8), lambda number: number)
+    return Parsed(x, y, found["t"].astype(np.int64), (found["p"] > 0).astype(np.uint8))
 
 
 def parse_hdf5(path: Path, data: bytes) -> Parsed:
@@ -62,8 +62,9 @@ def parse_hdf5(path: Path, data: bytes) -> Parsed:
                                 "surgrad.data.events.read_spoken")  # fmt: skip
             place = file.get("events", file)
             parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in FIELDS if n in place}
-            check_size(path, sum(part.size * part.dtype.itemsize for part in parts.values()), len(data))
-            held = {name: part[()] for name, part in parts.items()}
+            _check_size(path, sum(part.size * part.dtype.itemsize for part in parts.values()), len(data))
+            ragged = any(part.dtype.hasobject for part in parts.values())  # of any length, wherever in the file
+            held = {} if ragged else {name: part[()] for name, part in parts.items()}
     except DataError:
         raise
     except Exception as err:  # it raises whatever the library beneath it came upon
@@ -71,7 +72,7 @@ def parse_hdf5(path: Path, data: bytes) -> Parsed:
     return columns(path, held.get("", held))
 
 
-def check_size(path: Path, size: int, held: int) -> None:
+def _check_size(path: Path, size: int, held: int) -> None:
     """Refuse a file that would become so much larger than it is, before anything is made of it."""
     if size > _TIMES * held + _SPARE:
         raise DataError(f"{path}: its {held:,} bytes say that they hold {size:,}, which no recording does; get it anew")

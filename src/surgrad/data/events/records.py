@@ -15,14 +15,14 @@ EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("t", "<i8"), ("p", "u1")])
 
 @dataclass
 class Parsed:
-    """The columns of a file. place: the offset in bytes of the event of that number, for what is said of it. sensor:
-    (width, height), where the format or the file says it."""
+    """The columns of a file. place: the offset in bytes of the event of that number, for what is said of it; None where
+    a package decodes the file. sensor: (width, height), where the format or the file says it."""
 
     x: NDArray
     y: NDArray
     t: NDArray
     p: NDArray
-    place: Callable[[int], int]
+    place: Callable[[int], int] | None = None
     sensor: tuple[int, int] | None = None
 
 
@@ -74,13 +74,19 @@ def checked(path: Path, found: Parsed, sensor: tuple[int, int] | None, sort: boo
         outside = (found.x >= sensor[0]) | (found.y >= sensor[1])
         if outside.any():
             first = int(outside.argmax())
-            raise bad(path, found.place(first), f"an event at x {found.x[first]}, y {found.y[first]} is outside the "
-                      f"sensor of {sensor[0]}×{sensor[1]}; give its size, or get the file anew")  # fmt: skip
+            raise _bad_event(path, found, first, f"an event at x {found.x[first]}, y {found.y[first]} is outside the "
+                             f"sensor of {sensor[0]}×{sensor[1]}; give its size, or get the file anew")  # fmt: skip
     events = pack(found.x, found.y, found.t, found.p)
     if (found.t[1:] >= found.t[:-1]).all():
         return events
     if sort:
         return events[np.argsort(found.t, kind="stable")]
     first = int((found.t[1:] < found.t[:-1]).argmax()) + 1
-    raise bad(path, found.place(first), f"an event at {found.t[first]} µs follows one at {found.t[first - 1]} µs; read "
-              "it with sort=True, or get the file anew")  # fmt: skip
+    raise _bad_event(path, found, first, f"an event at {found.t[first]} µs follows one at {found.t[first - 1]} µs; "
+                     "read it with sort=True, or get the file anew")  # fmt: skip
+
+
+def _bad_event(path: Path, found: Parsed, number: int, what: str) -> DataError:
+    if found.place is None:
+        return DataError(f"{path}, event {number}: {what}")
+    return bad(path, found.place(number), what)
