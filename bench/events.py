@@ -1,7 +1,10 @@
-"""`python -m bench.events [--out FILE] [--quick]`: how fast event files are read, sliced, kept, seen and trained on."""
+"""`python -m bench.events [--recordings DIR] [--out FILE] [--quick]`: how fast event files are read, sliced, kept, seen
+and trained on.
+"""
 
 import argparse
 import json
+import resource
 import shutil
 import sys
 import tempfile
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 from bench.machine import machine, words
 from bench.tables import table
-from surgrad.data.events import read
+from surgrad.data.events import read, suffix
 from surgrad.data.events.sets import load_events
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
@@ -38,12 +41,14 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.events", description=__doc__)
     parser.add_argument("--out", type=Path, help="also write the record here, as JSON")
+    parser.add_argument("--recordings", type=Path, help="folder of recordings of 128×128, of which files of "
+                        "CIFAR10-DVS's format are made; random events by default")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="few events, to see that all works")
     given = parser.parse_args()
     count, each = (20_000, 2_000) if given.quick else (4_000_000, EVENTS_A_RECORDING)
     with tempfile.TemporaryDirectory() as folder:
         record = {"machine": machine(), "events": count, "readers": readers(Path(folder), count),
-                  "pipeline": pipeline(Path(folder), each)}  # fmt: skip
+                  "pipeline": pipeline(Path(folder), each, given.recordings)}  # fmt: skip
     print(f"{words(record['machine'])}\n\n{shown(record)}")
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
@@ -51,12 +56,12 @@ def main() -> None:
 
 
 def readers(folder: Path, count: int) -> dict[str, list[float]]:
-    """Seconds of processor time to read a file of so many events, of every format."""
+    """Seconds of processor time to read a file of so many events, of every format, decoders' own processes included."""
     events = some_events(count, 128, 120, end=2**22)
     found = {}
-    for name, (write, suffix) in WRITERS.items():
-        path = folder / f"{name}{suffix}"
-        if name == "aedat3":
+    for name, (write, ending) in WRITERS.items():
+        path = folder / f"{name}{ending}"
+        if name in ("aedat3", "aedat4"):
             write(path, events, packet=4096)
         else:
             write(path, events)
@@ -65,18 +70,24 @@ def readers(folder: Path, count: int) -> dict[str, list[float]]:
     return found
 
 
-def pipeline(folder: Path, each: int) -> dict[str, Any]:
+def pipeline(folder: Path, each: int, recordings: Path | None) -> dict[str, Any]:
     """Seconds of every part of the way from files of CIFAR10-DVS's format and statistics to a training step."""
-    root = folder / "cifar10_dvs"
+    sources = sorted(path for path in recordings.rglob("*") if suffix(path)) if recordings else []
+    counts = []
     for label in range(CLASSES):
-        (root / f"class{label}").mkdir(parents=True)
+        place = folder / "cifar10_dvs" / f"class{label}"
+        place.mkdir(parents=True)
+        whole = read(sources[label % len(sources)], sensor=(128, 128), sort=True) if sources else None
         for number in (*range(20), *range(900, 905)):
-            WRITERS["aedat2"][0](root / f"class{label}" / f"c_{number}.aedat", moving(each, 1000 * label + number))
+            events = moving(each, 1000 * label + number) if whole is None else part_of(whole, number % 900)
+            WRITERS["aedat2"][0](place / f"c_{number}.aedat", events)
+            counts.append(len(events))
     config = derive(find_recipe(RECIPE), data={"batch": 32, "workers": 0}).data
     data = load_events("cifar10_dvs", folder)
     cache, view = cache_of(data, config, 10), view_of(config)
     paths = [Path(path) for path in data.train.paths]
-    found: dict[str, Any] = {"recordings": len(paths), "events": each}
+    found: dict[str, Any] = {"recordings": len(paths), "events": round(sum(counts) / len(counts)),
+                             "real": bool(sources)}  # fmt: skip
     found["read"] = timed(lambda: [read(path) for path in paths], 3)
     found["read and slice"] = timed(lambda: [cache.slicing.of(path) for path in paths], 3)
     shutil.rmtree(cache.folder, ignore_errors=True)
@@ -108,6 +119,12 @@ def steps(folder: Path) -> dict[str, Any]:
     return {"batch": 32, "wait": waits[1:], "work": works[1:]}
 
 
+def part_of(events: NDArray, number: int) -> NDArray:
+    """1.3 s of a real recording, as long as CIFAR10-DVS's, beginning so many times 6 ms after it."""
+    t = events["t"] - events["t"][0] - 6000 * number
+    return events[np.searchsorted(t, 0) : np.searchsorted(t, 1_300_000)]
+
+
 def moving(count: int, seed: int) -> NDArray:
     """A recording as CIFAR10-DVS's: 1.3 s, a picture moved about, so that events lie along edges and come in bursts."""
     rng = np.random.default_rng(seed)
@@ -119,13 +136,19 @@ def moving(count: int, seed: int) -> NDArray:
 
 
 def timed(call: Callable[[], object], rounds: int) -> list[float]:
-    """Processor time of each call, this process's alone."""
+    """Processor time of each call, that of the processes it starts and ends included."""
     found = []
     for _ in range(rounds):
-        start = time.process_time()
+        start = processor()
         call()
-        found.append(time.process_time() - start)
+        found.append(processor() - start)
     return found
+
+
+def processor() -> float:
+    """Seconds that this process and those it has ended have had of a processor."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def shown(record: dict[str, Any]) -> str:
@@ -143,7 +166,8 @@ def shown(record: dict[str, Any]) -> str:
     parts.append([f"training step, batch {step['batch']}", f"{1e3 * each:.0f}", f"{10 / each:.0f}"])
     waits, works = (1e3 * median(step[name]) for name in ("wait", "work"))
     kept = made["kept bytes a recording"] / 1024
-    return (f"{table(['format', 'million events a second'], lines)}\n\nRecordings of {made['events']:,} events, ten "
+    kind = "Real recordings" if made["real"] else "Recordings"
+    return (f"{table(['format', 'million events a second'], lines)}\n\n{kind} of {made['events']:,} events, ten "
             f"frames of 128×128 ({kept:.0f} KiB kept of each):\n\n"
             f"{table(['part', 'ms a recording', 'frames a second'], parts)}\n\nA step waits {waits:.0f} ms for its "
             f"batch and takes {works:.0f}.")  # fmt: skip

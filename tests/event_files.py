@@ -1,12 +1,13 @@
 """Writers of the formats that are read, for tests: what they write is read back event for event."""
 
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surgrad.data.events import pack
+from surgrad.data.events import pack, read
 
 
 def some_events(count: int = 1000, width: int = 128, height: int = 128, seed: int = 0, end: int = 10**6) -> NDArray:
@@ -14,6 +15,18 @@ def some_events(count: int = 1000, width: int = 128, height: int = 128, seed: in
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, end, count))
     return pack(rng.integers(0, width, count), rng.integers(0, height, count), t, rng.integers(0, 2, count))
+
+
+def real_events(label: int, number: int, side: int) -> NDArray:
+    """A part of a recording of N-MNIST (34 pixels wide) or of a DVS128 that shows gestures, where some are under
+    $SURGRAD_DATA; random events else."""
+    root = Path(os.environ.get("SURGRAD_DATA", os.devnull))
+    found = sorted(root.glob(f"nmnist_small/*/{label}/*.bin" if side == 34 else "dvs_gesture_10/*/0.npz"))
+    if not found:
+        return some_events(400, side, side, 1000 * label + number, end=100_000)
+    events = read(found[(label + 2 * number) % len(found)], sensor=(side, side), sort=True)
+    first = int(events["t"][0]) + 100_000 * (number % 3)
+    return events[np.searchsorted(events["t"], first) : np.searchsorted(events["t"], first + 100_000)]
 
 
 def aedat2(path: Path, events: NDArray, header: bytes = b"#!AER-DAT2.0\r\n# raw\r\n") -> None:
@@ -106,8 +119,10 @@ def published(folder: Path, name: str, count: int = 8) -> Path:
     """A small tree in a data set's own layout and format: `count` recordings to train on in all, and two to test."""
     if name == "dvs_gesture":
         for part, number in (("train", count), ("test", 2)):
-            events = some_events(100 * number, end=100_000 * number)
-            aedat3(folder / f"{part}.aedat", events)
+            several = [real_events(n, n, 128).copy() for n in range(number)]
+            for n, events in enumerate(several):
+                events["t"] += 100_000 * n - int(events["t"][0])
+            aedat3(folder / f"{part}.aedat", np.concatenate(several))
             rows = [f"{n % 11 + 1},{100_000 * n},{100_000 * (n + 1)}" for n in range(number)]
             (folder / f"{part}_labels.csv").write_text("\n".join(["class,startTime_usec,endTime_usec", *rows]))
             (folder / f"trials_to_{part}.txt").write_text(f"{part}.aedat\n")
@@ -121,7 +136,7 @@ def published(folder: Path, name: str, count: int = 8) -> Path:
                 place, write, suffix = folder / part / str(label), ndataset, ".bin"
             place.mkdir(parents=True, exist_ok=True)
             side = 128 if name == "cifar10_dvs" else 34
-            write(place / f"some_{number}{suffix}", some_events(400, side, side, 1000 * label + number))
+            write(place / f"some_{number}{suffix}", real_events(label, number, side))
     return folder
 
 

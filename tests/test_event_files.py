@@ -1,6 +1,7 @@
 """Readers of event files: what is written is read, event for event, and what is wrong is named with file and offset."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -328,13 +329,19 @@ def test_no_file(tmp_path: Path):
         read(tmp_path / "a.txt")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_leave_to_read(tmp_path: Path):
-    path = tmp_path / "a.bin"
-    ndataset(path, some_events(5, 34, 34))
-    path.chmod(0)
-    with pytest.raises(DataError, match=r"a.bin: it cannot be read \(Permission denied\)"):
-        read(path)
+def test_no_leave_to_read():
+    """As somebody who is not root, who may read everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, before = Path(folder) / "a.bin", os.geteuid()
+        ndataset(path, some_events(5, 34, 34))
+        Path(folder).chmod(0o755)
+        path.chmod(0)
+        try:
+            os.seteuid(before or 65534)
+            with pytest.raises(DataError, match=r"a.bin: it cannot be read \(Permission denied\)"):
+                read(path)
+        finally:
+            os.seteuid(before)
 
 
 @every_format
