@@ -11,7 +11,7 @@ if not torch.cuda.is_available():
 
 from surgrad.recipes import find_recipe
 from surgrad.train import train
-from surgrad.train.recipe import Recipe, set_field
+from surgrad.train.recipe import Recipe, set_fields
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
@@ -33,10 +33,7 @@ def tiny():
     """tiny("optim.epochs=3", ...) -> a recipe of 4 steps an epoch; 2 epochs unless told otherwise."""
 
     def make(*assignments: str) -> Recipe:
-        recipe = find_recipe()
-        for assignment in (*TINY, *assignments):
-            recipe = set_field(recipe, assignment)
-        return recipe
+        return set_fields(find_recipe(), (*TINY, *assignments))
 
     return make
 

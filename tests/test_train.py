@@ -28,7 +28,7 @@ from surgrad.train.loop import Loop
 from surgrad.train.muon import Muon
 from surgrad.train.optim import OPTIMIZERS, build_optimizers, rate, set_rate
 from surgrad.train.progress import Lines, clock
-from surgrad.train.recipe import DataConfig, NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_field
+from surgrad.train.recipe import DataConfig, NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_fields
 
 CPU = torch.device("cpu")
 METRICS = {"epoch", "epochs", "step", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
@@ -72,8 +72,8 @@ def ready(recipe, folder):
         ("data.name=a=b", "data", "name", "a=b"),
     ],
 )
-def test_set_field_reads_the_fields_type(assignment, part, key, value):
-    changed = set_field(find_recipe(), assignment)
+def test_set_fields_reads_the_fields_type(assignment, part, key, value):
+    changed = set_fields(find_recipe(), [assignment])
     found = getattr(getattr(changed, part), key)
     assert found == value
     assert type(found) is type(value)
@@ -90,9 +90,9 @@ def test_set_field_reads_the_fields_type(assignment, part, key, value):
         ("optim.lr", "'optim.lr' sets nothing; write path=value, as in optim.lr=0.05"),
     ],
 )
-def test_set_field_says_what_it_wants(assignment, text):
+def test_set_fields_says_what_it_wants(assignment, text):
     with pytest.raises(BadValue) as caught:
-        set_field(find_recipe(), assignment)
+        set_fields(find_recipe(), [assignment])
     assert str(caught.value) == text
 
 
@@ -100,14 +100,14 @@ def test_set_field_says_what_it_wants(assignment, text):
     ("path", "nearest"),
     [("optim.epoch", "optim.epochs"), ("neurons.decay", "neuron.decay"), ("epochs", "optim.epochs")],
 )
-def test_set_field_offers_the_nearest_path(path, nearest):
+def test_set_fields_offers_the_nearest_path(path, nearest):
     with pytest.raises(UnknownName, match=f"did you mean '{nearest}'"):
-        set_field(find_recipe(), f"{path}=1")
+        set_fields(find_recipe(), [f"{path}=1"])
 
 
-def test_set_field_changes_one_field():
+def test_set_fields_changes_one_field():
     recipe = find_recipe()
-    assert differences(recipe, set_field(recipe, "optim.lr=0.5")) == ["optim.lr: 0.15 -> 0.5"]
+    assert differences(recipe, set_fields(recipe, ["optim.lr=0.5"])) == ["optim.lr: 0.15 -> 0.5"]
 
 
 @pytest.mark.parametrize(

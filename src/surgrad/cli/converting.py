@@ -45,16 +45,11 @@ def convert(arguments: argparse.Namespace) -> int:
 
 def _recipe(name: str | None, settings: list[str]) -> "Recipe | None":
     from surgrad.recipes import find_recipe
-    from surgrad.train.recipe import set_field
+    from surgrad.train.recipe import set_fields
 
     if name is None and settings:
         raise BadValue(f"--set {settings[0]} is for the recipe of --into, and none is given; name one, or leave it out")
-    if name is None:
-        return None
-    recipe = find_recipe(name)
-    for assignment in settings:
-        recipe = set_field(recipe, assignment)
-    return recipe
+    return None if name is None else set_fields(find_recipe(name), settings)
 
 
 def describe_convert(parser: argparse.ArgumentParser) -> None:

@@ -84,16 +84,13 @@ def count_energy(arguments: argparse.Namespace) -> int:
 def _named(what: str, settings: list[str]) -> tuple["Recipe", Path | None]:
     """The recipe of a run folder, and that folder; or the recipe of that name; with fields set."""
     from surgrad.recipes import find_recipe
-    from surgrad.train.recipe import set_field
+    from surgrad.train.recipe import set_fields
     from surgrad.train.run import recipe_of
 
     folder = Path(what) if Path(what).is_dir() else None
     if folder is not None and settings:
         raise BadValue(f"{what} is a run, which is looked at as it was trained; --set is for recipes")
-    recipe = find_recipe(what) if folder is None else recipe_of(folder)
-    for assignment in settings:
-        recipe = set_field(recipe, assignment)
-    return recipe, folder
+    return set_fields(find_recipe(what), settings) if folder is None else recipe_of(folder), folder
 
 
 def layer_table(layers: list[dict[str, Any]]) -> str:

@@ -85,14 +85,12 @@ def _draw_example(recipe: "Recipe", out: Path, data: Path | None) -> None:
 def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
     """The recipe and the folder that the command line asks for."""
     from surgrad.recipes import DEFAULT, find_recipe
-    from surgrad.train.recipe import derive, set_field
+    from surgrad.train.recipe import derive, set_fields
     from surgrad.train.run import recipe_of
 
     held = arguments.out and arguments.resume and (arguments.out / "recipe.json").exists()
     named = find_recipe(arguments.recipe or DEFAULT)
-    recipe = recipe_of(arguments.out) if held and arguments.recipe is None else named
-    for assignment in arguments.set:
-        recipe = set_field(recipe, assignment)
+    recipe = set_fields(recipe_of(arguments.out) if held and arguments.recipe is None else named, arguments.set)
     if arguments.seed is not None:
         recipe = derive(recipe, seed=arguments.seed)
     if arguments.skip_bad:

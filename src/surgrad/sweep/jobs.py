@@ -121,7 +121,7 @@ def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
     """Every entry with seed 0 first, so that a sweep that is stopped has something of all. What is wrong with one, or
     was trained otherwise in its folder, is said before any of them trains."""
     from surgrad.recipes import find_recipe
-    from surgrad.train.recipe import derive, set_field
+    from surgrad.train.recipe import derive, set_fields
 
     if seeds < 1:
         raise BadValue(f"{seeds} seeds train nothing; give 1 or more")
@@ -130,9 +130,7 @@ def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
         for entry in entries:
             if seed >= (entry.seeds or seeds):
                 continue
-            recipe = find_recipe(entry.recipe)
-            for setting in entry.settings:
-                recipe = set_field(recipe, setting)
+            recipe = set_fields(find_recipe(entry.recipe), entry.settings)
             job = Job(entry, seed, out.resolve() / f"{entry.label}-seed{seed}")
             _check_held(job.folder / "recipe.json", derive(recipe, seed=seed))
             found.append(job)

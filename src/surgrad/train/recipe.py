@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -237,8 +238,14 @@ def _built(values: dict[str, Any], kind: type[T], path: str) -> T:
     return kind(**built)
 
 
-def set_field(recipe: Recipe, assignment: str) -> Recipe:
-    """The recipe with one field set from text, as `--set optim.lr=0.05`."""
+def set_fields(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """The recipe with fields set from texts, one after another, as `--set optim.lr=0.05`."""
+    for assignment in assignments:
+        recipe = _set_field(recipe, assignment)
+    return recipe
+
+
+def _set_field(recipe: Recipe, assignment: str) -> Recipe:
     path, equals, text = assignment.partition("=")
     if not equals:
         raise BadValue(f"'{assignment}' sets nothing; write path=value, as in optim.lr=0.05")
