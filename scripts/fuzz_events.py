@@ -17,11 +17,13 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 with atheris.instrument_imports(include=["surgrad.data.events", "h5py"]):
-    from surgrad.data.events import FORMATS, read, read_spoken
+    from surgrad.data.events import FORMATS, apart, read, read_spoken
 
 from event_files import WRITERS, some_events, spoken
 
 from surgrad.errors import SurgradError
+
+apart._SECONDS = 3  # a decoder that hangs is ended sooner, and more files are tried
 
 
 def begin(name: str, corpus: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from surgrad.data.events.arrays import need
 from surgrad.errors import DataError
 
-_SECONDS, _MEMORY = 60, 2**31
+_SECONDS, _MEMORY = 30, 2**31
 _BYTES_A_SECOND, _TIMES = 2**20, 100
 """What decoding may take; a second more for so many bytes of the file, and so many bytes more for each."""
 _BEGIN = """

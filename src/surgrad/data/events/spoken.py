@@ -13,8 +13,11 @@ from surgrad.errors import DataError
 
 CHANNELS = 700
 _DECODE = """
-import h5py
+import h5py, os
 with h5py.File(path, "r") as file:
+    for name in ("spikes/times", "spikes/units", "labels"):
+        if file[name].size > os.path.getsize(path):  # a recording takes some bytes of it
+            sys.exit(f"{name} says that it is of {file[name].size:,} recordings, in {os.path.getsize(path):,} bytes")
     for name in ("spikes/times", "spikes/units"):
         kind = h5py.check_vlen_dtype(file[name].dtype)
         if file[name].ndim != 1 or kind is None or numpy.dtype(kind).kind not in "iuf":
