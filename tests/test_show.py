@@ -80,6 +80,7 @@ def test_errors(tmp_path: Path, capsys: Any):
     ndataset(tmp_path / "one.bin", some_events(40, 34, 34))
     assert main(["show", str(tmp_path / "one.bin"), "--slicing", "tiem"]) == 2
     assert "unknown slicing 'tiem'; did you mean 'time'" in capsys.readouterr().err
-    for name, text in (("a.gif", "give the sheet another suffix"), ("a.xyz", "give a name that ends with .png")):
+    for name, text in (("a.gif", "give the sheet another suffix"), ("a.xyz", "give a name that ends with .png"),
+                       ("a", "a has no ending of a picture's name")):  # fmt: skip
         with pytest.raises(BadValue, match=text):
             write_recording(np.ones((2, 2, 3, 3), np.uint8), tmp_path / name)

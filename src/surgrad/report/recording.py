@@ -53,9 +53,8 @@ def write_recording(frames: "NDArray[Any]", out: Path, milliseconds: int = 120) 
     animated = out.with_suffix(".gif")
     if animated == out:
         raise BadValue(f"{out} would be both the sheet and the animation; give the sheet another suffix, .png")
-    try:
-        still = replace(out, lambda path: Image.fromarray(sheet).save(path))
-    except ValueError as error:
-        raise BadValue(f"{out}: {error}; give a name that ends with .png") from None
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise BadValue(f"{out} has no ending of a picture's name; give a name that ends with .png")
+    still = replace(out, lambda path: Image.fromarray(sheet).save(path))
     save: dict[str, Any] = {"save_all": True, "append_images": moving[1:], "duration": milliseconds, "loop": 0}
     return [still, replace(animated, lambda path: moving[0].save(path, **save))]
