@@ -22,7 +22,7 @@ SCALINGS = ("bilinear", "nearest")
 class View:
     """side: of the squares that frames are made; None leaves them. flip: half of the time, left for right. roll: by up
     to so many pixels along both axes, round the edge. nda: one of rolling, turning by up to 30° and shearing by up to
-    30°, drawn for each recording (Li et al. 2022, NDA); in place of `roll` alone."""
+    30°, drawn for each recording (Li et al. 2022, NDA, as its code does); in place of `roll` alone."""
 
     side: int | None = None
     normalise: str = "frame"
