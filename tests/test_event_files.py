@@ -1,15 +1,18 @@
 """Readers of event files: what is written is read, event for event, and what is wrong is named with file and offset."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from event_files import WRITERS, dat, ndataset, some_events, spoken
 from numpy.typing import NDArray
 
-from surgrad.data.events import EVENT, FORMATS, pack, read, read_spoken
+from surgrad.data.events import EVENT, FORMATS, apart, pack, read, read_frames, read_spoken
+from surgrad.data.events.cache import Slicing
 from surgrad.errors import DataError, SurgradError, UnknownName
 
 every_format = pytest.mark.parametrize("name", WRITERS)
@@ -374,6 +377,55 @@ def test_altered_bytes_are_read_or_refused_by_name(tmp_path: Path, name: str):
         assert str(path) in said
 
 
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def kept(path: Path, frames: NDArray) -> Path:
+    """A file of frames, as its ending says."""
+    if path.suffix == ".npy":
+        np.save(path, frames)
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, frames=frames)
+    else:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            file["frames"] = frames
+    return path
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".h5", ".hdf5"])
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.uint8])
+def test_files_of_frames(tmp_path: Path, ending: str, kind: type):
+    frames = np.random.default_rng(0).integers(0, 9, (4, 2, 5, 7)).astype(kind)
+    path = kept(tmp_path / f"a{ending}", frames)
+    found = read_frames(path)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, frames)
+    with pytest.raises(DataError, match="it holds frames, and events are wanted; read it with"):
+        read(path)
+    assert np.array_equal(Slicing(4, (128, 128)).of(path), frames)
+    with pytest.raises(DataError, match="it holds 4 frames, and 5 are asked for; give as many time steps"):
+        Slicing(5, (128, 128)).of(path)
+
+
+@pytest.mark.parametrize(("frames", "text"), [
+    (np.zeros((4, 3, 5, 7)), r"its frames are float64 \[4, 3, 5, 7\], and numbers \[T, 2, H, W\] are wanted"),
+    (np.zeros((4, 2, 0, 7)), r"its frames are float64 \[4, 2, 0, 7\]"),
+    (np.full((4, 2, 5, 7), 0.5), r"its frames go from 0.5 to 0.5, and counts of events are wanted"),
+    (np.full((4, 2, 5, 7), -1), r"its frames go from -1 to -1"),
+    (np.full((4, 2, 5, 7), np.nan), r"its frames go from nan to nan"),
+    (np.full((4, 2, 5, 7), 2**40), r"its frames go from 1099511627776"),
+])  # fmt: skip
+def test_frames_that_are_none(tmp_path: Path, frames: NDArray, text: str):
+    with pytest.raises(DataError, match=text):
+        read_frames(kept(tmp_path / "a.npz", frames))
+
+
+def test_events_are_no_frames(tmp_path: Path):
+    with pytest.raises(DataError, match="it holds events; make frames of them with"):
+        read_frames(written(tmp_path, "npz", some_events(9)))
+
+
 # --- spoken digits ----------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +451,21 @@ def test_spoken_digits_that_are_none(tmp_path: Path):
     (tmp_path / "b.h5").write_bytes(b"no")
     with pytest.raises(DataError, match=r"b\.h5: h5py cannot read it"):
         read_spoken(tmp_path / "b.h5")
+    with pytest.raises(DataError, match=r"nowhere.h5: there is no such file; give the name of a part"):
+        read_spoken(tmp_path / "nowhere.h5")
+
+
+def test_a_decoder_that_hangs_or_dies_is_ended(tmp_path: Path, monkeypatch: Any):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"12345")
+    monkeypatch.setattr(apart, "_SECONDS", 1)
+    with pytest.raises(DataError, match=r"a.bin: numpy did not read it within 1 s; get it anew"):
+        apart.decoded(path, "numpy", "a file", "while True: pass")
+    with pytest.raises(DataError, match=r"a.bin: numpy cannot read it \(exit status -6\); get it anew"):
+        apart.decoded(path, "numpy", "a file", "import os; os.abort()")
+    if sys.platform == "linux":
+        with pytest.raises(DataError, match=r"numpy cannot read it \(.*Unable to allocate 3\d.* GiB"):
+            apart.decoded(path, "numpy", "a file", "numpy.ones(2**32)")
 
 
 # --- real files -------------------------------------------------------------------------------------------------------

@@ -6,18 +6,25 @@ from pathlib import Path
 
 def show(arguments: argparse.Namespace) -> int:
     """Draw a recording of an event camera: its frames side by side, and as an animated image."""
-    from surgrad.data.events import read
     from surgrad.data.events.frames import frames
+    from surgrad.data.events.reading import read_either
     from surgrad.report import write_recording
 
-    events = read(arguments.file, sensor=arguments.sensor, sort=True)
+    out = arguments.out or Path(arguments.file.stem).with_suffix(".png")
+    events = read_either(arguments.file, arguments.sensor, True)
+    if events.dtype.names is None:
+        print(f"{len(events)} frames of {events.shape[3]}×{events.shape[2]} pixels, of {int(events.sum()):,} events")
+        return _told(write_recording(events, out))
     sensor = tuple(arguments.sensor or (int(events["x"].max()) + 1, int(events["y"].max()) + 1))
     made = frames(events, arguments.frames, sensor, slicing=arguments.slicing, step=arguments.step)
-    out = arguments.out or Path(arguments.file.stem).with_suffix(".png")
     seconds = (events["t"][-1] - events["t"][0]) / 1e6
     print(f"{len(events):,} events in {seconds:.3f} s, {100 * (events['p'] > 0).mean():.0f} % of them brighter, within "
           f"{sensor[0]}×{sensor[1]} pixels; {int(made.sum()):,} of them in {arguments.frames} frames")  # fmt: skip
-    for path in write_recording(made, out):
+    return _told(write_recording(made, out))
+
+
+def _told(pictures: list[Path]) -> int:
+    for path in pictures:
         print(f"picture: {path}")
     return 0
 

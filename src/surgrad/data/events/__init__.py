@@ -8,6 +8,7 @@ To add a format: write its parser in a file here, and add it to `FORMATS`.
 
 from surgrad.data.events.reading import FORMATS as FORMATS
 from surgrad.data.events.reading import read as read
+from surgrad.data.events.reading import read_frames as read_frames
 from surgrad.data.events.reading import suffix as suffix
 from surgrad.data.events.records import EVENT as EVENT
 from surgrad.data.events.records import pack as pack

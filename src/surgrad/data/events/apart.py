@@ -19,10 +19,11 @@ _BYTES_A_SECOND, _TIMES = 2**20, 100
 """What decoding may take; a second more for so many bytes of the file, and so many bytes more for each."""
 _BEGIN = """
 import sys, numpy
-path, memory = sys.argv[1], int(sys.argv[2])
+path, memory, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 if sys.platform == "linux":
     import resource
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))  # where nobody is left to end it
 def give(array):
     numpy.save(sys.stdout.buffer, array, allow_pickle=False)
 """
@@ -33,8 +34,8 @@ def decoded(path: Path, package: str, what: str, program: str) -> list[NDArray]:
     `events`, which reads `what`."""
     need(package, what)
     size = path.stat().st_size
-    command = [sys.executable, "-P", "-c", _BEGIN + program, str(path.resolve()), str(_MEMORY + _TIMES * size)]
-    seconds = _SECONDS + size // _BYTES_A_SECOND
+    seconds, memory = _SECONDS + size // _BYTES_A_SECOND, _MEMORY + _TIMES * size
+    command = [sys.executable, "-P", "-c", _BEGIN + program, str(path.resolve()), str(memory), str(seconds + 1)]
     single = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # each thread has buffers, which count
     try:
         done = subprocess.run(command, capture_output=True, timeout=seconds, check=False, env=single)

@@ -1,4 +1,6 @@
-"""Events in the files of NumPy and HDF5: one array with fields x, y, t, p, or one array of each; t in µs."""
+"""Events in the files of NumPy and HDF5: one array with fields x, y, t, p, or one array of each; t in µs. Or frames, as
+other libraries keep them: an array `frames` [T, 2, H, W] of counts.
+"""
 
 import io
 import zipfile
@@ -6,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surgrad.data.events.records import Parsed
 from surgrad.errors import DataError
@@ -15,7 +18,7 @@ _TIMES, _SPARE = 1000, 2**20
 """What may come out of a compressed file: so many times its own bytes, and so many more."""
 
 
-def parse_numpy(path: Path, data: bytes) -> Parsed:
+def parse_numpy(path: Path, data: bytes) -> Parsed | NDArray:
     """.npy and .npz; nothing in them is unpickled."""
     try:
         if data[:2] == b"PK":
@@ -24,12 +27,13 @@ def parse_numpy(path: Path, data: bytes) -> Parsed:
         held = np.load(io.BytesIO(data), allow_pickle=False)
         if not isinstance(held, np.ndarray):
             names = held.files
-            held = held["events"] if names == ["events"] else {name: held[name] for name in FIELDS if name in names}
+            wanted = ("frames",) if "frames" in names else FIELDS
+            held = held["events"] if names == ["events"] else {name: held[name] for name in wanted if name in names}
     except DataError:
         raise
     except Exception as err:  # it raises whatever the zip, the header or the type led to
         raise unreadable(path, "NumPy", err) from None
-    return columns(path, held)
+    return _found(path, held)
 
 
 def columns(path: Path, held: Any) -> Parsed:
@@ -52,16 +56,16 @@ def columns(path: Path, held: Any) -> Parsed:
     return Parsed(x, y, found["t"].astype(np.int64), (found["p"] > 0).astype(np.uint8))
 
 
-def parse_hdf5(path: Path, data: bytes) -> Parsed:
-    """.h5 and .hdf5: a data set `events` with fields, or x, y, t, p in the root or in a group `events`."""
+def parse_hdf5(path: Path, data: bytes) -> Parsed | NDArray:
+    """.h5 and .hdf5: a data set `events` with fields, x, y, t, p in the root or in a group `events`, or `frames`."""
     h5py = need("h5py", "HDF5")
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             if "spikes" in file:
                 raise DataError(f"{path}: it holds many recordings of spikes; read it with "
                                 "surgrad.data.events.read_spoken")  # fmt: skip
-            place = file.get("events", file)
-            parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in FIELDS if n in place}
+            place, wanted = file.get("events", file), ("frames",) if "frames" in file else FIELDS
+            parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in wanted if n in place}
             _check_size(path, sum(part.size * part.dtype.itemsize for part in parts.values()), len(data))
             ragged = any(part.dtype.hasobject for part in parts.values())  # of any length, wherever in the file
             held = {} if ragged else {name: part[()] for name, part in parts.items()}
@@ -69,7 +73,28 @@ def parse_hdf5(path: Path, data: bytes) -> Parsed:
         raise
     except Exception as err:  # it raises whatever the library beneath it came upon
         raise unreadable(path, "h5py", err) from None
-    return columns(path, held.get("", held))
+    return _found(path, held.get("", held))
+
+
+def _found(path: Path, held: Any) -> Parsed | NDArray:
+    """Events, or frames: those of that name, or what has four dimensions."""
+    if isinstance(held, dict) and "frames" in held:
+        return frames_of(path, held["frames"])
+    if isinstance(held, np.ndarray) and held.dtype.names is None and held.ndim == 4:
+        return frames_of(path, held)
+    return columns(path, held)
+
+
+def frames_of(path: Path, held: NDArray) -> NDArray:
+    """Counts [T, 2, H, W] in as few bytes as they take."""
+    if held.ndim != 4 or held.shape[1] != 2 or not held.size or held.dtype.kind not in "iufb":
+        raise DataError(f"{path}: its frames are {held.dtype} {list(held.shape)}, and numbers [T, 2, H, W] are wanted; "
+                        "give the darker and the brighter events of each")  # fmt: skip
+    low, high = held.min(), held.max()
+    if not (low >= 0 and high < 2**32 and (held.dtype.kind != "f" or np.array_equal(held, np.rint(held)))):
+        raise DataError(f"{path}: its frames go from {low} to {high}, and counts of events are wanted, whole and from "
+                        "0; keep them as they are before they are normalised")  # fmt: skip
+    return held.astype(np.min_scalar_type(int(high)))
 
 
 def _check_size(path: Path, size: int, held: int) -> None:

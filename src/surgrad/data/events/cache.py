@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surgrad.data.events.frames import frames
-from surgrad.data.events.reading import read
+from surgrad.data.events.reading import read_either
 from surgrad.errors import DataError, SurgradError
 from surgrad.files import replace_file
 
@@ -22,7 +22,7 @@ VERSION = 1  # of what readers, `frames` and this file do with a recording
 
 @dataclass(frozen=True)
 class Slicing:
-    """How frames are made of a recording: see `frames`. sort: see `read`."""
+    """How frames are made of a recording: see `frames`. sort: see `read`. A file of frames keeps its own."""
 
     count: int
     sensor: tuple[int, int]
@@ -32,7 +32,12 @@ class Slicing:
 
     def of(self, path: Path, span: tuple[int, int] | None = None) -> NDArray:
         """The frames [T, 2, H, W] of that file, or of what lies within those µs of it."""
-        events = read(path, sensor=self.sensor, sort=self.sort)
+        events = read_either(path, self.sensor, self.sort)
+        if events.dtype.names is None:
+            if len(events) != self.count:
+                raise DataError(f"{path}: it holds {len(events)} frames, and {self.count} are asked for; give as many "
+                                "time steps, model.steps")  # fmt: skip
+            return events
         if span is not None:
             first, last = np.searchsorted(events["t"], span, "left")
             events = events[first:last]
@@ -108,5 +113,4 @@ def _held(place: Path, slicing: Slicing) -> NDArray | None:
         found = np.load(place, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    width, height = slicing.sensor
-    return found if found.shape == (slicing.count, 2, height, width) and found.dtype.kind == "u" else None
+    return found if found.ndim == 4 and found.shape[:2] == (slicing.count, 2) and found.dtype.kind == "u" else None

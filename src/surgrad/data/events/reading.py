@@ -9,7 +9,7 @@ from surgrad.data.events import aedat2, aedat3, aedat4, arrays, dat, ndataset
 from surgrad.data.events.records import Parsed, bad, checked
 from surgrad.errors import DataError, unknown
 
-Parser = Callable[[Path, bytes], Parsed]
+Parser = Callable[[Path, bytes], Parsed | NDArray]
 FORMATS: dict[str, Parser] = {
     "aedat2": aedat2.parse, "aedat3": aedat3.parse, "aedat4": aedat4.parse, "bin": ndataset.parse, "dat": dat.parse,
     "npz": arrays.parse_numpy, "npy": arrays.parse_numpy, "h5": arrays.parse_hdf5, "hdf5": arrays.parse_hdf5,
@@ -24,9 +24,26 @@ def read(path: Path | str, *, sensor: tuple[int, int] | None = None, sort: bool 
     sensor: its (width, height), within which they must lie; those that the file or its format tells, by default.
     sort: put events that are out of order in order, where they are an error else. Raises `DataError` with the file's
     name and the offset of what is wrong."""
-    path = Path(path)
+    found = read_either(Path(path), sensor, sort)
+    if found.dtype.names is None:
+        raise DataError(f"{path}: it holds frames, and events are wanted; read it with surgrad.data.events.read_frames")
+    return found
+
+
+def read_frames(path: Path | str) -> NDArray:
+    """The frames of a .npz, .npy, .h5 or .hdf5 that holds some in place of events: counts [T, 2, H, W] of the darker
+    and the brighter ones, of the smallest unsigned integers that hold them. Raises `DataError` with the file's name."""
+    found = read_either(Path(path), None, True)
+    if found.dtype.names is not None:
+        raise DataError(f"{path}: it holds events; make frames of them with surgrad.data.events.frames.frames")
+    return found
+
+
+def read_either(path: Path, sensor: tuple[int, int] | None, sort: bool) -> NDArray:
+    """Events, or frames [T, 2, H, W] where the file holds those."""
     data = _bytes(path)
-    return checked(path, FORMATS[_format(path, data)](path, data), sensor, sort)
+    found = FORMATS[_format(path, data)](path, data)
+    return checked(path, found, sensor, sort) if isinstance(found, Parsed) else found
 
 
 def suffix(path: Path) -> bool:
