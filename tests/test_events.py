@@ -364,6 +364,18 @@ def test_a_training_on_recordings_learns(tiny: Any, folder: Path, tmp_path: Path
     assert list((folder / ".surgrad").rglob("*.npy"))
 
 
+def test_a_training_on_files_of_frames(tiny: Any, folder: Path, tmp_path: Path):
+    """What another library has sliced gives the batches that its recordings do."""
+    for path in folder.rglob("*.bin"):
+        made = Slicing(4, (128, 128)).of(path).astype(np.float32)
+        place = tmp_path / "frames" / path.relative_to(folder).with_suffix(".npz")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(place, frames=made)
+    batches = [next(iter(build(recipe_of(tiny), root).batches.train(0))) for root in (folder, tmp_path / "frames")]
+    for ours, theirs in zip(*batches, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_a_training_on_recordings_resumes_exactly(tiny: Any, folder: Path, tmp_path: Path, monkeypatch: Any):
     """With two workers, which decode ahead of what is stopped."""
     recipe = derive(recipe_of(tiny, "optim.epochs=2"), data={"workers": 2})

@@ -30,6 +30,15 @@ def test_a_recording_becomes_a_sheet_and_an_animation(tmp_path: Path, capsys: An
     assert (moving.n_frames, moving.size) == (7, (side, side))
 
 
+def test_frames_are_shown(tmp_path: Path, capsys: Any):
+    frames = np.zeros((3, 2, 5, 7))
+    frames[range(3), 0, range(3), 0] = 2
+    np.save(tmp_path / "one.npy", frames)
+    assert main(["show", str(tmp_path / "one.npy"), "--out", str(tmp_path / "a.png")]) == 0
+    assert "3 frames of 7×5 pixels, of 6 events" in capsys.readouterr().out
+    assert Image.open(tmp_path / "a.gif").n_frames == 3
+
+
 def test_colours_tell_polarity_and_number():
     frames = np.zeros((1, 2, 2, 2), np.uint8)
     frames[0, 1, 0, 0], frames[0, 0, 0, 1], frames[0, 1, 1, 0] = 4, 4, 2
