@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 
 import atheris
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 with atheris.instrument_imports(include=["surgrad.data.events", "h5py"]):
     from surgrad.data.events import FORMATS, apart, read, read_spoken
 
-from event_files import WRITERS, some_events, spoken
+from event_files import WRITERS, kept, some_events, spoken
 
 from surgrad.errors import SurgradError
 
@@ -34,6 +35,8 @@ def begin(name: str, corpus: Path) -> None:
     write, ending = WRITERS[name]
     for count in (1, 7, 40):
         write(corpus / f"{count}{ending}", some_events(count, 34, 34))
+    if ending in (".npy", ".npz", ".h5", ".hdf5"):
+        kept(corpus / f"frames{ending}", np.ones((2, 2, 3, 3), np.uint8))
 
 
 def main() -> None:

@@ -102,6 +102,20 @@ def hdf5(path: Path, events: NDArray) -> None:
             group[name] = events[name]
 
 
+def kept(path: Path, frames: NDArray) -> Path:
+    """A file of frames, as its ending says."""
+    if path.suffix == ".npy":
+        np.save(path, frames)
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, frames=frames)
+    else:
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            file["frames"] = frames
+    return path
+
+
 def spoken(path: Path, recordings: list[tuple[list[float], list[int]]], labels: list[int]) -> Path:
     """In the layout of SHD: ragged arrays of half-precision seconds and channels."""
     import h5py

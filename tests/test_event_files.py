@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from event_files import WRITERS, dat, ndataset, some_events, spoken
+from event_files import WRITERS, dat, kept, ndataset, some_events, spoken
 from numpy.typing import NDArray
 
 from surgrad.data.events import EVENT, FORMATS, apart, pack, read, read_frames, read_spoken
@@ -378,19 +378,6 @@ def test_altered_bytes_are_read_or_refused_by_name(tmp_path: Path, name: str):
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
-
-
-def kept(path: Path, frames: NDArray) -> Path:
-    """A file of frames, as its ending says."""
-    if path.suffix == ".npy":
-        np.save(path, frames)
-    elif path.suffix == ".npz":
-        np.savez_compressed(path, frames=frames)
-    else:
-        h5py = pytest.importorskip("h5py")
-        with h5py.File(path, "w") as file:
-            file["frames"] = frames
-    return path
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz", ".h5", ".hdf5"])
