@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +407,13 @@ def test_files_of_frames(tmp_path: Path, ending: str, kind: type):
 def test_frames_that_are_none(tmp_path: Path, frames: NDArray, text: str):
     with pytest.raises(DataError, match=text):
         read_frames(kept(tmp_path / "a.npz", frames))
+
+
+def test_frames_that_are_no_array(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
+        packed.writestr("frames.npy", b"hello")
+    with pytest.raises(DataError, match=r"a.npz: its frames are \|S5 \[\], and numbers \[T, 2, H, W\] are wanted"):
+        read(tmp_path / "a.npz")
 
 
 def test_events_are_no_frames(tmp_path: Path):

@@ -79,7 +79,7 @@ def parse_hdf5(path: Path, data: bytes) -> Parsed | NDArray:
 def _found(path: Path, held: Any) -> Parsed | NDArray:
     """Events, or frames: those of that name, or what has four dimensions."""
     if isinstance(held, dict) and "frames" in held:
-        return frames_of(path, held["frames"])
+        return frames_of(path, np.asarray(held["frames"]))  # NumPy gives the bytes of what is no array
     if isinstance(held, np.ndarray) and held.dtype.names is None and held.ndim == 4:
         return frames_of(path, held)
     return columns(path, held)
