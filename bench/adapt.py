@@ -80,8 +80,10 @@ def steps(data: Path | None) -> dict[str, Any]:
 
 def searches(data: Path | None) -> dict[str, list[float]]:
     """Seconds that each controller takes of an epoch, beyond its training steps, a few times."""
-    return {name: [_search(data, options) for _ in range(1 if options.get("estimator") == "all" else REPEATS)]
-            for name, options in SEARCHES.items()}  # fmt: skip
+    return {
+        name: [_search(data, options) for _ in range(1 if options.get("estimator") == "all" else REPEATS)]
+        for name, options in SEARCHES.items()
+    }
 
 
 def _search(data: Path | None, options: dict[str, Any]) -> float:
@@ -106,11 +108,15 @@ def shown(record: dict[str, Any]) -> str:
         lines.append([name, f"{1e3 * median(mine):.1f}", f"{middle:+.1f} %", f"{low:+.1f} to {high:+.1f} %"])
     counting, deciding = (ratio(times[name], times["fixed"]) - 1 for name in ("steer", "steer, where it decides"))
     whole = 100 * (counting + (deciding - counting) / PERIOD)
-    slow = [[name, f"{median(seconds):.1f}", f"{100 * median(seconds) / record['epoch']:.1f} %", str(len(seconds))]
-            for name, seconds in record["searches"].items()]  # fmt: skip
-    return (f"{table(['controller', 'ms a step', 'extra, median', 'quartiles'], lines)}\n\n"
-            f"steer, deciding every {PERIOD} steps: {whole:+.1f} %\n\nAn epoch of {record['epoch']:.0f} s:\n\n"
-            f"{table(['once an epoch', 'seconds', 'of an epoch', 'times'], slow)}")  # fmt: skip
+    slow = [
+        [name, f"{median(seconds):.1f}", f"{100 * median(seconds) / record['epoch']:.1f} %", str(len(seconds))]
+        for name, seconds in record["searches"].items()
+    ]
+    return (
+        f"{table(['controller', 'ms a step', 'extra, median', 'quartiles'], lines)}\n\n"
+        f"steer, deciding every {PERIOD} steps: {whole:+.1f} %\n\nAn epoch of {record['epoch']:.0f} s:\n\n"
+        f"{table(['once an epoch', 'seconds', 'of an epoch', 'times'], slow)}"
+    )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from event_files import WRITERS, some_events  # the writers are the tests'
 
 RECIPE = "lsg_cifar10dvs_vggsnn_t10"
-EVENTS_A_RECORDING, CLASSES = 200_000, 10
+EVENTS_A_RECORDING = 200_000
+CLASSES = 10
 """About as many as CIFAR10-DVS has in the mean, and its classes."""
 
 
@@ -41,14 +42,22 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.events", description=__doc__)
     parser.add_argument("--out", type=Path, help="also write the record here, as JSON")
-    parser.add_argument("--recordings", type=Path, help="folder of recordings of 128×128, of which files of "
-                        "CIFAR10-DVS's format are made; random events by default")  # fmt: skip
+    parser.add_argument(
+        "--recordings",
+        type=Path,
+        help="folder of recordings of 128×128, of which files of "
+        "CIFAR10-DVS's format are made; random events by default",
+    )
     parser.add_argument("--quick", action="store_true", help="few events, to see that all works")
     given = parser.parse_args()
     count, each = (20_000, 2_000) if given.quick else (4_000_000, EVENTS_A_RECORDING)
     with tempfile.TemporaryDirectory() as folder:
-        record = {"machine": machine(), "events": count, "readers": readers(Path(folder), count),
-                  "pipeline": pipeline(Path(folder), each, given.recordings)}  # fmt: skip
+        record = {
+            "machine": machine(),
+            "events": count,
+            "readers": readers(Path(folder), count),
+            "pipeline": pipeline(Path(folder), each, given.recordings),
+        }
     print(f"{words(record['machine'])}\n\n{shown(record)}")
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,10 +93,14 @@ def pipeline(folder: Path, each: int, recordings: Path | None) -> dict[str, Any]
             counts.append(len(events))
     config = derive(find_recipe(RECIPE), data={"batch": 32, "workers": 0}).data
     data = load_events("cifar10_dvs", folder)
-    cache, view = cache_of(data, config, 10), view_of(config)
+    cache = cache_of(data, config, 10)
+    view = view_of(config)
     paths = [Path(path) for path in data.train.paths]
-    found: dict[str, Any] = {"recordings": len(paths), "events": round(sum(counts) / len(counts)),
-                             "real": bool(sources)}  # fmt: skip
+    found: dict[str, Any] = {
+        "recordings": len(paths),
+        "events": round(sum(counts) / len(counts)),
+        "real": bool(sources),
+    }
     found["read"] = timed(lambda: [read(path) for path in paths], 3)
     found["read and slice"] = timed(lambda: [cache.slicing.of(path) for path in paths], 3)
     shutil.rmtree(cache.folder, ignore_errors=True)
@@ -107,7 +120,8 @@ def steps(folder: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as out:
         loop = Loop(parts, recipe.optim, Path(out), Lines(1))
         parts.model.train()
-        waits, works = [], []
+        waits = []
+        works = []
         batches = parts.batches.train(0)
         for _ in range(5):
             start = time.perf_counter()
@@ -167,10 +181,12 @@ def shown(record: dict[str, Any]) -> str:
     waits, works = (1e3 * median(step[name]) for name in ("wait", "work"))
     kept = made["kept bytes a recording"] / 1024
     kind = "Real recordings" if made["real"] else "Recordings"
-    return (f"{table(['format', 'million events a second'], lines)}\n\n{kind} of {made['events']:,} events, ten "
-            f"frames of 128×128 ({kept:.0f} KiB kept of each):\n\n"
-            f"{table(['part', 'ms a recording', 'frames a second'], parts)}\n\nA step waits {waits:.0f} ms for its "
-            f"batch and takes {works:.0f}.")  # fmt: skip
+    return (
+        f"{table(['format', 'million events a second'], lines)}\n\n{kind} of {made['events']:,} events, ten "
+        f"frames of 128×128 ({kept:.0f} KiB kept of each):\n\n"
+        f"{table(['part', 'ms a recording', 'frames a second'], parts)}\n\nA step waits {waits:.0f} ms for its "
+        f"batch and takes {works:.0f}."
+    )
 
 
 if __name__ == "__main__":

@@ -68,8 +68,15 @@ def _measured(name: str, given: Any) -> dict[str, Any]:
     path = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
     error = None
     try:
-        done = subprocess.run([*words, *["--tiny"] * given.tiny], cwd=ROOT, capture_output=True, text=True, check=False,
-                              timeout=given.limit, env={**os.environ, **environment, "PYTHONPATH": path})  # fmt: skip
+        done = subprocess.run(
+            [*words, *["--tiny"] * given.tiny],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=given.limit,
+            env={**os.environ, **environment, "PYTHONPATH": path},
+        )
         if done.returncode:
             error = done.stderr[-2000:]
     except subprocess.TimeoutExpired:
@@ -87,7 +94,8 @@ def _write(path: Path, found: dict[str, Any]) -> None:
 
 def _shown(name: str, found: dict[str, Any]) -> str:
     """A contender's figures in lines, its steps beside ours."""
-    record, lines = found[name], [f"== {name}"]
+    record = found[name]
+    lines = [f"== {name}"]
     if "failed" in record:
         lines.append(f"failed: {record['failed']}")
     if "copy_gb_s" in record:

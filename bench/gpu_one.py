@@ -21,7 +21,8 @@ BYTES = {"fp32": 20, "bf16": 10}  # an element and step of a fused pass: 8 forwa
 FLUSH = 256 * 2**20  # bytes: more than any L2 cache
 LAYERS = tuple((steps, batch) for steps in (4, 16) for batch in (16, 64, 256))  # a step has N·64·32·32 elements
 NETWORKS = tuple(Setup(name, 1.0, batch=batch) for name in ("resnet18", "resnet19") for batch in (64, 128))
-TINY_LAYERS, TINY_NETWORKS = ((4, 1),), (Setup("resnet18", 0.125, batch=2, image=16),)
+TINY_LAYERS = ((4, 1),)
+TINY_NETWORKS = (Setup("resnet18", 0.125, batch=2, image=16),)
 
 
 class Device:
@@ -29,7 +30,9 @@ class Device:
     to queue the whole call, so that the events see the device alone."""
 
     def __init__(self, name: str, repeats: int):
-        self.name, self.cuda, self.repeats = name, name == "cuda", repeats
+        self.name = name
+        self.cuda = name == "cuda"
+        self.repeats = repeats
         self.rubbish = torch.empty(FLUSH if self.cuda else 1, dtype=torch.int8, device=name)
 
     def wait(self) -> None:
@@ -116,10 +119,19 @@ def layer_row(peer: Peer, steps: int, batch: int, dtype: str, device: Device, co
     raw = device.times(call)
     median = statistics.median(map(sum, raw))
     share = BYTES[dtype] * x.numel() / (median * 1e6) / copy
-    return {"T": steps, "elements": x[0].numel(), "dtype": dtype, "first_s": first, "differs": differs,
-            "median_ms": median, "forward_ms": statistics.median(t[0] for t in raw), "share_of_copy": share,
-            "queued_ms": device.queued(call), "kept_bytes_per_element": kept(layer, x, device),
-            "raw_ms": raw}  # fmt: skip
+    return {
+        "T": steps,
+        "elements": x[0].numel(),
+        "dtype": dtype,
+        "first_s": first,
+        "differs": differs,
+        "median_ms": median,
+        "forward_ms": statistics.median(t[0] for t in raw),
+        "share_of_copy": share,
+        "queued_ms": device.queued(call),
+        "kept_bytes_per_element": kept(layer, x, device),
+        "raw_ms": raw,
+    }
 
 
 def kept(layer: nn.Module, x: Tensor, device: Device) -> float | None:
@@ -150,12 +162,18 @@ def step_row(peer: Peer, setup: Setup, device: Device, graph: bool) -> dict[str,
         return [start, device.mark()]
 
     raw = [t[0] for t in device.times(call)]
-    peak, queued = device.allocated(peak=True), device.queued(run)
+    peak = device.allocated(peak=True)
+    queued = device.queued(run)
     losses.append(step().item())
     if not all(map(math.isfinite, losses)):
         raise RuntimeError(f"the loss is not finite: {losses}")
-    return {"median_ms": statistics.median(raw), "queued_ms": queued, "raw_ms": raw,
-            "losses": losses, "peak_mib": None if peak is None else round(peak / 2**20)}  # fmt: skip
+    return {
+        "median_ms": statistics.median(raw),
+        "queued_ms": queued,
+        "raw_ms": raw,
+        "losses": losses,
+        "peak_mib": None if peak is None else round(peak / 2**20),
+    }
 
 
 def captured(step: Callable[[], Tensor]) -> Callable[[], None]:
@@ -206,8 +224,13 @@ def main() -> None:
     peer = {**{extra.name: extra for extra in more}, **installed()}[given.peer]
     name = torch.cuda.get_device_name() if device.cuda else given.device
     copy = copy_gb_s(device)
-    record: dict[str, Any] = {"machine": {"name": name, "torch": torch.__version__, "cuda": torch.version.cuda},
-                              "copy_gb_s": copy, "tiny": given.tiny, "layer": [], "step": []}  # fmt: skip
+    record: dict[str, Any] = {
+        "machine": {"name": name, "torch": torch.__version__, "cuda": torch.version.cuda},
+        "copy_gb_s": copy,
+        "tiny": given.tiny,
+        "layer": [],
+        "step": [],
+    }
 
     for steps, batch in () if peer.name == NOTHING else TINY_LAYERS if given.tiny else LAYERS:
         for dtype in DTYPES:

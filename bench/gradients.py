@@ -25,7 +25,9 @@ from surgrad.neurons import LIF
 from surgrad.norm import BatchNorm
 
 STEPS = (1, 2, 4, 8, 16, 32)
-WIDTH, BATCH, SIDE = 0.5, 16, 32
+WIDTH = 0.5
+BATCH = 16
+SIDE = 32
 
 
 def main() -> None:
@@ -65,7 +67,8 @@ def step_of(name: str, steps: int, sizes: tuple[float, int, int]) -> Callable[[]
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    images, labels = torch.randn(batch, 3, side, side), torch.randint(10, (batch,))
+    images = torch.randn(batch, 3, side, side)
+    labels = torch.randint(10, (batch,))
     return lambda: GRADIENTS[name](network, images, lambda output: tet(output, labels))
 
 
@@ -89,8 +92,10 @@ def shown(record: dict[str, Any]) -> str:
         cells = [f"{row['bytes'] / 2**20:.0f} MiB, {row['median'] * 1e3:.0f} ms" for row in mine.values()]
         lines.append([str(steps), *cells])
     width, batch, side = record["sizes"]
-    head = (f"A forward and backward pass of the modified ResNet-18, {width:g} times as wide, batch {batch}, images of "
-            f"{side}×{side}: memory that the process takes at most for it, and median time.")  # fmt: skip
+    head = (
+        f"A forward and backward pass of the modified ResNet-18, {width:g} times as wide, batch {batch}, images of "
+        f"{side}×{side}: memory that the process takes at most for it, and median time."
+    )
     return f"{head}\n\n{table(['T', *GRADIENTS], lines)}"
 
 

@@ -19,7 +19,8 @@ QUICK = ((4, 1),)
 LEFT_OUT = (PACKED,)  # which is a matter of what a network keeps
 COPY = "copy_ of the input"
 FLOOR = 2.5  # copies: a fused pass moves 20 bytes an element in fp32, a copy 8; 10 and 4 in bf16
-MOST_ALIVE, FEWEST_ALIVE = 25, 14  # times the input: what is alive at once with the greediest contender, with FRUGAL
+MOST_ALIVE = 25  # times the input: what is alive at once with the greediest contender, with FRUGAL
+FEWEST_ALIVE = 14
 MOST = 2**27  # elements over all steps: beyond it the slow contenders take minutes each, and FRUGAL alone are measured
 
 
@@ -34,9 +35,11 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
         for dtype in DTYPES:
             count = steps * batch * 64 * 32 * 32
             size = count * DTYPES[dtype].itemsize
-            chosen = {n: p for n, p in peers.items()
-                      if not (options.quick and p.compiled and dtype == "bf16")
-                      and n not in LEFT_OUT and count <= p.most}  # fmt: skip
+            chosen = {
+                n: p
+                for n, p in peers.items()
+                if not (options.quick and p.compiled and dtype == "bf16") and n not in LEFT_OUT and count <= p.most
+            }
             if count > MOST or size * MOST_ALIVE > free_bytes():
                 few = FRUGAL if size * FEWEST_ALIVE <= free_bytes() else ()
                 where = f"T={steps}, {elements(batch)} elements, {dtype}"

@@ -56,7 +56,8 @@ def of_layer(peer: Peer, shape: tuple[int, ...], dtype: torch.dtype) -> dict[str
 
 def of_network(peer: Peer, setup: Setup, dtype: str) -> dict[str, Any]:
     """What the network keeps, with its convolutions and norms, and how many neuron-steps it has."""
-    network, batch = build(setup, peer.layer), batch_of(setup)
+    network = build(setup, peer.layer)
+    batch = batch_of(setup)
     kept = measured(lambda: forward(network, batch, dtype), network, packed=peer.packed)
     return {"T": setup.steps, "dtype": dtype, **per_neuron(kept, neuron_steps(setup))}
 

@@ -44,9 +44,13 @@ class SpikingJellyNode(OverTime):
         from spikingjelly.activation_based import neuron, surrogate
 
         self.node = getattr(neuron, kind)(
-            **tau, decay_input=False, v_threshold=THRESHOLD, v_reset=0.0,
-            surrogate_function=surrogate.ATan(alpha=ALPHA), step_mode="m",
-        )  # fmt: skip
+            **tau,
+            decay_input=False,
+            v_threshold=THRESHOLD,
+            v_reset=0.0,
+            surrogate_function=surrogate.ATan(alpha=ALPHA),
+            step_mode="m",
+        )
 
     def reset(self) -> None:
         self.node.reset()
@@ -66,7 +70,8 @@ class SnnTorchLeaky(OverTime):
         self.leaky = snntorch.Leaky(DECAY, threshold=THRESHOLD, spike_grad=slope, reset_mechanism="zero")
 
     def run(self, x: Tensor) -> Tensor:
-        potential, spikes = self.leaky.reset_mem(), []
+        potential = self.leaky.reset_mem()
+        spikes = []
         for current in x.unbind(0):
             spike, potential = self.leaky(current, potential)
             spikes.append(spike)
@@ -85,7 +90,8 @@ class NorseLIFBox(OverTime):
         self.cell = norse.LIFBoxCell(parameters, dt=1.0)
 
     def run(self, x: Tensor) -> Tensor:
-        state, spikes = None, []
+        state = None
+        spikes = []
         for current in x.unbind(0):
             spike, state = self.cell(current, state)
             spikes.append(spike)
@@ -100,9 +106,15 @@ class SinabsLIF(OverTime):
         import sinabs.activation as activation
         from sinabs.layers import LIF
 
-        self.layer = LIF(tau_mem=-1 / math.log(DECAY), spike_threshold=torch.tensor(THRESHOLD), train_alphas=True,
-                         spike_fn=activation.SingleSpike, reset_fn=activation.MembraneReset(),
-                         surrogate_grad_fn=_atan_of_potential, norm_input=False).requires_grad_(False)  # fmt: skip
+        self.layer = LIF(
+            tau_mem=-1 / math.log(DECAY),
+            spike_threshold=torch.tensor(THRESHOLD),
+            train_alphas=True,
+            spike_fn=activation.SingleSpike,
+            reset_fn=activation.MembraneReset(),
+            surrogate_grad_fn=_atan_of_potential,
+            norm_input=False,
+        ).requires_grad_(False)
         self.layer.alpha_mem.fill_(DECAY)  # exp and log leave it a rounding off
 
     def reset(self) -> None:
@@ -195,10 +207,16 @@ class Peer:
     packed: bool = False
 
 
-OURS, REFERENCE, TRAINED, NOTHING = "surgrad", "surgrad reference", "surgrad, trained decay", "no neuron"
-SJ, SJ_COMPILED = "SpikingJelly LIF", "SpikingJelly LIF, compiled"
-LOOP, LOOP_COMPILED = "plain loop", "plain loop, compiled"
-PACKED, PLAIN = "surgrad, spikes as bits", "surgrad, no compiler"
+OURS = "surgrad"
+REFERENCE = "surgrad reference"
+TRAINED = "surgrad, trained decay"
+NOTHING = "no neuron"
+SJ = "SpikingJelly LIF"
+SJ_COMPILED = "SpikingJelly LIF, compiled"
+LOOP = "plain loop"
+LOOP_COMPILED = "plain loop, compiled"
+PACKED = "surgrad, spikes as bits"
+PLAIN = "surgrad, no compiler"
 FRUGAL = (OURS, SJ, SJ_COMPILED)  # where there is no memory or time for all
 _DETACHED = "reset detached"
 SMALLEST = 4 * 2**20  # elements: T = 4, 1M
@@ -229,13 +247,16 @@ _ALL = (
     Peer(LOOP, PlainLoop),
     Peer(LOOP_COMPILED, lambda: compiled(PlainLoop), compiled=True),
     Peer("indexing loop", IndexingLoop),
-    *(Peer(f"{peer}, compiled", partial(compiled, layer), package, compiled=True, note=note, most=SMALLEST)
-      for peer, layer, package, note in (
-          ("SpikingJelly PLIF", spikingjelly_plif, "spikingjelly", "decay trained"),
-          ("snnTorch Leaky", SnnTorchLeaky, "snntorch", _DETACHED),
-          ("Norse LIFBox", NorseLIFBox, "norse", "SuperSpike's slope, its width fixed by the library"),
-          ("Sinabs LIF", SinabsLIF, "sinabs", _DETACHED))),
-)  # fmt: skip
+    *(
+        Peer(f"{peer}, compiled", partial(compiled, layer), package, compiled=True, note=note, most=SMALLEST)
+        for peer, layer, package, note in (
+            ("SpikingJelly PLIF", spikingjelly_plif, "spikingjelly", "decay trained"),
+            ("snnTorch Leaky", SnnTorchLeaky, "snntorch", _DETACHED),
+            ("Norse LIFBox", NorseLIFBox, "norse", "SuperSpike's slope, its width fixed by the library"),
+            ("Sinabs LIF", SinabsLIF, "sinabs", _DETACHED),
+        )
+    ),
+)
 
 
 def installed() -> dict[str, Peer]:

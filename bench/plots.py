@@ -21,16 +21,29 @@ Rows = list[dict[str, Any]]
 
 # A colour and a marker a contender, the same in every picture; one library's variants share a hue.
 STYLES = {
-    peers.OURS: ("#d62728", "o"), peers.TRAINED: ("#ff7f6e", "o"), peers.REFERENCE: ("#8c1c13", "x"),
-    peers.SJ: ("#1f77b4", "s"), peers.SJ_COMPILED: ("#6baed6", "s"), f"{peers.SJ}, network compiled": ("#08306b", "s"),
-    "SpikingJelly PLIF": ("#17becf", "D"), "snnTorch Leaky": ("#2ca02c", "^"), "Norse LIFBox": ("#9467bd", "v"),
-    "Sinabs LIF": ("#bcbd22", "P"), peers.PACKED: ("#e7969c", "o"), peers.PLAIN: ("#e377c2", "o"),
-    "SpikingJelly PLIF, compiled": ("#9edae5", "D"), "snnTorch Leaky, compiled": ("#98df8a", "^"),
-    "Norse LIFBox, compiled": ("#c5b0d5", "v"), "Sinabs LIF, compiled": ("#dbdb8d", "P"),
-    peers.LOOP: ("#ff7f0e", "*"), peers.LOOP_COMPILED: ("#fdae6b", "*"),
-    f"{peers.LOOP}, network compiled": ("#a63603", "*"), "indexing loop": ("#8c564b", "X"),
-    peers.NOTHING: ("#444444", "_"), COPY: ("#999999", "_"),
-}  # fmt: skip
+    peers.OURS: ("#d62728", "o"),
+    peers.TRAINED: ("#ff7f6e", "o"),
+    peers.REFERENCE: ("#8c1c13", "x"),
+    peers.SJ: ("#1f77b4", "s"),
+    peers.SJ_COMPILED: ("#6baed6", "s"),
+    f"{peers.SJ}, network compiled": ("#08306b", "s"),
+    "SpikingJelly PLIF": ("#17becf", "D"),
+    "snnTorch Leaky": ("#2ca02c", "^"),
+    "Norse LIFBox": ("#9467bd", "v"),
+    "Sinabs LIF": ("#bcbd22", "P"),
+    peers.PACKED: ("#e7969c", "o"),
+    peers.PLAIN: ("#e377c2", "o"),
+    "SpikingJelly PLIF, compiled": ("#9edae5", "D"),
+    "snnTorch Leaky, compiled": ("#98df8a", "^"),
+    "Norse LIFBox, compiled": ("#c5b0d5", "v"),
+    "Sinabs LIF, compiled": ("#dbdb8d", "P"),
+    peers.LOOP: ("#ff7f0e", "*"),
+    peers.LOOP_COMPILED: ("#fdae6b", "*"),
+    f"{peers.LOOP}, network compiled": ("#a63603", "*"),
+    "indexing loop": ("#8c564b", "X"),
+    peers.NOTHING: ("#444444", "_"),
+    COPY: ("#999999", "_"),
+}
 KINDS = ("#1f77b4", "#2ca02c", "#d62728", "#bbbbbb")
 
 
@@ -59,8 +72,17 @@ def layer(record: dict[str, Any]) -> Figure:
             if name == COPY:
                 ax.plot(list(places.values()), [FLOOR * row["median"] * 1e3 for row in mine], "k--", label="byte floor")
                 continue
-            ax.errorbar(xs, [row["median"] * 1e3 for row in mine], _spread(mine), label=name, color=_colour(name),
-                        marker=_marker(name), markersize=6, linewidth=1, capsize=2)  # fmt: skip
+            ax.errorbar(
+                xs,
+                [row["median"] * 1e3 for row in mine],
+                _spread(mine),
+                label=name,
+                color=_colour(name),
+                marker=_marker(name),
+                markersize=6,
+                linewidth=1,
+                capsize=2,
+            )
         ax.set_xticks(range(len(places)), [f"T = {t}\n{elements(n // 65536)}" for t, n in places])
         ax.set(title=f"LIF layer, forward + backward, {dtype}", yscale="log", xlabel="steps, elements a step")
         plain_log(ax)
@@ -77,8 +99,13 @@ def step(record: dict[str, Any]) -> Figure:
     for ax, ((network, dtype), rows) in zip(axes[:, 0], panels.items(), strict=True):
         rows = sorted(rows, key=lambda row: -row["median"])
         names = [row["name"] for row in rows]
-        bars = ax.barh(names, [row["median"] * 1e3 for row in rows], xerr=_spread(rows), capsize=2,
-                       color=[_colour(name) for name in names])  # fmt: skip
+        bars = ax.barh(
+            names,
+            [row["median"] * 1e3 for row in rows],
+            xerr=_spread(rows),
+            capsize=2,
+            color=[_colour(name) for name in names],
+        )
         ax.bar_label(bars, [f"{row['median'] * 1e3:.4g}" for row in rows], padding=4, fontsize=8)
         floor = next(row["median"] for row in rows if row["name"] == peers.NOTHING)
         ax.axvline(floor * 1e3, color="k", linestyle="--", linewidth=1)
@@ -113,8 +140,13 @@ def memory(record: dict[str, Any]) -> Figure:
     figure, axes = plt.subplots(len(found), 2, figsize=(15, 4.5 * len(found)), squeeze=False)
     for (ax, bars), ((dtype,), rows) in zip(axes, found.items(), strict=True):
         for (name,), mine in grouped([row for row in rows if row["what"] == "layer"], "name").items():
-            ax.plot([row["T"] for row in mine], [row["saved_per_neuron_step"] for row in mine], label=name,
-                    color=_colour(name), marker=_marker(name))  # fmt: skip
+            ax.plot(
+                [row["T"] for row in mine],
+                [row["saved_per_neuron_step"] for row in mine],
+                label=name,
+                color=_colour(name),
+                marker=_marker(name),
+            )
         _log_log(ax, "T", "saved for backward, bytes a neuron and step", f"LIF layer, {dtype}")
         ax.set(yscale="linear", ylim=(0, None))  # linear again: bytes do not span decades
         ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -133,8 +165,13 @@ def scaling(record: dict[str, Any]) -> Figure:
     figure, axes = plt.subplots(2, 2, figsize=(11, 8.5))
     for ax, ((what, axis), rows) in zip(axes.flat, panels.items(), strict=False):  # fewer where it was broken off
         for (name,), mine in grouped(rows, "name").items():
-            ax.plot([row["value"] for row in mine], [row["median"] * 1e3 for row in mine], color=_colour(name),
-                    marker=_marker(name), label=_fitted(name, fitted.get((what, axis, name))))  # fmt: skip
+            ax.plot(
+                [row["value"] for row in mine],
+                [row["median"] * 1e3 for row in mine],
+                color=_colour(name),
+                marker=_marker(name),
+                label=_fitted(name, fitted.get((what, axis, name))),
+            )
         _log_log(ax, "T" if axis == "T" else "width multiplier", "median time, ms", f"{what} over {axis}, fp32")
         ax.legend(fontsize=8)
     return figure
@@ -161,9 +198,11 @@ def plain_log(ax: Axes) -> None:
 
 
 PICTURES: dict[str, dict[str, Callable[[dict[str, Any]], Figure]]] = {
-    "layer": {"layer": layer}, "step": {"step": step, "step_split": split},
-    "memory": {"memory": memory}, "scaling": {"scaling": scaling},
-}  # fmt: skip
+    "layer": {"layer": layer},
+    "step": {"step": step, "step_split": split},
+    "memory": {"memory": memory},
+    "scaling": {"scaling": scaling},
+}
 
 
 def draw(part: str, record: dict[str, Any], save: Callable[[str, Callable[[Path], object]], object]) -> None:

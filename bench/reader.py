@@ -45,7 +45,8 @@ def main() -> None:
 
 def _tree(folder: Path, data: Path | None, count: int) -> float:
     """Pictures of CIFAR-10, enlarged and a little noisy, as photographs of ImageNet's size; mean bytes of a file."""
-    split, names = load("cifar10", data).train, load("cifar10", data).classes
+    split = load("cifar10", data).train
+    names = load("cifar10", data).classes
     generator = torch.Generator().manual_seed(0)
     total = 0
     for number in range(count):
@@ -69,7 +70,8 @@ def _read(folder: Path, workers: int, given: Any) -> dict[str, Any]:
     batches = build_batches(recipe, load_folder("image_folder", folder, 224), torch.device("cpu"))
     speeds = []
     for epoch in range(given.rounds + 1):
-        start, seen = time.perf_counter(), 0
+        start = time.perf_counter()
+        seen = 0
         for images, _ in batches.train(epoch):
             seen += len(images)
         speeds.append(seen / (time.perf_counter() - start))
@@ -82,8 +84,10 @@ def shown(record: dict[str, Any]) -> str:
         low, middle, high = quartiles(row["images_per_second"])
         lines.append([str(row["workers"]), f"{middle:.0f}", f"{low:.0f}–{high:.0f}"])
     height, width = record["pixels"]
-    return (f"{record['images']} JPEG files of {width}×{height}, {record['kilobytes']:.0f} KiB in the mean, cut at "
-            f"random to 224×224:\n\n{table(['workers', 'images a second', 'quartiles'], lines)}")  # fmt: skip
+    return (
+        f"{record['images']} JPEG files of {width}×{height}, {record['kilobytes']:.0f} KiB in the mean, cut at "
+        f"random to 224×224:\n\n{table(['workers', 'images a second', 'quartiles'], lines)}"
+    )
 
 
 if __name__ == "__main__":

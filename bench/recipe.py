@@ -77,12 +77,18 @@ def _times(loop: Loop, parts: Parts, epoch: int) -> dict[str, Any]:
 
     stepping = []
     for _ in range(STEPS + 2):
-        batch, start = made(), time.perf_counter()
+        batch = made()
+        start = time.perf_counter()
         loop._step(batch)
         stepping.append(time.perf_counter() - start)
-    return {"T": parts.model.steps, "side": batch[0].shape[-1], "batch": parts.batches.size,
-            "step": statistics.median(stepping[2:]), "data": statistics.median(making[2:]),
-            "profiled": profiled(lambda: loop._step(batch))}  # fmt: skip
+    return {
+        "T": parts.model.steps,
+        "side": batch[0].shape[-1],
+        "batch": parts.batches.size,
+        "step": statistics.median(stepping[2:]),
+        "data": statistics.median(making[2:]),
+        "profiled": profiled(lambda: loop._step(batch)),
+    }
 
 
 def shown(record: dict[str, Any]) -> str:
@@ -94,8 +100,16 @@ def shown(record: dict[str, Any]) -> str:
         split = [row["profiled"][kind] / whole * row["step"] for kind in kinds]
         total = row["step"] + row["data"]
         cells = (f"{s * 1e3:.1f} ({s / total:.0%})" for s in (*split, row["data"]))
-        lines.append([f"{row['T']}", f"{row['side']}", f"{row['share']:.0%}", f"{total * 1e3:.1f}", *cells,
-                      f"{row['batch'] / total:.0f}"])  # fmt: skip
+        lines.append(
+            [
+                f"{row['T']}",
+                f"{row['side']}",
+                f"{row['share']:.0%}",
+                f"{total * 1e3:.1f}",
+                *cells,
+                f"{row['batch'] / total:.0f}",
+            ]
+        )
     return table(["T", "side", "of the training", "ms a step", *kinds, "data", "images/s"], lines)
 
 

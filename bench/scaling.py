@@ -15,8 +15,11 @@ from bench.timing import interleave, rows
 
 STEPS = (1, 2, 4, 8, 16, 32)
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
-QUICK_STEPS, QUICK_WIDTHS = (1, 4), (0.125, 0.25)
-CHANNELS, BATCH, SIDE = 64, 8, 32  # of the layer, at width 1
+QUICK_STEPS = (1, 4)
+QUICK_WIDTHS = (0.125, 0.25)
+CHANNELS = 64  # of the layer, at width 1
+BATCH = 8
+SIDE = 32
 NETWORK = Setup("resnet18", 0.25, steps=2, batch=8)
 
 Point = tuple[str, str, float, Callable[[Peer], Callable[[], object]]]
@@ -67,7 +70,9 @@ def exponents(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def slope(points: list[tuple[float, float]]) -> float:
     """Least squares through the logarithms."""
-    xs, ys = [math.log(x) for x, _ in points], [math.log(y) for _, y in points]
-    x_mean, y_mean = sum(xs) / len(xs), sum(ys) / len(ys)
+    xs = [math.log(x) for x, _ in points]
+    ys = [math.log(y) for _, y in points]
+    x_mean = sum(xs) / len(xs)
+    y_mean = sum(ys) / len(ys)
     above = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys, strict=True))
     return above / sum((x - x_mean) ** 2 for x in xs)

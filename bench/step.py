@@ -123,7 +123,8 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
 
 def compare(setup: Setup, dtype: str, options: Options) -> list[dict[str, Any]]:
     """Rows of every contender in one network and precision."""
-    peers, batch = contenders(setup, dtype, options), batch_of(setup)
+    peers = contenders(setup, dtype, options)
+    batch = batch_of(setup)
     calls = {name: sgd_step(network_of(setup, peer), batch, dtype) for name, peer in peers.items()}
     slow = {SJ} if setup.few and dtype == "bf16" else set()
     whole = {} if options.quick else {name: WHOLE[name] for name in WHOLE if name in peers and name not in slow}

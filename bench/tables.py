@@ -31,8 +31,9 @@ def timed(rows: Rows, floor: bool = False) -> str:
     for row in sorted(rows, key=lambda row: row["median"]):
         spread = "measured once" if row["once"] else f"{row['lower'] * 1e3:.4g}–{row['upper'] * 1e3:.4g}"
         share = f"{ratio(row['times'], ours):.2f}"
-        lines.append([row["name"], *_milliseconds(row["median"]), spread, str(len(row["times"])), share,
-                      row.get("note", "")])  # fmt: skip
+        lines.append(
+            [row["name"], *_milliseconds(row["median"]), spread, str(len(row["times"])), share, row.get("note", "")]
+        )
     return table(["contender", "median ms", "quartiles", "rounds", "× ours", "note"], lines)
 
 
@@ -56,8 +57,11 @@ def layer(record: dict[str, Any]) -> str:
         speed = 2 * steps * count * (4 if dtype == "fp32" else 2) / copy / 1e9
         bytes_moved = 20 if dtype == "fp32" else 10
         title = f"### Layer, forward + backward: T = {steps}, {count:,} elements a step, {dtype}"
-        parts += [title, f"Copy of the input: {speed:.1f} GB/s; floor: {bytes_moved} bytes an element and step.",
-                  timed(rows, floor=True)]  # fmt: skip
+        parts += [
+            title,
+            f"Copy of the input: {speed:.1f} GB/s; floor: {bytes_moved} bytes an element and step.",
+            timed(rows, floor=True),
+        ]
     calls = [[name, f"{seconds * 1e3:.4g}"] for name, seconds in record["first_calls"].items()]
     parts += ["### First call of a process", table(["contender", "ms"], calls)]
     return "\n\n".join([*parts, *(f"Left out: {words}." for words in record["skipped"])])
@@ -71,8 +75,10 @@ def step(record: dict[str, Any]) -> str:
     ).items():
         title = f"### Step of SGD: {network}, width {width:g}, T = {steps}, batch {batch}, {dtype}, channels_last"
         parts += [title, timed(rows)]
-    lines = [[f"{s['network']}, {s['dtype']}", *(f"{seconds * 1e3:.4g}" for seconds in s["seconds"].values())]
-             for s in record["splits"]]  # fmt: skip
+    lines = [
+        [f"{s['network']}, {s['dtype']}", *(f"{seconds * 1e3:.4g}" for seconds in s["seconds"].values())]
+        for s in record["splits"]
+    ]
     head = ["ms, under the profiler", *record["splits"][0]["seconds"]]
     return "\n\n".join([*parts, "### Where our step spends its time", table(head, lines)])
 
@@ -101,8 +107,10 @@ def scaling(record: dict[str, Any]) -> str:
     fitted = {(e["what"], e["axis"], e["name"]): e["exponent"] for e in record["exponents"]}
     for (what, axis), rows in grouped(record["rows"], "what", "axis").items():
         values = sorted({row["value"] for row in rows})
-        lines = [[name, *(f"{row['median'] * 1e3:.4g}" for row in mine), _fit(fitted.get((what, axis, name)))]
-                 for (name,), mine in grouped(rows, "name").items()]  # fmt: skip
+        lines = [
+            [name, *(f"{row['median'] * 1e3:.4g}" for row in mine), _fit(fitted.get((what, axis, name)))]
+            for (name,), mine in grouped(rows, "name").items()
+        ]
         head = ["ms", *(f"{axis} = {value:g}" for value in values), "exponent"]
         parts += [f"### Growth of {what} with {axis}, fp32", table(head, lines)]
     return "\n\n".join(parts)

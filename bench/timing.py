@@ -35,8 +35,9 @@ class Effort:
     least: int = 3
 
 
-def interleave(calls: dict[str, Callable[[], object]], effort: Effort,
-               compiling: Iterable[str] = ()) -> dict[str, Samples]:  # fmt: skip
+def interleave(
+    calls: dict[str, Callable[[], object]], effort: Effort, compiling: Iterable[str] = ()
+) -> dict[str, Samples]:
     """Times of every call by name. Each is called once for its first call and once to warm up; what is slower than SLOW
     in the warm-up (in the first call, unless it compiles there) is not called again, and what is FAR behind the fastest
     only `effort.least` times."""
@@ -46,7 +47,8 @@ def interleave(calls: dict[str, Callable[[], object]], effort: Effort,
         hopeless = samples[name].first > SLOW and name not in compiling
         warm[name] = samples[name].first if hopeless else _seconds(call)
         if warm[name] > SLOW:
-            samples[name].times, samples[name].once = [warm[name]], True
+            samples[name].times = [warm[name]]
+            samples[name].once = True
     names = [name for name in calls if not samples[name].once]
     close = [name for name in names if warm[name] <= FAR * min(warm.values())]
     order = random.Random(0)

@@ -41,7 +41,8 @@ def begin(name: str, corpus: Path) -> None:
 
 def main() -> None:
     """The command."""
-    name, corpus = sys.argv[1], Path(sys.argv[2])
+    name = sys.argv[1]
+    corpus = Path(sys.argv[2])
     if name not in (*FORMATS, "spoken"):
         sys.exit(f"no format '{name}'; there are {', '.join(FORMATS)}, spoken")
     corpus.mkdir(parents=True, exist_ok=True)

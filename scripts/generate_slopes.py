@@ -24,12 +24,32 @@ CONSTANTS = 3  # that a kernel hands to a slope
 
 # Each operation as text of its arguments; {c} is a comparison's result, which arithmetic takes as 0 or 1.
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-CALLS_CPP = {"abs": "std::fabs({0})", "exp": "exponential({0})", "tanh": "tangent({0})", "neg": "-{0}",
-             "where": "{0} ? {1} : {2}", "rsub": "{1} - {0}", "reciprocal": "1.0f / {0}", "sign": "sign({0})",
-             "clamp": "({0} < {1} ? {1} : {0})", "square": "{0} * {0}", "pow": "power({0}, {1})"}  # fmt: skip
-CALLS_TRITON = {"abs": "tl.abs({0})", "exp": "tl.exp({0})", "tanh": "tangent({0})", "neg": "-{0}",
-                "where": "tl.where({0}, {1}, {2})", "rsub": "{1} - {0}", "reciprocal": "1.0 / {0}", "sign": "sign({0})",
-                "clamp": "tl.maximum({0}, {1})", "square": "{0} * {0}", "pow": "power({0}, {1})"}  # fmt: skip
+CALLS_CPP = {
+    "abs": "std::fabs({0})",
+    "exp": "exponential({0})",
+    "tanh": "tangent({0})",
+    "neg": "-{0}",
+    "where": "{0} ? {1} : {2}",
+    "rsub": "{1} - {0}",
+    "reciprocal": "1.0f / {0}",
+    "sign": "sign({0})",
+    "clamp": "({0} < {1} ? {1} : {0})",
+    "square": "{0} * {0}",
+    "pow": "power({0}, {1})",
+}
+CALLS_TRITON = {
+    "abs": "tl.abs({0})",
+    "exp": "tl.exp({0})",
+    "tanh": "tangent({0})",
+    "neg": "-{0}",
+    "where": "tl.where({0}, {1}, {2})",
+    "rsub": "{1} - {0}",
+    "reciprocal": "1.0 / {0}",
+    "sign": "sign({0})",
+    "clamp": "tl.maximum({0}, {1})",
+    "square": "{0} * {0}",
+    "pow": "power({0}, {1})",
+}
 BOOLEAN = ("lt", "le", "gt", "ge")
 Speller = Callable[[str, list[Any], set[str]], str]
 
@@ -63,7 +83,8 @@ def operation(node: torch.fx.Node) -> str:
 def lines_of(graph: torch.fx.Graph, spell: Speller) -> tuple[list[tuple[str, str, bool]], str]:
     """([(name, expression, whether it is a comparison)], the result's name) of a traced curve."""
     lines: list[tuple[str, str, bool]] = []
-    result, names = "", {}
+    result = ""
+    names = {}
     for node in graph.nodes:
         if node.op == "placeholder":
             names[node] = node.name
@@ -165,15 +186,24 @@ def uses(text: str, name: str) -> bool:
 def triton() -> str:
     spell = spelling(CALLS_TRITON, repr, "tl.where({0}, reciprocal({1}), 0.0)", "{0}")
     constants = ", ".join(f"c{i}" for i in range(CONSTANTS))
-    text = [f'"""{NOTE}"""', "", "import triton", "import triton.language as tl", "",
-            "from surgrad.kernels.lif.triton.math import power, reciprocal, sign, tangent", ""]  # fmt: skip
+    text = [
+        f'"""{NOTE}"""',
+        "",
+        "import triton",
+        "import triton.language as tl",
+        "",
+        "from surgrad.kernels.lif.triton.math import power, reciprocal, sign, tangent",
+        "",
+    ]
     for name, shape, curve in curves():
         lines, result = lines_of(traced(curve, shape), spell)
         lines = multiplied(lines)
         text += ["", "@triton.jit", f"def {name}(x, w, {constants}):"]
         numbers = [boolean and not selects(lines, name) for name, _, boolean in lines]
-        text += [f"    {name} = {f'({value}).to(tl.float32)' if number else value}"
-                 for (name, value, _), number in zip(lines, numbers, strict=True)]  # fmt: skip
+        text += [
+            f"    {name} = {f'({value}).to(tl.float32)' if number else value}"
+            for (name, value, _), number in zip(lines, numbers, strict=True)
+        ]
         text += [f"    return {result}", ""]
     for kind in ("slope", "width_slope"):
         text += ["", "@triton.jit", f"def {kind}(x, w, {constants}, SHAPE: tl.constexpr):"]
@@ -186,7 +216,8 @@ def triton() -> str:
 
 def multiplied(lines: list[tuple[str, str, bool]]) -> list[tuple[str, str, bool]]:
     """With products by the reciprocal for divisions by what is the same for all x: far fewer instructions."""
-    varies, out = {"x"}, []
+    varies = {"x"}
+    out = []
     for name, text, boolean in lines:
         above, _, below = text.partition(" / ")
         if varies.intersection(re.findall(r"\w+", text)):

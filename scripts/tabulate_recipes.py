@@ -49,17 +49,22 @@ def collected(records: Path) -> dict[str, Reproduced]:
         last = json.loads(path.read_text().splitlines()[-1])
         if last["epoch"] == recipe.optim.epochs and of_recipe(recipe):
             found[recipe.name].append(last["test_accuracy"])
-    return {name: Reproduced(mean(shares), stdev(shares) if len(shares) > 1 else None, len(shares))
-            for name, shares in found.items()}  # fmt: skip
+    return {
+        name: Reproduced(mean(shares), stdev(shares) if len(shares) > 1 else None, len(shares))
+        for name, shares in found.items()
+    }
 
 
 def table(ours: dict[str, Reproduced]) -> str:
     rows = []
     for name, build in RECIPES.items():
-        recipe, mine = build(), ours.get(name)
+        recipe = build()
+        mine = ours.get(name)
         published = "–" if recipe.published is None else f"{100 * recipe.published:.2f} %"
-        rows.append(f"| `{name}` | {recipe.summary} | {published} | {mine or '–'} | {mine.seeds if mine else '–'} | "
-                    f"{recipe.source} |\n")  # fmt: skip
+        rows.append(
+            f"| `{name}` | {recipe.summary} | {published} | {mine or '–'} | {mine.seeds if mine else '–'} | "
+            f"{recipe.source} |\n"
+        )
     return HEAD + "".join(rows)
 
 

@@ -15,8 +15,18 @@ from surgrad.train.recipe import Recipe, set_fields
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
-TINY = ("data.limit=128", "data.batch=32", "data.crop=2", "data.flip=true", "model.width_multiplier=0.125",
-        "model.steps=2", "optim.epochs=2", "optim.neuron_lr=3e-4", "run.precision=fp32", "run.device=cpu")  # fmt: skip
+TINY = (
+    "data.limit=128",
+    "data.batch=32",
+    "data.crop=2",
+    "data.flip=true",
+    "model.width_multiplier=0.125",
+    "model.steps=2",
+    "optim.epochs=2",
+    "optim.neuron_lr=3e-4",
+    "run.precision=fp32",
+    "run.device=cpu",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

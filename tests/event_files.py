@@ -31,15 +31,19 @@ def real_events(label: int, number: int, side: int) -> NDArray:
 
 def aedat2(path: Path, events: NDArray, header: bytes = b"#!AER-DAT2.0\r\n# raw\r\n") -> None:
     words = np.empty((len(events), 2), ">u4")
-    x, y = events["x"].astype(np.uint32), events["y"].astype(np.uint32)
+    x = events["x"].astype(np.uint32)
+    y = events["y"].astype(np.uint32)
     words[:, 0] = (127 - y) << 1 | (127 - x) << 8 | (1 - events["p"].astype(np.uint32))
     words[:, 1] = events["t"] & 0xFFFFFFFF
     path.write_bytes(header + words.tobytes())
 
 
 def aedat3(path: Path, events: NDArray, packet: int = 100, kind: int = 1) -> None:
-    out = [b"#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n", struct.pack("<HHIIIIII", 3, 1, 36, 4, 0, 1, 1, 1),
-           bytes(36)]  # fmt: skip  # a packet of another kind, to be passed over
+    out = [
+        b"#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n",
+        struct.pack("<HHIIIIII", 3, 1, 36, 4, 0, 1, 1, 1),
+        bytes(36),
+    ]  # a packet of another kind, to be passed over
     for first in range(0, len(events), packet):
         some = events[first : first + packet]
         words = np.empty((len(some), 2), "<u4")
@@ -53,8 +57,11 @@ def aedat3(path: Path, events: NDArray, packet: int = 100, kind: int = 1) -> Non
 def ndataset(path: Path, events: NDArray) -> None:
     rows = np.empty((len(events), 5), np.uint8)
     t = events["t"] % 2**23
-    rows[:, 0], rows[:, 1] = events["x"], events["y"]
-    rows[:, 2], rows[:, 3], rows[:, 4] = events["p"] << 7 | (t >> 16).astype(np.uint8), (t >> 8) & 255, t & 255
+    rows[:, 0] = events["x"]
+    rows[:, 1] = events["y"]
+    rows[:, 2] = events["p"] << 7 | (t >> 16).astype(np.uint8)
+    rows[:, 3] = (t >> 8) & 255
+    rows[:, 4] = t & 255
     path.write_bytes(rows.tobytes())
 
 
@@ -81,7 +88,8 @@ def aedat4(path: Path, events: NDArray, packet: int = 100) -> None:
 def dat(path: Path, events: NDArray, header: bytes = b"% Data file\n% Version 2\n% Width 128\n% Height 128\n") -> None:
     words = np.empty((len(events), 2), "<u4")
     x, y, p = (events[name].astype(np.uint32) for name in "xyp")
-    words[:, 0], words[:, 1] = events["t"] & 0xFFFFFFFF, x | y << 14 | p << 28
+    words[:, 0] = events["t"] & 0xFFFFFFFF
+    words[:, 1] = x | y << 14 | p << 28
     path.write_bytes(header + bytes([12, 8]) + words.tobytes())
 
 
@@ -145,16 +153,28 @@ def published(folder: Path, name: str, count: int = 8) -> Path:
         for number in (*range(count // 2), 999):
             part = "test" if number == 999 else "train"
             if name == "cifar10_dvs":
-                place, write, suffix = folder / f"class{label}", aedat2, ".aedat"
+                place = folder / f"class{label}"
+                write = aedat2
+                suffix = ".aedat"
             else:
-                place, write, suffix = folder / part / str(label), ndataset, ".bin"
+                place = folder / part / str(label)
+                write = ndataset
+                suffix = ".bin"
             place.mkdir(parents=True, exist_ok=True)
             side = 128 if name == "cifar10_dvs" else 34
             write(place / f"some_{number}{suffix}", real_events(label, number, side))
     return folder
 
 
-WRITERS = {"aedat2": (aedat2, ".aedat"), "aedat3": (aedat3, ".aedat"), "aedat4": (aedat4, ".aedat4"),
-           "bin": (ndataset, ".bin"), "dat": (dat, ".dat"), "npz": (npz, ".npz"), "npy": (npy, ".npy"),
-           "h5": (hdf5, ".h5"), "hdf5": (hdf5, ".hdf5")}  # fmt: skip
+WRITERS = {
+    "aedat2": (aedat2, ".aedat"),
+    "aedat3": (aedat3, ".aedat"),
+    "aedat4": (aedat4, ".aedat4"),
+    "bin": (ndataset, ".bin"),
+    "dat": (dat, ".dat"),
+    "npz": (npz, ".npz"),
+    "npy": (npy, ".npy"),
+    "h5": (hdf5, ".h5"),
+    "hdf5": (hdf5, ".hdf5"),
+}
 """By the name of the format: who writes it, and the suffix of its files."""

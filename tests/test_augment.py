@@ -143,8 +143,10 @@ def test_every_sub_policy_occurs_with_its_probability_and_both_signs(monkeypatch
 
 
 def test_crop_and_flip_equal_the_obvious_loop():
-    images, pad = noise(40, 3, 9, 7), 3
-    offsets, mirrored = noise(2, 40, high=2 * pad + 1).long(), noise(40, high=2) == 1
+    images = noise(40, 3, 9, 7)
+    pad = 3
+    offsets = noise(2, 40, high=2 * pad + 1).long()
+    mirrored = noise(40, high=2) == 1
     got = plain._crop_flip(images, pad, offsets, mirrored)
     for b in range(40):
         for y in range(9):
@@ -157,7 +159,8 @@ def test_crop_and_flip_equal_the_obvious_loop():
 
 @pytest.mark.parametrize("side", [1, 4, 5, 40])
 def test_cutout_equals_the_obvious_loop(side):
-    images, fill = noise(12, 3, 9, 7), (1, 2, 3)
+    images = noise(12, 3, 9, 7)
+    fill = (1, 2, 3)
     centres = torch.stack((noise(12, high=9), noise(12, high=7, seed=1))).long()
     want = images.clone()
     for b in range(12):
@@ -187,7 +190,8 @@ def test_half_of_the_images_are_flipped():
 
 
 def chi_squared(cells: Tensor, kinds: int) -> float:
-    counts, expected = torch.bincount(cells, minlength=kinds), len(cells) / kinds
+    counts = torch.bincount(cells, minlength=kinds)
+    expected = len(cells) / kinds
     return float(((counts - expected) ** 2 / expected).sum())
 
 
@@ -205,7 +209,8 @@ def test_cutout_centres_are_uniform():
 
 
 def test_order_is_crop_flip_autoaugment_cutout():
-    images, generator = noise(16, 3, 32, 32), seeded(3)
+    images = noise(16, 3, 32, 32)
+    generator = seeded(3)
     got = EVERYTHING(images, seeded(3))
     for step in (Augment(crop=4, flip=True), Augment(autoaugment=True), Augment(cutout=8, fill=EVERYTHING.fill)):
         images = step(images, generator)
@@ -219,7 +224,8 @@ def test_same_generator_state_gives_the_same_result():
 
 
 def test_draws_do_not_depend_on_the_pixels():
-    first, second = seeded(), seeded()
+    first = seeded()
+    second = seeded()
     EVERYTHING(noise(32, 3, 32, 32), first)
     EVERYTHING(torch.zeros(32, 3, 32, 32, dtype=torch.uint8), second)
     assert torch.equal(first.get_state(), second.get_state())

@@ -29,7 +29,11 @@ def test_contenders_far_behind_are_measured_in_the_fewest_rounds(monkeypatch: py
     calls = {name: lambda name=name: takes(name) for name in seconds}
     found = timing.interleave(calls, timing.Effort(rounds=7, budget=1000, least=2))
     assert {name: len(sample.times) for name, sample in found.items()} == {
-        "ours": 7, "near": 7, "far": 2, "hopeless": 1}  # fmt: skip
+        "ours": 7,
+        "near": 7,
+        "far": 2,
+        "hopeless": 1,
+    }
     assert found["hopeless"].once
     assert next(clock) == 2 * 3 + 1 + 7 + 7 + 2
     short = timing.interleave({"ours": calls["ours"]}, timing.Effort(rounds=7, budget=3.0, least=2))
@@ -37,19 +41,35 @@ def test_contenders_far_behind_are_measured_in_the_fewest_rounds(monkeypatch: py
 
 
 def layer_row(name: str, times: list[float], dtype: str = "fp32") -> dict:
-    return {"T": 4, "elements": 1, "dtype": dtype, "name": name, "times": times,
-            "median": sorted(times)[len(times) // 2], "lower": min(times), "upper": max(times),
-            "once": False}  # fmt: skip
+    return {
+        "T": 4,
+        "elements": 1,
+        "dtype": dtype,
+        "name": name,
+        "times": times,
+        "median": sorted(times)[len(times) // 2],
+        "lower": min(times),
+        "upper": max(times),
+        "once": False,
+    }
 
 
 def test_a_target_is_judged_by_its_worst_case():
-    rows = [layer_row(OURS, [1.0, 1.0]), layer_row(SJ, [7.0, 7.0]), layer_row(OURS, [0.5, 0.5], "bf16"),
-            layer_row(SJ, [1.0, 1.0], "bf16")]  # fmt: skip
-    step = [{"network": network, "dtype": "fp32", "name": name, "times": times}
-            for network, times in (("a", [9.0, 9.9]), ("b", [10.5, 11.55]))
-            for name, times in ((NOTHING, [10.0, 11.0]), (OURS, times))]  # fmt: skip
-    lines = {line[0]: line[1:] for line in outcome({"layer": {"rows": rows, "first_calls": {OURS: 0.003}},
-                                                    "step": {"rows": step}})}  # fmt: skip
+    rows = [
+        layer_row(OURS, [1.0, 1.0]),
+        layer_row(SJ, [7.0, 7.0]),
+        layer_row(OURS, [0.5, 0.5], "bf16"),
+        layer_row(SJ, [1.0, 1.0], "bf16"),
+    ]
+    step = [
+        {"network": network, "dtype": "fp32", "name": name, "times": times}
+        for network, times in (("a", [9.0, 9.9]), ("b", [10.5, 11.55]))
+        for name, times in ((NOTHING, [10.0, 11.0]), (OURS, times))
+    ]
+    lines = {
+        line[0]: line[1:]
+        for line in outcome({"layer": {"rows": rows, "first_calls": {OURS: 0.003}}, "step": {"rows": step}})
+    }
     assert lines[f"layer, fp32: times faster than {SJ}"] == [">= 6", "7", "7", "met"]
     assert lines["layer: bf16 times faster than our fp32"] == [">= 1.7", "2", "2", "met"]
     assert lines["layer: first call of a process, ms"] == ["<= 50", "3", "3", "met"]
@@ -59,8 +79,11 @@ def test_a_target_is_judged_by_its_worst_case():
 
 
 def test_growth_is_the_slope_of_logarithms():
-    rows = [{"what": "layer", "axis": "T", "name": name, "value": value, "median": 3 * value**power}
-            for name, power in (("even", 1.0), ("square", 2.0)) for value in (1, 2, 8)]  # fmt: skip
+    rows = [
+        {"what": "layer", "axis": "T", "name": name, "value": value, "median": 3 * value**power}
+        for name, power in (("even", 1.0), ("square", 2.0))
+        for value in (1, 2, 8)
+    ]
     found = {row["name"]: row["exponent"] for row in exponents(rows)}
     assert math.isclose(found["even"], 1)
     assert math.isclose(found["square"], 2)

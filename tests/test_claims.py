@@ -19,7 +19,8 @@ def membranes(decay, steps, reset="zero"):
     """The histogram of each step, of currents N(0, v_th²)."""
     generator = torch.Generator().manual_seed(0)
     current = THRESHOLD * torch.randn(steps, COUNT, generator=generator)
-    start, found = None, []
+    start = None
+    found = []
     for step in current:
         out = lif(step[None], decay, 1.0, shape="rect", threshold=THRESHOLD, reset=reset, start=start, watch=True)
         start = out.potential
@@ -38,9 +39,12 @@ def test_theorem_1_holds_at_the_second_step_without_reset(decay):
 
 @pytest.mark.parametrize(
     ("decay", "variances", "mean"),
-    [(0.2, (1.000, 1.022, 1.023, 1.023), -0.056), (0.5, (1.000, 1.135, 1.164, 1.178), -0.203),
-     (0.8, (1.000, 1.346, 1.506, 1.735), -0.555)],
-)  # fmt: skip
+    [
+        (0.2, (1.000, 1.022, 1.023, 1.023), -0.056),
+        (0.5, (1.000, 1.135, 1.164, 1.178), -0.203),
+        (0.8, (1.000, 1.346, 1.506, 1.735), -0.555),
+    ],
+)
 def test_with_the_hard_reset_the_variance_is_less_and_the_mean_shifts(decay, variances, mean):
     """At t = 1, 2, 3, 6. Two steps: mean -0.242·β·v_th and variance (1 + 0.541·β²)·v_th², where Theorem 1 has mean 0
     and (1 + β²)·v_th²."""
@@ -53,9 +57,12 @@ def test_with_the_hard_reset_the_variance_is_less_and_the_mean_shifts(decay, var
 
 @pytest.mark.parametrize(
     ("decay", "lsg", "box"),
-    [(0.2, (0.486, 0.469, 0.466), (0.477, 0.460, 0.457)), (0.5, (0.528, 0.483, 0.458), (0.476, 0.433, 0.409)),
-     (0.8, (0.600, 0.523, 0.423), (0.478, 0.413, 0.329))],
-)  # fmt: skip
+    [
+        (0.2, (0.486, 0.469, 0.466), (0.477, 0.460, 0.457)),
+        (0.5, (0.528, 0.483, 0.458), (0.476, 0.433, 0.409)),
+        (0.8, (0.600, 0.523, 0.423), (0.478, 0.413, 0.329)),
+    ],
+)
 def test_theorem_2_more_neurons_lie_in_lsgs_window_than_in_that_of_width_1(decay, lsg, box):
     """At t = 1, 2, 6: trivially, since for β > 0 the one window contains the other; by this much."""
     counts = [membranes(decay, 6)[t - 1] for t in (1, 2, 6)]
@@ -81,7 +88,8 @@ def test_the_evolving_surrogate_of_im_loss_is_the_geometric_law():
 
 def test_limits_of_dspike():
     """b → 0: a straight-through box of height and width 1; b → ∞: the step; b = 3: a peak of 1.657 (Li et al. 2021)."""
-    shape, x = SHAPES["dspike"], torch.linspace(-0.499, 0.499, 9)
+    shape = SHAPES["dspike"]
+    x = torch.linspace(-0.499, 0.499, 9)
     flat = shape.slope(x, torch.tensor(1 / 1e-3))
     torch.testing.assert_close(flat, torch.ones_like(flat), rtol=1e-5, atol=1e-5)
     assert shape.step(torch.tensor([-0.02, 0.02]), torch.tensor(1 / 500)).tolist() == pytest.approx([0, 1], abs=1e-6)
@@ -97,7 +105,8 @@ def test_backward_equations_against_forward_mode_tangents(backend, reset, detach
     generator = torch.Generator().manual_seed(3)
     current, weight = (torch.randn(4, 6, generator=generator, dtype=torch.float32) for _ in range(2))
     decay = torch.tensor(0.6)
-    x, beta = current.clone().requires_grad_(), decay.clone().requires_grad_()
+    x = current.clone().requires_grad_()
+    beta = decay.clone().requires_grad_()
     out = lif(x, beta, 0.9, shape="atan", reset=reset, detach_reset=detach, backend=backend)
     (out.spikes * weight).sum().backward()
 
@@ -105,17 +114,21 @@ def test_backward_equations_against_forward_mode_tangents(backend, reset, detach
         v = dv = torch.zeros(6)
         total = 0.0
         for i, di, w in zip(current, d_current, weight, strict=True):
-            u, du = decay * v + i, decay * dv + d_decay * v + di
+            u = decay * v + i
+            du = decay * dv + d_decay * v + di
             o = (u >= 0.5).float()
             do = SHAPES["atan"].slope(u - 0.5, torch.tensor(0.9)) * du
             total += (w * do).sum().item()
             back = torch.zeros(6) if detach else do
             if reset == "zero":
-                v, dv = u * (1 - o), du * (1 - o) - u * back
+                v = u * (1 - o)
+                dv = du * (1 - o) - u * back
             elif reset == "subtract":
-                v, dv = u - 0.5 * o, du - 0.5 * back
+                v = u - 0.5 * o
+                dv = du - 0.5 * back
             else:
-                v, dv = u, du
+                v = u
+                dv = du
         return total
 
     directions = torch.eye(24).view(24, 4, 6)

@@ -68,12 +68,18 @@ def test_each_command_has_help(command, capsys):
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert said.startswith(f"usage: surgrad {command} ")
-    options = {"list": ["--json"], "train": ["--out", "--seed", "--set", "--skip-bad", "--resume", "--data", "recipe"],
-               "eval": ["--best", "--json", "--data"], "report": ["--out"],
-               "diagnose": ["--set", "--json", "--images"], "energy": ["--updates", "--json"],
-               "convert": ["--steps", "--percentile", "--beside", "--out"],
-               "show": ["--frames", "--slicing", "--out"],
-               "sweep": ["--seeds", "--workers", "--address"], "figures": ["--out"]}  # fmt: skip
+    options = {
+        "list": ["--json"],
+        "train": ["--out", "--seed", "--set", "--skip-bad", "--resume", "--data", "recipe"],
+        "eval": ["--best", "--json", "--data"],
+        "report": ["--out"],
+        "diagnose": ["--set", "--json", "--images"],
+        "energy": ["--updates", "--json"],
+        "convert": ["--steps", "--percentile", "--beside", "--out"],
+        "show": ["--frames", "--slicing", "--out"],
+        "sweep": ["--seeds", "--workers", "--address"],
+        "figures": ["--out"],
+    }
     for option in options[command]:
         assert re.search(rf"^  {option}\b", said, re.MULTILINE), option
 
@@ -171,12 +177,17 @@ def test_eval_prints_what_the_training_found(finished, capsys):
     last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
     assert cli.main(["eval", str(finished), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result == {"run": str(finished), "weights": "last", "test_loss": last["test_loss"],
-                      "test_accuracy": last["test_accuracy"]}  # fmt: skip
+    assert result == {
+        "run": str(finished),
+        "weights": "last",
+        "test_loss": last["test_loss"],
+        "test_accuracy": last["test_accuracy"],
+    }
     assert cli.main(["eval", str(finished)]) == 0
     said = capsys.readouterr().out
-    assert said == (f"{finished} (last): test accuracy {100 * last['test_accuracy']:.2f} %, "
-                    f"loss {last['test_loss']:.4f}\n")  # fmt: skip
+    assert said == (
+        f"{finished} (last): test accuracy {100 * last['test_accuracy']:.2f} %, loss {last['test_loss']:.4f}\n"
+    )
     assert cli.main(["eval", str(finished), "--best", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["weights"] == "best"
 

@@ -17,8 +17,24 @@ from surgrad.train import loop
 from surgrad.train.build import build
 from surgrad.train.loop import evaluate
 
-ZIGZAG = [(0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2),
-          (2, 1), (3, 0), (3, 1), (2, 2), (1, 3), (2, 3), (3, 2), (3, 3)]  # fmt: skip
+ZIGZAG = [
+    (0, 0),
+    (0, 1),
+    (1, 0),
+    (2, 0),
+    (1, 1),
+    (0, 2),
+    (0, 3),
+    (1, 2),
+    (2, 1),
+    (3, 0),
+    (3, 1),
+    (2, 2),
+    (1, 3),
+    (2, 3),
+    (3, 2),
+    (3, 3),
+]
 
 
 def images(count: int = 3, channels: int = 3, side: int = 8, seed: int = 0) -> Tensor:
@@ -36,14 +52,16 @@ def slow_parts(plane: Tensor, block: int, stride: int) -> list[Tensor]:
     found = []
     for a, b in ZIGZAG:
         basis = torch.tensor([[cosine(a, i) * cosine(b, j) for j in range(block)] for i in range(block)])
-        rows = [torch.cat([(plane[i : i + block, j : j + block] * basis).sum() * basis for j in starts], 1)
-                for i in starts]  # fmt: skip
+        rows = [
+            torch.cat([(plane[i : i + block, j : j + block] * basis).sum() * basis for j in starts], 1) for i in starts
+        ]
         found.append(torch.cat(rows))
     return found
 
 
 def slow_code(parts: list[Tensor], low: float, high: float, steps: int) -> list[Tensor]:
-    potential, spikes = torch.zeros_like(parts[0]), []
+    potential = torch.zeros_like(parts[0])
+    spikes = []
     for step in range(steps):
         potential = potential + parts[step % len(parts)]
         spikes.append((potential > high).float() - (potential < low).float())
@@ -55,7 +73,8 @@ def slow_code(parts: list[Tensor], low: float, high: float, steps: int) -> list[
 @pytest.mark.parametrize("stride", [2, 4])
 def test_dct_is_the_loop(stride: int):
     """One channel: parts, thresholds and spikes of 20 steps, which go through the 16 frequencies and begin anew."""
-    coding, x = DCT(4, stride), images(channels=1)
+    coding = DCT(4, stride)
+    x = images(channels=1)
     parts = torch.stack([torch.stack(slow_parts(image[0], 4, stride)) for image in x], 1)
     torch.testing.assert_close(coding.parts(x)[:, :, 0], parts, rtol=1e-5, atol=1e-6)
     spikes = coding(x, 20)
@@ -78,8 +97,11 @@ def test_cifars_images_become_60_pixels_wide():
 def test_frequencies_add_up_to_the_blocks_in_luma_and_chroma():
     x = images(2)
     r, g, b = x.unbind(1)
-    planes = [0.299 * r + 0.587 * g + 0.114 * b, 0.5 - 0.168736 * r - 0.331264 * g + 0.5 * b,
-              0.5 + 0.5 * r - 0.418688 * g - 0.081312 * b]  # fmt: skip
+    planes = [
+        0.299 * r + 0.587 * g + 0.114 * b,
+        0.5 - 0.168736 * r - 0.331264 * g + 0.5 * b,
+        0.5 + 0.5 * r - 0.418688 * g - 0.081312 * b,
+    ]
     whole = DCT(4, 2).parts(x).sum(0)
     for channel, plane in enumerate(planes):
         for row in range(3):
@@ -91,8 +113,10 @@ def test_frequencies_add_up_to_the_blocks_in_luma_and_chroma():
 
 def test_long_codes_tell_the_image():
     """What spikes say, in units of their thresholds, approaches what was put in."""
-    coding, x = DCT(4, 4), images(channels=1)
-    spikes, whole = coding(x, 16 * 40), coding.parts(x).sum(0)
+    coding = DCT(4, 4)
+    x = images(channels=1)
+    spikes = coding(x, 16 * 40)
+    whole = coding.parts(x).sum(0)
     told = (spikes.clamp(min=0) * coding.high + spikes.clamp(max=0) * -coding.low).sum(0) / 40
     within = whole.abs() < 1  # a spike a step is the most it can say
     assert ((told - whole)[within]).abs().max() < 0.1
@@ -100,7 +124,8 @@ def test_long_codes_tell_the_image():
 
 def test_evaluation_asks_no_batch():
     coding = DCT().train()
-    first, second = images(4, seed=1), 3 * images(4, seed=2)
+    first = images(4, seed=1)
+    second = 3 * images(4, seed=2)
     coding(first, 1)
     low = coding.low.clone()
     coding(second, 1)
@@ -136,8 +161,15 @@ def test_dct_refuses_what_is_no_code(options: dict):
 def test_networks_learn_from_coded_images(coding: str, gradient: str):
     torch.manual_seed(0)
     code = CODINGS[coding]()
-    network = vgg11_dct(3, steps=6, neuron=lambda: LIF(0.9), norm=BatchNorm, width_multiplier=0.05,
-                        image_size=code.side(16), dropout=0.0)  # fmt: skip
+    network = vgg11_dct(
+        3,
+        steps=6,
+        neuron=lambda: LIF(0.9),
+        norm=BatchNorm,
+        width_multiplier=0.05,
+        image_size=code.side(16),
+        dropout=0.0,
+    )
     network.head = torch.nn.Sequential(*[m for m in network.head if type(m).__name__ != "Dropout"])
     network.body = torch.nn.Sequential(*[m for m in network.body if type(m).__name__ != "Dropout"])
     network.coding = code
@@ -152,9 +184,11 @@ def test_networks_learn_from_coded_images(coding: str, gradient: str):
 def test_chunks_of_steps_are_the_whole(coded: bool, last_step: bool):
     """Of an image, of a coded one and of a recording, whatever the chunk."""
     torch.manual_seed(0)
-    network = vgg11_dct(3, steps=7, neuron=lambda: LIF(0.9), norm=BatchNorm, width_multiplier=0.05,
-                        image_size=28 if coded else 16).eval()  # fmt: skip
-    network.coding, network.last_step = (DCT() if coded else None), last_step
+    network = vgg11_dct(
+        3, steps=7, neuron=lambda: LIF(0.9), norm=BatchNorm, width_multiplier=0.05, image_size=28 if coded else 16
+    ).eval()
+    network.coding = DCT() if coded else None
+    network.last_step = last_step
     x = images(2, side=16)
     for given in (x, network.encoded(x) if coded else torch.randn(7, 2, 3, 16, 16)):
         whole = network(given)

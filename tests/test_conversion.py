@@ -60,10 +60,12 @@ def test_a_neurons_average_is_the_relu_rounded_and_clipped(steps: int, shift: fl
 @pytest.mark.parametrize("name", ["resnet20", "vgg11", "resnet18", "ds_resnet20", "ms_resnet18"])
 def test_outputs_approach_the_anns(name: str):
     """By maximum, where hardly anything is clipped; plain and residual networks. The error falls as 1/T."""
-    network, x = ann(name), images(8)
+    network = ann(name)
+    x = images(8)
     found = convert(network, [(images(64), torch.zeros(64))], percentile=100, steps=256)
     with torch.no_grad():
-        wanted, outputs = network(x)[0], found(x)
+        wanted = network(x)[0]
+        outputs = found(x)
     errors = [((outputs[:t].mean(0) - wanted).norm() / wanted.norm()).item() for t in (4, 128, 256)]
     assert errors[2] < 0.6 * errors[1] < 0.3 * errors[0]
     assert errors[2] < (0.25 if name == "resnet18" else 0.05)
@@ -72,7 +74,8 @@ def test_outputs_approach_the_anns(name: str):
 
 
 def test_a_percentile_leaves_out_the_largest():
-    network, batches = ann("vgg11"), [(images(32, seed), torch.zeros(32)) for seed in (1, 2)]
+    network = ann("vgg11")
+    batches = [(images(32, seed), torch.zeros(32)) for seed in (1, 2)]
     levels = {}
     for percentile in (90.0, 99.9, 100.0):
         found = neurons(convert(network, batches, percentile=percentile))
@@ -153,7 +156,9 @@ def test_what_cannot_be_converted():
 
 def test_spikes_of_one_leave_their_size_to_the_weights_behind():
     """Diet-SNN's start. Without a leak, the network does what the one of large spikes does."""
-    network, x, batches = ann("vgg11"), images(8, 3), [(images(32), torch.zeros(32))]
+    network = ann("vgg11")
+    x = images(8, 3)
+    batches = [(images(32), torch.zeros(32))]
     units = convert(network, batches, steps=16, shift=0.0)
     told: dict[str, Any] = {"reset": "subtract", "surrogate": "rect"}
     ones = convert(network, batches, steps=16, neuron=lambda level: IF(threshold=level, **told))
@@ -165,9 +170,11 @@ def test_spikes_of_one_leave_their_size_to_the_weights_behind():
 
 
 def test_a_scale_lowers_thresholds_and_not_the_size_of_spikes():
-    network, batches = ann("vgg11"), [(images(32), torch.zeros(32))]
-    whole, lower = (convert(network, batches, scale=scale, neuron=lambda level: IF(threshold=level))
-                    for scale in (1.0, 0.25))  # fmt: skip
+    network = ann("vgg11")
+    batches = [(images(32), torch.zeros(32))]
+    whole, lower = (
+        convert(network, batches, scale=scale, neuron=lambda level: IF(threshold=level)) for scale in (1.0, 0.25)
+    )
     for one, other in zip(neurons(whole).values(), neurons(lower).values(), strict=True):
         assert other.threshold.item() == pytest.approx(one.threshold.item() / 4)
     weights = {name: p for name, p in lower.named_parameters() if p.ndim > 1}
@@ -209,12 +216,20 @@ def test_a_run_becomes_a_run_of_spikes(trained: Path, tmp_path: Path, capsys: py
 
 
 def test_tdbn_scales_as_before(tiny, tmp_path: Path):
-    words = ("neuron.name=relu", "model.steps=1", "adapt.controller=fixed", "model.name=resnet20", "model.norm=tdbn",
-             "neuron.threshold=0.3")  # fmt: skip
+    words = (
+        "neuron.name=relu",
+        "model.steps=1",
+        "adapt.controller=fixed",
+        "model.name=resnet20",
+        "model.norm=tdbn",
+        "neuron.threshold=0.3",
+    )
     run = train(tiny(*words), tmp_path / "ann")
     convert_run(run, tmp_path / "out", steps=2)
-    scales = [{m.scale for m in build(recipe_of(folder)).model.modules() if isinstance(m, TDBN)}
-              for folder in (run, tmp_path / "out")]  # fmt: skip
+    scales = [
+        {m.scale for m in build(recipe_of(folder)).model.modules() if isinstance(m, TDBN)}
+        for folder in (run, tmp_path / "out")
+    ]
     assert scales[0] == scales[1] == {0.3}
     with pytest.raises(BadValue, match=r"the ANN has neuron.threshold = 0.3, and '.*' asks for 0.5; train the ANN"):
         convert_run(run, tmp_path / "other", steps=2, into=tiny(*words[2:5]))
@@ -223,8 +238,15 @@ def test_tdbn_scales_as_before(tiny, tmp_path: Path):
 def test_a_training_starts_from_what_was_converted(trained: Path, tiny, tmp_path: Path):
     """Kundu et al. 2021."""
     convert_run(trained, tmp_path / "spiking", steps=4)
-    words = ("neuron.name=converted", "neuron.reset=subtract", "model.steps=4", "adapt.controller=fixed",
-             "model.name=resnet20", "model.norm=batchnorm", f"start.weights={tmp_path / 'spiking'}")  # fmt: skip
+    words = (
+        "neuron.name=converted",
+        "neuron.reset=subtract",
+        "model.steps=4",
+        "adapt.controller=fixed",
+        "model.name=resnet20",
+        "model.norm=batchnorm",
+        f"start.weights={tmp_path / 'spiking'}",
+    )
     saved = load_file(tmp_path / "spiking" / "last.safetensors")
     begun = train(tiny(*words, "optim.lr=1e-30", "optim.neuron_lr=1e-30", "optim.weight_decay=0"), tmp_path / "begun")
     learned = load_file(begun / "last.safetensors")
@@ -244,8 +266,16 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
     """Rathi and Roy 2021: thresholds from the ANN's activations, and then the training of Diet-SNN's neurons."""
     chain = ("model.name=vgg11_dct", "model.norm=batchnorm", "adapt.controller=fixed")
     ann_run = train(tiny(*chain, "neuron.name=relu", "model.steps=1"), tmp_path / "ann")
-    diet = tiny(*chain, "neuron.name=diet", "neuron.reset=subtract", "neuron.detach_reset=true", "neuron.decay=0.9",
-                "neuron.shape=triangle", "neuron.threshold=1", "neuron.train_decay=true")  # fmt: skip
+    diet = tiny(
+        *chain,
+        "neuron.name=diet",
+        "neuron.reset=subtract",
+        "neuron.detach_reset=true",
+        "neuron.decay=0.9",
+        "neuron.shape=triangle",
+        "neuron.threshold=1",
+        "neuron.train_decay=true",
+    )
     monkeypatch.setitem(RECIPES, "diet_tiny", lambda: diet)
     words = ["convert", str(ann_run), "--percentile", "99.7", "--out", str(tmp_path / "start"), "--into"]
     assert cli.main([*words, "diet_tiny"]) == 0
@@ -253,7 +283,8 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
     record = json.loads((tmp_path / "start" / "conversion.json").read_text())
     held = load_file(tmp_path / "start" / "last.safetensors")
     assert [*record["thresholds"].values()] == pytest.approx(
-        [held[f"{name}.trained_threshold"].item() for name in record["thresholds"]])  # fmt: skip
+        [held[f"{name}.trained_threshold"].item() for name in record["thresholds"]]
+    )
     assert evaluate_run(tmp_path / "start")["test_accuracy"] == pytest.approx(record["accuracy"][-1])
     train(derive(diet, start={"weights": str(tmp_path / "start")}), tmp_path / "run")
     monkeypatch.setitem(RECIPES, "diet_tiny", lambda: derive(diet, model={"norm": "tebn"}))
@@ -288,8 +319,10 @@ def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path
         convert_run(finished, tmp_path / "out", steps=4)
     with pytest.raises(BadValue, match=r"0 steps of None images are nothing to measure; give 1 or more"):
         convert_run(trained, tmp_path / "out", steps=0)
-    for words, error in ((["--images", "0"], "4 steps of 0 images are nothing to measure"),
-                         (["--beside", str(tmp_path)], "is not a run folder")):  # fmt: skip
+    for words, error in (
+        (["--images", "0"], "4 steps of 0 images are nothing to measure"),
+        (["--beside", str(tmp_path)], "is not a run folder"),
+    ):
         assert cli.main(["convert", str(trained), "--steps", "4", "--out", str(tmp_path / "out"), *words]) == 2
         assert error in capsys.readouterr().err
         assert not (tmp_path / "out").exists()

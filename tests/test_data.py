@@ -49,7 +49,8 @@ def old_pickle(data: np.ndarray, labels: list[int], key: str) -> bytes:
 
 def write_cifar(root: Path, name: str, version: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """4 images per file in the layout `version` (0 pickles, 1 records); what they hold, by file name."""
-    spec, made = DATASETS[name].unchecked(), {}
+    spec = DATASETS[name].unchecked()
+    made = {}
     layout = spec.layouts[int(version == "bin")]
     folder = root / layout.folders[0]
     folder.mkdir(parents=True)
@@ -68,7 +69,8 @@ def write_cifar(root: Path, name: str, version: str) -> dict[str, tuple[np.ndarr
 
 def write_mnist(folder: Path, gz: str = "") -> tuple[np.ndarray, np.ndarray]:
     folder.mkdir(parents=True, exist_ok=True)
-    images, labels = RNG.integers(0, 256, (6, 28, 28), dtype=np.uint8), np.arange(6, dtype=np.uint8)
+    images = RNG.integers(0, 256, (6, 28, 28), dtype=np.uint8)
+    labels = np.arange(6, dtype=np.uint8)
     for split in ("train", "t10k"):
         write_idx(folder / f"{split}-images-idx3-ubyte{gz}", images)
         write_idx(folder / f"{split}-labels-idx1-ubyte{gz}", labels)
@@ -151,7 +153,8 @@ class Evil:
 
 
 def test_malicious_pickle_runs_nothing(tmp_path):
-    path, mark = tmp_path / "data_batch_1", tmp_path / "mark"
+    path = tmp_path / "data_batch_1"
+    mark = tmp_path / "mark"
     for evil in (Evil(os.system, f"touch {mark}"), Evil(eval, f"open({str(mark)!r}, 'w')"), Evil(np.save, mark, 0)):
         path.write_bytes(pickle.dumps({"data": evil, "labels": []}, 2))
         with pytest.raises(
@@ -212,7 +215,8 @@ def test_wrong_content_of_pickles(tmp_path, items, message):
 
 def test_records_cut_or_mislabelled(tmp_path):
     write_cifar(tmp_path, "cifar100", "bin")
-    path, spec = tmp_path / "cifar-100-binary" / "train.bin", DATASETS["cifar100"].unchecked()
+    path = tmp_path / "cifar-100-binary" / "train.bin"
+    spec = DATASETS["cifar100"].unchecked()
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     with pytest.raises(DataError, match="12295 bytes are no whole number of records of 3074 bytes"):
@@ -270,8 +274,10 @@ def checked(spec: DataSet, folder: Path) -> DataSet:
 
 def test_checksum_of_content(tmp_path):
     write_mnist(tmp_path)
-    spec, path = checked(DATASETS["mnist"], tmp_path), tmp_path / "t10k-images-idx3-ubyte"
-    raw, packed = path.read_bytes(), tmp_path / "t10k-images-idx3-ubyte.gz"
+    spec = checked(DATASETS["mnist"], tmp_path)
+    path = tmp_path / "t10k-images-idx3-ubyte"
+    raw = path.read_bytes()
+    packed = tmp_path / "t10k-images-idx3-ubyte.gz"
     assert len(load_spec(spec, tmp_path).test) == 6
     for altered in (raw[:-1] + bytes([raw[-1] ^ 1]), raw[:-5], b""):
         path.write_bytes(altered)
@@ -330,7 +336,10 @@ class Server(HTTPServer):
 
     def __init__(self, files: dict[str, bytes], cut: int | None = None, ranged: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.cut, self.ranged, self.ranges = files, cut, ranged, []
+        self.files = files
+        self.cut = cut
+        self.ranged = ranged
+        self.ranges = []
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -340,7 +349,8 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self):
-        raw, asked = self.server.files.get(self.path[1:]), self.headers.get("Range")
+        raw = self.server.files.get(self.path[1:])
+        asked = self.headers.get("Range")
         self.server.ranges.append(asked)
         if raw is None:
             return self.send_error(404)
@@ -379,7 +389,9 @@ BODY = RNG.bytes(100_000)
 
 
 def test_download_resumes_after_cuts(serve, tmp_path):
-    server, seen, target = serve({"f": BODY}, cut=40_000), [], tmp_path / "f"
+    server = serve({"f": BODY}, cut=40_000)
+    seen = []
+    target = tmp_path / "f"
     download([server.url("f")], target, md5(BODY), progress=lambda *now: seen.append(now))
     assert target.read_bytes() == BODY
     assert server.ranges == [None, "bytes=40000-", "bytes=80000-"]
@@ -413,7 +425,8 @@ def test_download_that_cannot_go_on_ends(serve, tmp_path):
 
 
 def test_wrong_download_is_removed_and_the_next_address_tried(serve, tmp_path):
-    server, target = serve({"bad": b"<html>", "good": BODY}), tmp_path / "f"
+    server = serve({"bad": b"<html>", "good": BODY})
+    target = tmp_path / "f"
     with pytest.raises(DataError, match=rf"expected md5 {md5(BODY)}, found {md5(b'<html>')} .* was removed"):
         download([server.url("bad")], target, md5(BODY))
     assert list(tmp_path.iterdir()) == []
@@ -441,7 +454,8 @@ def tar_of(entries: dict[str, bytes | str]) -> bytes:
         for name, content in entries.items():
             info = tarfile.TarInfo(name)
             if isinstance(content, str):
-                info.type, info.linkname = tarfile.SYMTYPE, content
+                info.type = tarfile.SYMTYPE
+                info.linkname = content
                 tar.addfile(info)
             else:
                 info.size = len(content)
@@ -486,7 +500,8 @@ def test_archive_in_the_root_is_used_without_network(tmp_path):
 
 
 def test_unpack_refuses_links_and_damage(tmp_path):
-    path, folder = tmp_path / "a.tar.gz", tmp_path / "d"
+    path = tmp_path / "a.tar.gz"
+    folder = tmp_path / "d"
     path.write_bytes(tar_of({"d/train": "/etc/passwd", "d/test": b"x"}))
     with pytest.raises(DataError, match=r"a.tar.gz: lacks the regular files d/train"):
         unpack(path, folder, ["train", "test"])

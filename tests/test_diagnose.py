@@ -56,9 +56,21 @@ def test_a_sound_network_has_no_finding():
         assert -1 <= found.first_weights["cosine"] <= 1
 
 
-USUAL = {"rect": 1.0, "triangle": 1.0, "exponential": 0.5, "sigmoid": 0.25, "fast_sigmoid": 0.2, "atan": 1 / math.pi,
-         "tanh": 0.5, "gaussian": 0.35, "multi_gaussian": 0.5, "leaky_box": 0.5, "q_pseudospike": 0.5, "dspike": 1 / 3,
-         "tilted": 1.0}  # fmt: skip
+USUAL = {
+    "rect": 1.0,
+    "triangle": 1.0,
+    "exponential": 0.5,
+    "sigmoid": 0.25,
+    "fast_sigmoid": 0.2,
+    "atan": 1 / math.pi,
+    "tanh": 0.5,
+    "gaussian": 0.35,
+    "multi_gaussian": 0.5,
+    "leaky_box": 0.5,
+    "q_pseudospike": 0.5,
+    "dspike": 1 / 3,
+    "tilted": 1.0,
+}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -113,7 +125,7 @@ def test_gradients_that_fade_or_swell_are_named():
         ("saturated", (2,), {"bias": 9.0}, ["Layer 2 (3.neuron): ", "fire at every step", "driven them there"]),
         ("exploding", (5,), {"weight": 50.0}, ["Layer 5 (9.neuron): ", "explode", "optim.lr"]),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named(kind, layers, changes, words):
     found = diagnose(make_sick(network(), layers, **changes), batch(), cross_entropy).findings
     assert found[0].kind == kind
@@ -177,20 +189,24 @@ def test_weights_without_any_gradient_are_named():
 
 
 def test_evidence_is_what_a_slow_count_finds():
-    model, data = network(), batch()
+    model = network()
+    data = batch()
     rows = evidence(model, data, cross_entropy)
     currents = data[0]
     for place, row in enumerate(rows):
         pair = model[2 * place + 1]
         currents = pair.norm(model[2 * place](currents)).detach()
-        potential, spikes, seen = torch.zeros(64, 32), [], []
+        potential = torch.zeros(64, 32)
+        spikes = []
+        seen = []
         for current in currents:
             potential = pair.neuron.decay.detach() * potential + current
             seen.append(potential)
             fired = (potential >= 0.5).float()
             potential = potential * (1 - fired)
             spikes.append(fired)
-        u, currents = torch.stack(seen), torch.stack(spikes)
+        u = torch.stack(seen)
+        currents = torch.stack(spikes)
         half = pair.neuron.surrogate.width / 2
         assert row.firing_rate == pytest.approx(currents.mean().item(), abs=1e-6)
         assert row.share == pytest.approx(((u - 0.5).abs() < half).float().mean().item(), abs=0.01)
@@ -206,7 +222,8 @@ def test_evidence_is_what_a_slow_count_finds():
 
 
 def test_gradients_are_those_of_training():
-    model, data = network(), batch()
+    model = network()
+    data = batch()
     rows = evidence(model, data, cross_entropy)
     cross_entropy(model(data[0]).double(), data[1]).backward()
     for place, row in enumerate(rows):
@@ -215,7 +232,8 @@ def test_gradients_are_those_of_training():
 
 
 def test_share_of_weights_with_a_gradient_from_one_image():
-    model, data = network(), batch()
+    model = network()
+    data = batch()
     row = evidence(model, data, cross_entropy)[0]
     probe = Probe(model, cross_entropy, data).frozen().part(1)
     grad = probe.grad("0.0.weight")
@@ -225,10 +243,12 @@ def test_share_of_weights_with_a_gradient_from_one_image():
 
 def test_finite_differences_of_a_layer_by_hand():
     """Along random signs, half of the weights' norm to both sides."""
-    model, data = network(), batch()
+    model = network()
+    data = batch()
     probe = Probe(model, cross_entropy, data).frozen()
     layer, (name, *_) = [*probe.weights_before().items()][2]
-    weight, gradient = probe.parameter(name), probe.grad(name).flatten().double()
+    weight = probe.parameter(name)
+    gradient = probe.grad(name).flatten().double()
     signs = torch.randint(0, 2, (4, weight.numel()), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
     step = 0.5 * weight.double().std().item()
     moves = [step * s.view_as(weight) for s in signs]
@@ -239,8 +259,10 @@ def test_finite_differences_of_a_layer_by_hand():
 
 
 def test_diagnosis_leaves_the_model_as_it_was():
-    model, data = network(), batch()
-    state, random = {n: v.clone() for n, v in model.state_dict().items()}, torch.get_rng_state()
+    model = network()
+    data = batch()
+    state = {n: v.clone() for n, v in model.state_dict().items()}
+    random = torch.get_rng_state()
     diagnose(model, data, cross_entropy)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert torch.equal(random, torch.get_rng_state())

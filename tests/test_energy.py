@@ -48,8 +48,13 @@ class Chosen(LIF):
 def chain(rate=0.25, steps=4):
     """1,100 multiplications: a stem of 10·20, 20·20 twice, and 20·5."""
     body = nn.Sequential(PerStep(nn.Linear(20, 20)), Chosen(rate), PerStep(nn.Linear(20, 20)), Chosen(rate))
-    return SpikingNetwork(PerStep(nn.Flatten(), nn.Linear(10, 20)), NormNeuron(nn.Identity(), Chosen(rate)), body,
-                          PerStep(nn.Linear(20, 5)), steps)  # fmt: skip
+    return SpikingNetwork(
+        PerStep(nn.Flatten(), nn.Linear(10, 20)),
+        NormNeuron(nn.Identity(), Chosen(rate)),
+        body,
+        PerStep(nn.Linear(20, 5)),
+        steps,
+    )
 
 
 def test_ratio_of_li_et_al():
@@ -69,7 +74,8 @@ def test_every_switch_of_the_accounting():
     plain = energy(chain(), data).total
     assert energy(chain(), data, Accounting(stem_every_step=True)).total == pytest.approx(plain + 4.6 * 3 * 200)
     assert energy(chain(), data, Accounting(updates=True)).total == pytest.approx(plain + 5.5 * 4 * 60)
-    whole, headless = energy(chain(), data), energy(chain(), data, Accounting(without_head=True))
+    whole = energy(chain(), data)
+    headless = energy(chain(), data, Accounting(without_head=True))
     assert headless.layers == whole.layers[:-1]
     assert headless.ann == pytest.approx(whole.ann - 4.6 * whole.layers[-1].connections)
     assert {*SWITCHES} == {field.name for field in fields(Accounting)}
@@ -94,7 +100,8 @@ def behind(factors, accounting=None):
 def test_what_is_no_spike_is_multiplied_or_counted():
     """Of 20 inputs 5 are ones or, every fifth, the factor: counts 2, or the half that is the average of one spike in
     two."""
-    done, total = 4 * 400, (4 + 2) / 20
+    done = 4 * 400
+    total = (4 + 2) / 20
     for factor, kind, macs, acs in ((2.0, "counts", 0, total * done), (0.5, "fractions", done, 0)):
         factors = (1.0, 1.0, 1.0, 1.0, factor)
         layer = behind(factors)

@@ -164,8 +164,10 @@ def test_two_that_would_write_the_widths(refused, tiny, tiny_words, tmp_path, co
     settings = ["neuron.learn_width=true", f"adapt.controller={controller}"]
     words = [word for setting in settings for word in ("--set", setting)]
     said = refused("train", *tiny_words, *words, "--out", tmp_path / "run")
-    assert said == (f"neuron.learn_width trains the widths and adapt.controller = {controller} writes them; "
-                    "set one of them, adapt.controller=fixed or neuron.learn_width=false")  # fmt: skip
+    assert said == (
+        f"neuron.learn_width trains the widths and adapt.controller = {controller} writes them; "
+        "set one of them, adapt.controller=fixed or neuron.learn_width=false"
+    )
     assert not (tmp_path / "run").exists()
     with pytest.raises(BadValue, match=r"neuron\.learn_width trains the widths"):
         build.build(tiny(*settings))
@@ -202,9 +204,16 @@ def test_missing_data(refused, tmp_path, monkeypatch):
 
     monkeypatch.setattr("surgrad.data.fetch.urlopen", offline)
     said = refused("train", "lsg_cifar10_small_t2", "--data", tmp_path / "data", "--out", tmp_path / "run")
-    for part in ("cifar10: the data was not found", "wanted: data_batch_1", "test_batch", "no network in tests",
-                 f"looked in: {tmp_path / 'data' / 'cifar-10-batches-py'}", "to get it where the network allows:",
-                 "(md5 ", "`--data DIR`"):  # fmt: skip
+    for part in (
+        "cifar10: the data was not found",
+        "wanted: data_batch_1",
+        "test_batch",
+        "no network in tests",
+        f"looked in: {tmp_path / 'data' / 'cifar-10-batches-py'}",
+        "to get it where the network allows:",
+        "(md5 ",
+        "`--data DIR`",
+    ):
         assert part in said
     assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match="the data was not found"):
@@ -273,8 +282,11 @@ def test_resume_keeps_the_recipe_of_a_run_without_a_checkpoint(tiny_words, run, 
 def test_a_corrupt_recipe(refused, tiny_words, run, text, command):
     (run / "recipe.json").write_text(text)
     before = contents(run)
-    words = {"eval": ["eval", run], "resume": ["train", "--resume", "--out", run],
-             "resume by name": ["train", "lsg_fashion_small_t4", *tiny_words, "--resume", "--out", run]}  # fmt: skip
+    words = {
+        "eval": ["eval", run],
+        "resume": ["train", "--resume", "--out", run],
+        "resume by name": ["train", "lsg_fashion_small_t4", *tiny_words, "--resume", "--out", run],
+    }
     assert f"{run / 'recipe.json'} is cut short or altered" in refused(*words[command])
     assert contents(run) == before
 
@@ -412,8 +424,10 @@ def test_eval_of_damaged_weights(refused, run):
     cut(run / "last.safetensors", 0.5)
     said = []
     result = evaluate_run(run, say=said.append)
-    assert said == [f"the weights that belong to last.pt: cut short, altered or gone. Going on from previous.pt, of "
-                    f"epoch {len(rows) - 1}"]  # fmt: skip
+    assert said == [
+        f"the weights that belong to last.pt: cut short, altered or gone. Going on from previous.pt, of "
+        f"epoch {len(rows) - 1}"
+    ]
     assert result["test_accuracy"] == rows[-2]["test_accuracy"]
     cut(run / "previous.safetensors", 0.5)
     assert f"no whole checkpoint in {run}" in refused("eval", run)
@@ -510,7 +524,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(tiny, tmp_path, monkeypatch, wher
 
 def fill_up(monkeypatch, out, where, number):
     """From the second checkpoint on, let the writer of weights or state find no space half-way, or the flush none."""
-    write, flush = Path.write_bytes, os.fsync
+    write = Path.write_bytes
+    flush = os.fsync
 
     def write_bytes(path, data):
         if (out / "last.pt").exists() and path.name == beside:

@@ -70,7 +70,12 @@ def test_what_comes_late_is_no_new_round(tmp_path: Path, name: str):
     with pytest.raises(DataError, match=rf"an event at {2**32 - 2} µs follows one at {2**32 + 2} µs"):
         read(written(tmp_path, name, events))
     assert read(tmp_path / f"some{WRITERS[name][1]}", sort=True)["t"].tolist() == [
-        2**32 - 10, 2**32 - 2, 2**32 + 2, 2**32 + 3, 2**32 + 4]  # fmt: skip
+        2**32 - 10,
+        2**32 - 2,
+        2**32 + 2,
+        2**32 + 3,
+        2**32 + 4,
+    ]
     events["t"] = [10, 20, 3 * 10**9, 30, 40]
     with pytest.raises(DataError, match=r"an event at -\d+ µs follows one at 20 µs"):
         read(written(tmp_path, name, events))
@@ -235,7 +240,8 @@ def test_out_of_order_is_named_with_its_place(tmp_path: Path, name: str):
 @every_format
 def test_outside_the_sensor_is_named(tmp_path: Path, name: str):
     events = bounded(name, count=300)
-    events["x"][200], events["y"][200] = 100, 50
+    events["x"][200] = 100
+    events["y"][200] = 50
     path = written(tmp_path, name, events)
     events["x"] = events["x"] % 90
     events["x"][200] = 100
@@ -271,23 +277,26 @@ def test_an_address_beyond_the_camera(tmp_path: Path):
         read(path)
 
 
-@pytest.mark.parametrize(("name", "data", "text"), [
-    ("a.aedat", b"#!AER-DAT1.0\r\n" + bytes(80), r"byte 0: it says AEDAT '1.0', and 2.0, 3.1 and 4.0 are read"),
-    ("a.aedat", b"#!AER-DAT20.0\r\n" + bytes(80), r"byte 0: it says AEDAT '20.0', and"),
-    ("a.aedat", b"#!AER-DAT3.7\r\n" + bytes(80), r"byte 0: it says AEDAT '3.7', and"),
-    ("a.aedat", b"hello, this is a text\n" * 9, r"byte 0: an AEDAT begins with '#!AER-DAT', and this does not"),
-    ("a.aedat", b"", r"byte 0: an AEDAT begins with"),
-    ("a.aedat", b"#!AER-DAT2.0", r"byte 0: the header does not end"),
-    ("a.aedat", b"#!AER-DAT3.1\r\n#Format: RAW\r\n", r"byte 0: the header does not end with #!END-HEADER"),
-    ("a.dat", b"% Width 12", r"byte 0: the header does not end"),
-    ("a.dat", b"hello, this is a text", r"byte 0: events of kind 104 and 101 bytes; kind 0 or 12 of 8"),
-    ("a.dat", b"% Width 12\n\x00", r"byte 11: the file is cut short after its header"),
-    ("a.bin", b"hello", r"byte 0: an event at x 104, y 101 is outside the sensor of 34×34"),
-    ("a.npz", b"PK\x03\x04 no zip", r"a.npz: NumPy cannot read it"),
-    ("a.npy", b"\x93NUMPY\x01\x00", r"a.npy: NumPy cannot read it"),
-    ("a.h5", b"no HDF5", r"a.h5: h5py cannot read it"),
-    ("a.aedat4", b"#!AER-DAT4.0\r\nno more", r"a.aedat4: aedat cannot read it"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "data", "text"),
+    [
+        ("a.aedat", b"#!AER-DAT1.0\r\n" + bytes(80), r"byte 0: it says AEDAT '1.0', and 2.0, 3.1 and 4.0 are read"),
+        ("a.aedat", b"#!AER-DAT20.0\r\n" + bytes(80), r"byte 0: it says AEDAT '20.0', and"),
+        ("a.aedat", b"#!AER-DAT3.7\r\n" + bytes(80), r"byte 0: it says AEDAT '3.7', and"),
+        ("a.aedat", b"hello, this is a text\n" * 9, r"byte 0: an AEDAT begins with '#!AER-DAT', and this does not"),
+        ("a.aedat", b"", r"byte 0: an AEDAT begins with"),
+        ("a.aedat", b"#!AER-DAT2.0", r"byte 0: the header does not end"),
+        ("a.aedat", b"#!AER-DAT3.1\r\n#Format: RAW\r\n", r"byte 0: the header does not end with #!END-HEADER"),
+        ("a.dat", b"% Width 12", r"byte 0: the header does not end"),
+        ("a.dat", b"hello, this is a text", r"byte 0: events of kind 104 and 101 bytes; kind 0 or 12 of 8"),
+        ("a.dat", b"% Width 12\n\x00", r"byte 11: the file is cut short after its header"),
+        ("a.bin", b"hello", r"byte 0: an event at x 104, y 101 is outside the sensor of 34×34"),
+        ("a.npz", b"PK\x03\x04 no zip", r"a.npz: NumPy cannot read it"),
+        ("a.npy", b"\x93NUMPY\x01\x00", r"a.npy: NumPy cannot read it"),
+        ("a.h5", b"no HDF5", r"a.h5: h5py cannot read it"),
+        ("a.aedat4", b"#!AER-DAT4.0\r\nno more", r"a.aedat4: aedat cannot read it"),
+    ],
+)
 def test_what_is_no_such_file(tmp_path: Path, name: str, data: bytes, text: str):
     path = tmp_path / name
     path.write_bytes(data)
@@ -297,10 +306,12 @@ def test_what_is_no_such_file(tmp_path: Path, name: str, data: bytes, text: str)
 
 def test_columns_that_are_none(tmp_path: Path):
     events = {name: some_events(5)[name] for name in "xytp"}
-    for wrong, text in (({"t": np.arange(4)}, r"its x is uint16 \[5\], and a column of 4 numbers is wanted"),
-                        ({"x": np.array(["a"] * 5)}, r"its x is <U1 \[5\]"),
-                        ({"x": np.full(5, -1)}, r"its x goes from -1 to -1; give 0 to 65535"),
-                        ({"t": np.full(5, np.nan)}, r"its t goes from nan to nan")):  # fmt: skip
+    for wrong, text in (
+        ({"t": np.arange(4)}, r"its x is uint16 \[5\], and a column of 4 numbers is wanted"),
+        ({"x": np.array(["a"] * 5)}, r"its x is <U1 \[5\]"),
+        ({"x": np.full(5, -1)}, r"its x goes from -1 to -1; give 0 to 65535"),
+        ({"t": np.full(5, np.nan)}, r"its t goes from nan to nan"),
+    ):
         np.savez(tmp_path / "a.npz", **(events | wrong))
         with pytest.raises(DataError, match=text):
             read(tmp_path / "a.npz")
@@ -336,7 +347,8 @@ def test_no_file(tmp_path: Path):
 def test_no_leave_to_read():
     """As somebody who is not root, who may read everything."""
     with tempfile.TemporaryDirectory() as folder:
-        path, before = Path(folder) / "a.bin", os.geteuid()
+        path = Path(folder) / "a.bin"
+        before = os.geteuid()
         ndataset(path, some_events(5, 34, 34))
         Path(folder).chmod(0o755)
         path.chmod(0)
@@ -396,14 +408,17 @@ def test_files_of_frames(tmp_path: Path, ending: str, kind: type):
         Slicing(5, (128, 128)).of(path)
 
 
-@pytest.mark.parametrize(("frames", "text"), [
-    (np.zeros((4, 3, 5, 7)), r"its frames are float64 \[4, 3, 5, 7\], and numbers \[T, 2, H, W\] are wanted"),
-    (np.zeros((4, 2, 0, 7)), r"its frames are float64 \[4, 2, 0, 7\]"),
-    (np.full((4, 2, 5, 7), 0.5), r"its frames go from 0.5 to 0.5, and counts of events are wanted"),
-    (np.full((4, 2, 5, 7), -1), r"its frames go from -1 to -1"),
-    (np.full((4, 2, 5, 7), np.nan), r"its frames go from nan to nan"),
-    (np.full((4, 2, 5, 7), 2**40), r"its frames go from 1099511627776"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("frames", "text"),
+    [
+        (np.zeros((4, 3, 5, 7)), r"its frames are float64 \[4, 3, 5, 7\], and numbers \[T, 2, H, W\] are wanted"),
+        (np.zeros((4, 2, 0, 7)), r"its frames are float64 \[4, 2, 0, 7\]"),
+        (np.full((4, 2, 5, 7), 0.5), r"its frames go from 0.5 to 0.5, and counts of events are wanted"),
+        (np.full((4, 2, 5, 7), -1), r"its frames go from -1 to -1"),
+        (np.full((4, 2, 5, 7), np.nan), r"its frames go from nan to nan"),
+        (np.full((4, 2, 5, 7), 2**40), r"its frames go from 1099511627776"),
+    ],
+)
 def test_frames_that_are_none(tmp_path: Path, frames: NDArray, text: str):
     with pytest.raises(DataError, match=text):
         read_frames(kept(tmp_path / "a.npz", frames))
@@ -440,7 +455,7 @@ def test_spoken_digits_that_are_none(tmp_path: Path):
         ([-0.5], [7], [1], r"recording 0: times from -0.5 s"),
         ([], [], [1], r"recording 0: 0 times of 0 units"),
         ([0.1], [7], [1, 2], r"1 recordings of times, 1 of units, 2 labels"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(DataError, match=text):
             read_spoken(spoken(tmp_path / "a.h5", [(times, units)], labels))
     (tmp_path / "b.h5").write_bytes(b"no")
@@ -488,7 +503,8 @@ def test_real_files(end: str):
 
 def test_damaged_aedat4_never_brings_this_process_down(tmp_path: Path):
     """Its decoder can panic, and abort."""
-    data, path = sample(".aedat4").read_bytes()[:60_000], tmp_path / "a.aedat4"
+    data = sample(".aedat4").read_bytes()[:60_000]
+    path = tmp_path / "a.aedat4"
     rng = np.random.default_rng(0)
     for at in (171, 407, *rng.integers(0, 2000, 4).tolist()):
         damaged = bytearray(data)

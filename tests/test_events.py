@@ -183,9 +183,15 @@ def test_the_cache_is_what_slicing_gives(tmp_path: Path, monkeypatch: Any):
 
 def test_the_key_holds_all_that_shapes_frames():
     size = (34, 34)
-    shaped = [Slicing(4, size), Slicing(5, size), Slicing(4, (35, 34)), Slicing(4, size, "time"),
-              Slicing(4, size, "step"),
-              Slicing(4, size, "step", 10), Slicing(4, size, sort=False)]  # fmt: skip
+    shaped = [
+        Slicing(4, size),
+        Slicing(5, size),
+        Slicing(4, (35, 34)),
+        Slicing(4, size, "time"),
+        Slicing(4, size, "step"),
+        Slicing(4, size, "step", 10),
+        Slicing(4, size, sort=False),
+    ]
     assert len({one.key for one in shaped}) == len(shaped)
     assert Slicing(4, (34, 34), step=10).key == Slicing(4, (34, 34)).key, "of no matter there"
 
@@ -302,7 +308,8 @@ def test_frames_are_made_smaller(scaling: str):
 
 @pytest.mark.parametrize("options", [{"flip": True}, {"roll": 3}, {"nda": True}, {"flip": True, "roll": 2}])
 def test_turns_are_those_of_the_seed_and_the_same_at_every_step(options: dict):
-    view, made = View(**options), View().plain(stack())
+    view = View(**options)
+    made = View().plain(stack())
     alike = made[:1].expand(5, *made.shape[1:])
     seen: list[Tensor] = []
     for number in range(12):
@@ -322,10 +329,14 @@ def test_flip_and_roll_lose_no_event():
     assert 150 < sum(flips) < 250
 
 
-@pytest.mark.parametrize(("options", "text"), [
-    ({"normalise": "fram"}, "unknown normalisation 'fram'"), ({"scaling": "linear"}, "unknown scaling 'linear'"),
-    ({"side": 0}, "side 0 is no size of a frame"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"normalise": "fram"}, "unknown normalisation 'fram'"),
+        ({"scaling": "linear"}, "unknown scaling 'linear'"),
+        ({"side": 0}, "side 0 is no size of a frame"),
+    ],
+)
 def test_views_refuse(options: dict, text: str):
     with pytest.raises((BadValue, UnknownName), match=text):
         View(**options)
@@ -352,8 +363,11 @@ def folder(tmp_path: Path) -> Path:
 
 def recipe_of(tiny: Any, *words: str) -> Any:
     recipe = tiny("data.crop=0", *words)
-    return derive(recipe, data={"name": "event_folder", "side": 24, "batch": 6, "workers": 0, "flip": True, "roll": 2,
-                                "limit": None}, model={"steps": 4})  # fmt: skip
+    return derive(
+        recipe,
+        data={"name": "event_folder", "side": 24, "batch": 6, "workers": 0, "flip": True, "roll": 2, "limit": None},
+        model={"steps": 4},
+    )
 
 
 def test_a_training_on_recordings_learns(tiny: Any, folder: Path, tmp_path: Path):
@@ -436,12 +450,15 @@ def test_a_link_to_itself_is_a_bad_file(tiny: Any, folder: Path):
         build(recipe_of(tiny), folder)
 
 
-@pytest.mark.parametrize(("words", "text"), [
-    (["data.autoaugment=true"], r"data.autoaugment is for images, and event_folder has recordings"),
-    (["data.step_us=10000000000000"], r"step_us .* is out of range"),
-    (["start.share=0.5"], r"start.share shortens images in time"),
-    (["data.slicing=size"], r"unknown slicing 'size'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["data.autoaugment=true"], r"data.autoaugment is for images, and event_folder has recordings"),
+        (["data.step_us=10000000000000"], r"step_us .* is out of range"),
+        (["start.share=0.5"], r"start.share shortens images in time"),
+        (["data.slicing=size"], r"unknown slicing 'size'"),
+    ],
+)
 def test_recipes_of_recordings_refuse(tiny: Any, folder: Path, words: list[str], text: str):
     with pytest.raises((BadValue, UnknownName), match=text):
         build(recipe_of(tiny, *words), folder)

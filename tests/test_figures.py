@@ -11,15 +11,27 @@ from surgrad.report import write_figures
 from surgrad.train import train
 
 KINDS = {
-    "lsg": [], "width_1": ["adapt.controller=fixed", "neuron.train_decay=false"],
+    "lsg": [],
+    "width_1": ["adapt.controller=fixed", "neuron.train_decay=false"],
     "width_5": ["adapt.controller=fixed", "neuron.train_decay=false", "neuron.width=5"],
     "decay": ["adapt.controller=fixed"],
     "chi": ["adapt.controller=steer", "adapt.period=2", "adapt.warmup=0"],
     "dspike": ["adapt.controller=search", "adapt.count=4", "neuron.shape=dspike"],
-}  # fmt: skip
-ALL = {"lsg_table_1", "lsg_table_2", "lsg_figure_3", "lsg_figure_3_spread", "lsg_figure_5", "lsg_figure_6",
-       "lsg_figure_7", "dspike_family", "dspike_temperature", "dspike_cosine", "steered_chi",
-       "steered_half_width"}  # fmt: skip
+}
+ALL = {
+    "lsg_table_1",
+    "lsg_table_2",
+    "lsg_figure_3",
+    "lsg_figure_3_spread",
+    "lsg_figure_5",
+    "lsg_figure_6",
+    "lsg_figure_7",
+    "dspike_family",
+    "dspike_temperature",
+    "dspike_cosine",
+    "steered_chi",
+    "steered_half_width",
+}
 
 
 @pytest.fixture(scope="module")

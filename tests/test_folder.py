@@ -27,9 +27,12 @@ SIZES = ((60, 80), (90, 60), (64, 64), (33, 47))
 def tree(tmp_path_factory) -> Path:
     """A tree of real pictures: 12 training and 4 test images a class, in colour, of several sizes and formats, some of
     them one folder deeper."""
-    data, root = load("fashion_mnist_small"), tmp_path_factory.mktemp("tree")
-    for split, images, labels, count in (("train", data.train.images, data.train.labels, 12),
-                                         ("val", data.test.images, data.test.labels, 4)):  # fmt: skip
+    data = load("fashion_mnist_small")
+    root = tmp_path_factory.mktemp("tree")
+    for split, images, labels, count in (
+        ("train", data.train.images, data.train.labels, 12),
+        ("val", data.test.images, data.test.labels, 4),
+    ):
         for label, name in enumerate(CLASSES):
             for number, index in enumerate((labels == label).nonzero().flatten()[:count].tolist()):
                 folder = root / split / name / ("deeper" if number % 3 == 2 else "")
@@ -42,9 +45,14 @@ def tree(tmp_path_factory) -> Path:
 
 def recipe(tree: Path, **changes) -> Recipe:
     data = {"name": "image_folder", "batch": 8, "side": 32, "resize": 36, "workers": 0, "flip": True}
-    return derive(find_recipe(), data=data | changes.pop("data", {}),
-                  model={"name": "sew_resnet18", "steps": 2, "width_multiplier": 0.0625},
-                  optim={"epochs": 2}, run={"device": "cpu", "precision": "fp32"}, **changes)  # fmt: skip
+    return derive(
+        find_recipe(),
+        data=data | changes.pop("data", {}),
+        model={"name": "sew_resnet18", "steps": 2, "width_multiplier": 0.0625},
+        optim={"epochs": 2},
+        run={"device": "cpu", "precision": "fp32"},
+        **changes,
+    )
 
 
 def test_a_tree_is_listed_in_the_order_of_names(tree: Path):
@@ -111,7 +119,9 @@ def test_the_middle_of_an_image(tmp_path: Path, suffix: str, size: tuple[int, in
 
 def test_a_training_view_is_a_part_of_its_image(tmp_path: Path):
     path = ramp(tmp_path / "a.png", 300, 200)
-    shares, ratios, mirrored = [], [], 0
+    shares = []
+    ratios = []
+    mirrored = 0
     for seed in range(300):
         view = training_view(path, 32, True, (seed,)).float()
         mirrored += bool(view[0, 0, 0] > view[0, 0, -1])
@@ -141,7 +151,8 @@ def test_a_training_stopped_in_an_epoch_resumes_exactly(tree: Path, tmp_path: Pa
     """With a neuron that draws from torch's own generator in every step, which no loader may touch."""
     chosen = recipe(tree, neuron={"name": "asgl", "learn_width": True}, adapt={"controller": "fixed"})
     whole = train(chosen, tmp_path / "whole", data=tree)
-    step, done = Loop._step, []
+    step = Loop._step
+    done = []
 
     def stopping(self, batch):
         done.append(1)
@@ -158,9 +169,13 @@ def test_a_training_stopped_in_an_epoch_resumes_exactly(tree: Path, tmp_path: Pa
 
 def test_an_imagenet_recipe_trains_on_folders(tree: Path, tmp_path: Path):
     chosen = find_recipe("chi_imagenet_sewresnet34_t4")
-    chosen = derive(chosen, data={"name": "image_folder", "batch": 8, "side": 32, "resize": 36, "workers": 2},
-                    model={"steps": 2, "width_multiplier": 0.0625}, optim={"epochs": 1},
-                    run={"device": "cpu", "precision": "fp32"})  # fmt: skip
+    chosen = derive(
+        chosen,
+        data={"name": "image_folder", "batch": 8, "side": 32, "resize": 36, "workers": 2},
+        model={"steps": 2, "width_multiplier": 0.0625},
+        optim={"epochs": 1},
+        run={"device": "cpu", "precision": "fp32"},
+    )
     run = train(chosen, tmp_path / "run", data=tree)
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
 
@@ -201,9 +216,13 @@ def test_errors_name_the_file_and_what_to_do(tree: Path, tmp_path: Path):
         load_folder("imagent", tree)
 
 
-@pytest.mark.parametrize(("content", "error"), [
-    (b"", "cannot be read as an image"), (b"no picture at all", "cannot be read as an image"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", "cannot be read as an image"),
+        (b"no picture at all", "cannot be read as an image"),
+    ],
+)
 def test_what_is_no_image(tmp_path: Path, content: bytes, error: str):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)

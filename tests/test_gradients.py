@@ -29,7 +29,9 @@ from surgrad.train import train
 from surgrad.train.build import build
 from surgrad.train.loop import Loop
 
-STEPS, N, CLASSES = 4, 6, 3
+STEPS = 4
+N = 6
+CLASSES = 3
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 every_gradient = pytest.mark.parametrize("name", GRADIENTS)
 
@@ -58,8 +60,12 @@ def recording(steps: int = STEPS) -> Tensor:
     return 2 * torch.randn(steps, N, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def found(gradient: Callable[..., tuple[Tensor, Tensor]], network: SpikingNetwork, x: Tensor,
-          by: Callable[[Tensor], Tensor] = judge) -> tuple[Tensor, Tensor, dict[str, Tensor]]:  # fmt: skip
+def found(
+    gradient: Callable[..., tuple[Tensor, Tensor]],
+    network: SpikingNetwork,
+    x: Tensor,
+    by: Callable[[Tensor], Tensor] = judge,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     network.zero_grad()
     loss, output = gradient(network, x, by)
     return loss, output, {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
@@ -69,8 +75,12 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor], **bounds: float) ->
     assert set(ours) == set(theirs)
     for name, gradient in theirs.items():
         assert gradient.any(), name
-        torch.testing.assert_close(ours[name], gradient, msg=lambda text, name=name: f"{name}: {text}",
-                                   **({"rtol": 1e-9, "atol": 1e-12} | bounds))  # fmt: skip
+        torch.testing.assert_close(
+            ours[name],
+            gradient,
+            msg=lambda text, name=name: f"{name}: {text}",
+            **({"rtol": 1e-9, "atol": 1e-12} | bounds),
+        )
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
@@ -88,7 +98,8 @@ def test_of_one_step_all_are_one(name: str, norm: Any):
 @every_gradient
 def test_loss_and_output_are_the_forward_passs(name: str):
     """Without a norm, which sees other statistics in each way, nothing of the forward pass differs."""
-    network, x = flat(plain_lif), recording()
+    network = flat(plain_lif)
+    x = recording()
     expected = network(x).detach()
     loss, output, _ = found(GRADIENTS[name], network, x)
     torch.testing.assert_close(output, expected.mean(0, keepdim=True) if name == "rate" else expected)
@@ -113,7 +124,8 @@ def test_a_static_image_is_shown_in_every_step(name: str):
 @every_gradient
 def test_nothing_is_left_behind(name: str):
     """No potential, no hook, no mode: the next call is as the first one."""
-    network, x = flat(plain_lif, BatchNorm), recording()
+    network = flat(plain_lif, BatchNorm)
+    x = recording()
     hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules()]
     first = found(GRADIENTS[name], network, x)[2]
     same(found(GRADIENTS[name], network, x)[2], first)
@@ -126,7 +138,8 @@ def test_nothing_is_left_behind(name: str):
 
 @every_gradient
 def test_histograms_are_of_all_steps(name: str):
-    network, x = flat(plain_lif), recording()
+    network = flat(plain_lif)
+    x = recording()
     for neuron in neurons(network).values():
         neuron.watch = True
     found(bptt, network, x)
@@ -142,7 +155,8 @@ def test_memory_grows_with_the_steps_or_does_not(name: str, grows: bool):
     """What the graph keeps for the way back, at the most, in bytes."""
     most = []
     for steps in (2, 8, 32):
-        network, held = flat(plain_lif, TDBN), _Held()
+        network = flat(plain_lif, TDBN)
+        held = _Held()
         with torch.autograd.graph.saved_tensors_hooks(held.pack, held.unpack):
             found(GRADIENTS[name], network, recording(steps))
         most.append(held.most)
@@ -168,7 +182,8 @@ class _Held:
 
 class _Box:
     def __init__(self, held: _Held, tensor: Tensor):
-        self.held, self.tensor = held, tensor
+        self.held = held
+        self.tensor = tensor
         held.now += tensor.nbytes
         held.most = max(held.most, held.now)
 
@@ -182,8 +197,14 @@ def test_a_training_by_it_stops_and_resumes_exactly(
     tiny: Any, tmp_path: Path, monkeypatch: Any, words: tuple[str, ...]
 ):
     name, *more = words
-    recipe = tiny(f"optim.gradient={name}", *more, "neuron.train_decay=false", "adapt.controller=steer",
-                  "adapt.period=1", "optim.epochs=2")  # fmt: skip
+    recipe = tiny(
+        f"optim.gradient={name}",
+        *more,
+        "neuron.train_decay=false",
+        "adapt.controller=steer",
+        "adapt.period=1",
+        "optim.epochs=2",
+    )
     whole = train(recipe, tmp_path / "whole")
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
@@ -209,18 +230,36 @@ def stopped_after(real: Callable[[Loop], None]) -> Callable[[Loop], None]:
     return finish
 
 
-@pytest.mark.parametrize(("settings", "text"), [
-    (["optim.gradient=slt"], r"unknown gradient 'slt'; did you mean 'sltt'\?"),
-    (["optim.gradient_steps=2"], r"optim.gradient_steps = 2 is sltt's, .* and optim.gradient = bptt; give none"),
-    (["optim.gradient=sltt", "optim.gradient_steps=9"], r"optim.gradient_steps = 9 is sltt's, of 2 steps"),
-    (["optim.gradient=sltt", "optim.gradient_steps=2", "start.share=0.5", "start.steps=1"], r"= 2 is sltt's, of 1 st"),
-    (["optim.gradient=rate", "neuron.train_decay=true"], r"optim.gradient = rate: '.*' trains parameters of its own"),
-    (["optim.gradient=rate", "loss.penalty=im_loss", "neuron.train_decay=false"], r"rate: penalties look at"),
-    (["optim.gradient=ottt", "neuron.train_decay=true"], r"optim.gradient = ottt: the traces decay as the potentials"),
-    (["optim.gradient=sltt", "model.norm=tebn"], r"optim.gradient = sltt: '.*', TEBN, needs all steps of a sequence"),
-    (["optim.gradient=sltt", "model.last_step=true"], r"optim.gradient = sltt: every step has a loss of its own here"),
-    (["optim.gradient=rate", "run.compile=true"], r"run.compile compiles all steps as one graph"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (["optim.gradient=slt"], r"unknown gradient 'slt'; did you mean 'sltt'\?"),
+        (["optim.gradient_steps=2"], r"optim.gradient_steps = 2 is sltt's, .* and optim.gradient = bptt; give none"),
+        (["optim.gradient=sltt", "optim.gradient_steps=9"], r"optim.gradient_steps = 9 is sltt's, of 2 steps"),
+        (
+            ["optim.gradient=sltt", "optim.gradient_steps=2", "start.share=0.5", "start.steps=1"],
+            r"= 2 is sltt's, of 1 st",
+        ),
+        (
+            ["optim.gradient=rate", "neuron.train_decay=true"],
+            r"optim.gradient = rate: '.*' trains parameters of its own",
+        ),
+        (["optim.gradient=rate", "loss.penalty=im_loss", "neuron.train_decay=false"], r"rate: penalties look at"),
+        (
+            ["optim.gradient=ottt", "neuron.train_decay=true"],
+            r"optim.gradient = ottt: the traces decay as the potentials",
+        ),
+        (
+            ["optim.gradient=sltt", "model.norm=tebn"],
+            r"optim.gradient = sltt: '.*', TEBN, needs all steps of a sequence",
+        ),
+        (
+            ["optim.gradient=sltt", "model.last_step=true"],
+            r"optim.gradient = sltt: every step has a loss of its own here",
+        ),
+        (["optim.gradient=rate", "run.compile=true"], r"run.compile compiles all steps as one graph"),
+    ],
+)
 def test_recipes_refuse_gradients_that_cannot_be(tiny: Any, settings: list[str], text: str):
     with pytest.raises((BadValue, UnknownName), match=text):
         build(tiny(*settings))
@@ -235,11 +274,14 @@ def slow_lif(u: Tensor, neuron: LIF) -> tuple[Tensor, Tensor]:
 
 
 def test_sltt_is_the_loop_with_potentials_cut_between_steps():
-    network, x = flat(partial(plain_lif, train_decay=True)), recording()
+    network = flat(partial(plain_lif, train_decay=True))
+    x = recording()
     _, output, ours = found(sltt, network, x)
     first, second = neurons(network).values()
     network.zero_grad()
-    v, w, outputs = torch.zeros(N, 8).double(), torch.zeros(N, 7).double(), []
+    v = torch.zeros(N, 8).double()
+    w = torch.zeros(N, 7).double()
+    outputs = []
     for now in x:
         fired, v = slow_lif(first.decay * v.detach() + network.stem[0](now), first)
         fired, w = slow_lif(second.decay * w.detach() + network.body[0][0](fired), second)
@@ -251,7 +293,8 @@ def test_sltt_is_the_loop_with_potentials_cut_between_steps():
 
 def test_sltt_goes_back_from_some_steps_at_random():
     """SLTT-K's gradient is, over its draws, that of all steps."""
-    network, x = flat(plain_lif), recording()
+    network = flat(plain_lif)
+    x = recording()
     _, output, whole = found(sltt, network, x)
     every = []
     torch.manual_seed(3)
@@ -291,15 +334,18 @@ def test_ottt_of_one_layer_without_reset_is_exact():
 
 def test_ottt_is_the_formula():
     """∇W = Σ_t δ_t·â_tᵀ, δ_t of this step alone."""
-    network, x = flat(plain_lif), recording()
+    network = flat(plain_lif)
+    x = recording()
     _, _, ours = found(ottt, network, x)
     first, second = neurons(network).values()
     layers = [network.stem[0], network.body[0][0], network.head[0]]
     wanted = [torch.zeros_like(layer.weight) for layer in layers]
     traces: list[Any] = [0.0, 0.0, 0.0]
-    v, w = torch.zeros(N, 8).double(), torch.zeros(N, 7).double()
+    v = torch.zeros(N, 8).double()
+    w = torch.zeros(N, 7).double()
     for now in x:
-        currents, inputs = [], [now]
+        currents = []
+        inputs = [now]
         currents.append(layers[0](now))
         fired, v = slow_lif(first.decay * v.detach() + currents[0], first)
         inputs.append(fired)
@@ -311,8 +357,10 @@ def test_ottt_is_the_formula():
         for place, (entered, delta) in enumerate(zip(inputs, deltas, strict=True)):
             traces[place] = first.decay * traces[place] + entered.detach()
             wanted[place] += delta.T @ traces[place]
-    same({key: value for key, value in ours.items() if key.endswith("weight")},
-         dict(zip(("stem.0.weight", "body.0.0.weight", "head.0.weight"), wanted, strict=True)))  # fmt: skip
+    same(
+        {key: value for key, value in ours.items() if key.endswith("weight")},
+        dict(zip(("stem.0.weight", "body.0.0.weight", "head.0.weight"), wanted, strict=True)),
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -327,11 +375,18 @@ def test_ottt_of_one_convolution_without_reset_is_exact(stride: int):
     assert not torch.allclose(cut, expected, rtol=1e-2)
 
 
-@pytest.mark.parametrize("layer", [
-    nn.Conv1d(3, 4, 3, padding="same", dilation=2), nn.Conv2d(3, 4, (3, 5), padding="same"),
-    nn.Conv2d(3, 4, 2, stride=2), nn.Conv2d(3, 6, 3, groups=3, padding="valid"), nn.Conv3d(3, 4, 3, padding=1),
-    nn.Linear(6, 4),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv1d(3, 4, 3, padding="same", dilation=2),
+        nn.Conv2d(3, 4, (3, 5), padding="same"),
+        nn.Conv2d(3, 4, 2, stride=2),
+        nn.Conv2d(3, 6, 3, groups=3, padding="valid"),
+        nn.Conv3d(3, 4, 3, padding=1),
+        nn.Linear(6, 4),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("named", [False, True])
 def test_ottts_traces_give_every_layer_its_own_gradient(layer: nn.Module, named: bool):
     """In the first step the trace is the input, so the gradient is autograd's."""
@@ -370,10 +425,15 @@ def test_ottt_refuses_decays_that_differ():
 
 
 @pytest.mark.parametrize("gradient", [sltt, ottt])
-@pytest.mark.parametrize(("part", "kind"), [
-    (lambda: NormNeuron(TEBN(7, steps=STEPS), plain_lif()), "TEBN"), (lambda: Dropout(0.2), "Dropout"),
-    (lambda: NEURONS["sliding_psn"](), "SlidingPSN"), (lambda: NEURONS["trsg"](0.6), "TrLIF"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        (lambda: NormNeuron(TEBN(7, steps=STEPS), plain_lif()), "TEBN"),
+        (lambda: Dropout(0.2), "Dropout"),
+        (lambda: NEURONS["sliding_psn"](), "SlidingPSN"),
+        (lambda: NEURONS["trsg"](0.6), "TrLIF"),
+    ],
+)
 def test_online_refuses_what_needs_all_steps(gradient: Any, part: Callable[[], nn.Module], kind: str):
     network = flat(plain_lif)
     network.body.append(part().double())
@@ -405,13 +465,17 @@ def test_rate_is_exact_for_constant_currents(kind: type[LIF], reset: Any, detach
 
 def test_rate_of_two_layers_is_the_chain_of_averages():
     """Against the formula: every layer's slope is mean_t h(u_t)·∂u_t/∂c̅ of what it saw, a constant."""
-    network, x = flat(plain_lif), recording()
+    network = flat(plain_lif)
+    x = recording()
     by = lambda output: cross_entropy(output, LABELS)  # noqa: E731
     ours = found(rate, network, x, by)[2]
-    slopes, rates, entered = [], [], x
+    slopes = []
+    rates = []
+    entered = x
     for layer, neuron in zip((network.stem[0], network.body[0][0]), neurons(network).values(), strict=True):
         shift = torch.zeros(N, layer.out_features, dtype=torch.float64, requires_grad=True)
-        v, spikes = torch.zeros_like(shift), []
+        v = torch.zeros_like(shift)
+        spikes = []
         for now in entered:
             fired, v = slow_lif(neuron.decay * v + layer(now).detach() + shift, neuron)
             spikes.append(fired)
@@ -429,7 +493,9 @@ def test_rate_of_two_layers_is_the_chain_of_averages():
 
 
 def test_rate_leaves_norms_as_one_forward_pass_does():
-    ours, theirs, x = flat(plain_lif, BatchNorm), flat(plain_lif, BatchNorm), recording()
+    ours = flat(plain_lif, BatchNorm)
+    theirs = flat(plain_lif, BatchNorm)
+    x = recording()
     found(rate, ours, x)
     theirs(x)
     for name, value in theirs.state_dict().items():
@@ -446,12 +512,15 @@ def test_rate_points_as_backpropagation_does():
     assert torch.nn.functional.cosine_similarity(ours, theirs, 0) > 0.5
 
 
-@pytest.mark.parametrize(("neuron", "norm", "text"), [
-    (lambda: LIF(0.6, train_decay=True), None, "trains parameters of its own"),
-    (lambda: NEURONS["klif"](0.6), None, "KLIF, has no averaged form; give lif, plif or if"),
-    (lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True)), None, "one width"),
-    (plain_lif, partial(TEBN, steps=STEPS), "TEBN, has no averaged form; give batchnorm or tdbn"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("neuron", "norm", "text"),
+    [
+        (lambda: LIF(0.6, train_decay=True), None, "trains parameters of its own"),
+        (lambda: NEURONS["klif"](0.6), None, "KLIF, has no averaged form; give lif, plif or if"),
+        (lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True)), None, "one width"),
+        (plain_lif, partial(TEBN, steps=STEPS), "TEBN, has no averaged form; give batchnorm or tdbn"),
+    ],
+)
 def test_rate_refuses_what_has_no_average(neuron: Any, norm: Any, text: str):
     with pytest.raises(BadValue, match=text):
         rate(flat(neuron, norm), recording(), judge)
@@ -467,7 +536,8 @@ def test_rate_refuses_what_draws_anew():
 
 
 def test_rate_leaves_norms_in_evaluation_alone():
-    network, x = flat(plain_lif, BatchNorm, steps=1), recording(1)
+    network = flat(plain_lif, BatchNorm, steps=1)
+    x = recording(1)
     for module in network.modules():
         if isinstance(module, BatchNorm):
             module.eval().running_var.fill_(3.0)

@@ -30,11 +30,14 @@ class Torchlike(nn.Module):
     def __init__(self, slope):
         super().__init__()
         torch.manual_seed(0)
-        self.one, self.two = nn.Linear(6, 12), nn.Linear(12, 3)
+        self.one = nn.Linear(6, 12)
+        self.two = nn.Linear(12, 3)
         self.fire1, self.fire2 = (snntorch.Leaky(beta=0.4, threshold=0.5, spike_grad=slope()) for _ in range(2))
 
     def forward(self, x):
-        first, second, out = self.fire1.init_leaky(), self.fire2.init_leaky(), []
+        first = self.fire1.init_leaky()
+        second = self.fire2.init_leaky()
+        out = []
         for step in x:
             spikes, first = self.fire1(self.one(step), first)
             spikes, second = self.fire2(self.two(spikes), second)
@@ -160,7 +163,8 @@ def test_a_network_called_once_a_time_step_is_no_forgotten_step(recwarn):
 def test_an_alpha_that_stays_is_not_written():
     """torch.compile makes the network anew for every one."""
     module = surrogate.ATan(alpha=2.0)
-    slope, written = Alpha(module), []
+    slope = Alpha(module)
+    written = []
     module.__class__ = type("ATan", (type(module),), {"__setattr__": lambda self, key, value: written.append(key)})
     slope.write(slope.width)
     assert written == []
@@ -171,7 +175,8 @@ def test_an_alpha_that_stays_is_not_written():
 @pytest.mark.parametrize("name", ALPHAS)
 def test_spikingjellys_own_alpha_is_a_width(name):
     """Its surrogate's slope is ours at that width, before and after it is written."""
-    kind, shape = getattr(surrogate, name), SHAPES[ALPHAS[name][0]]
+    kind = getattr(surrogate, name)
+    shape = SHAPES[ALPHAS[name][0]]
     module = kind()
     slot = Alpha(module)
     for width in (slot.width, torch.tensor(0.37)):
@@ -212,7 +217,8 @@ def test_decay_and_threshold_of_spikingjelly(kind, options, decay):
 
 
 def test_probing_leaves_their_state_alone():
-    model, batch = jelly(lambda: Surrogate("rect")), next(batches())
+    model = jelly(lambda: Surrogate("rect"))
+    batch = next(batches())
     model(batch[0])
     before = model[1].v.clone()
     asked = [Probe(model, loss, batch).loss().item() for _ in range(2)]

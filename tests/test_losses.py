@@ -10,7 +10,9 @@ from torch import Tensor
 from surgrad.errors import BadValue
 from surgrad.losses import LOSSES, cross_entropy, mse, rdrop, tet
 
-T, N, CLASSES = 3, 4, 5
+T = 3
+N = 4
+CLASSES = 5
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
 
@@ -83,7 +85,8 @@ def test_mse_of_rates(smoothing: float):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_rdrop_of_two_outputs(smoothing: float):
     """Wang et al. 2022a: ½·(CE₁ + CE₂) + ½·(KL₁₂ + KL₂₁)/2, the divergences averaged over samples and classes."""
-    one, other = outputs(), outputs() + torch.randn(T, N, CLASSES, generator=torch.Generator().manual_seed(3))
+    one = outputs()
+    other = outputs() + torch.randn(T, N, CLASSES, generator=torch.Generator().manual_seed(3))
     p, q = (logits.mean(0).softmax(1) for logits in (one, other))
     entropies = [cross_entropy(logits, LABELS, label_smoothing=smoothing).item() for logits in (one, other)]
     divergences = [(a * (a / b).log()).mean().item() for a, b in ((p, q), (q, p))]

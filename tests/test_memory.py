@@ -55,6 +55,8 @@ def test_a_network_keeps_no_more_than_the_same_without_neurons(name: str):
     sized = inspect.signature(MODELS[name]).parameters.get("image_size")
     side = sized.default if sized else 64 if name.endswith("_imagenet") or name.startswith("sew_") else 32
     x = torch.randn(2, 2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    kept, bare = (kept_by(MODELS[name](10, in_channels=3, width_multiplier=0.25, **neuron), x)[0]
-                  for neuron in ({}, {"neuron": nn.Identity}))  # fmt: skip
+    kept, bare = (
+        kept_by(MODELS[name](10, in_channels=3, width_multiplier=0.25, **neuron), x)[0]
+        for neuron in ({}, {"neuron": nn.Identity})
+    )
     assert kept <= 1.01 * bare

@@ -41,7 +41,8 @@ def test_two_steps_as_written(memory: torch.memory_format, out: int):
     weight = torch.nn.Parameter(first.clone(memory_format=memory))
     untouched = torch.nn.Parameter(torch.ones(2, 2))
     optimizer = Muon([weight, untouched], lr=0.1, momentum=0.5)
-    expected, momentum = first, torch.zeros_like(first)
+    expected = first
+    momentum = torch.zeros_like(first)
     for gradient in gradients:
         weight.grad = gradient.clone(memory_format=memory)
         optimizer.step()

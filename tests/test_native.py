@@ -27,14 +27,19 @@ ROOT = Path(__file__).parent.parent
 FOLDER = Path(binding.__file__).parent
 BUILDS = {level: path for level in binding.LEVELS for path in FOLDER.glob(f"_{level}.*") if path.suffix == ".so"}
 needs_a_build = pytest.mark.skipif(not binding.available(), reason=f"the native kernel {binding.why_not()}")
-OTHERS = {"dspike": dspike(1.0), "leaky_box": leaky_box(0.1), "q_pseudospike": q_pseudospike(5.0),
-          "multi_gaussian": multi_gaussian(0.2, 4.0, 0.6)}  # fmt: skip
+OTHERS = {
+    "dspike": dspike(1.0),
+    "leaky_box": leaky_box(0.1),
+    "q_pseudospike": q_pseudospike(5.0),
+    "multi_gaussian": multi_gaussian(0.2, 4.0, 0.6),
+}
 EVERY = SHAPES | {f"{name}, other constants": other for name, other in OTHERS.items()}
 every_shape = pytest.mark.parametrize("shape", EVERY.values(), ids=EVERY)
 
 
-def everything(size: tuple[int, ...] = (3, 5, 7, 9), T: int = 4, dtype: torch.dtype = torch.float32,
-               **options: Any) -> list[Tensor]:  # fmt: skip
+def everything(
+    size: tuple[int, ...] = (3, 5, 7, 9), T: int = 4, dtype: torch.dtype = torch.float32, **options: Any
+) -> list[Tensor]:
     """All outputs and gradients of a call that uses all there is, by the native kernel unless told otherwise."""
     random = torch.Generator().manual_seed(3)
 
@@ -43,15 +48,27 @@ def everything(size: tuple[int, ...] = (3, 5, 7, 9), T: int = 4, dtype: torch.dt
 
     C = size[1]
     x, plus, above = (drawn(T, *size).to(dtype) for _ in range(3))
-    start, onward = drawn(*size), drawn(*size)
+    start = drawn(*size)
+    onward = drawn(*size)
     weight, bias, decay, threshold, width = (torch.rand(C, generator=random) * 0.5 + 0.3 for _ in range(5))
     leaves = [value.requires_grad_() for value in (x, plus, start, weight, bias, decay, threshold, width)]
-    mean, variance = (f(x.detach().float().transpose(0, 2).flatten(1)) for f in
-                      (lambda y: y.mean(1), lambda y: y.var(1, unbiased=False)))  # fmt: skip
+    mean, variance = (
+        f(x.detach().float().transpose(0, 2).flatten(1))
+        for f in (lambda y: y.mean(1), lambda y: y.var(1, unbiased=False))
+    )
     options = {"backend": "native", "shape": "tanh"} | options
-    out = lif(x, decay, width, threshold=threshold, start=start, watch=True, plus=plus,
-              norm=Norm(mean, variance, weight, bias, 1e-5, True),
-              plus_norm=Norm(mean, variance, weight, bias, 1e-5, False), **options)  # fmt: skip
+    out = lif(
+        x,
+        decay,
+        width,
+        threshold=threshold,
+        start=start,
+        watch=True,
+        plus=plus,
+        norm=Norm(mean, variance, weight, bias, 1e-5, True),
+        plus_norm=Norm(mean, variance, weight, bias, 1e-5, False),
+        **options,
+    )
     torch.autograd.backward((out.spikes, out.potential), (above, onward))
     return [*out, *(value.grad for value in leaves)]
 
@@ -193,8 +210,10 @@ def test_slopes_are_the_shapes_own(shape: Shape, width: float):
     x = scattered(width)[None, None].requires_grad_()
     widths = torch.full((x.shape[2],), width).requires_grad_()
     lif(x, 0.5, widths, shape=shape, threshold=0.0, reset="none", backend="native").spikes.sum().backward()
-    z, w = x.detach()[0, 0].double(), widths.detach().double()
-    slope, width_slope = shape.slope(z, w), shape.width_slope(z, w)
+    z = x.detach()[0, 0].double()
+    w = widths.detach().double()
+    slope = shape.slope(z, w)
+    width_slope = shape.width_slope(z, w)
     parts = slope.abs()
     if shape.name == "multi_gaussian":
         h, s, gamma = shape.constants
@@ -236,8 +255,13 @@ def test_other_constants_are_the_same_kernel(name: str):
 
 
 def custom() -> Shape:
-    return shape("raised", step=lambda x, w: (x / w + 0.5).clamp(0, 1), slope=lambda x, w: (x.abs() < w / 2) / w,
-                 reach=lambda w, share: share * w / 2, source="these tests")  # fmt: skip
+    return shape(
+        "raised",
+        step=lambda x, w: (x / w + 0.5).clamp(0, 1),
+        slope=lambda x, w: (x.abs() < w / 2) / w,
+        reach=lambda w, share: share * w / 2,
+        source="these tests",
+    )
 
 
 def test_a_shape_of_ones_own_runs_in_torch():
@@ -298,8 +322,14 @@ def test_an_installation_without_a_compiler_succeeds(tmp_path: Path):
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.so", "*.dylib", "__pycache__"))
-    none = {**os.environ, "CC": "false", "CXX": "false", "LDSHARED": "false", "LDCXXSHARED": "false",
-            "PYTHONPATH": str(tmp_path / "src")}  # fmt: skip
+    none = {
+        **os.environ,
+        "CC": "false",
+        "CXX": "false",
+        "LDSHARED": "false",
+        "LDCXXSHARED": "false",
+        "PYTHONPATH": str(tmp_path / "src"),
+    }
     words = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     subprocess.run(words, cwd=tmp_path, env=none, check=True, capture_output=True)
     assert not [*(tmp_path / "src").rglob("*.so")]
@@ -311,7 +341,8 @@ def test_an_installation_without_a_compiler_succeeds(tmp_path: Path):
 def test_without_a_compiler_neurons_still_compile_whole_and_say_so_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(binding, "LIBRARY", None)
     monkeypatch.setattr(binding, "WHY_NOT", "was not built when surgrad was installed")
-    neuron, current = LIF(0.2), torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    neuron = LIF(0.2)
+    current = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(backends, "_SAID", set())
     torch.compiler.reset()
     with warnings.catch_warnings(record=True) as said:
@@ -333,8 +364,9 @@ def test_a_build_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_slopes_are_those_that_the_shapes_would_write():
-    ran = subprocess.run([sys.executable, "scripts/generate_slopes.py", "--check"], cwd=ROOT, capture_output=True,
-                         text=True, timeout=120)  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "scripts/generate_slopes.py", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stderr
 
 

@@ -17,7 +17,9 @@ from surgrad.penalties import PENALTIES, penalise, penalty
 from surgrad.surrogate import Surrogate
 
 every_penalty = pytest.mark.parametrize("name", PENALTIES)
-T, N, C = 3, 4, 5
+T = 3
+N = 4
+C = 5
 
 
 def currents(*size: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -28,7 +30,9 @@ def currents(*size: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> T
 
 def simulated(x: Tensor, decay: float, threshold: float) -> tuple[Tensor, Tensor]:
     """Potentials before their reset, and spikes, of a LIF with hard reset."""
-    v, potentials, spikes = torch.zeros_like(x[0]), [], []
+    v = torch.zeros_like(x[0])
+    potentials = []
+    spikes = []
     for current in x:
         u = decay * v + current
         potentials.append(u)
@@ -38,7 +42,8 @@ def simulated(x: Tensor, decay: float, threshold: float) -> tuple[Tensor, Tensor
 
 
 def slow(name: str, u: Tensor, o: Tensor, threshold: float, half: float) -> float:
-    values, spikes = u.movedim(2, 0).flatten(1), o.movedim(2, 0).flatten(1)  # [C, others]
+    values = u.movedim(2, 0).flatten(1)  # [C, others]
+    spikes = o.movedim(2, 0).flatten(1)
     if name == "im_loss":
         return (sum(values.flatten().tolist()) / values.numel() - threshold) ** 2
     if name == "rmp_loss":
@@ -88,7 +93,8 @@ def test_the_gradient_is_that_of_the_formula(name: str, channels: int | None):
     o = neuron(x)
 
     def potentials_alone(x: Tensor) -> Tensor:
-        v, all_of_them = torch.zeros_like(x[0]), []
+        v = torch.zeros_like(x[0])
+        all_of_them = []
         for current in x:
             v = neuron.decay.view(-1, 1) * v + current if channels else neuron.decay * v + current
             all_of_them.append(v)
@@ -104,15 +110,21 @@ def test_the_gradient_is_that_of_the_formula(name: str, channels: int | None):
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(PerStep(nn.Linear(6, 16)), NormNeuron(TDBN(16), LIF(train_decay=True)),
-                         PerStep(nn.Linear(16, 16)), NormNeuron(TDBN(16), LIF(train_decay=True)),
-                         PerStep(nn.Linear(16, 3)))  # fmt: skip
+    return nn.Sequential(
+        PerStep(nn.Linear(6, 16)),
+        NormNeuron(TDBN(16), LIF(train_decay=True)),
+        PerStep(nn.Linear(16, 16)),
+        NormNeuron(TDBN(16), LIF(train_decay=True)),
+        PerStep(nn.Linear(16, 3)),
+    )
 
 
 @every_penalty
 def test_asking_changes_neither_output_nor_the_losss_gradients(name: str):
-    x, labels = currents(T, 32, 6, dtype=torch.float32), torch.arange(32) % 3
-    plain, asked = network(), network()
+    x = currents(T, 32, 6, dtype=torch.float32)
+    labels = torch.arange(32) % 3
+    plain = network()
+    asked = network()
     penalise(asked, name)
     outputs = []
     for model in (plain, asked):
@@ -193,7 +205,8 @@ def test_a_function_of_ones_own():
 
 def test_one_graph():
     torch.compiler.reset()
-    graphs, model = CompileCounterWithBackend("eager"), small_cnn(width_multiplier=0.125)
+    graphs = CompileCounterWithBackend("eager")
+    model = small_cnn(width_multiplier=0.125)
     penalise(model, "im_loss")
 
     def step(images: Tensor) -> Tensor:

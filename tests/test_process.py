@@ -24,8 +24,9 @@ HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 def run(program, **environment):
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("THP_", "GOMP_", "OMP_"))}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                          env=clean | environment)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=clean | environment
+    )
     return done.stdout.strip()
 
 
@@ -35,8 +36,9 @@ def test_large_tensors_come_in_huge_pages():
     assert int(run(FAULTS, THP_MEM_ALLOC_ENABLE="0")) > 50_000  # the environment's choice stays
 
 
-@pytest.mark.parametrize(("given", "count"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"),
-                                              ({"OMP_WAIT_POLICY": "active"}, "None")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "count"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
 def test_threads_wait_shortly_unless_told_otherwise(given, count):
     program = "import os; from surgrad import process; process.tune(); print(os.environ.get('GOMP_SPINCOUNT'))"
     assert run(program, **given) == count

@@ -27,8 +27,11 @@ from surgrad.norm import TDBN, NormNeuron
 from surgrad.shapes import SHAPES
 from surgrad.surrogate import Surrogate, spike
 
-T, N, C = 5, 6, 3
-SHAPE, WIDTH = SHAPES["tanh"], 0.8
+T = 5
+N = 6
+C = 3
+SHAPE = SHAPES["tanh"]
+WIDTH = 0.8
 
 
 def fire(x: Tensor) -> Tensor:
@@ -72,7 +75,8 @@ def test_klif(options: dict, reset: str):
     neuron = made(KLIF, decay=0.7, train_decay=True, reset=reset, **options)
 
     def slow(x: Tensor) -> Tensor:
-        v, spikes = torch.zeros_like(x[0]), []
+        v = torch.zeros_like(x[0])
+        spikes = []
         for current in x:
             u = torch.relu(neuron.scale * (neuron.decay * v + current))
             spikes.append(fire(u - neuron.threshold))
@@ -87,7 +91,9 @@ def test_clif(options: dict):
     neuron = made(CLIF, decay=0.7, train_decay=True, **options)
 
     def slow(x: Tensor) -> Tensor:
-        v, m, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        v = torch.zeros_like(x[0])
+        m = torch.zeros_like(x[0])
+        spikes = []
         for current in x:
             u = neuron.decay * v + current
             spikes.append(fire(u - neuron.threshold))
@@ -108,7 +114,9 @@ def test_glif(options: dict):
         a, b, g = torch.sigmoid(neuron.gates)
         tau, leak, back = (torch.sigmoid(p) for p in (neuron.logit_decay, neuron.logit_leak, neuron.logit_reset))
         inputs = torch.sigmoid(torch.cat([neuron.logit_inputs, neuron.logit_inputs[-1:]]))
-        u, o, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        u = torch.zeros_like(x[0])
+        o = torch.zeros_like(x[0])
+        spikes = []
         for current, c in zip(x, inputs, strict=True):
             u = (
                 (1 - a * (1 - tau)) * u * (1 - g * o)
@@ -139,7 +147,8 @@ def test_ternary(options: dict, reset: str):
     neuron = made(TernaryLIF, decay=0.7, train_decay=True, reset=reset, **options)
 
     def slow(x: Tensor) -> Tensor:
-        v, spikes = torch.zeros_like(x[0]), []
+        v = torch.zeros_like(x[0])
+        spikes = []
         for current in x:
             u = neuron.decay * v + current
             o = fire(u - neuron.threshold) - fire(-u - neuron.threshold)
@@ -158,7 +167,8 @@ def test_mlf(options: dict):
     def slow(x: Tensor) -> Tensor:
         total = torch.zeros_like(x)
         for threshold in (0.6, 1.6, 2.6):
-            v, spikes = torch.zeros_like(x[0]), []
+            v = torch.zeros_like(x[0])
+            spikes = []
             for current in x:
                 u = neuron.decay * v + current
                 spikes.append(fire(u - neuron.threshold - (threshold - 0.6)))
@@ -177,7 +187,8 @@ def test_ltmd(options: dict):
 
     def slow(x: Tensor) -> Tensor:
         threshold = torch.tanh(neuron.atanh_threshold)
-        v, spikes = torch.zeros_like(x[0]), []
+        v = torch.zeros_like(x[0])
+        spikes = []
         for current in x:
             u = neuron.decay * v + current
             spikes.append(fire(u - threshold))
@@ -196,7 +207,9 @@ def test_diet(options: dict):
 
     def slow(x: Tensor) -> Tensor:
         v_th = neuron.trained_threshold
-        u, o, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        u = torch.zeros_like(x[0])
+        o = torch.zeros_like(x[0])
+        spikes = []
         for current in x:
             u = neuron.decay * u + current - neuron.decay * v_th * o
             o = fire(u / v_th - 1)
@@ -217,7 +230,8 @@ def test_trsg(options: dict):
 
     def slow(x: Tensor) -> Tensor:
         v_th = torch.nn.functional.softplus(neuron.inverse_softplus_threshold)
-        v, spikes = torch.zeros_like(x[0]), []
+        v = torch.zeros_like(x[0])
+        spikes = []
         for current in x:
             u = neuron.decay * v + current
             soft = (u / v_th - 0.5).clamp(0, 1)
@@ -230,9 +244,11 @@ def test_trsg(options: dict):
 
 
 def test_mp_init_is_where_those_that_fired_ended():
-    neuron, x = TrLIF(decay=0.7, threshold=0.6, momentum=0.5), currents().float()
+    neuron = TrLIF(decay=0.7, threshold=0.6, momentum=0.5)
+    x = currents().float()
     assert neuron.running_rest.item() == 0
-    u, ended = torch.zeros(N, C), torch.zeros(N, C, dtype=torch.bool)
+    u = torch.zeros(N, C)
+    ended = torch.zeros(N, C, dtype=torch.bool)
     for current in x / neuron.amplitude.detach():
         u = neuron.decay.detach() * u + current
         ended |= u >= 1
@@ -255,7 +271,8 @@ def test_imp(options: dict):
     neuron = made(IMPLIF, decay=0.7, train_decay=True, **options)
 
     def slow(x: Tensor) -> Tensor:
-        v, spikes = neuron.initial.expand(x.shape[1:]), []
+        v = neuron.initial.expand(x.shape[1:])
+        spikes = []
         for current in x:
             u = neuron.decay * v + current
             spikes.append(fire(u - neuron.threshold))
@@ -276,7 +293,8 @@ def test_mpbn(options: dict, reset: str, training: bool):
     over = 0 if options else (0, 1)
 
     def slow(x: Tensor) -> Tensor:
-        v, spikes = torch.zeros_like(x[0]), []
+        v = torch.zeros_like(x[0])
+        spikes = []
         for current in x:
             u = neuron.decay * v + current
             mean = u.mean(over) if training else torch.tensor(0.2, dtype=torch.float64)
@@ -290,7 +308,8 @@ def test_mpbn(options: dict, reset: str, training: bool):
 
 
 def test_mpbn_without_momentum_remembers_the_newest_call():
-    neuron, x = made(MPBN, decay=0.0, train_decay=False, channels=C, momentum=None), currents()
+    neuron = made(MPBN, decay=0.0, train_decay=False, channels=C, momentum=None)
+    x = currents()
     for call in (3 * x, x):
         neuron(call)
     values = x.transpose(1, 2).flatten(2).double()  # without decay, potentials are the currents
@@ -299,11 +318,14 @@ def test_mpbn_without_momentum_remembers_the_newest_call():
 
 
 def test_mpbn_remembers_the_moments_of_all_steps():
-    neuron, x = made(MPBN, decay=0.0, train_decay=False, channels=C), currents()
+    neuron = made(MPBN, decay=0.0, train_decay=False, channels=C)
+    x = currents()
     neuron(x)
-    mean, variance = torch.zeros(C, dtype=torch.float64), torch.ones(C, dtype=torch.float64)
+    mean = torch.zeros(C, dtype=torch.float64)
+    variance = torch.ones(C, dtype=torch.float64)
     for u in x:  # nothing is left of a step at decay 0
-        mean, variance = 0.9 * mean + 0.1 * u.mean(0), 0.9 * variance + 0.1 * u.var(0)
+        mean = 0.9 * mean + 0.1 * u.mean(0)
+        variance = 0.9 * variance + 0.1 * u.var(0)
     torch.testing.assert_close(neuron.norm_mean, mean)
     torch.testing.assert_close(neuron.norm_variance, variance)
 
@@ -317,9 +339,11 @@ def test_mpbn_folded_spikes_as_before(reset: str, trained: dict):
         neuron.for_channels(4)
     with torch.no_grad():
         for name, values in {
-            "weight": [-0.7, 1.3, 0.4, 0.0], "bias": [0.9, -0.4, 0.1, 0.6],
-            "mean": [0.1, 0.5, -0.3, 0.2], "variance": [0.4, 2.0, 1.0, 3.0],
-        }.items():  # fmt: skip
+            "weight": [-0.7, 1.3, 0.4, 0.0],
+            "bias": [0.9, -0.4, 0.1, 0.6],
+            "mean": [0.1, 0.5, -0.3, 0.2],
+            "variance": [0.4, 2.0, 1.0, 3.0],
+        }.items():
             tensor = getattr(neuron, f"norm_{name}")
             tensor.copy_(torch.tensor(values)[: len(tensor)])
     neuron = neuron.double()
@@ -348,8 +372,12 @@ def test_psn():
     neuron = made(PSN, steps=T)
 
     def slow(x: Tensor) -> Tensor:
-        return torch.stack([fire(sum(w * step for w, step in zip(row, x, strict=True)) - b)
-                            for row, b in zip(neuron.weight, neuron.step_threshold, strict=True)])  # fmt: skip
+        return torch.stack(
+            [
+                fire(sum(w * step for w, step in zip(row, x, strict=True)) - b)
+                for row, b in zip(neuron.weight, neuron.step_threshold, strict=True)
+            ]
+        )
 
     compare(neuron, slow, currents(2.0))
 
@@ -376,8 +404,12 @@ def test_sliding_psn():
     def slow(x: Tensor) -> Tensor:
         before = torch.cat([torch.zeros(2, N, C, dtype=x.dtype), x])
         w = neuron.weight
-        return torch.stack([fire(w[0] * before[t + 2] + w[1] * before[t + 1] + w[2] * before[t] - neuron.step_threshold)
-                            for t in range(T)])  # fmt: skip
+        return torch.stack(
+            [
+                fire(w[0] * before[t + 2] + w[1] * before[t + 1] + w[2] * before[t] - neuron.step_threshold)
+                for t in range(T)
+            ]
+        )
 
     compare(neuron, slow)
     assert SlidingPSN(order=3).weight.tolist() == [1, 0.5, 0.25]
@@ -385,7 +417,8 @@ def test_sliding_psn():
 
 @pytest.mark.parametrize("kind", [MaskedPSN, SlidingPSN])
 def test_masked_ones_see_no_later_step(kind: type[PSN]):
-    neuron, x = kind(steps=T), currents(2.0).float()
+    neuron = kind(steps=T)
+    x = currents(2.0).float()
     later = x.clone()
     later[3] += 5
     assert torch.equal(neuron(x)[:3], neuron(later)[:3])

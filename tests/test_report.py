@@ -33,16 +33,29 @@ def make_run(folder, accuracies=ACCURACIES, layers=LAYERS, planned=None, decay=0
     (folder / "recipe.json").write_text(json.dumps({**base, **recipe}))
     (folder / "env.json").write_text(json.dumps({"surgrad": "0.1.0", "commit": None, "processor": "A <fast> one"}))
     metrics = [
-        {"epoch": n, "train_loss": 1 / n, "train_accuracy": accuracy, "test_loss": 1.1 / n, "test_accuracy": accuracy,
-         "train_seconds": 35.0 * n}
+        {
+            "epoch": n,
+            "train_loss": 1 / n,
+            "train_accuracy": accuracy,
+            "test_loss": 1.1 / n,
+            "test_accuracy": accuracy,
+            "train_seconds": 35.0 * n,
+        }
         for n, accuracy in enumerate(accuracies, start=1)
-    ]  # fmt: skip
+    ]
     widths = [
-        {"epoch": n, "layer": layer, "width": 1 + 0.1 * n + 0.01 * place, "decay": decay, "threshold": 0.5,
-         "firing_rate": 0.13, "share": 0.4 + 0.01 * n}
+        {
+            "epoch": n,
+            "layer": layer,
+            "width": 1 + 0.1 * n + 0.01 * place,
+            "decay": decay,
+            "threshold": 0.5,
+            "firing_rate": 0.13,
+            "share": 0.4 + 0.01 * n,
+        }
         for n in range(len(accuracies) + 1)
         for place, layer in enumerate(layers)
-    ]  # fmt: skip
+    ]
     for name, rows in (("metrics", metrics), ("widths", widths)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -70,8 +83,14 @@ def test_one_run_says_its_outcome_and_shows_every_plot(tmp_path):
     assert "88.10 % test accuracy after 4 of 4 epochs (final epoch), 2 min 20 s of training" in text
     assert "best epoch 3: 88.30 % (chosen on the test set, so not a fair figure); published: 94.41 %." in text
     assert "unfinished" not in text
-    titles = ("Accuracy, %", "Loss", "Width of the surrogate gradient", "Gradient-available share, %",
-              "Firing rate, %", "Decay of the membrane potential")  # fmt: skip
+    titles = (
+        "Accuracy, %",
+        "Loss",
+        "Width of the surrogate gradient",
+        "Gradient-available share, %",
+        "Firing rate, %",
+        "Decay of the membrane potential",
+    )
     assert html.count("<svg ") == html.count("<figcaption>") == len(titles)
     for wanted in (*titles, *LAYERS, "A paper, section 5", "more.deep", '["crop", "flip"]', "A <fast> one"):
         assert wanted in text, wanted
@@ -87,8 +106,11 @@ def test_the_layer_table_holds_the_last_epoch(tmp_path):
 
 def test_what_a_controller_saw_and_what_ailed_the_network_are_shown(tmp_path):
     run = make_run(tmp_path / "run")
-    seen = [{"epoch": 1, "step": step, "layer": layer, "chi": 0.1 * step, "half_width": 1.0}
-            for step in (1, 2) for layer in LAYERS]  # fmt: skip
+    seen = [
+        {"epoch": 1, "step": step, "layer": layer, "chi": 0.1 * step, "half_width": 1.0}
+        for step in (1, 2)
+        for layer in LAYERS
+    ]
     (run / "adapt.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen) + '{"cut')
     alarm = {"epoch": 2, "kind": "dead", "layers": ["head.neuron"], "sentence": "head.neuron is <dead>."}
     (run / "alarms.jsonl").write_text(json.dumps(alarm) + "\n")
@@ -102,8 +124,17 @@ def test_what_a_controller_saw_and_what_ailed_the_network_are_shown(tmp_path):
 
 def test_a_searchs_decisions_are_shown(tmp_path):
     run = make_run(tmp_path / "run")
-    rows = [{"epoch": epoch, "step": 9 * epoch, "group": "all", "temperature": 3.0, "reliability": 0.5,
-             "cosines": {"3": 0.2, "3.2": 0.1}} for epoch in (1, 2)]  # fmt: skip
+    rows = [
+        {
+            "epoch": epoch,
+            "step": 9 * epoch,
+            "group": "all",
+            "temperature": 3.0,
+            "reliability": 0.5,
+            "cosines": {"3": 0.2, "3.2": 0.1},
+        }
+        for epoch in (1, 2)
+    ]
     (run / "adapt.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = text_of(page([run], tmp_path))
     for wanted in ("What the widths were based on", "Temperature b", "Cosine with the finite-difference gradient"):
@@ -285,8 +316,12 @@ def test_the_overview_picture_has_its_size(tmp_path):
 
 def test_words_for_spans_of_time():
     assert [words.duration(span) for span in (8.25, 59.6, 140, 11100, float("nan"))] == [
-        "8.2 s", "1 min 00 s", "2 min 20 s", "3 h 05 min", "–",
-    ]  # fmt: skip
+        "8.2 s",
+        "1 min 00 s",
+        "2 min 20 s",
+        "3 h 05 min",
+        "–",
+    ]
 
 
 def test_neither_the_import_nor_the_making_needs_torch(tmp_path):

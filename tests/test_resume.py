@@ -102,7 +102,8 @@ def die_in_reading(number, real=checkpoint._unsealed):
 
 def tell_steps(path, seconds=0.0, since=0, stall=None):
     """Write a line when a step begins; steps from `since` on take `seconds` more, and step `stall` never ends."""
-    real, begun = surgrad.train.loop.Loop._step, [0]
+    real = surgrad.train.loop.Loop._step
+    begun = [0]
 
     def step(self, batch):
         with path.open("a") as file:
@@ -321,7 +322,9 @@ QUOTAS = {"an epoch": (1, 2, 3, 4, 6), "a step": (1, 1, 2, 2, 3)}
 @pytest.mark.parametrize("options", [(), ("often",), ("drifting",), ("drifting", "often")], ids=str)
 def test_kills_at_random_moments(recipe, unbroken, tmp_path, options):
     """From outside, whatever the process is doing; again and again."""
-    draw, out, told = random.Random(str(options)), tmp_path / "run", tmp_path / "steps.txt"
+    draw = random.Random(str(options))
+    out = tmp_path / "run"
+    told = tmp_path / "steps.txt"
     expected = unbroken(*[option for option in options if option != "often"])
     quotas = QUOTAS["a step" if "often" in options else "an epoch"]
     for quota in draw.sample(quotas, len(quotas)):

@@ -24,7 +24,8 @@ def test_a_recording_becomes_a_sheet_and_an_animation(tmp_path: Path, capsys: An
     assert "400 events in" in said
     assert "399 of them in 7 frames" in said
     assert "picture: one.png" in said
-    sheet, moving = Image.open(tmp_path / "one.png"), Image.open(tmp_path / "one.gif")
+    sheet = Image.open(tmp_path / "one.png")
+    moving = Image.open(tmp_path / "one.gif")
     side = 5 * 34  # enlarged to be seen
     assert sheet.size == (5 * (side + GAP) + GAP, 2 * (side + GAP) + GAP)
     assert (moving.n_frames, moving.size) == (7, (side, side))
@@ -41,9 +42,14 @@ def test_frames_are_shown(tmp_path: Path, capsys: Any):
 
 def test_colours_tell_polarity_and_number():
     frames = np.zeros((1, 2, 2, 2), np.uint8)
-    frames[0, 1, 0, 0], frames[0, 0, 0, 1], frames[0, 1, 1, 0] = 4, 4, 2
+    frames[0, 1, 0, 0] = 4
+    frames[0, 0, 0, 1] = 4
+    frames[0, 1, 1, 0] = 2
     (picture,) = coloured(frames)
-    brighter, darker, weaker, nothing = picture[0, 0], picture[0, 1], picture[1, 0], picture[1, 1]
+    brighter = picture[0, 0]
+    darker = picture[0, 1]
+    weaker = picture[1, 0]
+    nothing = picture[1, 1]
     assert brighter[2] > brighter[0], "blue"
     assert darker[0] > darker[2], "orange"
     assert (weaker > brighter).any()
@@ -89,7 +95,10 @@ def test_errors(tmp_path: Path, capsys: Any):
     ndataset(tmp_path / "one.bin", some_events(40, 34, 34))
     assert main(["show", str(tmp_path / "one.bin"), "--slicing", "tiem"]) == 2
     assert "unknown slicing 'tiem'; did you mean 'time'" in capsys.readouterr().err
-    for name, text in (("a.gif", "give the sheet another suffix"), ("a.xyz", "give a name that ends with .png"),
-                       ("a", "a has no ending of a picture's name")):  # fmt: skip
+    for name, text in (
+        ("a.gif", "give the sheet another suffix"),
+        ("a.xyz", "give a name that ends with .png"),
+        ("a", "a has no ending of a picture's name"),
+    ):
         with pytest.raises(BadValue, match=text):
             write_recording(np.ones((2, 2, 3, 3), np.uint8), tmp_path / name)

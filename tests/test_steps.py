@@ -9,7 +9,8 @@ from surgrad.layers import Dropout, ModerateDropout, PerStep, Vote
 
 
 def test_a_layer_of_every_step_is_the_layer_step_by_step():
-    conv, x = nn.Conv2d(2, 3, 3), torch.randn(4, 5, 2, 6, 6)
+    conv = nn.Conv2d(2, 3, 3)
+    x = torch.randn(4, 5, 2, 6, 6)
     torch.testing.assert_close(PerStep(conv)(x), torch.stack([conv(step) for step in x]))
 
 

@@ -192,9 +192,12 @@ def test_on_a_cluster(file, monkeypatch):
             return len(ran) - 1
 
     ray = types.SimpleNamespace(
-        init=lambda **options: ran.append(options["address"]), shutdown=lambda: None, remote=Remote,
-        wait=lambda refs, num_returns: (refs[:1], refs[1:]), get=lambda ref: "broke" if ref == 2 else "",
-    )  # fmt: skip
+        init=lambda **options: ran.append(options["address"]),
+        shutdown=lambda: None,
+        remote=Remote,
+        wait=lambda refs, num_returns: (refs[:1], refs[1:]),
+        get=lambda ref: "broke" if ref == 2 else "",
+    )
     monkeypatch.setitem(sys.modules, "ray", ray)
     queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
     for job in queue:

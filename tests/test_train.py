@@ -31,8 +31,19 @@ from surgrad.train.progress import Lines, clock
 from surgrad.train.recipe import DataConfig, NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_fields
 
 CPU = torch.device("cpu")
-METRICS = {"epoch", "epochs", "step", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
-           "epoch_seconds", "train_seconds", "images_per_second"}  # fmt: skip
+METRICS = {
+    "epoch",
+    "epochs",
+    "step",
+    "lr",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "epoch_seconds",
+    "train_seconds",
+    "images_per_second",
+}
 LAYER = {"epoch", *(field.name for field in fields(LayerEvidence) if field.name != "histogram")}
 
 
@@ -266,7 +277,8 @@ def test_muon_trains_the_convolutions_and_adam_the_rest(tiny):
 def test_every_optimiser_resumes_exactly(tiny, tmp_path, monkeypatch, name):
     recipe = tiny(f"optim.name={name}", "optim.lr=0.01")
     whole = train(recipe, tmp_path / "whole")
-    real, calls = Loop._step, []
+    real = Loop._step
+    calls = []
 
     def stopping(self, batch):
         calls.append(batch)
@@ -306,7 +318,8 @@ def test_the_rate_follows_a_cosine(step, angle):
 
 
 def test_the_rate_warms_up_linearly():
-    whole, half = OptimConfig(epochs=6, warmup=2), OptimConfig(epochs=12, warmup=2.5)
+    whole = OptimConfig(epochs=6, warmup=2)
+    half = OptimConfig(epochs=12, warmup=2.5)
     assert [rate(step, 2, whole) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
     assert [rate(step, 1, half) for step in range(3)] == [0.4, 0.8, 1.0]  # half an epoch may be half a step
 
@@ -332,8 +345,17 @@ def test_the_rate_scales_every_group_from_its_own_peak():
 
 def test_a_run_writes_its_folder(finished, tiny):
     names = {path.name for path in finished.iterdir()}
-    assert names == {"recipe.json", "env.json", "metrics.jsonl", "widths.jsonl", "best.safetensors",
-                     "last.safetensors", "last.pt", "previous.safetensors", "previous.pt"}  # fmt: skip
+    assert names == {
+        "recipe.json",
+        "env.json",
+        "metrics.jsonl",
+        "widths.jsonl",
+        "best.safetensors",
+        "last.safetensors",
+        "last.pt",
+        "previous.safetensors",
+        "previous.pt",
+    }
     assert from_dict(json.loads((finished / "recipe.json").read_text())) == tiny()
     env = json.loads((finished / "env.json").read_text())
     assert (env["device"], env["precision"], env["torch"]) == ("cpu", "fp32", torch.__version__)
@@ -356,7 +378,8 @@ def test_metrics_rows(finished):
 
 
 def test_the_last_row_is_what_evaluation_finds(finished):
-    last, result = rows(finished, "metrics")[-1], evaluate_run(finished)
+    last = rows(finished, "metrics")[-1]
+    result = evaluate_run(finished)
     assert (result["test_accuracy"], result["test_loss"]) == (last["test_accuracy"], last["test_loss"])
     assert (result["run"], result["weights"]) == (str(finished), "last")
 
@@ -408,7 +431,9 @@ def test_the_seed_decides_everything(finished, tiny, tmp_path):
 
 
 def test_bf16_keeps_parameters_widths_and_potentials_in_float32(tiny, tmp_path, monkeypatch):
-    potentials, currents, plain = set(), set(), BACKENDS["reference"]
+    potentials = set()
+    currents = set()
+    plain = BACKENDS["reference"]
 
     def watched(call):
         out = plain(replace(call, keep=True))
@@ -430,15 +455,22 @@ def test_bf16_keeps_parameters_widths_and_potentials_in_float32(tiny, tmp_path, 
 def plain_training(recipe):
     """The loop that anyone would write, with nothing that adapts."""
     torch.manual_seed(recipe.seed)
-    data, config = load(recipe.data.name), recipe.optim
+    data = load(recipe.data.name)
+    config = recipe.optim
     model = build.build_model(recipe, data).to(memory_format=torch.channels_last)
     augment = Augment(crop=recipe.data.crop, flip=recipe.data.flip)
     made = Batches(data, recipe.data, augment, recipe.seed, CPU, channels_last=True)
     own = [p for name, p in model.named_parameters() if name.endswith("logit_decay")]
     rest = [p for name, p in model.named_parameters() if not name.endswith("logit_decay")]
-    matrices, vectors = [p for p in rest if p.ndim > 1], [p for p in rest if p.ndim < 2]
-    sgd = torch.optim.SGD([{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors}],
-                          lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)  # fmt: skip
+    matrices = [p for p in rest if p.ndim > 1]
+    vectors = [p for p in rest if p.ndim < 2]
+    sgd = torch.optim.SGD(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors}],
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        fused=True,
+    )
     adam = torch.optim.Adam(own, lr=config.neuron_lr, fused=True)
     for epoch in range(config.epochs):
         for number, (images, labels) in enumerate(made.train(epoch), start=epoch * made.per_epoch):
@@ -481,7 +513,9 @@ def test_clipping_bounds_the_gradient_and_keeps_its_direction(tiny, tmp_path):
         loop._step(next(parts.batches.train(0)))
         return torch.cat([p.grad.flatten() for p in parts.model.parameters()])
 
-    free, clipped, loose = gradient(), gradient("optim.clip=0.01"), gradient("optim.clip=1000")
+    free = gradient()
+    clipped = gradient("optim.clip=0.01")
+    loose = gradient("optim.clip=1000")
     assert free.norm() > 0.1
     assert clipped.norm() == pytest.approx(0.01, rel=1e-3)
     torch.testing.assert_close(clipped / clipped.norm(), free / free.norm())
@@ -489,7 +523,8 @@ def test_clipping_bounds_the_gradient_and_keeps_its_direction(tiny, tmp_path):
 
 
 def test_tet_and_label_smoothing_reach_the_loss(tiny):
-    output, labels = torch.randn(3, 5, 10, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+    output = torch.randn(3, 5, 10, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(5)
     smooth = torch.full((5, 10), 0.02).scatter(1, labels[:, None], 0.82)  # 0.8 on the label, 0.2 over ten classes
 
     def entropy(logits):
@@ -694,7 +729,8 @@ def test_other_words_do_not_hinder_resuming(tiny, tmp_path):
 
 def test_compiled_training_is_one_graph_whatever_the_widths(finished, tiny, tmp_path, monkeypatch):
     """run.compile: one graph for training and one for each size of test batch, though every step moves every width."""
-    real, graphs = torch.compile, CompileCounterWithBackend("aot_eager")
+    real = torch.compile
+    graphs = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend=graphs, **options))
     run = train(tiny("run.compile=true"), tmp_path / "run")
     sizes = {len(labels) for _, labels in build.build(tiny()).batches.test()}

@@ -59,9 +59,11 @@ def random_call(seed: int) -> Call:
     """Any options at odd sizes. The first few seeds go through all of the steps, layouts, dtypes and resets."""
     choose = random.Random(seed)
     torch.manual_seed(seed)
-    T, dtype = (1, 2, 3, 5, 17)[seed % 5], (torch.float32, torch.float32, torch.bfloat16, torch.float16)[seed % 4]
+    T = (1, 2, 3, 5, 17)[seed % 5]
+    dtype = (torch.float32, torch.float32, torch.bfloat16, torch.float16)[seed % 4]
     size = choose.choice([(7,), (5, 3), (2, 3, 5, 3), (2, 5, 3, 3)])
-    last, channels = seed % 3 == 0, size[1] if len(size) > 1 else 1
+    last = seed % 3 == 0
+    channels = size[1] if len(size) > 1 else 1
     flags = [choose.random() < 0.5 for _ in range(8)]
     per_channel = (channels,) if flags[0] and len(size) > 1 else ()
 
@@ -78,9 +80,20 @@ def random_call(seed: int) -> Call:
 
     terms = (term(1 if flags[1] else T, flags[2], flags[3]), term(1 if flags[4] else T, flags[2], flags[5]))
     start = laid_out(torch.randn(1, *size, device=DEVICE), last)[0] if flags[6] else None
-    return Call(terms[: 1 + (seed % 2)], parameter(0.2, 0.9), parameter(0.3, 0.8), parameter(0.4, 2.0),
-                list(SHAPES.values())[seed % len(SHAPES)], T, ("zero", "subtract", "none")[seed // 2 % 3], flags[7],
-                start, False, True, seed % 4 == 1 or seed % 7 == 2)  # fmt: skip
+    return Call(
+        terms[: 1 + (seed % 2)],
+        parameter(0.2, 0.9),
+        parameter(0.3, 0.8),
+        parameter(0.4, 2.0),
+        list(SHAPES.values())[seed % len(SHAPES)],
+        T,
+        ("zero", "subtract", "none")[seed // 2 % 3],
+        flags[7],
+        start,
+        False,
+        True,
+        seed % 4 == 1 or seed % 7 == 2,
+    )
 
 
 def leaves_of(call: Call, dtype: torch.dtype | None) -> tuple[Call, dict[str, Tensor]]:
@@ -115,8 +128,12 @@ def run(backend: Any, call: Call, dtype: torch.dtype | None = None) -> dict[str,
     torch.autograd.backward(*zip(*outputs, strict=True))
     given = {name: value.grad for name, value in leaves.items()}
     kept = {} if history is None else {"history": history.detach()}
-    return {"spikes": spikes.detach(), "potential": potential.detach(), **kept,
-            **{n: torch.zeros_like(leaves[n]) if g is None else g for n, g in given.items()}}  # fmt: skip
+    return {
+        "spikes": spikes.detach(),
+        "potential": potential.detach(),
+        **kept,
+        **{n: torch.zeros_like(leaves[n]) if g is None else g for n, g in given.items()},
+    }
 
 
 @pytest.mark.parametrize("seed", range(CASES))
@@ -124,7 +141,8 @@ def test_outputs_and_gradients_are_the_specifications(seed: int, monkeypatch: py
     if seed % 2:
         small_tiles(monkeypatch)
     call = random_call(seed)
-    actual, expected = run(fused, call), run(reference.lif, call, torch.float64)
+    actual = run(fused, call)
+    expected = run(reference.lif, call, torch.float64)
     assert torch.equal(actual.pop("spikes").double(), expected.pop("spikes"))
     for name, value in actual.items():
         rough = {torch.float32: 3e-5, torch.float16: 3e-3, torch.bfloat16: 2e-2}[value.dtype]
@@ -149,7 +167,8 @@ def test_dyadic_numbers_are_exact(reset: str, detach_reset: bool, monkeypatch: p
     call = dyadic_call((2, 3, 3, 5, 3), detach_reset, reset=reset, detach_reset=detach_reset)
     if reset == "zero":
         call = replace(call, decay=call.decay.expand(3).contiguous())
-    actual, expected = run(fused, call), run(reference.lif, call)
+    actual = run(fused, call)
+    expected = run(reference.lif, call)
     for name, value in actual.items():
         assert torch.equal(value, expected[name]), name
 
@@ -158,7 +177,8 @@ def test_dyadic_numbers_are_exact(reset: str, detach_reset: bool, monkeypatch: p
 def test_the_histogram_counts_every_unit(size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
     small_tiles(monkeypatch)
     call = dyadic_call(size, True, watch=True)
-    counts, expected = fused(call)[2], reference.lif(call)[2]
+    counts = fused(call)[2]
+    expected = reference.lif(call)[2]
     assert counts is not None
     assert torch.equal(counts, expected)
 
@@ -166,7 +186,8 @@ def test_the_histogram_counts_every_unit(size: tuple[int, ...], monkeypatch: pyt
 def test_calls_repeat_to_the_last_bit(monkeypatch: pytest.MonkeyPatch):
     small_tiles(monkeypatch)
     call = random_call(8)
-    once, again = run(fused, call), run(fused, call)
+    once = run(fused, call)
+    again = run(fused, call)
     for name, value in once.items():
         assert torch.equal(value, again[name]), name
 
@@ -200,12 +221,24 @@ def test_the_operators_keep_what_torch_expects_of_them(seed: int):
 def test_no_second_graph_when_widths_and_decays_change():
     graphs = CompileCounter()
     x = torch.randn(3, 2, 4, device=DEVICE)
-    decay, width = torch.tensor(0.5, device=DEVICE, requires_grad=True), torch.tensor(1.0, device=DEVICE)
+    decay = torch.tensor(0.5, device=DEVICE, requires_grad=True)
+    width = torch.tensor(1.0, device=DEVICE)
 
     @torch.compile(fullgraph=True, backend=graphs)
     def loss(x: Tensor, decay: Tensor, width: Tensor) -> Tensor:
-        call = Call((Term(x),), decay, torch.tensor(0.5, device=DEVICE), width, SHAPES["rect"], 3, "zero", False, None,
-                    False, True)  # fmt: skip
+        call = Call(
+            (Term(x),),
+            decay,
+            torch.tensor(0.5, device=DEVICE),
+            width,
+            SHAPES["rect"],
+            3,
+            "zero",
+            False,
+            None,
+            False,
+            True,
+        )
         return fused(call)[0].sum()
 
     for number in range(3):

@@ -29,10 +29,20 @@ if TYPE_CHECKING:
 # Loaded when first asked for, so that `surgrad --help` need not wait for torch.
 _MODULES = ("adapt", "conversion", "data", "errors", "losses", "models", "penalties", "recipes", "shapes", "train")
 _HOMES = {
-    "Adapter": "adapt", "lif": "kernels.lif", "PerStep": "layers", "IF": "neurons", "LIF": "neurons",
-    "PLIF": "neurons", "Readout": "neurons", "reset": "neurons", "detach": "neurons", "TDBN": "norm",
-    "BatchNorm": "norm", "NormNeuron": "norm", "Surrogate": "surrogate",
-}  # fmt: skip
+    "Adapter": "adapt",
+    "lif": "kernels.lif",
+    "PerStep": "layers",
+    "IF": "neurons",
+    "LIF": "neurons",
+    "PLIF": "neurons",
+    "Readout": "neurons",
+    "reset": "neurons",
+    "detach": "neurons",
+    "TDBN": "norm",
+    "BatchNorm": "norm",
+    "NormNeuron": "norm",
+    "Surrogate": "surrogate",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -31,15 +31,19 @@ class DCT(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, block: int = 4, stride: int = 2, percentiles: tuple[float, float] = (6.5, 93.5),
-                 momentum: float = 0.1):  # fmt: skip
+    def __init__(
+        self, block: int = 4, stride: int = 2, percentiles: tuple[float, float] = (6.5, 93.5), momentum: float = 0.1
+    ):
         super().__init__()
         if not (block >= 1 and 1 <= stride <= block and 0 < percentiles[0] < percentiles[1] < 100):
             raise BadValue(
                 f"blocks of {block} pixels, {stride} apart, and the percentiles {percentiles} do not make a "
                 "code; give a stride from 1 to the block's side, and percentiles that rise within (0, 100)"
             )
-        self.block, self.stride, self.percentiles, self.momentum = block, stride, percentiles, momentum
+        self.block = block
+        self.stride = stride
+        self.percentiles = percentiles
+        self.momentum = momentum
         self.register_buffer("basis", zigzag_basis(block), persistent=False)
         self.register_buffer("low", torch.full((), math.nan))
         self.register_buffer("high", torch.full((), math.nan))
@@ -55,10 +59,12 @@ class DCT(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             parts = self.parts(images)
         low, high = self._limits(parts)
-        potential, spikes = torch.zeros_like(parts[0]), []
+        potential = torch.zeros_like(parts[0])
+        spikes = []
         for step in range(steps):
             potential = potential + parts[step % len(parts)]
-            above, below = potential > high, potential < low
+            above = potential > high
+            below = potential < low
             potential = potential - high * above - low * below
             spikes.append(above.to(images.dtype) - below.to(images.dtype))
         return torch.stack(spikes)
@@ -70,7 +76,8 @@ class DCT(nn.Module):
             colours = images.new_tensor(_TO_YCBCR)
             images = torch.einsum("kc,nchw->nkhw", colours, images)
             images = images + images.new_tensor([0.0, 0.5, 0.5]).view(1, 3, 1, 1)
-        rows, columns = self.side(height) // self.block, self.side(width) // self.block
+        rows = self.side(height) // self.block
+        columns = self.side(width) // self.block
         pixels = F.unfold(images, self.block, stride=self.stride).view(count, channels, self.block**2, -1)
         basis = self.basis.to(images.dtype)
         amounts = torch.einsum("fp,ncpl->fncl", basis, pixels)
@@ -94,8 +101,9 @@ def zigzag_basis(side: int) -> Tensor:
     n = torch.arange(side, dtype=torch.float64)
     line = torch.cos(math.pi / side * (n + 0.5) * n.view(-1, 1)) * math.sqrt(2 / side)
     line[0] = math.sqrt(1 / side)
-    order = sorted(((a, b) for a in range(side) for b in range(side)),
-                   key=lambda at: (sum(at), at[0] if sum(at) % 2 else at[1]))  # fmt: skip
+    order = sorted(
+        ((a, b) for a in range(side) for b in range(side)), key=lambda at: (sum(at), at[0] if sum(at) % 2 else at[1])
+    )
     return torch.stack([torch.outer(line[a], line[b]).flatten() for a, b in order]).float()
 
 

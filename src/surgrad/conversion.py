@@ -35,9 +35,16 @@ from surgrad.surrogate import Surrogate
 Batch = tuple[Tensor, Tensor]
 
 
-def convert(network: SpikingNetwork, batches: Iterable[Batch], *, percentile: float = 99.9, steps: int = 100,
-            shift: float = 0.5, scale: float = 1.0,
-            neuron: Callable[[float], LIF] | None = None) -> SpikingNetwork:  # fmt: skip
+def convert(
+    network: SpikingNetwork,
+    batches: Iterable[Batch],
+    *,
+    percentile: float = 99.9,
+    steps: int = 100,
+    shift: float = 0.5,
+    scale: float = 1.0,
+    neuron: Callable[[float], LIF] | None = None,
+) -> SpikingNetwork:
     """A copy of a network of ReLUs with `ConvertedIF` neurons in their places, in evaluation mode.
 
     batches: images that the thresholds are balanced on. percentile: of the activations of each batch, averaged over the
@@ -53,8 +60,10 @@ def convert(network: SpikingNetwork, batches: Iterable[Batch], *, percentile: fl
     if not units:
         raise BadValue("this network has no nn.ReLU to convert; build it with neuron=nn.ReLU, and train it")
     if any(isinstance(module, nn.MaxPool2d) for module in found.modules()):
-        raise BadValue("this network takes maxima of several neurons, which spikes do not average to; use a network "
-                       "with average pooling")  # fmt: skip
+        raise BadValue(
+            "this network takes maxima of several neurons, which spikes do not average to; use a network "
+            "with average pooling"
+        )
     _check_whole_time(found)
     batches = iter(batches)
     some = next(batches, None)
@@ -94,9 +103,11 @@ def _take_size(network: SpikingNetwork, levels: dict[nn.Module, float], images: 
     with _hooked(levels, lambda module, _, out: out / levels[module]):
         after = network(images)
     if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * before.abs().max().item()):
-        raise BadValue("spikes of 1 in place of these activations ask the weights behind each neuron to take its "
-                       "threshold, and here they cannot (a shortcut goes past them, say, or they are standardised); "
-                       "convert a chain of layers such as vgg16, or to neurons of other spikes")  # fmt: skip
+        raise BadValue(
+            "spikes of 1 in place of these activations ask the weights behind each neuron to take its "
+            "threshold, and here they cannot (a shortcut goes past them, say, or they are standardised); "
+            "convert a chain of layers such as vgg16, or to neurons of other spikes"
+        )
 
 
 @contextmanager
@@ -111,8 +122,9 @@ def _hooked(modules: Iterable[nn.Module], hook: Callable[..., Any]) -> Iterator[
 
 
 @torch.no_grad()
-def balanced(network: SpikingNetwork, units: dict[str, nn.ReLU], batches: Iterable[Batch],
-             percentile: float) -> dict[str, float]:  # fmt: skip
+def balanced(
+    network: SpikingNetwork, units: dict[str, nn.ReLU], batches: Iterable[Batch], percentile: float
+) -> dict[str, float]:
     """The percentile of the activations of each unit."""
     seen: dict[str, list[float]] = {name: [] for name in units}
     names = {unit: name for name, unit in units.items()}
@@ -122,8 +134,10 @@ def balanced(network: SpikingNetwork, units: dict[str, nn.ReLU], batches: Iterab
     levels = {name: max(found) if percentile == 100 else sum(found) / len(found) for name, found in seen.items()}
     for name, level in levels.items():
         if not level > 0:
-            raise BadValue(f"the {percentile:g}th percentile of '{name}' is {level:g}, so nothing of it would be left; "
-                           "give a higher percentile, or other images")  # fmt: skip
+            raise BadValue(
+                f"the {percentile:g}th percentile of '{name}' is {level:g}, so nothing of it would be left; "
+                "give a higher percentile, or other images"
+            )
     return levels
 
 
@@ -133,16 +147,19 @@ def _percentile(values: Tensor, percentile: float) -> float:
 
 
 @torch.no_grad()
-def accuracy_over_time(network: SpikingNetwork, batches: Iterable[Batch], steps: int, *,
-                       chunk: int = 10) -> list[float]:  # fmt: skip
+def accuracy_over_time(
+    network: SpikingNetwork, batches: Iterable[Batch], steps: int, *, chunk: int = 10
+) -> list[float]:
     """The accuracy, in [0, 1], of the time-averaged output after 1, 2, ..., `steps` steps, of static images.
 
     Computed `chunk` steps at a time, each going on from the last one's potentials, so that memory does not grow with
     the steps."""
     if steps < 1 or chunk < 1:
         raise BadValue(f"{steps} steps, {chunk} at a time: give 1 or more of both")
-    right, total = torch.zeros(steps, dtype=torch.int64), 0
-    training, last = network.training, network.last_step
+    right = torch.zeros(steps, dtype=torch.int64)
+    total = 0
+    training = network.training
+    last = network.last_step
     network.eval()
     _check_whole_time(network)
     try:
@@ -159,8 +176,10 @@ def accuracy_over_time(network: SpikingNetwork, batches: Iterable[Batch], steps:
 def _check_whole_time(network: SpikingNetwork) -> None:
     """Refuse what cannot go on from where a chunk of steps ended."""
     for name, module in whole_sequences(network).items():
-        raise BadValue(f"'{name}', a {type(module).__name__}, is made for a number of steps, and time has no end here; "
-                       "use a norm and neurons that are the same in every step")  # fmt: skip
+        raise BadValue(
+            f"'{name}', a {type(module).__name__}, is made for a number of steps, and time has no end here; "
+            "use a norm and neurons that are the same in every step"
+        )
 
 
 def _right_over_time(network: SpikingNetwork, images: Tensor, labels: Tensor, steps: int, chunk: int) -> Tensor:

@@ -23,8 +23,9 @@ def cross_entropy(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
     return F.cross_entropy(_float32(output).mean(0), labels, label_smoothing=label_smoothing)
 
 
-def tet(output: Tensor, labels: Tensor, label_smoothing: float = 0.0, weight: float = 1e-3,
-        target: float | None = 1.0) -> Tensor:  # fmt: skip
+def tet(
+    output: Tensor, labels: Tensor, label_smoothing: float = 0.0, weight: float = 1e-3, target: float | None = 1.0
+) -> Tensor:
     """Temporal efficient training (Deng et al. 2022):
     (1-λ)·mean_t CE(o_t, y) + λ·MSE(o, φ), λ = weight, φ = target, over all steps, samples and classes; φ of None is 1
     for the label and 0 for the rest (Xiao et al. 2022, OTTT).
@@ -61,7 +62,8 @@ def rdrop(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tenso
         return cross_entropy(output, labels, label_smoothing)
     one, other = logits.chunk(2)
     entropy = F.cross_entropy(logits, labels.repeat(2), label_smoothing=label_smoothing)
-    p, q = one.log_softmax(1), other.log_softmax(1)
+    p = one.log_softmax(1)
+    q = other.log_softmax(1)
     divergence = sum(F.kl_div(*pair, reduction="none", log_target=True).mean() for pair in ((p, q), (q, p))) / 2
     return entropy + 0.5 * divergence
 

@@ -35,9 +35,11 @@ def recdis(potentials: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
             + (¼ - |μ| - σ)₊² (mismatch: all at the step),   averaged over the channels."""
     half = neuron.surrogate.shape.window(neuron.surrogate.width.detach())
     others = [axis for axis in range(potentials.ndim) if axis != 2]
-    mean, square = potentials.mean(others), potentials.square().mean(others)
+    mean = potentials.mean(others)
+    square = potentials.square().mean(others)
     variance = (square - mean.square()).clamp(min=0) + 1e-12  # a silent channel has no spread, and a root no slope at 0
-    middle, spread = ((mean - neuron.threshold) / half).abs(), variance.sqrt() / half
+    middle = ((mean - neuron.threshold) / half).abs()
+    spread = variance.sqrt() / half
     faults = (middle - spread, middle + spread - 1, 0.25 - middle - spread)
     return torch.stack([fault.relu().square() for fault in faults]).sum(0).mean()
 

@@ -61,8 +61,9 @@ class Surrogate(nn.Module):
     width: Tensor
     first_width: Tensor | None
 
-    def __init__(self, shape: str | Shape = "rect", width: float | Tensor = 1.0, *, learn: bool = False,
-                 first: bool = False):  # fmt: skip
+    def __init__(
+        self, shape: str | Shape = "rect", width: float | Tensor = 1.0, *, learn: bool = False, first: bool = False
+    ):
         super().__init__()
         if learn and first:
             raise BadValue("learn and first are both set, and a learned width is one for all steps; set one of them")

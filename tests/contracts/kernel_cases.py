@@ -105,20 +105,28 @@ def draw(case: Case) -> Values:
 
     values = {
         "current": random.normal(0.2, 0.7, (1 if case.shown[0] else case.T, *case.size)),
-        "decay": parameter("decay", 0.2, 0.9), "threshold": parameter("threshold", 0.3, 0.8),
+        "decay": parameter("decay", 0.2, 0.9),
+        "threshold": parameter("threshold", 0.3, 0.8),
         "width": parameter("width", 0.4, 2.0),
         "start": random.normal(0, 0.5, case.size),
-        "to_spikes": random.normal(0, 1, (case.T, *case.size)), "to_potential": random.normal(0, 1, case.size),
+        "to_spikes": random.normal(0, 1, (case.T, *case.size)),
+        "to_potential": random.normal(0, 1, case.size),
         "to_history": random.normal(0, 1, (case.T, *case.size)),
         "plus": random.normal(-0.1, 0.5, (1 if case.shown[1] else case.T, *case.size)),
-    }  # fmt: skip
+    }
     for prefix in ("", "plus_"):
-        values |= {f"{prefix}mean": random.normal(0, 0.3, C), f"{prefix}variance": random.uniform(0.3, 2, C),
-                   f"{prefix}weight": random.uniform(0.4, 0.9, C),
-                   f"{prefix}bias": random.normal(0.2, 0.3, C)}  # fmt: skip
+        values |= {
+            f"{prefix}mean": random.normal(0, 0.3, C),
+            f"{prefix}variance": random.uniform(0.3, 2, C),
+            f"{prefix}weight": random.uniform(0.4, 0.9, C),
+            f"{prefix}bias": random.normal(0.2, 0.3, C),
+        }
     if case.above == "expanded":
-        values |= {"to_spikes": np.ones((case.T, *case.size)), "to_potential": np.ones(case.size),
-                   "to_history": np.ones((case.T, *case.size))}  # fmt: skip
+        values |= {
+            "to_spikes": np.ones((case.T, *case.size)),
+            "to_potential": np.ones(case.size),
+            "to_history": np.ones((case.T, *case.size)),
+        }
     values = {name: single(value) for name, value in values.items()}
     return _kept_from_jumps(case, values, random)
 
@@ -162,8 +170,9 @@ def summand(case: Case, values: Values, name: str, norm: str, prefix: str) -> Ar
 def forward(case: Case, values: Values) -> slow_lif.Slow:
     current = sum(summand(case, values, *term[:3]) for term in case.terms)
     decay, threshold = (against_a_step(case, values[name]) for name in ("decay", "threshold"))
-    return slow_lif.forward(np.asarray(current), decay, threshold, reset=case.reset,
-                            start=values["start"] if case.start else None)  # fmt: skip
+    return slow_lif.forward(
+        np.asarray(current), decay, threshold, reset=case.reset, start=values["start"] if case.start else None
+    )
 
 
 @dataclass
@@ -183,19 +192,31 @@ def expected(case: Case, values: Values) -> Expected:
     A step is a handful of roundings, forward and back, and a slope multiplies those of u by some u/w."""
     ran = forward(case, values)
     decay, threshold, width = (against_a_step(case, values[name]) for name in ("decay", "threshold", "width"))
-    found = slow_lif.backward(ran, decay, threshold, width, case.shape, reset=case.reset,
-                              detach_reset=case.detach_reset, to_spikes=values["to_spikes"],
-                              to_potential=values["to_potential"] * case.keep,
-                              to_history=values["to_history"] * case.history)  # fmt: skip
-    delta, onward = found.pop("current"), found.pop("start")
-    of, sizes, largest = {}, {}, np.abs(delta).max(initial=0)
+    found = slow_lif.backward(
+        ran,
+        decay,
+        threshold,
+        width,
+        case.shape,
+        reset=case.reset,
+        detach_reset=case.detach_reset,
+        to_spikes=values["to_spikes"],
+        to_potential=values["to_potential"] * case.keep,
+        to_history=values["to_history"] * case.history,
+    )
+    delta = found.pop("current")
+    onward = found.pop("start")
+    of = {}
+    sizes = {}
+    largest = np.abs(delta).max(initial=0)
     for name in ("decay", "threshold", "width"):
         of[name] = summed(found[name], values[name].shape)
         sizes[name] = summed(np.abs(found[name]), values[name].shape) + largest
     # a shape may write ∂G/∂w as a difference from x/w·slope
     sizes["width"] += summed(np.abs(found["threshold"] * (ran.u - threshold) / width), values["width"].shape)
     if case.start:
-        of["start"], sizes["start"] = onward, largest
+        of["start"] = onward
+        sizes["start"] = largest
     for term in case.terms:
         _to_summand(case, values, delta, term, of, sizes)
     potential = np.abs(ran.u).max(initial=0) + sum(_normalised_from(case, values, *term[:3]) for term in case.terms)
@@ -212,18 +233,21 @@ def _normalised_from(case: Case, values: Values, name: str, norm: str, prefix: s
     return float((x * across(np.abs(gain), x.ndim)).max())
 
 
-def _to_summand(case: Case, values: Values, delta: Array, term: tuple[str, str, str, bool], of: Values,
-                sizes: Values) -> None:  # fmt: skip
+def _to_summand(
+    case: Case, values: Values, delta: Array, term: tuple[str, str, str, bool], of: Values, sizes: Values
+) -> None:
     """Enter the gradients of a summand, and of its norm, into `of`."""
     name, norm, prefix, shown = term
     largest = np.abs(delta).sum(0).max(initial=0) if shown else np.abs(delta).max(initial=0)
     delta = delta.sum(0, keepdims=True) if shown else delta
-    of[name], sizes[name] = delta, largest
+    of[name] = delta
+    sizes[name] = largest
     if not norm:
         return
     mean, variance, weight = (values[f"{prefix}{part}"] for part in ("mean", "variance", "weight"))
-    of[name], by_weight = slow_lif.through_norm(values[name], delta, mean, variance, weight, case.eps,
-                                                batch=norm == "batch")  # fmt: skip
+    of[name], by_weight = slow_lif.through_norm(
+        values[name], delta, mean, variance, weight, case.eps, batch=norm == "batch"
+    )
     xhat = np.abs(slow_lif.standardised(values[name], mean, variance, case.eps)).max(initial=0)
     sizes[name] = (weight / np.sqrt(variance + case.eps)).max(initial=0) * largest * (1 + xhat)
     for part, terms in (("weight", by_weight), ("bias", delta)):
@@ -265,8 +289,15 @@ class Found:
         return {name: value.grad for name, value in self.leaves.items()}
 
 
-def run(case: Case, values: Values, backend: str, device: str = "cpu", dtype: torch.dtype | None = None,
-        learned: tuple[str, ...] | None = None, autograd: bool = True) -> Found:  # fmt: skip
+def run(
+    case: Case,
+    values: Values,
+    backend: str,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    learned: tuple[str, ...] | None = None,
+    autograd: bool = True,
+) -> Found:
     """The call by a backend, forward and back. dtype: of currents and spikes; the widest by default. learned: the
     names of what asks for a gradient; all by default."""
     dtype = best(backend) if dtype is None else dtype
@@ -283,15 +314,28 @@ def run(case: Case, values: Values, backend: str, device: str = "cpu", dtype: to
         if not kind:
             return None
         mean, variance = (torch.tensor(values[prefix + n], dtype=state, device=device) for n in ("mean", "variance"))
-        return Norm(mean, variance, leaf(prefix + "weight", state), leaf(prefix + "bias", state), case.eps,
-                    kind == "batch")  # fmt: skip
+        return Norm(
+            mean, variance, leaf(prefix + "weight", state), leaf(prefix + "bias", state), case.eps, kind == "batch"
+        )
 
     call = lif_history if case.history else lif
-    out = call(leaf("current", dtype, case.memory), leaf("decay", state), leaf("width", state), shape=case.shape,
-              threshold=leaf("threshold", state), reset=case.reset, detach_reset=case.detach_reset,
-              start=leaf("start", state, case.memory) if case.start else None, watch=case.watch, keep=case.keep,
-              norm=norm_of(case.norm, ""), plus=leaf("plus", dtype, case.memory) if case.plus else None,
-              plus_norm=norm_of(case.plus_norm, "plus_"), steps=case.T, backend=backend)  # fmt: skip
+    out = call(
+        leaf("current", dtype, case.memory),
+        leaf("decay", state),
+        leaf("width", state),
+        shape=case.shape,
+        threshold=leaf("threshold", state),
+        reset=case.reset,
+        detach_reset=case.detach_reset,
+        start=leaf("start", state, case.memory) if case.start else None,
+        watch=case.watch,
+        keep=case.keep,
+        norm=norm_of(case.norm, ""),
+        plus=leaf("plus", dtype, case.memory) if case.plus else None,
+        plus_norm=norm_of(case.plus_norm, "plus_"),
+        steps=case.T,
+        backend=backend,
+    )
     out, history = out if case.history else (out, None)
     if autograd:
         _backward(case, values, out, history)
@@ -305,8 +349,9 @@ def _backward(case: Case, values: Values, out: LIFOutput, history: Tensor | None
     if case.above == "expanded":
         sum(output.sum() for output in outputs).backward()
         return
-    above = [laid_out(torch.tensor(values[name]).to(output), case.above, axis)
-             for name, (output, axis) in given.items()]  # fmt: skip
+    above = [
+        laid_out(torch.tensor(values[name]).to(output), case.above, axis) for name, (output, axis) in given.items()
+    ]
     pairs = [(output, gradient) for output, gradient in zip(outputs, above, strict=True) if output.requires_grad]
     torch.autograd.backward(*zip(*pairs, strict=True))
 
@@ -333,11 +378,13 @@ def assert_serves(case: Case, backend: str, device: str = "cpu", learned: tuple[
     """A backend's outputs and all gradients asked for (`learned`; all by default) are those of the slow
     implementation."""
     values = draw(case)
-    wanted, found = expected(case, values), run(case, values, backend, device, learned=learned)
+    wanted = expected(case, values)
+    found = run(case, values, backend, device, learned=learned)
     assert np.array_equal(found.out.spikes.detach().cpu().numpy(), wanted.ran.spikes), case
     if case.keep:
-        assert_same(found.out.potential, wanted.ran.potential, f"potential of {case}", wanted.roundings,
-                    wanted.potential)  # fmt: skip
+        assert_same(
+            found.out.potential, wanted.ran.potential, f"potential of {case}", wanted.roundings, wanted.potential
+        )
     else:
         assert found.out.potential is None, f"nobody keeps the potential of {case}"
     assert (found.out.membrane is None) == (not case.watch), case

@@ -78,13 +78,23 @@ class Slow:
     before: Array  # v_{t-1}
 
 
-def forward(current: Array, decay: Array, threshold: Array, *, reset: str, start: Array | None = None,
-            fire: Callable[[Array], Array] | None = None, frozen: Array | None = None) -> Slow:  # fmt: skip
+def forward(
+    current: Array,
+    decay: Array,
+    threshold: Array,
+    *,
+    reset: str,
+    start: Array | None = None,
+    fire: Callable[[Array], Array] | None = None,
+    frozen: Array | None = None,
+) -> Slow:
     """The loop. `fire` replaces the hard step by a smooth one; `frozen` holds the spikes that the reset is to see in
     place of the loop's own, which is what a detached reset means."""
     fire = fire or (lambda x: (x >= 0).astype(np.float64))
     v = np.zeros_like(current[0]) if start is None else start
-    spikes, potentials, before = [], [], []
+    spikes = []
+    potentials = []
+    before = []
     for t, i in enumerate(current):
         before.append(v)
         u = decay * v + i
@@ -96,8 +106,19 @@ def forward(current: Array, decay: Array, threshold: Array, *, reset: str, start
     return Slow(np.stack(spikes), v, np.stack(potentials), np.stack(before))
 
 
-def backward(ran: Slow, decay: Array, threshold: Array, width: Array, shape: str, *, reset: str, detach_reset: bool,
-             to_spikes: Array, to_potential: Array, to_history: Array | float = 0.0) -> dict[str, Array]:  # fmt: skip
+def backward(
+    ran: Slow,
+    decay: Array,
+    threshold: Array,
+    width: Array,
+    shape: str,
+    *,
+    reset: str,
+    detach_reset: bool,
+    to_spikes: Array,
+    to_potential: Array,
+    to_history: Array | float = 0.0,
+) -> dict[str, Array]:
     """All gradients, those of the parameters not yet summed: [T, N, C, ...]. See `summed`. to_history: what arrives at
     the potentials u themselves."""
     arriving = np.broadcast_to(to_history, ran.u.shape)
@@ -105,7 +126,8 @@ def backward(ran: Slow, decay: Array, threshold: Array, width: Array, shape: str
     onward = to_potential
     of: dict[str, list[Array]] = {name: [] for name in ("current", "decay", "threshold", "width")}
     for t in reversed(range(len(ran.u))):
-        u, o = ran.u[t], ran.spikes[t]
+        u = ran.u[t]
+        o = ran.spikes[t]
         jump = {"zero": u, "subtract": threshold * np.ones_like(u), "none": np.zeros_like(u)}[reset]
         kept = 1 - o if reset == "zero" else 1.0
         error = to_spikes[t] - (0.0 if detach_reset else jump * onward)
@@ -140,8 +162,9 @@ def standardised(x: Array, mean: Array, variance: Array, eps: float) -> Array:
     return (x - across(mean, x.ndim)) / np.sqrt(across(variance, x.ndim) + eps)
 
 
-def through_norm(x: Array, delta: Array, mean: Array, variance: Array, weight: Array, eps: float, *,
-                 batch: bool) -> tuple[Array, Array]:  # fmt: skip
+def through_norm(
+    x: Array, delta: Array, mean: Array, variance: Array, weight: Array, eps: float, *, batch: bool
+) -> tuple[Array, Array]:
     """(∂L/∂x, the elementwise gradient of the weight) where δ arrives at the norm's outcome."""
     xhat = standardised(x, mean, variance, eps)
     to_x = delta

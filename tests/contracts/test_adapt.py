@@ -60,9 +60,14 @@ STEPS = 6
 def network(seed=0, neuron=LIF):
     torch.manual_seed(seed)
     return nn.Sequential(
-        PerStep(nn.Linear(6, 16)), TDBN(16), neuron(train_decay=True), PerStep(nn.Linear(16, 16), nn.Dropout(0.2)),
-        TDBN(16), neuron(train_decay=True), PerStep(nn.Linear(16, 3)),  # a norm before its neuron: a gain
-    )  # fmt: skip
+        PerStep(nn.Linear(6, 16)),
+        TDBN(16),
+        neuron(train_decay=True),
+        PerStep(nn.Linear(16, 16), nn.Dropout(0.2)),
+        TDBN(16),
+        neuron(train_decay=True),
+        PerStep(nn.Linear(16, 3)),  # a norm before its neuron: a gain
+    )
 
 
 def batches(seed=1):
@@ -132,7 +137,8 @@ def test_step_changes_width_slots_only(name, neuron):
     for batch in batches():
         cross_entropy(model(batch[0]), batch[1]).backward()
         grads = [p.grad.clone() for p in model.parameters()]
-        before, random = snapshot(model), torch.get_rng_state()
+        before = snapshot(model)
+        random = torch.get_rng_state()
         membranes = {n: m.membrane for n, m in neurons(model).items()}
         adapt.step(batch)
         assert equal(before, snapshot(model))
@@ -144,7 +150,8 @@ def test_step_changes_width_slots_only(name, neuron):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_same_evidence_same_widths(name):
-    one, other = network(), network()
+    one = network()
+    other = network()
     for model in (one, other):
         torch.manual_seed(5)
         train(model, adapter(model, MAKERS[name]()), batches())
@@ -161,8 +168,11 @@ def test_controller_does_move_widths(name):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_loss_is_invariant_to_widths(name):
-    one, other = network(), network()
-    adapt, data, start = adapter(one, MAKERS[name]()), list(batches()), widths(network())
+    one = network()
+    other = network()
+    adapt = adapter(one, MAKERS[name]())
+    data = list(batches())
+    start = widths(network())
     for batch in data[:3]:
         adapt.step(batch)
         for model in (one, other):
@@ -225,7 +235,8 @@ def test_two_ranks_with_different_data_agree(tmp_path):
 
 
 def test_fixed_is_plain_training_bit_for_bit():
-    plain, adapted = network(), network()
+    plain = network()
+    adapted = network()
     torch.manual_seed(5)
     losses = train(plain, None, batches())
     torch.manual_seed(5)
@@ -341,7 +352,8 @@ def test_what_is_evaluated_is_no_evidence(compiled):
     model = network()
     adapt = adapter(model, steer())
     run = torch.compile(model, backend="eager", fullgraph=True) if compiled else model
-    batch, other = next(batches()), next(batches(seed=2))
+    batch = next(batches())
+    other = next(batches(seed=2))
     run(batch[0])
     seen = neurons(model)["2"].membrane.clone()
     model.eval()
@@ -372,7 +384,8 @@ def test_neurons_that_carry_their_potential_keep_it(name):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
 def test_resumes_exactly(name, stop, tmp_path):
-    whole, data = network(), list(batches())
+    whole = network()
+    data = list(batches())
     adapt = adapter(whole, MAKERS[name]())
     train(whole, adapt, data[:stop])
     torch.save((whole.state_dict(), adapt.state_dict(), torch.get_rng_state()), tmp_path / "state")
@@ -446,7 +459,8 @@ def test_compiled_model_is_adapted_through_its_own_module():
 
 class TestProbe:
     def test_loss_is_the_training_loss_in_float64(self):
-        model, batch = network(), next(batches())
+        model = network()
+        batch = next(batches())
         torch.manual_seed(3)
         probe = Probe(model, cross_entropy, batch)
         asked = probe.loss()
@@ -459,7 +473,8 @@ class TestProbe:
         assert torch.equal(probe.loss(), probe.loss())
 
     def test_grad_is_the_surrogate_gradient_at_those_widths(self):
-        model, batch = network(), next(batches())
+        model = network()
+        batch = next(batches())
         asked = Probe(model, cross_entropy, batch).grad("0.0.weight", {"2": torch.tensor(0.4)})
         with torch.no_grad():
             model[2].surrogate.width.fill_(0.4)
@@ -490,14 +505,16 @@ class TestProbe:
             Probe(model.double(), cross_entropy, _double(next(batches()))).difference("0.0.bias", 0.5, [0, 1])
 
     def test_autocast_is_off(self):
-        model, batch = network(), next(batches())
+        model = network()
+        batch = next(batches())
         probe = Probe(model, cross_entropy, batch)
         plain = probe.loss()
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(plain, probe.loss())
 
     def test_membranes_count_every_unit(self):
-        model, batch = network(), next(batches())
+        model = network()
+        batch = next(batches())
         counts = Probe(model, cross_entropy, batch).membranes()
         assert {name: c.sum().item() for name, c in counts.items()} == {"2": 3 * 32 * 16, "5": 3 * 32 * 16}
         assert all(neuron.membrane is None and not neuron.watch for neuron in neurons(model).values())

@@ -26,7 +26,8 @@ def normal(sigma, mean=0.0):
     edges = (torch.arange(BINS + 1, dtype=torch.float64) - BINS // 2) / PER_THRESHOLD + 1
     below = 0.5 * (1 + torch.erf((edges - mean) / (sigma * math.sqrt(2))))
     shares = below.diff()
-    shares[0], shares[-1] = shares[0] + below[0], shares[-1] + 1 - below[-1]  # the ends collect what lies beyond
+    shares[0] = shares[0] + below[0]  # the ends collect what lies beyond
+    shares[-1] = shares[-1] + 1 - below[-1]
     return (shares * 1e9).to(torch.int64)
 
 
@@ -61,10 +62,16 @@ def test_effective_half_widths_in_closed_form():
     """Of 90 % of the mass for shapes with tails, and for Dspike, whose support is the same for every temperature."""
     w = torch.tensor(0.5, dtype=torch.float64)
     closed = {
-        "rect": 0.25, "triangle": 0.5, "exponential": -0.5 * math.log(0.1), "sigmoid": 0.5 * math.log(1.9 / 0.1),
-        "atan": 0.5 * math.tan(0.45 * math.pi), "dspike": 0.5 * math.atanh(0.9 * math.tanh(1.0)),
-        "tanh": 0.5 * math.atanh(0.9), "gaussian": 0.5 * 1.6448536269514722, "fast_sigmoid": 0.5 * 9,
-    }  # fmt: skip
+        "rect": 0.25,
+        "triangle": 0.5,
+        "exponential": -0.5 * math.log(0.1),
+        "sigmoid": 0.5 * math.log(1.9 / 0.1),
+        "atan": 0.5 * math.tan(0.45 * math.pi),
+        "dspike": 0.5 * math.atanh(0.9 * math.tanh(1.0)),
+        "tanh": 0.5 * math.atanh(0.9),
+        "gaussian": 0.5 * 1.6448536269514722,
+        "fast_sigmoid": 0.5 * 9,
+    }
     for name, half in closed.items():
         assert effective(SHAPES[name], w).item() == pytest.approx(half), name
 
@@ -75,7 +82,8 @@ class Layers:
     def __init__(self, *sigmas, period=2, epoch=100):
         self.neurons = {f"{i}": LIF() for i in range(len(sigmas))}
         self.histograms = {f"{i}": normal(sigma) for i, sigma in enumerate(sigmas)}
-        self.steps, self.epoch = 1000, epoch
+        self.steps = 1000
+        self.epoch = epoch
 
     def run(self, controller, first=0, last=1000):
         for step in range(first, last):
@@ -109,7 +117,8 @@ def test_sharpening_goes_as_narrow_as_the_floor_allows():
 
 
 def test_nothing_moves_in_the_warm_up_nor_when_frozen():
-    layers, controller = Layers(0.5), steer(0.2, target="exact", period=1, warmup=0.5, sharpen=0.0, freeze=0.4)
+    layers = Layers(0.5)
+    controller = steer(0.2, target="exact", period=1, warmup=0.5, sharpen=0.0, freeze=0.4)
     assert layers.run(controller, 0, 500) == [1.0]
     moved = layers.run(controller, 500, 600)
     assert moved[0] < 0.6
@@ -118,7 +127,8 @@ def test_nothing_moves_in_the_warm_up_nor_when_frozen():
 
 def test_potentials_of_the_warm_up_do_not_count_later():
     """Wide ones before, narrow ones after: the first move goes by the narrow."""
-    layers, controller = Layers(2.5), steer(0.3, target="exact", period=10, warmup=0.5, momentum=0.0)
+    layers = Layers(2.5)
+    controller = steer(0.3, target="exact", period=10, warmup=0.5, momentum=0.0)
     layers.run(controller, 0, 500)
     layers.histograms = {"0": normal(0.5)}
     assert layers.run(controller, 500, 511) == pytest.approx([0.738], rel=0.05)
@@ -143,11 +153,15 @@ def test_one_half_width_for_all_layers():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"low": 0.0}, "χ within"), ({"low": 0.7}, "χ within"), ({"least": 0.0}, "half-widths"),
-        ({"most": 9.0}, "half-widths"), ({"period": 0}, "period 0"), ({"momentum": 1.0}, "momentum 1.0"),
+        ({"low": 0.0}, "χ within"),
+        ({"low": 0.7}, "χ within"),
+        ({"least": 0.0}, "half-widths"),
+        ({"most": 9.0}, "half-widths"),
+        ({"period": 0}, "period 0"),
+        ({"momentum": 1.0}, "momentum 1.0"),
         ({"warmup": 0.9, "sharpen": 0.2}, "at most 1 together"),
     ],
-)  # fmt: skip
+)
 def test_steer_refuses(options, text):
     with pytest.raises(BadValue, match=text):
         steer(**options)
@@ -173,7 +187,8 @@ class Smooth(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.surrogate, self.threshold = Surrogate("tanh", 0.7), torch.tensor(0.5)
+        self.surrogate = Surrogate("tanh", 0.7)
+        self.threshold = torch.tensor(0.5)
 
     def forward(self, x):
         return self.surrogate.shape.step(x - self.threshold, self.surrogate.width)
@@ -207,7 +222,8 @@ def test_stacked_slopes_are_those_of_one_change_at_a_time(kind, dense):
 
 def test_slopes_of_a_smooth_network_are_its_gradient():
     """The finite-difference gradient equals autograd where the spike is smooth, with frozen statistics for both."""
-    model, batch = image_network(Smooth).double(), image_batch()
+    model = image_network(Smooth).double()
+    batch = image_batch()
     probe = Probe(model, cross_entropy, (batch[0].double(), batch[1])).frozen()
     name = probe.first_weight()
     weight = probe.parameter(name)
@@ -217,7 +233,8 @@ def test_slopes_of_a_smooth_network_are_its_gradient():
 
 
 def test_a_frozen_probe_takes_the_statistics_of_its_batch():
-    model, batch = image_network(), image_batch()
+    model = image_network()
+    batch = image_batch()
     loss = cross_entropy(model(batch[0]).double(), batch[1])
     assert Probe(model, cross_entropy, batch).frozen().loss().item() == pytest.approx(loss.item(), rel=2e-2)
     assert all(m.training and m.momentum == 0.1 for m in model.modules() if isinstance(m, TDBN))
@@ -232,7 +249,8 @@ def test_in_a_frozen_probe_parts_see_what_the_whole_does(kind):
     else:
         model = small_cnn(3, in_channels=3, steps=3, width_multiplier=0.25)
         model.coding = DCT()
-    x, labels = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+    x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(8) % 3
     state = {name: value.clone() for name, value in model.state_dict().items()}
     whole = Probe(model, cross_entropy, (x, labels)).frozen()
     outputs = whole._outputs({})
@@ -247,7 +265,9 @@ class Cosines:
     """A probe whose finite-difference gradient points most like the surrogate gradient at a known temperature."""
 
     def __init__(self, best, reliability=1.0):
-        self.best, self.reliability, self.asked = best, reliability, []
+        self.best = best
+        self.reliability = reliability
+        self.asked = []
 
     def __len__(self):
         return 2
@@ -276,7 +296,8 @@ class Cosines:
 
 
 def temperatures(controller, probe, epochs, names=("a", "b", "c")):
-    layers, widths = {name: LIF() for name in names}, {}
+    layers = {name: LIF() for name in names}
+    widths = {}
     for step in range(2 * epochs):
         widths |= controller(Moment(step, 2 * epochs, 2, layers, probe=probe))
     return {name: 1 / width.item() for name, width in widths.items()}
@@ -306,7 +327,8 @@ def test_a_step_too_small_to_flip_a_spike_is_seen_as_zeros():
     """And moves nothing; of a step of half a standard deviation no difference is zero."""
     for eps, share in ((1e-9, 1.0), (0.5, 0.0)):
         controller = search(count=8, eps=eps)
-        model, batch = image_network(), image_batch()
+        model = image_network()
+        batch = image_batch()
         Adapter(model, controller, loss=cross_entropy, steps=2, steps_per_epoch=2).step(batch)
         note = controller.notes()[0]
         assert note["zeros"] == share
@@ -328,7 +350,8 @@ def test_search_by_estimator(estimator, asked):
 
 
 def test_a_batch_of_one_or_of_an_odd_number():
-    model, (images, labels) = image_network(), image_batch(5)
+    model = image_network()
+    (images, labels) = image_batch(5)
     probe = Probe(model, cross_entropy, (images, labels)).frozen()
     name = probe.first_weight()
     directions = torch.eye(9).view(9, 1, 1, 3, 3).expand(9, *probe.parameter(name).shape).contiguous()
@@ -340,14 +363,16 @@ def test_a_batch_of_one_or_of_an_odd_number():
 
 
 def test_networks_that_draw_random_numbers_are_asked_one_change_at_a_time():
-    model, batch = network(), next(batches())
+    model = network()
+    batch = next(batches())
     assert Probe(model, cross_entropy, batch)._linear("0.0.weight") is None
     assert Probe(model.eval(), cross_entropy, batch)._linear("0.0.weight") is not None
 
 
 def test_a_network_that_ends_in_a_readout_is_probed_alike():
     """[N, classes] instead of [T, N, classes]."""
-    model, batch = image_network(), image_batch()
+    model = image_network()
+    batch = image_batch()
     probe = Probe(nn.Sequential(model, Readout()), nn.functional.cross_entropy, batch).frozen()
     plain = Probe(model, cross_entropy, batch).frozen()
     directions = torch.randn(3, *plain.parameter(plain.first_weight()).shape)
@@ -358,7 +383,7 @@ def test_a_network_that_ends_in_a_readout_is_probed_alike():
 @pytest.mark.parametrize(
     ("options", "text"),
     [({"start": 0.1}, "temperature"), ({"move": 0.0}, "by 0.0"), ({"eps": 0.0}, "eps 0.0"), ({"count": 0}, "count 0")],
-)  # fmt: skip
+)
 def test_search_refuses(options, text):
     with pytest.raises(BadValue, match=text):
         search(**options)
@@ -371,9 +396,12 @@ def test_search_refuses(options, text):
 
 def test_gradient_of_the_mixture_is_the_finite_difference():
     """Of the other half's loss by the mixture's logits, on a smooth network, in float64."""
-    model, batch = image_network(Smooth).double(), image_batch()
+    model = image_network(Smooth).double()
+    batch = image_batch()
     probe = Probe(settled(model, batch[0].double()), cross_entropy, (batch[0].double(), batch[1]))
-    ours, others, name = probe.part(8), probe.part(8, 8), "body.2.neuron"
+    ours = probe.part(8)
+    others = probe.part(8, 8)
+    name = "body.2.neuron"
     controller = compete(lr=5.0, move=1.0, reach=1)
     moment = Moment(0, 10, 10, {n: m for n, m in model.named_modules() if isinstance(m, Smooth)}, probe=probe)
     controller.temperature = dict.fromkeys(moment.neurons, 3.0)

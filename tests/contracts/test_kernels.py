@@ -82,8 +82,17 @@ def leaf(value: np.ndarray, device: str, dtype: torch.dtype) -> Tensor:
 @detached_or_not
 @pytest.mark.parametrize(("T", "layout", "per_channel"), CASES)
 @pytest.mark.parametrize(("shape", "with_start"), [("tanh", True), ("triangle", False)])
-def test_outputs_and_all_gradients(backend: str, device: str, reset: Any, detach_reset: bool, T: int, layout: str,
-                                   per_channel: bool, shape: str, with_start: bool):  # fmt: skip
+def test_outputs_and_all_gradients(
+    backend: str,
+    device: str,
+    reset: Any,
+    detach_reset: bool,
+    T: int,
+    layout: str,
+    per_channel: bool,
+    shape: str,
+    with_start: bool,
+):
     case = Case(T, LAYOUTS[layout], shape, reset, detach_reset, per_channel, start=with_start)
     found = assert_serves(case, backend, device)
     fired = found.out.spikes.mean()
@@ -122,13 +131,22 @@ def test_gradient_of_the_spikes_alone_and_of_the_potential_alone(backend: str, d
 @pytest.mark.parametrize(("backend", "device"), [place(*on) for on in product(HISTORIANS, DEVICES)])
 @every_reset
 @detached_or_not
-@pytest.mark.parametrize("options", [
-    {}, {"T": 1, "start": False}, {"per_channel": False, "memory": "channels_last", "above": "channels_last"},
-    {"norm": "batch", "plus": True, "plus_norm": "fixed", "watch": True}, {"shown": (True, False), "norm": "fixed"},
-    {"size": (2, 37, 11), "above": "expanded"}, {"shape": "rect", "keep": False, "memory": "sliced"},
-], ids=str)  # fmt: skip
-def test_potentials_of_every_step_and_what_arrives_there(backend: str, device: str, reset: Any, detach_reset: bool,
-                                                         options: dict[str, Any]):  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"T": 1, "start": False},
+        {"per_channel": False, "memory": "channels_last", "above": "channels_last"},
+        {"norm": "batch", "plus": True, "plus_norm": "fixed", "watch": True},
+        {"shown": (True, False), "norm": "fixed"},
+        {"size": (2, 37, 11), "above": "expanded"},
+        {"shape": "rect", "keep": False, "memory": "sliced"},
+    ],
+    ids=str,
+)
+def test_potentials_of_every_step_and_what_arrives_there(
+    backend: str, device: str, reset: Any, detach_reset: bool, options: dict[str, Any]
+):
     case = Case(**{"T": 4, "reset": reset, "detach_reset": detach_reset, "history": True} | options)
     found = assert_serves(case, backend, device)
     assert found.history is not None
@@ -147,17 +165,20 @@ def test_two_calls_with_the_potential_handed_on_are_one(backend: str, device: st
         options: dict[str, Any] = {"shape": "tanh", "threshold": 0.4, "reset": reset, "backend": backend}
         if cut is None:
             out = lif(current, decay, width, **options)
-            spikes, potential = out.spikes, out.potential
+            spikes = out.spikes
+            potential = out.potential
         else:
             first = lif(current[:cut], decay, width, **options)
             second = lif(current[cut:], decay, width, start=first.potential, **options)
-            spikes, potential = torch.cat([first.spikes, second.spikes]), second.potential
+            spikes = torch.cat([first.spikes, second.spikes])
+            potential = second.potential
         (spikes * torch.tensor(values["to_spikes"], dtype=best(backend), device=device)).sum().backward()
         assert current.grad is not None
         assert decay.grad is not None
         return spikes.detach(), potential.detach(), current.grad, decay.grad
 
-    (spikes, *whole), (spikes_too, *halved) = run(None), run(2)
+    (spikes, *whole) = run(None)
+    (spikes_too, *halved) = run(2)
     assert torch.equal(spikes, spikes_too)
     for one, two in zip(whole, halved, strict=True):
         assert_same(two, one, "two halves", roundings)
@@ -187,8 +208,9 @@ def test_a_normalised_current(backend: str, device: str, detach_reset: bool, nor
 def test_a_sum_of_two_currents(backend: str, device: str, norm: str, plus_norm: str, shown: tuple[bool, bool]):
     """Each with or without its norm, each new at every step or one step shown at each."""
     for reset, memory in product(RESETS, ("contiguous", "channels_last")):
-        case = Case(4, LAYOUTS["TNCHW"], "tanh", reset, norm=norm, plus=True, plus_norm=plus_norm, shown=shown,
-                    memory=memory)  # fmt: skip
+        case = Case(
+            4, LAYOUTS["TNCHW"], "tanh", reset, norm=norm, plus=True, plus_norm=plus_norm, shown=shown, memory=memory
+        )
         assert_serves(case, backend, device)
         assert_serves(replace(case, size=LAYOUTS["TNC"], memory="contiguous", start=False), backend, device)
 
@@ -212,15 +234,25 @@ def test_a_decay_that_also_scales_the_norm(backend: str, device: str):
     """As a parametric neuron has it: weight γ(1 - β) and bias μ(1 - β) send their gradients on to β."""
     case = Case(4, norm="batch", per_channel=True)
     values = draw(case)
-    beta, gamma = values["decay"], values["weight"].copy()
+    beta = values["decay"]
+    gamma = values["weight"].copy()
     values = draw(replace(case, seed=case.seed)) | {"weight": single(gamma * (1 - beta))}
     wanted = expected(case, values)
     dtype = best(backend)
-    decay, weight = leaf(beta, device, dtype), leaf(values["weight"] / (1 - beta), device, dtype)
+    decay = leaf(beta, device, dtype)
+    weight = leaf(values["weight"] / (1 - beta), device, dtype)
     tensors = {n: torch.tensor(v, dtype=dtype, device=device) for n, v in values.items()}
     norm = Norm(tensors["mean"], tensors["variance"], weight * (1 - decay), tensors["bias"], case.eps, True)
-    out = lif(tensors["current"], decay, tensors["width"], shape="tanh", threshold=tensors["threshold"],
-              start=tensors["start"], norm=norm, backend=backend)  # fmt: skip
+    out = lif(
+        tensors["current"],
+        decay,
+        tensors["width"],
+        shape="tanh",
+        threshold=tensors["threshold"],
+        start=tensors["start"],
+        norm=norm,
+        backend=backend,
+    )
     torch.autograd.backward((out.spikes, out.potential), (tensors["to_spikes"], tensors["to_potential"]))
     through = wanted.gradients["decay"] - wanted.gradients["weight"] * values["weight"] / (1 - beta)
     size = wanted.sizes["decay"] + wanted.sizes["weight"]
@@ -229,9 +261,30 @@ def test_a_decay_that_also_scales_the_norm(backend: str, device: str):
 
 
 # N, C, ... on both sides of the sizes at which blocks and vectors end, and alone
-SIZES = [(1,), (1, 1), (1, 1, 1, 1), (67,), (1023,), (1024,), (1025,), (5, 1, 13), (1, 15), (1, 16), (1, 17), (3, 63),
-         (2, 64), (2, 65), (2, 1023), (1, 1025), (1, 3, 1023), (2, 2, 257), (1, 5, 31, 33), (3, 1, 8, 8), (2, 37, 1, 1),
-         (2, 7, 1, 19)]  # fmt: skip
+SIZES = [
+    (1,),
+    (1, 1),
+    (1, 1, 1, 1),
+    (67,),
+    (1023,),
+    (1024,),
+    (1025,),
+    (5, 1, 13),
+    (1, 15),
+    (1, 16),
+    (1, 17),
+    (3, 63),
+    (2, 64),
+    (2, 65),
+    (2, 1023),
+    (1, 1025),
+    (1, 3, 1023),
+    (2, 2, 257),
+    (1, 5, 31, 33),
+    (3, 1, 8, 8),
+    (2, 37, 1, 1),
+    (2, 7, 1, 19),
+]
 
 
 @every_backend
@@ -298,13 +351,24 @@ def random_case(chance: random.Random, seed: int) -> Case:
     plus = chance.random() < 0.5
     ways = ["contiguous", "channels_last", "transposed", "sliced", "guarded"]
     return Case(
-        T=chance.choice([1, 2, 3, 5, 9]), size=size, shape=chance.choice(list(SHAPES)), reset=chance.choice(RESETS),
-        detach_reset=chance.random() < 0.5, per_channel=some(chance, PARAMETERS) if len(size) > 1 else False,
-        start=chance.random() < 0.5, keep=chance.random() < 0.7, watch=chance.random() < 0.3,
-        norm=chance.choice(norms), plus=plus, plus_norm=chance.choice(norms) if plus else "",
-        shown=(chance.random() < 0.3, plus and chance.random() < 0.3), memory=chance.choice(ways),
-        above=chance.choice([*ways, "expanded"]), eps=chance.choice([1e-5, 1e-2]), seed=seed,
-    )  # fmt: skip
+        T=chance.choice([1, 2, 3, 5, 9]),
+        size=size,
+        shape=chance.choice(list(SHAPES)),
+        reset=chance.choice(RESETS),
+        detach_reset=chance.random() < 0.5,
+        per_channel=some(chance, PARAMETERS) if len(size) > 1 else False,
+        start=chance.random() < 0.5,
+        keep=chance.random() < 0.7,
+        watch=chance.random() < 0.3,
+        norm=chance.choice(norms),
+        plus=plus,
+        plus_norm=chance.choice(norms) if plus else "",
+        shown=(chance.random() < 0.3, plus and chance.random() < 0.3),
+        memory=chance.choice(ways),
+        above=chance.choice([*ways, "expanded"]),
+        eps=chance.choice([1e-5, 1e-2]),
+        seed=seed,
+    )
 
 
 PARAMETERS = ("decay", "threshold", "width")
@@ -367,23 +431,30 @@ def dyadic(case: Case) -> Values:
     two, nothing is rounded in any order of summation."""
     random = np.random.default_rng(4)
     channels = (case.channels,)
-    values = draw(case) | {"current": dyadic_currents(len(draw(case)["current"]), *case.size),
-                           "start": random.integers(-32, 33, case.size) / 64,
-                           "plus": random.integers(-32, 33, draw(case)["plus"].shape) / 64,
-                           "to_spikes": random.integers(-1, 2, (case.T, *case.size)).astype(np.float64),
-                           "to_potential": np.zeros(case.size),
-                           "decay": np.array(0.25), "threshold": np.array(0.5), "width": np.array(1.0)}  # fmt: skip
+    values = draw(case) | {
+        "current": dyadic_currents(len(draw(case)["current"]), *case.size),
+        "start": random.integers(-32, 33, case.size) / 64,
+        "plus": random.integers(-32, 33, draw(case)["plus"].shape) / 64,
+        "to_spikes": random.integers(-1, 2, (case.T, *case.size)).astype(np.float64),
+        "to_potential": np.zeros(case.size),
+        "decay": np.array(0.25),
+        "threshold": np.array(0.5),
+        "width": np.array(1.0),
+    }
     for prefix in ("", "plus_"):
-        values |= {f"{prefix}mean": random.integers(-8, 9, channels) / 16,
-                   f"{prefix}variance": random.choice([0.25, 1.0, 4.0], channels),
-                   f"{prefix}weight": random.choice([-0.5, 0.5, 1.0], channels),
-                   f"{prefix}bias": random.integers(-8, 9, channels) / 16}  # fmt: skip
+        values |= {
+            f"{prefix}mean": random.integers(-8, 9, channels) / 16,
+            f"{prefix}variance": random.choice([0.25, 1.0, 4.0], channels),
+            f"{prefix}weight": random.choice([-0.5, 0.5, 1.0], channels),
+            f"{prefix}bias": random.integers(-8, 9, channels) / 16,
+        }
     return values
 
 
 def assert_exact(case: Case, backend: str, device: str, dtype: torch.dtype) -> None:
     values = dyadic(case)
-    wanted, found = expected(case, values), run(case, values, backend, device, dtype)
+    wanted = expected(case, values)
+    found = run(case, values, backend, device, dtype)
     assert np.array_equal(found.out.spikes.detach().cpu().numpy(), wanted.ran.spikes)
     assert np.array_equal(found.out.potential.detach().cpu().numpy(), wanted.ran.potential)
     for name, gradient in found.gradients.items():
@@ -405,12 +476,25 @@ def test_exact_on_dyadic_numbers(backend: str, device: str, reset: Any, detach_r
 @every_reset
 @detached_or_not
 @pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
-def test_exact_on_dyadic_norms_and_sums(backend: str, device: str, reset: Any, detach_reset: bool, dtype: torch.dtype,
-                                        memory: str):  # fmt: skip
+def test_exact_on_dyadic_norms_and_sums(
+    backend: str, device: str, reset: Any, detach_reset: bool, dtype: torch.dtype, memory: str
+):
     sums = (("", False, ""), ("fixed", False, ""), ("fixed", True, ""), ("", True, "fixed"), ("fixed", True, "fixed"))
     for (norm, plus, plus_norm), shown in product(sums, (False, True)):
-        case = Case(2, (2, 3, 2, 5), "rect", reset, detach_reset, False, norm=norm, plus=plus, plus_norm=plus_norm,
-                    shown=(shown, False), eps=0.0, memory=memory)  # fmt: skip
+        case = Case(
+            2,
+            (2, 3, 2, 5),
+            "rect",
+            reset,
+            detach_reset,
+            False,
+            norm=norm,
+            plus=plus,
+            plus_norm=plus_norm,
+            shown=(shown, False),
+            eps=0.0,
+            memory=memory,
+        )
         assert_exact(case, backend, device, dtype)
 
 
@@ -437,8 +521,18 @@ def test_a_potential_exactly_at_the_threshold_fires(backend: str, device: str, r
     slow = slow_lif.forward(current, np.array(0.25), np.array(0.5), reset=reset)
     at_the_threshold = slow.u == 0.5
     assert at_the_threshold.sum() > 50
-    spikes = lif(torch.tensor(current, dtype=torch.float32, device=device), 0.25, 1.0, shape="rect", reset=reset,
-                 backend=backend).spikes.cpu().numpy()  # fmt: skip
+    spikes = (
+        lif(
+            torch.tensor(current, dtype=torch.float32, device=device),
+            0.25,
+            1.0,
+            shape="rect",
+            reset=reset,
+            backend=backend,
+        )
+        .spikes.cpu()
+        .numpy()
+    )
     assert spikes[at_the_threshold].all()
     assert np.array_equal(spikes, slow.spikes)
 
@@ -447,8 +541,9 @@ def test_a_potential_exactly_at_the_threshold_fires(backend: str, device: str, r
 @every_reset
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_half_precision_in_and_out_around_a_float32_state(backend: str, device: str, reset: Any, dtype: torch.dtype,
-                                                          per_channel: bool):  # fmt: skip
+def test_half_precision_in_and_out_around_a_float32_state(
+    backend: str, device: str, reset: Any, dtype: torch.dtype, per_channel: bool
+):
     values = draw(Case(5, LAYOUTS["TNCHW"], per_channel=per_channel))
     current = torch.tensor(values["current"], device=device).to(dtype)
     above = torch.tensor(values["to_spikes"], device=device).to(dtype)
@@ -562,8 +657,10 @@ def test_channels_last_steps_stay_channels_last(backend: str, device: str, dtype
 @every_backend
 def test_an_expanded_current_is_one_current_shown_often(backend: str, device: str):
     for axis in range(4):  # steps, samples, channels, places
-        size, times = [4, 2, 3, 5], [1, 1, 1, 1]
-        size[axis], times[axis] = 1, 4
+        size = [4, 2, 3, 5]
+        times = [1, 1, 1, 1]
+        size[axis] = 1
+        times[axis] = 4
         once = torch.randn(size, device=device).requires_grad_()
         repeated = once.detach().repeat(times).requires_grad_()
         for current in (once.expand(repeated.shape), repeated):
@@ -579,7 +676,8 @@ def test_an_expanded_current_is_one_current_shown_often(backend: str, device: st
 def test_histogram_of_potentials(backend: str, device: str, reset: Any, thresholds: float | tuple[float, ...]):
     """Against a count one unit at a time. All numbers are binary fractions, so that bins' edges are hit exactly."""
     current = dyadic_currents(5, 4, 3, 6)
-    current[0, 0, :, 0], current[1, 1, :, 0] = 100.0, -100.0  # beyond both ends
+    current[0, 0, :, 0] = 100.0  # beyond both ends
+    current[1, 1, :, 0] = -100.0
     threshold = np.asarray(thresholds)
     against = threshold.reshape(-1, 1) if threshold.ndim else threshold
     slow = slow_lif.forward(current, np.array(0.25), against, reset=reset)
@@ -588,9 +686,16 @@ def test_histogram_of_potentials(backend: str, device: str, reset: Any, threshol
         counts[min(max(math.floor(x * PER_THRESHOLD) + BINS // 2, 0), BINS - 1)] += 1
     assert counts[0] > 0
     assert counts[-1] > 0
-    out = lif(torch.tensor(current, dtype=torch.float32, device=device), 0.25, 1.0, shape="rect",
-              threshold=torch.tensor(threshold, dtype=torch.float32), reset=reset, watch=True,
-              backend=backend)  # fmt: skip
+    out = lif(
+        torch.tensor(current, dtype=torch.float32, device=device),
+        0.25,
+        1.0,
+        shape="rect",
+        threshold=torch.tensor(threshold, dtype=torch.float32),
+        reset=reset,
+        watch=True,
+        backend=backend,
+    )
     assert out.membrane is not None
     assert out.membrane.dtype == torch.int64
     assert out.membrane.tolist() == counts
@@ -624,8 +729,9 @@ def test_watching_changes_nothing(backend: str, device: str, reset: Any):
 @every_backend
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_writing_the_width_between_forward_and_backward_raises(backend: str, device: str, dtype: torch.dtype,
-                                                               per_channel: bool):  # fmt: skip
+def test_writing_the_width_between_forward_and_backward_raises(
+    backend: str, device: str, dtype: torch.dtype, per_channel: bool
+):
     width = torch.ones((3,) if per_channel else (), device=device)
     current = torch.randn(2, 5, 3, device=device, dtype=dtype, requires_grad=True)
     loss = lif(current, 0.2, width, shape="atan", backend=backend).spikes.sum()
@@ -695,7 +801,8 @@ def test_nothing_is_copied_on_the_way_in_or_out(backend: str, device: str, memor
 @compiled
 def test_nothing_is_copied_on_the_short_way(backend: str, device: str, monkeypatch: pytest.MonkeyPatch):
     """What no dispatch mode sees: the kernel is given the caller's own memory."""
-    kernel, given = {"native": native, "triton": triton}[backend], []
+    kernel = {"native": native, "triton": triton}[backend]
+    given = []
 
     def noted(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -754,8 +861,9 @@ def test_serves_without_a_graph_under_autocast_and_as_a_function(backend: str, d
 @every_backend
 def test_several_threads_at_once(backend: str, device: str):
     """Each gets what it would have got alone."""
-    cases = [Case(4, (3, 5, 9, 11), norm=norm, reset=reset, seed=n) for n, (norm, reset) in
-             enumerate(product(NORMS, RESETS))]  # fmt: skip
+    cases = [
+        Case(4, (3, 5, 9, 11), norm=norm, reset=reset, seed=n) for n, (norm, reset) in enumerate(product(NORMS, RESETS))
+    ]
     drawn = [draw(case) for case in cases]
     alone = [run(case, values, backend, device, torch.float32) for case, values in zip(cases, drawn, strict=True)]
 
@@ -820,9 +928,15 @@ def test_the_slow_backward_is_the_derivative_of_a_smooth_network(reset: str, det
     values = {name: drawn[name] for name in names}
 
     def run(values: dict[str, np.ndarray], frozen: np.ndarray | None) -> slow_lif.Slow:
-        return slow_lif.forward(values["current"], values["decay"], values["threshold"], reset=reset,
-                                start=values["start"], fire=lambda x: CURVES[curve](x, values["width"])[0],
-                                frozen=frozen)  # fmt: skip
+        return slow_lif.forward(
+            values["current"],
+            values["decay"],
+            values["threshold"],
+            reset=reset,
+            start=values["start"],
+            fire=lambda x: CURVES[curve](x, values["width"])[0],
+            frozen=frozen,
+        )
 
     first = run(values, None)
     frozen = first.spikes if detach_reset else None
@@ -831,9 +945,17 @@ def test_the_slow_backward_is_the_derivative_of_a_smooth_network(reset: str, det
         ran = run(values, frozen)
         return (ran.spikes * drawn["to_spikes"]).sum() + (ran.potential * drawn["to_potential"]).sum()
 
-    found = slow_lif.backward(first, drawn["decay"], drawn["threshold"], drawn["width"], curve, reset=reset,
-                              detach_reset=detach_reset, to_spikes=drawn["to_spikes"],
-                              to_potential=drawn["to_potential"])  # fmt: skip
+    found = slow_lif.backward(
+        first,
+        drawn["decay"],
+        drawn["threshold"],
+        drawn["width"],
+        curve,
+        reset=reset,
+        detach_reset=detach_reset,
+        to_spikes=drawn["to_spikes"],
+        to_potential=drawn["to_potential"],
+    )
     for name in names:
         value = values[name]
         gradient = found[name] if name in ("current", "start") else summed(found[name], value.shape)
@@ -848,7 +970,9 @@ def test_the_slow_backward_is_the_derivative_of_a_smooth_network(reset: str, det
 def test_the_slow_norm_is_differentiated_rightly(batch: bool):
     """By central differences of a smooth function of the normalised numbers."""
     random = np.random.default_rng(2)
-    x, weight, above = random.normal(0.3, 1.5, (3, 2, 4)), random.normal(1, 0.3, 4), random.normal(0, 1, (3, 2, 4))
+    x = random.normal(0.3, 1.5, (3, 2, 4))
+    weight = random.normal(1, 0.3, 4)
+    above = random.normal(0, 1, (3, 2, 4))
     fixed = slow_lif.channel_mean(x) + 0.2, slow_lif.channel_mean(x**2)
 
     def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -873,9 +997,13 @@ def test_backward_of_the_hard_reset_as_published(detach_reset: bool):
     """Lian et al. 2023 (eq. 12, hard reset): δ_t = (g_t - β·u_t·δ_{t+1})·h(u_t) + β·(1 - o_t)·δ_{t+1}, without its
     second term where the reset is detached; ∂L/∂β = Σ_{t<T} δ_{t+1}·u_t·(1 - o_t)."""
     values = draw(Case(5, LAYOUTS["TNC"], per_channel=False))
-    given, above = values["current"], values["to_spikes"]
-    beta, v_th, alpha = float(values["decay"]), 0.5, 1.1
-    u, o = np.zeros_like(given), np.zeros_like(given)
+    given = values["current"]
+    above = values["to_spikes"]
+    beta = float(values["decay"])
+    v_th = 0.5
+    alpha = 1.1
+    u = np.zeros_like(given)
+    o = np.zeros_like(given)
     for t in range(5):
         u[t] = given[t] + (beta * u[t - 1] * (1 - o[t - 1]) if t else 0)
         o[t] = u[t] >= v_th
@@ -921,8 +1049,11 @@ def test_gradients_where_little_is_learned(backend: str, device: str, reset: str
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_many_blocks_of_channels_side_by_side(backend: str, device: str, size: tuple[int, ...], per_channel: bool):
     """A block's parameters may be those of the last block, where its channels are, and may not where they are not."""
-    assert_serves(Case(3, size, norm="batch", plus=True, plus_norm="fixed", memory="channels_last",
-                       per_channel=per_channel), backend, device)  # fmt: skip
+    assert_serves(
+        Case(3, size, norm="batch", plus=True, plus_norm="fixed", memory="channels_last", per_channel=per_channel),
+        backend,
+        device,
+    )
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------
@@ -955,8 +1086,9 @@ def test_refuses_what_is_no_current(backend: str, device: str, current: Tensor):
 @every_backend
 @pytest.mark.parametrize("name", ["decay", "threshold", "width"])
 @pytest.mark.parametrize(("size", "given_size"), [((2, 5, 3), (4,)), ((2, 5, 3), (1, 3)), ((2, 3), (3,))])
-def test_refuses_a_parameter_that_fits_no_channel(backend: str, device: str, name: str, size: tuple[int, ...],
-                                                  given_size: tuple[int, ...]):  # fmt: skip
+def test_refuses_a_parameter_that_fits_no_channel(
+    backend: str, device: str, name: str, size: tuple[int, ...], given_size: tuple[int, ...]
+):
     parameters: dict[str, Any] = {"decay": 0.2, "threshold": 0.5, "width": 1.0} | {name: torch.full(given_size, 0.5)}
     with pytest.raises(BadValue, match=r"does not fit currents .*give a number, or one per channel as \[C\]"):
         lif(torch.zeros(size, device=device), shape="rect", backend=backend, **parameters)
@@ -966,8 +1098,14 @@ def test_refuses_a_parameter_that_fits_no_channel(backend: str, device: str, nam
 def test_refuses_a_start_of_another_shape(backend: str, device: str):
     """[C] would broadcast over the samples without a word, and every sample would begin alike."""
     with pytest.raises(BadValue, match="start"):
-        lif(torch.zeros(2, 5, 3, device=device), 0.2, 1.0, shape="rect", start=torch.zeros(3, device=device),
-            backend=backend)  # fmt: skip
+        lif(
+            torch.zeros(2, 5, 3, device=device),
+            0.2,
+            1.0,
+            shape="rect",
+            start=torch.zeros(3, device=device),
+            backend=backend,
+        )
 
 
 @every_backend
@@ -1003,14 +1141,18 @@ def test_refuses_summands_that_do_not_fit(backend: str, device: str):
 def stack() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Linear(5, 8), LIF(0.3, train_decay=True, surrogate="triangle"),
-        nn.Linear(8, 8), LIF(0.25, surrogate="atan", reset="subtract", channels=8),
-        nn.Linear(8, 3), LIF(tau=2.0, surrogate="dspike", detach_reset=True),
-    )  # fmt: skip
+        nn.Linear(5, 8),
+        LIF(0.3, train_decay=True, surrogate="triangle"),
+        nn.Linear(8, 8),
+        LIF(0.25, surrogate="atan", reset="subtract", channels=8),
+        nn.Linear(8, 3),
+        LIF(tau=2.0, surrogate="dspike", detach_reset=True),
+    )
 
 
 def test_compiled_whole_and_never_again_when_widths_or_decays_change():
-    plain, compiled = stack(), stack()
+    plain = stack()
+    compiled = stack()
     counter = CompileCounter()  # counts graphs and runs them as they are: tracing is what is tested, not inductor
     torch._dynamo.reset()
     fast = torch.compile(compiled, fullgraph=True, backend=counter)
@@ -1023,7 +1165,8 @@ def test_compiled_whole_and_never_again_when_widths_or_decays_change():
                     network[index].surrogate.width.fill_(1.0 / (number + 1))
                 network[1].logit_decay.fill_(0.5 * number)
                 network[3].fixed_decay.fill_(0.2 * number)
-        spikes, expected = fast(x), plain(x)
+        spikes = fast(x)
+        expected = plain(x)
         assert expected.sum() > 0
         assert torch.equal(spikes, expected)
         spikes.sum().backward()
@@ -1043,7 +1186,8 @@ def test_compiled_with_norms_sums_and_a_state(backend: str, device: str, mode: s
     counter = CompileCounterWithBackend(mode)
 
     def network(x: Tensor, plus: Tensor, weight: Tensor, decay: Tensor, width: Tensor, start: Tensor) -> Tensor:
-        mean, variance = x.detach().mean((0, 1, 3)), x.detach().var((0, 1, 3), unbiased=False)
+        mean = x.detach().mean((0, 1, 3))
+        variance = x.detach().var((0, 1, 3), unbiased=False)
         norm = Norm(mean, variance, weight, weight, 1e-5, True)
         out = lif(x, decay, width, shape="tanh", norm=norm, plus=plus, start=start, watch=True, backend=backend)
         return out.spikes.sum(0) + out.potential * (out.membrane.sum() > 0)
@@ -1081,14 +1225,13 @@ def test_compiled_to_the_end(backend: str, device: str):
 
 def operator_samples(device: str) -> Iterator[tuple[Any, ...]]:
     """Arguments of a kernel's operator: bare, with all there is, and in half precision side by side."""
-    x, number, many = (
-        torch.randn(3, 2, 4, 5, device=device),
-        torch.tensor(0.5, device=device),
-        torch.rand(4, device=device),
-    )
+    x = torch.randn(3, 2, 4, 5, device=device)
+    number = torch.tensor(0.5, device=device)
+    many = torch.rand(4, device=device)
     rest = ("tanh", [], "zero", False)
     yield (x, None, None, None, number, number, number, None, [0.0, 0.0], [False, False], 3, *rest, False, True)
-    norm, start = torch.rand(4, 4, device=device) + 0.5, torch.randn(2, 4, 5, device=device)
+    norm = torch.rand(4, 4, device=device) + 0.5
+    start = torch.randn(2, 4, 5, device=device)
     learned = [value.clone().requires_grad_() for value in (x, norm, x[:1], norm, many, many, many, start)]
     yield (*learned, [1e-5, 1e-5], [True, False], 3, "dspike", [0.5], "subtract", True, True, True)
     half = laid_out(torch.randn(3, 2, 4, 5, device=device).bfloat16(), "channels_last").requires_grad_()
@@ -1104,7 +1247,9 @@ def test_operators_keep_what_torch_expects_of_them(backend: str, device: str, sa
     history = bool(arguments[9][-1])
     torch.library.opcheck(getattr(torch.ops.surgrad, backend).default, arguments)
     bare = [a.detach() if isinstance(a, Tensor) else a for a in arguments]
-    x, keep, wanted = bare[0], bare[9][-2], [isinstance(a, Tensor) for a in bare[:8]]
+    x = bare[0]
+    keep = bare[9][-2]
+    wanted = [isinstance(a, Tensor) for a in bare[:8]]
     above = laid_out(torch.randn_like(x), "contiguous" if x.is_contiguous() else "channels_last")
     onward = torch.randn_like(x[0], dtype=torch.float32) if keep else None
     there = torch.randn_like(above, dtype=torch.float32) if history else None

@@ -209,8 +209,10 @@ def norm_of(name: str) -> Any:
 
 
 @every_model
-@pytest.mark.parametrize(("neuron", "norm"), [*((neuron, "tdbn") for neuron in NEURONS),
-                                              *(("lif", norm) for norm in NORMS if norm != "tdbn")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("neuron", "norm"),
+    [*((neuron, "tdbn") for neuron in NEURONS), *(("lif", norm) for norm in NORMS if norm != "tdbn")],
+)
 def test_every_neuron_and_norm_fits(name: str, neuron: str, norm: str):
     network = build(name, neuron=NEURONS[neuron], norm=norm_of(norm), width_multiplier=0.05)
     out = network(images(name, 2))
@@ -248,7 +250,8 @@ def test_norms_and_neurons_are_one_pass(name: str, training: bool):
 @every_model
 def test_compiled_whole_and_once_whatever_the_widths(name: str):
     torch.compiler.reset()
-    graphs, network = CompileCounterWithBackend("eager"), build(name)
+    graphs = CompileCounterWithBackend("eager")
+    network = build(name)
     run = torch.compile(network, fullgraph=True, backend=graphs)
     for width in (1.0, 0.5, 2.0):
         for surrogate in surrogates(network).values():
@@ -353,7 +356,8 @@ def cifar_resnet_parameters(
 
 def sew_resnet50_parameters(classes: int) -> int:
     """Bottlenecks, four times as wide at their ends; every stage's first has a shortcut that fires."""
-    total, inputs = convolved(3, 64, 7) + 1, 64
+    total = convolved(3, 64, 7) + 1
+    inputs = 64
     for width, count in zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True):
         for number in range(count):
             total += convolved(inputs, width, 1) + convolved(width, width) + convolved(width, 4 * width, 1) + 3
@@ -375,7 +379,8 @@ def vgg_parameters(*widths: int) -> Callable[[int], int]:
 
 def densenet_parameters(classes: int) -> int:
     """norm-neuron-conv 1×1 to 128, norm-neuron-conv 3×3 to 32, 48 times; halved twice; no norm behind a convolution."""
-    channels, total = 256, convolved(3, 256) + 1 + 9 * 256 * 256
+    channels = 256
+    total = convolved(3, 256) + 1 + 9 * 256 * 256
     for number, count in enumerate((12, 12, 24)):
         if number:
             total += 2 * channels + 1 + channels * (channels // 2)
@@ -458,7 +463,8 @@ def test_resnet19_has_16_convolutions_in_blocks_and_spikes_after_the_addition():
 
 
 def test_a_membrane_blocks_shortcut_meets_no_neuron():
-    one, x = MembraneBlock(8, lsg_neuron, TDBN), torch.randn(2, 2, 8, 6, 6, requires_grad=True)
+    one = MembraneBlock(8, lsg_neuron, TDBN)
+    x = torch.randn(2, 2, 8, 6, 6, requires_grad=True)
     with torch.no_grad():
         for conv in (one.conv1[0], one.conv2[0]):
             conv.weight.zero_()
@@ -531,10 +537,13 @@ def test_a_spike_block_can_start_as_the_identity(connect: str):
 
 def test_connections_of_spikes():
     """Fang et al. 2021a, Table 1: a + s, a ∧ s, (¬a) ∧ s."""
-    a, s = torch.tensor([0.0, 0, 1, 1]), torch.tensor([0.0, 1, 0, 1])
+    a = torch.tensor([0.0, 0, 1, 1])
+    s = torch.tensor([0.0, 1, 0, 1])
     assert {name: g(a, s).tolist() for name, g in CONNECTIONS.items()} == {
-        "add": [0, 1, 1, 2], "and": [0, 0, 0, 1], "iand": [0, 1, 0, 0],
-    }  # fmt: skip
+        "add": [0, 1, 1, 2],
+        "and": [0, 0, 0, 1],
+        "iand": [0, 1, 0, 0],
+    }
     with pytest.raises(UnknownName, match=r"unknown connection 'or'"):
         MODELS["sew_resnet18"](connect="or")
 
@@ -561,7 +570,8 @@ def test_residual_networks_halve_the_picture(name: str, side: int):
 
 
 def test_a_preactivation_blocks_shortcut_meets_no_neuron():
-    one, x = PreActivationBlock(8, 8, 1, lsg_neuron, TDBN), torch.randn(2, 2, 8, 6, 6)
+    one = PreActivationBlock(8, 8, 1, lsg_neuron, TDBN)
+    x = torch.randn(2, 2, 8, 6, 6)
     with torch.no_grad():
         one.norm.weight.zero_()
     assert torch.equal(one(x), x)
@@ -576,7 +586,8 @@ def test_a_network_that_predicts_by_its_last_step():
 
 def test_a_network_asked_twice_drops_anew():
     """Wang et al. 2022a: the body runs once, the head on every sample twice, in training alone."""
-    network, x = build("densenet"), images("densenet", 4)
+    network = build("densenet")
+    x = images("densenet", 4)
     network.twice = True
     seen: list[int] = []
     network.body.register_forward_hook(lambda _m, args, _o: seen.append(args[0].shape[1]))

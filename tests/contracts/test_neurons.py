@@ -69,12 +69,15 @@ def test_fixed_decay_is_exact_and_no_parameter(name: str, value: float):
 @every_leaky
 @pytest.mark.parametrize("train", [False, True])
 def test_tau_and_decay_are_tied(name: str, train: bool):
-    by_tau, by_decay = NEURONS[name](tau=5.0, train_decay=train), NEURONS[name](0.8, train_decay=train)
+    by_tau = NEURONS[name](tau=5.0, train_decay=train)
+    by_decay = NEURONS[name](0.8, train_decay=train)
     assert torch.equal(by_tau.decay, by_decay.decay)
 
 
 def test_defaults_of_the_papers():
-    lif, plif, integrate = LIF(), PLIF(), IF()
+    lif = LIF()
+    plif = PLIF()
+    integrate = IF()
     assert (lif.decay.item(), lif.threshold.item()) == (pytest.approx(0.2), 0.5)  # Lian et al. 2023
     assert (plif.decay.item(), plif.threshold.item(), plif.detach_reset) == (0.5, 1.0, True)  # Fang et al. 2021
     assert plif.logit_decay.requires_grad
@@ -90,7 +93,8 @@ def test_defaults_of_the_papers():
 
 def test_lif_is_the_loop():
     """Lian et al. 2023, eqs. 1 and 2: u_t = β·u_{t-1}·(1 - o_{t-1}) + I_t, o_t = 1[u_t >= v_th]."""
-    x, v = currents(6, 4, 3), torch.zeros(4, 3)
+    x = currents(6, 4, 3)
+    v = torch.zeros(4, 3)
     spikes = LIF(0.25, threshold=0.5)(x)
     assert 0.1 < spikes.mean() < 0.9
     for now, fired in zip(x, spikes, strict=True):
@@ -103,7 +107,8 @@ def test_lif_is_the_loop():
 @pytest.mark.parametrize("tau", [1.0, 2.0, 4.0])
 def test_plif_charges_by_a_share_of_the_difference(channels: int | None, tau: float):
     """Fang et al. 2021: v += (x - v)/τ."""
-    x, v = currents(6, 4, 3, 5), torch.zeros(4, 3, 5)
+    x = currents(6, 4, 3, 5)
+    v = torch.zeros(4, 3, 5)
     spikes = PLIF(tau=tau, train_decay=False, threshold=0.5, channels=channels)(x)
     assert 0.1 < spikes.mean() < 0.9
     for now, fired in zip(x, spikes, strict=True):
@@ -115,7 +120,8 @@ def test_plif_charges_by_a_share_of_the_difference(channels: int | None, tau: fl
 
 @pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
 def test_if_adds_up(reset: Any):
-    x, v = currents(6, 4, 3), torch.zeros(4, 3)
+    x = currents(6, 4, 3)
+    v = torch.zeros(4, 3)
     spikes = IF(threshold=0.5, reset=reset)(x)
     assert 0.1 < spikes.mean() < 0.9
     for now, fired in zip(x, spikes, strict=True):
@@ -127,18 +133,22 @@ def test_if_adds_up(reset: Any):
 def test_gradient_of_plif_time_constant():
     """Fang et al. 2021: 1/τ = σ(w), ∂L/∂w = σ'(w)·Σ δ_t·(x_t - v_{t-1}), reset detached. Here β = 1 - 1/τ = σ(b), so
     b = -w and ∂L/∂b is the negative."""
-    tau, width = 3.0, 0.8
+    tau = 3.0
+    width = 0.8
     neuron = PLIF(tau=tau, threshold=0.5, surrogate=Surrogate("tanh", width)).double()
     x = currents(5, 4, 3, dtype=torch.float64).requires_grad_()
     above = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     neuron(x).backward(above)
 
-    beta, v_th = neuron.decay.detach().numpy(), np.array(0.5)
-    inputs, to_spikes = x.detach().numpy(), above.numpy()
+    beta = neuron.decay.detach().numpy()
+    v_th = np.array(0.5)
+    inputs = x.detach().numpy()
+    to_spikes = above.numpy()
     slow = slow_lif.forward(inputs * (1 - beta), beta, v_th, reset="zero")
     w = neuron.surrogate.width.numpy()  # 0.8 as float32 has it
-    delta = slow_lif.backward(slow, beta, v_th, w, "tanh", reset="zero", detach_reset=True, to_spikes=to_spikes,
-                              to_potential=np.zeros((4, 3)))["current"]  # fmt: skip
+    delta = slow_lif.backward(
+        slow, beta, v_th, w, "tanh", reset="zero", detach_reset=True, to_spikes=to_spikes, to_potential=np.zeros((4, 3))
+    )["current"]
     expected = -beta * (1 - beta) * (delta * (inputs - slow.before)).sum()
     assert neuron.logit_decay.grad is not None
     assert neuron.logit_decay.grad.item() == pytest.approx(expected, rel=1e-10)
@@ -222,7 +232,8 @@ def test_watch_keeps_the_last_histogram(name: str):
 
 @every_neuron
 def test_every_call_starts_from_rest(name: str):
-    neuron, x = make(name, threshold=0.5), currents(3, 4, 2)
+    neuron = make(name, threshold=0.5)
+    x = currents(3, 4, 2)
     assert torch.equal(neuron(x), neuron(x))
     assert neuron.potential is None
     assert neuron(currents(2, 7, 2)).shape == (2, 7, 2), "another batch size is no matter"
@@ -235,7 +246,8 @@ def test_carried_halves_are_one_sequence(name: str, reset: Any):
     whole = make(name, threshold=0.5, reset=reset, **decay)
     halves = make(name, threshold=0.5, reset=reset, carry=True, **decay)
     x = currents(7, 40, 3) / 3  # weak enough that what is left of a potential counts
-    x_whole, x_halves = x.clone().requires_grad_(), x.clone().requires_grad_()
+    x_whole = x.clone().requires_grad_()
+    x_halves = x.clone().requires_grad_()
     expected = whole(x_whole)
     spikes = torch.cat([halves(x_halves[:3]), halves(x_halves[3:])])
     assert torch.equal(spikes, expected)
@@ -254,7 +266,8 @@ def test_reset_touches_this_network_only(name: str):
         outer, inner = (make(name, threshold=v_th, carry=True, **decay) for v_th in (0.5, 0.3))
         return nn.Sequential(outer, nn.Sequential(inner))
 
-    here, there = network(), network()
+    here = network()
+    there = network()
     x = currents(3, 40, 2) / 3
     first = here(x)
     there(x)
@@ -302,7 +315,8 @@ def test_state_is_never_saved(name: str):
 @every_neuron
 def test_state_dict_restores_decay_threshold_and_width(name: str):
     decay = {"decay": 0.6} if name in LEAKY else {}
-    here, there = make(name, threshold=0.7, surrogate=Surrogate("atan", 0.3), **decay), make(name)
+    here = make(name, threshold=0.7, surrogate=Surrogate("atan", 0.3), **decay)
+    there = make(name)
     if set(here.state_dict()) != set(there.state_dict()):
         there = make(name, **({"decay": 0.1} if name in LEAKY else {}))
     there.load_state_dict(here.state_dict())
@@ -324,7 +338,8 @@ def test_carried_state_that_does_not_fit_is_an_error(name: str):
 
 
 def test_a_sequence_may_come_in_several_calls_for_a_while():
-    network, x = nn.Sequential(LIF(0.9), nn.Linear(3, 3), LIF(0.9, carry=True)), currents(7, 4, 3) / 3
+    network = nn.Sequential(LIF(0.9), nn.Linear(3, 3), LIF(0.9, carry=True))
+    x = currents(7, 4, 3) / 3
     whole = network(x)
     surgrad.reset(network)
     with carrying(network):
@@ -336,10 +351,18 @@ def test_a_sequence_may_come_in_several_calls_for_a_while():
 
 
 def test_who_needs_whole_sequences():
-    network = nn.ModuleDict({
-        "lif": LIF(), "psn": PSN(), "sliding": NEURONS["sliding_psn"](), "glif": NEURONS["glif"](),
-        "tebn": TEBN(3, steps=2), "tdbn": TDBN(3), "drop": Dropout(), "trsg": NEURONS["trsg"](),
-    })  # fmt: skip
+    network = nn.ModuleDict(
+        {
+            "lif": LIF(),
+            "psn": PSN(),
+            "sliding": NEURONS["sliding_psn"](),
+            "glif": NEURONS["glif"](),
+            "tebn": TEBN(3, steps=2),
+            "tdbn": TDBN(3),
+            "drop": Dropout(),
+            "trsg": NEURONS["trsg"](),
+        }
+    )
     assert set(whole_sequences(network)) == {"psn", "sliding", "glif", "tebn", "drop", "trsg"}
     assert set(whole_sequences(network.eval())) == {"psn", "sliding", "glif", "tebn"}
 
@@ -351,7 +374,8 @@ def test_neurons_of_a_model_by_path():
 
 @every_neuron
 def test_each_neuron_has_a_surrogate_of_its_own_unless_given_one(name: str):
-    one, two = make(name), make(name)
+    one = make(name)
+    two = make(name)
     assert one.surrogate is not two.surrogate
     own = Surrogate("tanh", 0.3)
     assert make(name, surrogate=own).surrogate is own
@@ -415,14 +439,17 @@ def test_refuses_input_of_other_channels(name: str, size: tuple[int, ...]):
 
 def test_the_first_step_has_its_own_width():
     """Gradients are those of a loop whose first step spikes with the other width; forward nothing changes."""
-    x, weight = currents(4, 6, 3).requires_grad_(), torch.randn(4, 6, 3)
+    x = currents(4, 6, 3).requires_grad_()
+    weight = torch.randn(4, 6, 3)
     neuron = LIF(0.3, train_decay=True, surrogate=Surrogate("atan", 0.8, first=True))
     neuron.surrogate.first_width.fill_(0.2)
     neuron.watch = True
     spikes = neuron(x)
     (spikes * weight).sum().backward()
-    y, decay = x.detach().clone().requires_grad_(), neuron.decay.detach().clone().requires_grad_()
-    v, slow = torch.zeros(6, 3), []
+    y = x.detach().clone().requires_grad_()
+    decay = neuron.decay.detach().clone().requires_grad_()
+    v = torch.zeros(6, 3)
+    slow = []
     for step, current in enumerate(y):
         u = decay * v + current
         slow.append(spike(u - 0.5, torch.tensor(0.2 if step == 0 else 0.8), SHAPES["atan"]))
@@ -489,7 +516,8 @@ def test_asgl_all_smooth_has_true_gradients():
 
 def test_asgl_that_never_is_smooth_is_the_lif():
     x = currents(4, 6, 3)
-    one, other = asgl(0.0), LIF(0.3, surrogate=Surrogate("tanh", 0.6, learn=True))
+    one = asgl(0.0)
+    other = LIF(0.3, surrogate=Surrogate("tanh", 0.6, learn=True))
     grads = []
     for neuron in (one, other):
         y = x.clone().requires_grad_()
@@ -501,7 +529,8 @@ def test_asgl_that_never_is_smooth_is_the_lif():
 
 
 def test_asgl_mixes_in_training_and_spikes_in_evaluation():
-    neuron, x = asgl(0.2), currents(1, 200, 50)
+    neuron = asgl(0.2)
+    x = currents(1, 200, 50)
     out = neuron(x)
     exact = (x >= 0.5).float()
     smooth = out != exact
@@ -513,7 +542,8 @@ def test_asgl_mixes_in_training_and_spikes_in_evaluation():
 
 
 def test_ds_atgo_fires_at_mean_and_spread():
-    neuron, x = DSATGO(0.3), currents(2, 50, 4)
+    neuron = DSATGO(0.3)
+    x = currents(2, 50, 4)
     spikes = neuron(x)
     first = x[0].mean() + x[0].std(correction=0)
     assert torch.equal(spikes[0], (x[0] >= first).float())

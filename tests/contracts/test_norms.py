@@ -58,14 +58,17 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor, int]:
 @pytest.mark.parametrize("momentum", [0.1, 0.3, 1.0, 0.0, None])
 def test_batchnorm_is_torchs_over_steps_and_samples(size: tuple[int, ...], dtype: torch.dtype, momentum: float | None):
     kind = nn.BatchNorm1d if len(size) == 3 else nn.BatchNorm2d
-    ours, theirs = learned(BatchNorm(5, momentum=momentum)), learned(kind(5, momentum=momentum))
+    ours = learned(BatchNorm(5, momentum=momentum))
+    theirs = learned(kind(5, momentum=momentum))
     if dtype == torch.float64:
-        ours, theirs = ours.double(), theirs.double()
+        ours = ours.double()
+        theirs = theirs.double()
     for mode in (True, True, False):
         ours.train(mode)
         theirs.train(mode)
         x, y = (inputs(*size, dtype=dtype).requires_grad_() for _ in range(2))
-        out, expected = ours(x), theirs(y.flatten(0, 1)).unflatten(0, size[:2])
+        out = ours(x)
+        expected = theirs(y.flatten(0, 1)).unflatten(0, size[:2])
         assert torch.equal(out, expected)
         for o in (out, expected):
             o.square().sum().backward()
@@ -100,7 +103,8 @@ def test_tdbn_formula(size: tuple[int, ...], threshold: float, alpha: float):
 
 
 def test_none_changes_nothing():
-    norm, x = NORMS["none"](5), inputs(2, 3, 5)
+    norm = NORMS["none"](5)
+    x = inputs(2, 3, 5)
     assert norm(x) is x
     assert not list(norm.parameters())
     neuron = LIF()
@@ -199,7 +203,8 @@ def test_refuses_other_channels(name: str, size: tuple[int, ...]):
 @pytest.mark.parametrize("training", [True, False])
 def test_tebn_scales_the_steps_of_a_batch_norm(size: tuple[int, ...], training: bool):
     """Duan et al. 2022: y_t = p_t·BN(x)_t."""
-    norm, plain = learned(TEBN(5, 6)).train(training), BatchNorm(5).train(training)
+    norm = learned(TEBN(5, 6)).train(training)
+    plain = BatchNorm(5).train(training)
     plain.load_state_dict({key: value for key, value in norm.state_dict().items() if key != "step_scale"})
     x = inputs(*size)
     expected = plain(x) * norm.step_scale[: size[0]].view(-1, *[1] * (len(size) - 1))
@@ -211,7 +216,8 @@ def test_tebn_scales_the_steps_of_a_batch_norm(size: tuple[int, ...], training: 
 @every_size
 def test_bntt_is_a_norm_of_each_step(size: tuple[int, ...]):
     """Kim and Panda 2021: statistics, running estimates and weights of its own, and no bias."""
-    norm, apart = learned(BNTT(5, size[0] + 1)), []
+    norm = learned(BNTT(5, size[0] + 1))
+    apart = []
     for t in range(size[0]):
         one = (nn.BatchNorm1d if len(size) == 3 else nn.BatchNorm2d)(5, eps=1e-4)
         of_step = {key: getattr(norm, key)[5 * t : 5 * t + 5] for key in ("weight", "running_mean", "running_var")}
@@ -229,7 +235,8 @@ def test_tab_sees_no_later_step(size: tuple[int, ...]):
     """Jiang et al. 2024: mean and variance of all steps up to each; in evaluation their running estimates."""
     norm = learned(TAB(5, size[0])).double()
     x = inputs(*size, dtype=torch.float64)
-    held, spread = norm.running_mean.clone(), norm.running_var.clone()
+    held = norm.running_mean.clone()
+    spread = norm.running_var.clone()
     found = norm(x)
     for t in range(size[0]):
         mean, variance, count = moments(x[: t + 1])
@@ -259,7 +266,8 @@ def test_norms_of_steps_show_a_static_image_anew_at_every_step(name: str):
     """What is computed once for all steps is normed for each."""
     norm = learned(made(name, 5)).eval()
     module = NormNeuron(norm, nn.Identity(), learned(made(name, 5)).eval())
-    x, plus = inputs(1, 3, 5, 4, 4), inputs(1, 3, 5, 4, 4) + 1
+    x = inputs(1, 3, 5, 4, 4)
+    plus = inputs(1, 3, 5, 4, 4) + 1
     shown = norm(x.expand(4, -1, -1, -1, -1)) + module.plus_norm(plus.expand(4, -1, -1, -1, -1))
     torch.testing.assert_close(module(x, plus, steps=4), shown)
     assert (shown[0] - shown[1]).abs().max() > 0.1
@@ -281,7 +289,8 @@ class TestNormNeuron:
     @pytest.mark.parametrize("training", [True, False])
     @pytest.mark.parametrize("backend", ["auto", "reference", "torch"])
     def test_outputs_gradients_and_running_statistics(self, training: bool, backend: str):
-        x, plus = torch.randn(3, 2, 5, 4, 4) * 2 + 1, torch.randn(3, 2, 5, 4, 4)
+        x = torch.randn(3, 2, 5, 4, 4) * 2 + 1
+        plus = torch.randn(3, 2, 5, 4, 4)
         found = []
         for together in (True, False):
             module = self.made().train(training)
@@ -296,7 +305,8 @@ class TestNormNeuron:
             torch.testing.assert_close(value, found[1][name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
 
     def test_hooks_see_what_they_would_see_alone(self):
-        x, plus = torch.randn(3, 2, 5), torch.randn(3, 2, 5)
+        x = torch.randn(3, 2, 5)
+        plus = torch.randn(3, 2, 5)
         for name in ("norm", "neuron"):
             seen = []
             module = self.made()
@@ -319,10 +329,13 @@ class TestNormNeuron:
             def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
                 return super().forward(x)
 
-        x, plus = torch.randn(3, 2, 5), torch.randn(3, 2, 5)
+        x = torch.randn(3, 2, 5)
+        plus = torch.randn(3, 2, 5)
         assert self.made(norm=Louder(5))(x, plus).all()
-        assert torch.equal(self.made(neuron=Alone(0.3, surrogate="tanh"))(x, plus),
-                           self.made(neuron=LIF(0.3, surrogate="tanh", backend="torch"))(x, plus))  # fmt: skip
+        assert torch.equal(
+            self.made(neuron=Alone(0.3, surrogate="tanh"))(x, plus),
+            self.made(neuron=LIF(0.3, surrogate="tanh", backend="torch"))(x, plus),
+        )
 
     def test_a_static_current_and_a_summand_of_another_kind(self):
         x = torch.randn(1, 2, 5, 3, 3)

@@ -52,7 +52,8 @@ def mass_spoken_of(shape: Shape) -> float:
 @every_shape
 @every_width
 def test_slope_is_the_derivative_of_the_step(shape: Shape, width: float):
-    x, w = scattered(width).requires_grad_(), number(width).requires_grad_()
+    x = scattered(width).requires_grad_()
+    w = number(width).requires_grad_()
     by_x, _ = torch.autograd.grad(shape.step(x, w).sum(), (x, w))
     torch.testing.assert_close(shape.slope(x, w).detach(), by_x, rtol=1e-12, atol=1e-12 / width)
 
@@ -70,7 +71,8 @@ def test_width_slope_is_the_derivative_of_the_step_by_the_width(shape: Shape, wi
 @every_width
 def test_slope_is_what_the_step_rises_by(shape: Shape, width: float):
     """The same by finite differences: a step and a slope that share an error in autograd's eyes would differ here."""
-    x, h = scattered(width, 99), 1e-6 * width
+    x = scattered(width, 99)
+    h = 1e-6 * width
     w = number(width)
     risen = (shape.step(x + h, w) - shape.step(x - h, w)) / (2 * h)
     torch.testing.assert_close(shape.slope(x, w), risen, rtol=1e-6, atol=1e-8 / width)
@@ -86,7 +88,8 @@ def test_step_is_one_half_at_the_threshold(shape: Shape, width: float):
 @every_shape
 @every_width
 def test_mass_is_the_rise_of_the_step_and_the_integral_of_the_slope(shape: Shape, width: float):
-    w, far = number(width), number(1e13 * width)
+    w = number(width)
+    far = number(1e13 * width)
     if math.isinf(shape.mass):
         assert held(shape, far, w) > 1e3
         assert shape.slope(far, w) == shape.slope(10 * far, w) > 0
@@ -94,7 +97,9 @@ def test_mass_is_the_rise_of_the_step_and_the_integral_of_the_slope(shape: Shape
     if shape.name != "q_pseudospike":  # its tail at q = 1.5 holds 1e-6 even there; the closed form of G is below
         assert held(shape, far, w) == pytest.approx(shape.mass, abs=1e-12)
     # midpoint rule in x = c·sinh(s), which reaches 5e10 widths; the slope's jumps limit it to half a cell's mass
-    count, bound, c = 500_000, 27.0, 0.2 * width
+    count = 500_000
+    bound = 27.0
+    c = 0.2 * width
     s = (torch.arange(count, dtype=torch.float64) + 0.5) * (2 * bound / count) - bound
     integral = (shape.slope(c * s.sinh(), w) * c * s.cosh()).sum() * (2 * bound / count)
     assert integral.item() == pytest.approx(shape.mass, abs=3e-4)
@@ -103,7 +108,8 @@ def test_mass_is_the_rise_of_the_step_and_the_integral_of_the_slope(shape: Shape
 @every_shape
 @every_width
 def test_even_shapes_are_even(shape: Shape, width: float):
-    x, w = scattered(width), number(width)
+    x = scattered(width)
+    w = number(width)
     mirrored = torch.allclose(shape.slope(-x, w), shape.slope(x, w), rtol=1e-13, atol=1e-14 / width)
     assert mirrored == shape.even
     if shape.even:
@@ -160,7 +166,8 @@ def test_reach_of_everything_is_the_support(shape: Shape, width: float):
         assert shape.slope(beyond, w) != 0
         assert torch.equal(shape.window(w), shape.reach(w, 0.9))
         return
-    inside, outside = shape.slope(support * (1 - 1e-9), w), shape.slope(support * (1 + 1e-9), w)
+    inside = shape.slope(support * (1 - 1e-9), w)
+    outside = shape.slope(support * (1 + 1e-9), w)
     assert inside > outside
     assert outside == (0 if math.isfinite(shape.mass) else shape.slope(1e6 * support, w))
     assert torch.equal(shape.window(w), support)
@@ -199,7 +206,8 @@ def test_half_precision_potentials_lose_nothing_on_the_way(shape: Shape):
 
 @every_shape
 def test_widths_broadcast(shape: Shape):
-    x, widths = scattered(1.0, 4).view(3, 4, 1), torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
+    x = scattered(1.0, 4).view(3, 4, 1)
+    widths = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
     for curve in (shape.step, shape.slope, shape.width_slope):
         together = curve(x, widths)
         for column, w in enumerate(widths):
@@ -256,8 +264,11 @@ def test_dspike_is_closed_at_its_edges():
 
 def test_multi_gaussian_is_the_published_one():
     """Yin et al. 2021: γ[(1+h)N(x; 0, σ) - hN(x; σ, sσ) - hN(x; -σ, sσ)], h = .15, s = 6, γ = .5; mass γ(1-h)."""
-    wide, sigma = 6 * W, W
-    centre, right, left = NormalDist(0, sigma), NormalDist(sigma, wide), NormalDist(-sigma, wide)
+    wide = 6 * W
+    sigma = W
+    centre = NormalDist(0, sigma)
+    right = NormalDist(sigma, wide)
+    left = NormalDist(-sigma, wide)
     for x in (-9.0, -1.1, -0.2, 0.0, 0.6, 2.5, 20.0):
         published = 0.5 * (1.15 * centre.pdf(x) - 0.15 * right.pdf(x) - 0.15 * left.pdf(x))
         assert SHAPES["multi_gaussian"].slope(number(x), number(W)).item() == pytest.approx(published, abs=1e-15)
@@ -320,7 +331,8 @@ def test_a_tanh_is_a_sigmoid_of_half_the_width():
 
 
 def test_q_pseudospike_lies_between_fast_sigmoid_and_exponential():
-    x, w = scattered(1.0), number(0.8)
+    x = scattered(1.0)
+    w = number(0.8)
     torch.testing.assert_close(q_pseudospike(2.0).slope(x, w), SHAPES["fast_sigmoid"].slope(x, w / 2))
     nearly_exponential = q_pseudospike(1e7).slope(x, w)
     torch.testing.assert_close(nearly_exponential, SHAPES["exponential"].slope(x, w / 2), rtol=1e-4, atol=1e-9)
@@ -468,9 +480,11 @@ def test_writing_the_width_between_forward_and_backward_raises(learn: bool):
 @every_shape
 def test_width_never_enters_the_forward_pass(shape: Shape):
     torch.manual_seed(0)
-    first, last = nn.Linear(7, 9), nn.Linear(9, 3)
+    first = nn.Linear(7, 9)
+    last = nn.Linear(9, 3)
     x = torch.randn(20, 7)
-    losses, gradients = [], []
+    losses = []
+    gradients = []
     for width in WIDTHS:
         loss = last(Surrogate(shape, width)(first(x) - 0.1)).square().sum()
         losses.append(loss.item())
@@ -481,7 +495,8 @@ def test_width_never_enters_the_forward_pass(shape: Shape):
 
 @pytest.mark.parametrize("learn", [False, True])
 def test_state_dict_holds_the_width(learn: bool):
-    here, there = Surrogate("atan", 0.25, learn=learn), Surrogate("atan", learn=learn)
+    here = Surrogate("atan", 0.25, learn=learn)
+    there = Surrogate("atan", learn=learn)
     assert list(here.state_dict()) == ["width"]
     there.load_state_dict(here.state_dict())
     assert there.width.item() == 0.25

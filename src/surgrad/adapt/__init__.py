@@ -43,6 +43,8 @@ def make(name: str, **knobs: Any) -> Controller:
     given = {knob: value for knob, value in knobs.items() if value is not None}
     for knob in given:
         if knob not in takes:
-            raise BadValue(f"adapt.{knob} is set, and controller '{name}' has no such knob; leave it out, or give one "
-                           f"of {', '.join(takes) or 'none'}")  # fmt: skip
+            raise BadValue(
+                f"adapt.{knob} is set, and controller '{name}' has no such knob; leave it out, or give one "
+                f"of {', '.join(takes) or 'none'}"
+            )
     return CONTROLLERS[name](**given)

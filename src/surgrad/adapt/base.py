@@ -115,12 +115,16 @@ class Adapter:
         if steps < 1 or steps_per_epoch < 1:
             raise BadValue(f"steps {steps}, steps_per_epoch {steps_per_epoch}: give the training's counts, 1 or more")
         self.model = _unwrapped(model)
-        self.controller, self.loss = controller, loss
-        self.steps, self.steps_per_epoch = steps, steps_per_epoch
+        self.controller = controller
+        self.loss = loss
+        self.steps = steps
+        self.steps_per_epoch = steps_per_epoch
         self.neurons = _neurons(self.model)
         if not self.neurons and not getattr(controller, "idle", False):
             raise BadValue("the model has no neuron with a Surrogate, so there is no width to write; give it one")
-        self._now, self._forwards, self._warned = 0, 0, False
+        self._now = 0
+        self._forwards = 0
+        self._warned = False
         self._attached: Any = None
         if getattr(controller, "watch", False):
             for neuron in self.neurons.values():
@@ -199,15 +203,19 @@ class Adapter:
             if name not in held:
                 raise unknown("neuron", name, held)
             if held[name].requires_grad:
-                raise BadValue(f"neuron '{name}' learns its width, and this controller writes it; use fixed(), or a "
-                               "Surrogate without learn")  # fmt: skip
+                raise BadValue(
+                    f"neuron '{name}' learns its width, and this controller writes it; use fixed(), or a "
+                    "Surrogate without learn"
+                )
         widths = {name + FIRST: width for name, width in widths.items() if name + FIRST in held} | dict(widths)
         slots = {name: held[name] for name in widths}
         new = {n: torch.as_tensor(w, dtype=slots[n].dtype, device=slots[n].device) for n, w in widths.items()}
         for name, width in new.items():
             if width.ndim and width.shape != slots[name].shape:
-                raise BadValue(f"the controller gave neuron '{name}' widths {list(width.shape)} for its slot "
-                               f"{list(slots[name].shape)}; give a number, or one per channel of the slot")  # fmt: skip
+                raise BadValue(
+                    f"the controller gave neuron '{name}' widths {list(width.shape)} for its slot "
+                    f"{list(slots[name].shape)}; give a number, or one per channel of the slot"
+                )
         good = {name: (torch.isfinite(width) & (width > 0)).all() for name, width in new.items()}
         if good and not torch.stack(list(good.values())).all():  # one look for all: on a GPU each one waits
             name = next(name for name in good if not good[name])
@@ -226,9 +234,11 @@ class Adapter:
         """Refuse another library's neuron whose potentials a controller wants and nobody counted."""
         for name, neuron in self.neurons.items():
             if isinstance(neuron, Guest) and neuron.watch and neuron.membrane is None:
-                raise BadValue(f"neuron '{name}' ({type(neuron.module).__name__}) did not call its surrogate in the "
-                               "last forward pass, as SpikingJelly's fused passes do not, so its potentials cannot be "
-                               "counted; give it a surgrad.Surrogate, or a controller that reads none")  # fmt: skip
+                raise BadValue(
+                    f"neuron '{name}' ({type(neuron.module).__name__}) did not call its surrogate in the "
+                    "last forward pass, as SpikingJelly's fused passes do not, so its potentials cannot be "
+                    "counted; give it a surgrad.Surrogate, or a controller that reads none"
+                )
 
     def _count(self, model: nn.Module, _: Any) -> None:
         if torch.compiler.is_compiling() or not (model.training and torch.is_grad_enabled()):
@@ -237,8 +247,11 @@ class Adapter:
         by_step = any(isinstance(neuron, Guest) or neuron.carry for neuron in self.neurons.values())  # or may be
         if self._forwards > 1 and self._now < self.steps and not self._warned and not by_step:
             self._warned = True
-            warnings.warn("two training forward passes without adapter.step(): the widths stay as they were; call "
-                          "adapter.step(batch) before each, or adapter.attach() once", stacklevel=2)  # fmt: skip
+            warnings.warn(
+                "two training forward passes without adapter.step(): the widths stay as they were; call "
+                "adapter.step(batch) before each, or adapter.attach() once",
+                stacklevel=2,
+            )
 
 
 def _norms_before(model: nn.Module) -> dict[int, list[BatchNorm]]:

@@ -28,15 +28,33 @@ class compete(Controller):  # noqa: N801
     probes = True
     clocked = True
 
-    def __init__(self, *, start: float = 3.0, move: float = 0.2, reach: int = 2, low: float = 0.2, high: float = 20.0,
-                 iterations: int = 5, lr: float = 0.025, rate: float = 0.01):  # fmt: skip
+    def __init__(
+        self,
+        *,
+        start: float = 3.0,
+        move: float = 0.2,
+        reach: int = 2,
+        low: float = 0.2,
+        high: float = 20.0,
+        iterations: int = 5,
+        lr: float = 0.025,
+        rate: float = 0.01,
+    ):
         if not 0 < low <= start <= high or not move > 0 or reach < 1:
-            raise BadValue(f"temperature {start} by {move}, {reach} to each side, in [{low}, {high}] is no search; "
-                           "give low <= start <= high, and a move and reach above 0")  # fmt: skip
+            raise BadValue(
+                f"temperature {start} by {move}, {reach} to each side, in [{low}, {high}] is no search; "
+                "give low <= start <= high, and a move and reach above 0"
+            )
         if iterations < 1 or not (lr > 0 and rate > 0):
             raise BadValue(f"iterations {iterations}, lr {lr}, rate {rate}: give 1 or more, and rates above 0")
-        self.start, self.move, self.reach, self.low, self.high = start, move, reach, low, high
-        self.iterations, self.lr, self.rate = iterations, lr, rate
+        self.start = start
+        self.move = move
+        self.reach = reach
+        self.low = low
+        self.high = high
+        self.iterations = iterations
+        self.lr = lr
+        self.rate = rate
         self.temperature: dict[str, float] = {}
         self.mixture: dict[str, list[Tensor]] = {}  # by neuron: a, and Adam's two moments
 
@@ -53,7 +71,8 @@ class compete(Controller):  # noqa: N801
         if len(probe) < 2:
             raise BadValue("a batch of one has no other half to serve; give 2 images or more")
         half = len(probe) // 2
-        ours, others = probe.part(half), probe.part(half, half)
+        ours = probe.part(half)
+        others = probe.part(half, half)
         for name, weights in probe.weights_before().items():
             if not weights or name not in moment.neurons:
                 continue
@@ -63,7 +82,8 @@ class compete(Controller):  # noqa: N801
 
     def _gradient(self, moment: Moment, name: str, weight: str, ours: Probe, others: Probe, a: Tensor) -> Tensor:
         """Of the other half's loss with respect to a."""
-        value, neuron = ours.parameter(weight), moment.neurons[name]
+        value = ours.parameter(weight)
+        neuron = moment.neurons[name]
         steps = [ours.grad(weight, {name: self._width(neuron, b)}) for b in self._candidates(name)]
         share = a.softmax(0)
         moved = [value - self.lr * step for step in steps]
@@ -91,12 +111,14 @@ class compete(Controller):  # noqa: N801
         return {"temperature": dict(self.temperature), "mixture": mixture}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.temperature, self.mixture = dict(state["temperature"]), dict(state["mixture"])
+        self.temperature = dict(state["temperature"])
+        self.mixture = dict(state["mixture"])
 
 
 def _adam(old: list[Tensor], gradient: Tensor, rate: float, step: int) -> list[Tensor]:
     """One step of Adam from (value, first moment, second moment), all new."""
     value, first, second = old
-    first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient.square()
+    first = 0.9 * first + 0.1 * gradient
+    second = 0.999 * second + 0.001 * gradient.square()
     move = rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
     return [value - move, first, second]

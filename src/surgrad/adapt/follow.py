@@ -73,8 +73,10 @@ class follow(Controller):  # noqa: N801
     def _evidence(self, moment: Moment, name: str, what: str) -> Tensor:
         if what == "gain":
             if name not in moment.gains:
-                raise BadValue(f"the rule reads the gain of the norm before neuron '{name}', which has none; put one "
-                               "there (surgrad.NormNeuron), or follow another rule")  # fmt: skip
+                raise BadValue(
+                    f"the rule reads the gain of the norm before neuron '{name}', which has none; put one "
+                    "there (surgrad.NormNeuron), or follow another rule"
+                )
             return moment.gains[name]
         if what == "spread":
             return spread_of(moment.histograms[name]) * moment.neurons[name].threshold.detach().mean()

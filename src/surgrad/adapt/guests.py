@@ -16,11 +16,14 @@ from surgrad.surrogate import Surrogate
 HOLDERS = ("surrogate", "spike_grad", "surrogate_function")
 """Attributes by which our neurons, snnTorch's and SpikingJelly's hold the slope of their spikes."""
 ALPHAS: dict[str, tuple[str, Callable[[float], float]]] = {
-    "ATan": ("atan", lambda a: 2 / (math.pi * a)), "Sigmoid": ("sigmoid", lambda a: 1 / a),
-    "SoftSign": ("fast_sigmoid", lambda a: 1 / a), "PiecewiseExp": ("exponential", lambda a: 1 / a),
-    "PiecewiseQuadratic": ("triangle", lambda a: 1 / a), "Rect": ("rect", lambda a: 1 / a),
+    "ATan": ("atan", lambda a: 2 / (math.pi * a)),
+    "Sigmoid": ("sigmoid", lambda a: 1 / a),
+    "SoftSign": ("fast_sigmoid", lambda a: 1 / a),
+    "PiecewiseExp": ("exponential", lambda a: 1 / a),
+    "PiecewiseQuadratic": ("triangle", lambda a: 1 / a),
+    "Rect": ("rect", lambda a: 1 / a),
     "Erf": ("gaussian", lambda a: 1 / (math.sqrt(2) * a)),
-}  # fmt: skip
+}
 """SpikingJelly's surrogates by class: ours, and the width of an alpha, which is also the alpha of a width."""
 
 
@@ -112,5 +115,7 @@ def slot_of(module: nn.Module) -> str:
     for holder in HOLDERS:
         if isinstance(getattr(module, holder, None), Surrogate):
             return f"{holder}.width"
-    raise BadValue(f"{type(module).__name__} has a surrogate of its own library, whose width no probe can replace; "
-                   "give it a surgrad.Surrogate")  # fmt: skip
+    raise BadValue(
+        f"{type(module).__name__} has a surrogate of its own library, whose width no probe can replace; "
+        "give it a surgrad.Surrogate"
+    )

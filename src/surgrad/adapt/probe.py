@@ -33,7 +33,10 @@ class Probe:
     """
 
     def __init__(self, model: nn.Module, loss: Loss, batch: Batch, frozen: Mapping[str, Tensor] | None = None):
-        self._model, self._loss, self._batch, self._frozen = model, loss, batch, frozen
+        self._model = model
+        self._loss = loss
+        self._batch = batch
+        self._frozen = frozen
         self._parameters = dict(model.named_parameters())
 
     def frozen(self) -> "Probe":
@@ -84,8 +87,11 @@ class Probe:
     @contextmanager
     def _hooked(self, ran: Callable[..., None], which: Callable[[nn.Module], bool]) -> Iterator[None]:
         """Call ran(name, module) after each forward pass of the chosen modules."""
-        handles = [module.register_forward_hook(lambda m, _, __, name=name: ran(name, m))
-                   for name, module in self._model.named_modules() if which(module)]  # fmt: skip
+        handles = [
+            module.register_forward_hook(lambda m, _, __, name=name: ran(name, m))
+            for name, module in self._model.named_modules()
+            if which(module)
+        ]
         try:
             with torch.no_grad():
                 yield
@@ -271,7 +277,8 @@ def _response(layer: nn.Module, inputs: Tensor, direction: Tensor) -> Tensor:
     """What a change of a linear layer's weight by `direction` adds to its output [T, N, C, ...], computed for the
     channels that change."""
     channels = direction.flatten(1).any(1).nonzero().squeeze(1)
-    flat, weight = inputs.flatten(0, 1), direction[channels]
+    flat = inputs.flatten(0, 1)
+    weight = direction[channels]
     if isinstance(layer, nn.Conv2d):
         some: Tensor = layer._conv_forward(flat, weight, None)
     else:

@@ -37,7 +37,9 @@ class schedule(Controller):  # noqa: N801
             raise BadValue(f"widths from {start} to {end}: give positive ones")
         if isinstance(law, str) and law not in LAWS:
             raise unknown("law", law, LAWS)
-        self.law, self.start, self.end = law, start, end
+        self.law = law
+        self.start = start
+        self.end = end
 
     def __call__(self, moment: Moment) -> dict[str, Tensor]:
         return dict.fromkeys(moment.neurons, as_tensor(self._width(moment.progress)))

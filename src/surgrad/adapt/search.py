@@ -13,7 +13,8 @@ from surgrad.errors import BadValue, unknown
 
 Estimator = Literal["all", "coordinates", "directions"]
 Scope = Literal["global", "stage", "layer"]
-ESTIMATORS, SCOPES = get_args(Estimator), get_args(Scope)
+ESTIMATORS = get_args(Estimator)
+SCOPES = get_args(Scope)
 
 
 class search(Controller):  # noqa: N801
@@ -39,9 +40,21 @@ class search(Controller):  # noqa: N801
     probes = True
     clocked = True
 
-    def __init__(self, parameter: str | None = None, *, start: float = 3.0, move: float = 0.2, low: float = 0.2,
-                 high: float = 20.0, eps: float | None = None, estimator: Estimator = "directions", count: int = 32,
-                 scope: Scope = "global", reliable: float = 0.3, seed: int = 0):  # fmt: skip
+    def __init__(
+        self,
+        parameter: str | None = None,
+        *,
+        start: float = 3.0,
+        move: float = 0.2,
+        low: float = 0.2,
+        high: float = 20.0,
+        eps: float | None = None,
+        estimator: Estimator = "directions",
+        count: int = 32,
+        scope: Scope = "global",
+        reliable: float = 0.3,
+        seed: int = 0,
+    ):
         if not 0 < low <= start <= high or not move > 0:
             raise BadValue(f"temperature {start} by {move} in [{low}, {high}] is no search; give low <= start <= high")
         if not (eps is None or eps > 0) or count < 1:
@@ -50,9 +63,17 @@ class search(Controller):  # noqa: N801
             raise unknown("estimator", estimator, ESTIMATORS)
         if scope not in SCOPES:
             raise unknown("scope", scope, SCOPES)
-        self.parameter, self.start, self.move, self.low, self.high = parameter, start, move, low, high
-        self.eps, self.estimator, self.count, self.scope = eps, estimator, count, scope
-        self.reliable, self.seed = reliable, seed
+        self.parameter = parameter
+        self.start = start
+        self.move = move
+        self.low = low
+        self.high = high
+        self.eps = eps
+        self.estimator = estimator
+        self.count = count
+        self.scope = scope
+        self.reliable = reliable
+        self.seed = seed
         self.temperature: dict[str, float] = {}  # by neuron
 
     def __call__(self, moment: Moment) -> dict[str, Tensor]:
@@ -78,9 +99,15 @@ class search(Controller):  # noqa: N801
                 cosines[b] = finite.cosine(probe.grad(name, widths))
             best = max(cosines, key=cosines.__getitem__) if finite.reliability >= self.reliable else now
             self.temperature.update(dict.fromkeys(members, best))
-            self.note(step=moment.step, group=group, temperature=best, moved=best != now,
-                      reliability=finite.reliability, zeros=finite.zeros,
-                      cosines={f"{b:g}": cosine for b, cosine in cosines.items()})  # fmt: skip
+            self.note(
+                step=moment.step,
+                group=group,
+                temperature=best,
+                moved=best != now,
+                reliability=finite.reliability,
+                zeros=finite.zeros,
+                cosines={f"{b:g}": cosine for b, cosine in cosines.items()},
+            )
 
     def _groups(self, moment: Moment, probe: Probe) -> dict[str, list[str]]:
         if self.scope == "global":
@@ -118,8 +145,14 @@ class Difference:
         return torch.cosine_similarity(self.slopes, along, dim=0).item()
 
 
-def difference(probe: Probe, parameter: str, estimator: Estimator = "directions", count: int = 32,
-               eps: float | None = None, seed: int = 0) -> Difference:  # fmt: skip
+def difference(
+    probe: Probe,
+    parameter: str,
+    estimator: Estimator = "directions",
+    count: int = 32,
+    eps: float | None = None,
+    seed: int = 0,
+) -> Difference:
     """The finite-difference gradient of a parameter; see `search` for the options. probe: one that is `frozen`."""
     weight = probe.parameter(parameter)
     along = _directions(weight, estimator, count, seed)

@@ -12,7 +12,8 @@ from surgrad.shapes import Shape
 
 Target = Literal["floor", "band", "exact"]
 Scope = Literal["layer", "global"]
-TARGETS, SCOPES = get_args(Target), get_args(Scope)
+TARGETS = get_args(Target)
+SCOPES = get_args(Scope)
 
 
 class steer(Controller):  # noqa: N801
@@ -36,10 +37,21 @@ class steer(Controller):  # noqa: N801
     watch = True
     clocked = True
 
-    def __init__(self, low: float = 0.2, high: float = 0.6, *, target: Target = "band", scope: Scope = "layer",
-                 period: int = 100, momentum: float = 0.9,
-                 least: float = 0.1, most: float = 3.0, warmup: float = 0.02, sharpen: float = 0.2,
-                 freeze: float = 0.0):  # fmt: skip
+    def __init__(
+        self,
+        low: float = 0.2,
+        high: float = 0.6,
+        *,
+        target: Target = "band",
+        scope: Scope = "layer",
+        period: int = 100,
+        momentum: float = 0.9,
+        least: float = 0.1,
+        most: float = 3.0,
+        warmup: float = 0.02,
+        sharpen: float = 0.2,
+        freeze: float = 0.0,
+    ):
         super().__init__()
         if not 0 < low <= high < 1:
             raise BadValue(f"χ within [{low}, {high}] is no range of shares; give 0 < low <= high < 1")
@@ -48,15 +60,24 @@ class steer(Controller):  # noqa: N801
         if period < 1 or not 0 <= momentum < 1:
             raise BadValue(f"period {period}, momentum {momentum}: give 1 step or more, and a share below 1")
         if not (warmup >= 0 and sharpen >= 0 and freeze >= 0 and warmup + sharpen + freeze <= 1):
-            raise BadValue(f"warmup {warmup}, sharpen {sharpen}, freeze {freeze}: give shares of the training, at most "
-                           "1 together")  # fmt: skip
+            raise BadValue(
+                f"warmup {warmup}, sharpen {sharpen}, freeze {freeze}: give shares of the training, at most 1 together"
+            )
         if target not in TARGETS:
             raise unknown("target", target, TARGETS)
         if scope not in SCOPES:
             raise unknown("scope", scope, SCOPES)
-        self.low, self.high, self.target, self.scope, self.period = low, high, target, scope, period
-        self.momentum, self.least, self.most = momentum, least, most
-        self.warmup, self.sharpen, self.freeze = warmup, sharpen, freeze
+        self.low = low
+        self.high = high
+        self.target = target
+        self.scope = scope
+        self.period = period
+        self.momentum = momentum
+        self.least = least
+        self.most = most
+        self.warmup = warmup
+        self.sharpen = sharpen
+        self.freeze = freeze
         self.half: dict[str, float] = {}  # k by layer (or of "all"), in thresholds
         self.counts: dict[str, Tensor] = {}  # of the period so far
 
@@ -76,8 +97,11 @@ class steer(Controller):  # noqa: N801
         for key, counts in self.counts.items():
             self._move(key, counts, sharpening, moment.step, widest[key])
         self.counts = {}
-        return {name: width_of(neuron.surrogate.shape, self.half[self._key(name)] * neuron.threshold)
-                for name, neuron in moment.neurons.items() if self._key(name) in self.half}  # fmt: skip
+        return {
+            name: width_of(neuron.surrogate.shape, self.half[self._key(name)] * neuron.threshold)
+            for name, neuron in moment.neurons.items()
+            if self._key(name) in self.half
+        }
 
     def _key(self, name: str) -> str:
         return name if self.scope == "layer" else "all"
@@ -103,7 +127,8 @@ class steer(Controller):  # noqa: N801
 
     def _move(self, key: str, counts: Tensor, sharpening: bool, step: int, widest: float) -> None:
         now = self.half[key]
-        chi, goal = share_within(counts, now), None
+        chi = share_within(counts, now)
+        goal = None
         if chi < self.low or sharpening or self.target == "exact":
             goal = self.low
         elif chi > self.high and self.target == "band":
@@ -117,7 +142,8 @@ class steer(Controller):  # noqa: N801
         return {"half": dict(self.half), "counts": {key: counts.clone() for key, counts in self.counts.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.half, self.counts = dict(state["half"]), dict(state["counts"])
+        self.half = dict(state["half"])
+        self.counts = dict(state["counts"])
 
 
 def effective(shape: Shape, width: Tensor) -> Tensor:
@@ -130,9 +156,11 @@ def effective(shape: Shape, width: Tensor) -> Tensor:
 def width_of(shape: Shape, half: Tensor) -> Tensor:
     """The width whose `effective` half-width is `half` (0-d or [C]), by bisection; 64 times `half` where none is wide
     enough."""
-    low, high = half.double() / 64, half.double() * 64
+    low = half.double() / 64
+    high = half.double() * 64
     for _ in range(60):
         middle = (low * high).sqrt()
         wide = effective(shape, middle) > half
-        low, high = torch.where(wide, low, middle), torch.where(wide, middle, high)
+        low = torch.where(wide, low, middle)
+        high = torch.where(wide, middle, high)
     return high.to(half.dtype)

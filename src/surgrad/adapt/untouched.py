@@ -18,7 +18,8 @@ def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
     kept = [(m, key, getattr(m, key)) for m in model.modules() for key in STATE if hasattr(m, key)]
     jelly: list[Any] = [m for m in model.modules() if hasattr(m, "_memories")]  # SpikingJelly's neurons
     kept += [(m, "_memories", dict(m._memories)) for m in jelly]
-    hooks, model._forward_pre_hooks = model._forward_pre_hooks, type(model._forward_pre_hooks)()
+    hooks = model._forward_pre_hooks
+    model._forward_pre_hooks = type(model._forward_pre_hooks)()
     for module, key, _ in kept:
         if key == "potential":
             setattr(module, key, None)

@@ -31,7 +31,8 @@ class clip(_Wrapper):  # noqa: N801
         if not 0 < low <= high:
             raise BadValue(f"[{low}, {high}] bounds no width; give 0 < low <= high")
         super().__init__(controller)
-        self.low, self.high = low, high
+        self.low = low
+        self.high = high
 
     def __call__(self, moment: Moment) -> dict[str, Tensor]:
         return {name: width.clamp(self.low, self.high) for name, width in self.controller(moment).items()}

@@ -29,7 +29,8 @@ from surgrad.cli.training import (
 )
 from surgrad.errors import Interrupted, SurgradError, unknown
 
-FAILED, STOPPED = 2, 130
+FAILED = 2
+STOPPED = 130
 COMMANDS: dict[str, tuple[Any, Any]] = {
     "list": (list_recipes, describe_list),
     "train": (train_recipe, describe_train),

@@ -29,17 +29,28 @@ def convert(arguments: argparse.Namespace) -> int:
             raise BadValue(f"{beside} has no finished epoch to be drawn; give --beside the folders of trainings")
     into = _recipe(arguments.into, arguments.set)
     steps = arguments.steps if arguments.steps is not None else (350 if into is None else into.model.steps)
-    record = convert_run(arguments.run, out, steps=steps, percentile=arguments.percentile, scale=arguments.scale,
-                         images=arguments.images, data=arguments.data, into=into,
-                         show=counting("test images"))  # fmt: skip
+    record = convert_run(
+        arguments.run,
+        out,
+        steps=steps,
+        percentile=arguments.percentile,
+        scale=arguments.scale,
+        images=arguments.images,
+        data=arguments.data,
+        into=into,
+        show=counting("test images"),
+    )
     picture = write_conversion(record, out / "conversion.png", arguments.beside)
-    ann, curve = 100 * record["ann_accuracy"], [100 * share for share in record["accuracy"]]
+    ann = 100 * record["ann_accuracy"]
+    curve = [100 * share for share in record["accuracy"]]
     print(f"the ANN: {ann:.2f} %, on {record['images']:,} test images")
     for steps in [*(2**n for n in range(20) if 2**n < len(curve)), len(curve)]:
         print(f"T = {steps:4}: {curve[steps - 1]:6.2f} %  ({curve[steps - 1] - ann:+.2f})")
     near = next((t for t, value in enumerate(curve, 1) if min(curve[t - 1 :]) >= ann - 1), None)
-    print(f"within 1 % of it {'at no T up to here' if near is None else f'from T = {near} on'}\nrun folder: {out}\n"
-          f"picture: {picture}")  # fmt: skip
+    print(
+        f"within 1 % of it {'at no T up to here' if near is None else f'from T = {near} on'}\nrun folder: {out}\n"
+        f"picture: {picture}"
+    )
     return 0
 
 
@@ -56,14 +67,22 @@ def describe_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="run folder of an ANN")
     data_option(parser)
     parser.add_argument("--steps", type=int, metavar="T", help="up to which T (default: 350, or the recipe's)")
-    parser.add_argument("--into", metavar="RECIPE", help="convert to the neurons of this recipe, as a start for its "
-                        "training")  # fmt: skip
+    parser.add_argument(
+        "--into", metavar="RECIPE", help="convert to the neurons of this recipe, as a start for its training"
+    )
     set_option(parser)
-    parser.add_argument("--percentile", type=float, default=99.9, metavar="P", help="of a layer's activations, which "
-                        "its threshold becomes; 100 for the largest (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="what thresholds are multiplied by "
-                        "(default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--percentile",
+        type=float,
+        default=99.9,
+        metavar="P",
+        help="of a layer's activations, which its threshold becomes; 100 for the largest (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, metavar="X", help="what thresholds are multiplied by (default: %(default)s)"
+    )
     parser.add_argument("--images", type=int, metavar="N", help="only the first so many test images")
-    parser.add_argument("--beside", type=Path, nargs="+", default=[], metavar="RUN", help="directly trained runs, to "
-                        "be drawn beside it")  # fmt: skip
+    parser.add_argument(
+        "--beside", type=Path, nargs="+", default=[], metavar="RUN", help="directly trained runs, to be drawn beside it"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: RUN-converted")

@@ -34,15 +34,18 @@ def diagnose(arguments: argparse.Namespace) -> int:
     from surgrad.train import diagnose_recipe
 
     recipe, folder = _named(arguments.what, arguments.set)
-    record = diagnose_recipe(recipe, folder, data=arguments.data, images=arguments.images,
-                             directions=arguments.directions)  # fmt: skip
+    record = diagnose_recipe(
+        recipe, folder, data=arguments.data, images=arguments.images, directions=arguments.directions
+    )
     out = arguments.out or (folder or Path()) / "diagnosis.html"
     run = None if folder is None else read_run(folder)
     write_diagnosis(record, out, run)
     if run is not None:
         curves = {layer: run.layer_curve(layer, "decay") for layer in run.layers}
-        record["over_training"] = {layer: {"epochs": epochs, "decay": decays, "f": [math.hypot(1, b) for b in decays]}
-                                   for layer, (epochs, decays) in curves.items()}  # fmt: skip
+        record["over_training"] = {
+            layer: {"epochs": epochs, "decay": decays, "f": [math.hypot(1, b) for b in decays]}
+            for layer, (epochs, decays) in curves.items()
+        }
     if arguments.json:
         replace(arguments.json, lambda path: path.write_text(json.dumps(record, indent=1, ensure_ascii=False)))
     print(f"{record['name']}: {record['about']}\n\n{layer_table(record['layers'])}\n")
@@ -73,11 +76,15 @@ def count_energy(arguments: argparse.Namespace) -> int:
     print(f"{'layer':{wide}}  inputs     rate   passes        MACs         ACs         nJ")
     for layer in found.layers:
         rate = "    –" if layer.inputs == "image" else f"{layer.rate:5.3f}"
-        print(f"{layer.layer:{wide}}  {layer.inputs:9}  {rate}  {layer.passes:6.3g}  {layer.macs:10,.0f}  "
-              f"{layer.acs:10,.0f}  {layer.energy / 1e3:9,.2f}")  # fmt: skip
+        print(
+            f"{layer.layer:{wide}}  {layer.inputs:9}  {rate}  {layer.passes:6.3g}  {layer.macs:10,.0f}  "
+            f"{layer.acs:10,.0f}  {layer.energy / 1e3:9,.2f}"
+        )
     print(f"spikes per neuron and step, by layer: {' '.join(f'{rate:.3f}' for rate in found.firing_rates.values())}")
-    print(f"one image, T={found.steps}, over {found.images:,} test images: {found.total / 1e6:.3f} µJ, "
-          f"{100 * found.ratio:.1f} % of the {found.ann / 1e6:.3f} µJ of the same network as an ANN")  # fmt: skip
+    print(
+        f"one image, T={found.steps}, over {found.images:,} test images: {found.total / 1e6:.3f} µJ, "
+        f"{100 * found.ratio:.1f} % of the {found.ann / 1e6:.3f} µJ of the same network as an ANN"
+    )
     return 0
 
 
@@ -96,8 +103,10 @@ def _named(what: str, settings: list[str]) -> tuple["Recipe", Path | None]:
 def layer_table(layers: list[dict[str, Any]]) -> str:
     """The evidence, a line a layer."""
     wide = max(len(layer["layer"]) for layer in layers)
-    lines = [f"   # {'layer':{wide}}  width  in window  chi  by weight  gradient   fires  never  always"
-             "   spread  theorem 1  cosine  reliability"]  # fmt: skip
+    lines = [
+        f"   # {'layer':{wide}}  width  in window  chi  by weight  gradient   fires  never  always"
+        "   spread  theorem 1  cosine  reliability"
+    ]
     for place, layer in enumerate(layers, 1):
         gradient = "-" if layer["gradient"] is None else f"{layer['gradient']:.1e}"
         weights = "-" if layer["chi_weights"] is None else f"{100 * layer['chi_weights']:.0f} %"
@@ -106,9 +115,10 @@ def layer_table(layers: list[dict[str, Any]]) -> str:
         cosine, reliability = (f"{finite[key]:.2f}" if finite else "-" for key in ("cosine", "reliability"))
         lines.append(
             f"{place:4} {layer['layer']:{wide}}  {layer['width']:5.3g}  {100 * layer['share']:7.0f} %"
-            f"  {100 * layer['chi']:3.0f}  {weights:>9}  {gradient:>8}  " + "  ".join(f"{share:>5}" for share in shares)
+            f"  {100 * layer['chi']:3.0f}  {weights:>9}  {gradient:>8}  "
+            + "  ".join(f"{share:>5}" for share in shares)
             + f"  {layer['spread']:7.2f}  {layer['predicted']:9.2f}  {cosine:>6}  {reliability:>11}"
-        )  # fmt: skip
+        )
     return "\n".join(lines)
 
 
@@ -117,9 +127,15 @@ def describe_diagnose(parser: argparse.ArgumentParser) -> None:
     data_option(parser)
     set_option(parser)
     parser.add_argument("--images", type=int, default=128, metavar="N", help="in the batch (default: 128)")
-    parser.add_argument("--directions", type=int, default=0, metavar="K", help="compare every layer's surrogate "
-                        "gradient with finite differences, along K random directions, 2K passes a layer (default: the "
-                        "first weights' alone)")  # fmt: skip
+    parser.add_argument(
+        "--directions",
+        type=int,
+        default=0,
+        metavar="K",
+        help="compare every layer's surrogate "
+        "gradient with finite differences, along K random directions, 2K passes a layer (default: the "
+        "first weights' alone)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="the page (diagnosis.html in the run, or here)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers here")
 

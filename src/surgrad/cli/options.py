@@ -6,14 +6,23 @@ from pathlib import Path
 
 def set_option(parser: argparse.ArgumentParser) -> None:
     """Fields of a recipe."""
-    parser.add_argument("--set", action="append", default=[], metavar="path=value",
-                        help="change one field, as in optim.lr=0.05 (`surgrad list --json` shows them)")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="path=value",
+        help="change one field, as in optim.lr=0.05 (`surgrad list --json` shows them)",
+    )
 
 
 def data_option(parser: argparse.ArgumentParser) -> None:
     """The folder of the data sets."""
-    parser.add_argument("--data", type=Path, metavar="DIR",
-                        help="where the data sets are; default: $SURGRAD_DATA, else ~/.cache/surgrad/data")  # fmt: skip
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="where the data sets are; default: $SURGRAD_DATA, else ~/.cache/surgrad/data",
+    )
 
 
 def write_page(runs: list[Path], out: Path) -> Path:

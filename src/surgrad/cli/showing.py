@@ -18,8 +18,10 @@ def show(arguments: argparse.Namespace) -> int:
     sensor = tuple(arguments.sensor or (int(events["x"].max()) + 1, int(events["y"].max()) + 1))
     made = frames(events, arguments.frames, sensor, slicing=arguments.slicing, step=arguments.step)
     seconds = (events["t"][-1] - events["t"][0]) / 1e6
-    print(f"{len(events):,} events in {seconds:.3f} s, {100 * (events['p'] > 0).mean():.0f} % of them brighter, within "
-          f"{sensor[0]}×{sensor[1]} pixels; {int(made.sum()):,} of them in {arguments.frames} frames")  # fmt: skip
+    print(
+        f"{len(events):,} events in {seconds:.3f} s, {100 * (events['p'] > 0).mean():.0f} % of them brighter, within "
+        f"{sensor[0]}×{sensor[1]} pixels; {int(made.sum()):,} of them in {arguments.frames} frames"
+    )
     return _told(write_recording(made, out))
 
 
@@ -32,8 +34,12 @@ def _told(pictures: list[Path]) -> int:
 def describe_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="AEDAT 2, 3.1 or 4, .bin of N-MNIST, .dat, .npz, .npy or HDF5")
     parser.add_argument("--frames", type=int, default=10, metavar="T", help="how many (default: %(default)s)")
-    parser.add_argument("--slicing", default="count", metavar="NAME", help="count (as many events each, the default), "
-                        "time (as long each) or step")  # fmt: skip
+    parser.add_argument(
+        "--slicing",
+        default="count",
+        metavar="NAME",
+        help="count (as many events each, the default), time (as long each) or step",
+    )
     parser.add_argument(
         "--step", type=int, default=5000, metavar="µs", help="of slicing by step (default: %(default)s)"
     )

@@ -24,8 +24,13 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
     queue = sweep.jobs_of(sweep.entries(arguments.what), arguments.seeds, arguments.out)
     try:
-        sweep.train_all(queue, workers=arguments.workers, data=arguments.data, address=arguments.address,
-                  say=lambda text: print(text, flush=True))  # fmt: skip
+        sweep.train_all(
+            queue,
+            workers=arguments.workers,
+            data=arguments.data,
+            address=arguments.address,
+            say=lambda text: print(text, flush=True),
+        )
     finally:
         lines = sweep.outcome(queue)
         done = [job.folder for job in queue if job.done]
@@ -42,6 +47,9 @@ def describe_sweep(parser: argparse.ArgumentParser) -> None:
     data_option(parser)
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1 of each (default: 3)")
     parser.add_argument("--workers", type=int, default=1, metavar="K", help="trainings at a time, sharing the cores")
-    parser.add_argument("--address", metavar="HOST", help="a Ray cluster instead, whose machines all see --out and "
-                        "--data (pip install 'surgrad[cluster]')")  # fmt: skip
+    parser.add_argument(
+        "--address",
+        metavar="HOST",
+        help="a Ray cluster instead, whose machines all see --out and --data (pip install 'surgrad[cluster]')",
+    )
     parser.add_argument("--out", type=Path, default=Path("sweep"), metavar="DIR", help="default: %(default)s")

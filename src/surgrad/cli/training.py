@@ -36,8 +36,10 @@ def list_recipes(arguments: argparse.Namespace) -> int:
         published = "-" if recipe.published is None else f"{100 * recipe.published:.2f} %"
         found = str(ours.get(recipe.name, "-"))
         default = " (default)" if recipe.name == DEFAULT and "default" not in recipe.summary else ""
-        print(f"{recipe.name:{wide}}  {recipe.model.name:17}  {recipe.model.steps:3}  {published:>9}  {found:>14}  "
-              f"{recipe.summary}{default}")  # fmt: skip
+        print(
+            f"{recipe.name:{wide}}  {recipe.model.name:17}  {recipe.model.steps:3}  {published:>9}  {found:>14}  "
+            f"{recipe.summary}{default}"
+        )
     return 0
 
 
@@ -60,8 +62,10 @@ def train_recipe(arguments: argparse.Namespace) -> int:
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     _draw_example(recipe, out, arguments.data)
     page = write_page([out], out / "report.html")
-    print(f"test accuracy {100 * last['test_accuracy']:.2f} % after {last['epoch']} epochs (final epoch), "
-          f"{last['train_seconds'] / 60:.1f} min of training\nrun folder: {out}\nreport: {page}")  # fmt: skip
+    print(
+        f"test accuracy {100 * last['test_accuracy']:.2f} % after {last['epoch']} epochs (final epoch), "
+        f"{last['train_seconds'] / 60:.1f} min of training\nrun folder: {out}\nreport: {page}"
+    )
     return 0
 
 
@@ -114,13 +118,16 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from surgrad.train import evaluate_run
 
     which = "best" if arguments.best else "last"
-    result = evaluate_run(arguments.run, data=arguments.data, which=which,
-                          say=lambda text: print(f"surgrad: {text}", file=sys.stderr))  # fmt: skip
+    result = evaluate_run(
+        arguments.run, data=arguments.data, which=which, say=lambda text: print(f"surgrad: {text}", file=sys.stderr)
+    )
     if arguments.json:
         print(json.dumps(result))
     else:
-        print(f"{result['run']} ({which}): test accuracy {100 * result['test_accuracy']:.2f} %, "
-              f"loss {result['test_loss']:.4f}")  # fmt: skip
+        print(
+            f"{result['run']} ({which}): test accuracy {100 * result['test_accuracy']:.2f} %, "
+            f"loss {result['test_loss']:.4f}"
+        )
     return 0
 
 
@@ -154,11 +161,17 @@ def describe_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: a new one under runs/")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and augmentation")
     set_option(parser)
-    parser.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be read, up to 1 %% "
-                        "of all, and say which")  # fmt: skip
-    parser.add_argument("--resume", action="store_true",
-                        help="go on from what --out holds, or begin where it holds nothing; without --out, "
-                             "from the newest run of this recipe and seed under runs/")  # fmt: skip
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out recordings that cannot be read, up to 1 %% of all, and say which",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from what --out holds, or begin where it holds nothing; without --out, "
+        "from the newest run of this recipe and seed under runs/",
+    )
 
 
 def describe_eval(parser: argparse.ArgumentParser) -> None:

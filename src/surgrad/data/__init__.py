@@ -15,8 +15,18 @@ from surgrad.data.loading import data_root, load_spec
 from surgrad.data.registry import DATASETS
 from surgrad.errors import unknown
 
-__all__ = ["DATASETS", "FOLDERS", "DataSet", "FolderData", "ImageData", "Split", "data_root", "load", "load_folder",
-           "load_spec"]  # fmt: skip
+__all__ = [
+    "DATASETS",
+    "FOLDERS",
+    "DataSet",
+    "FolderData",
+    "ImageData",
+    "Split",
+    "data_root",
+    "load",
+    "load_folder",
+    "load_spec",
+]
 
 
 def load(name: str, root: Path | str | None = None, *, download: bool = True) -> ImageData:

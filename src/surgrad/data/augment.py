@@ -94,8 +94,9 @@ def window(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     height, width = images.shape[2:]
     offsets = [_integers(size - side + 1, len(images), generator).to(images.device) for size in (height, width)]
     rows, columns = (offset[:, None] + torch.arange(side, device=images.device) for offset in offsets)
-    return images[torch.arange(len(images), device=images.device)[:, None, None], :, rows[:, :, None],
-                  columns[:, None, :]].permute(0, 3, 1, 2)  # fmt: skip
+    return images[
+        torch.arange(len(images), device=images.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]
+    ].permute(0, 3, 1, 2)
 
 
 def _integers(high: int, count: int, generator: torch.Generator) -> Tensor:
@@ -105,7 +106,8 @@ def _integers(high: int, count: int, generator: torch.Generator) -> Tensor:
 
 def _random_crop_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
     """Draw the offsets and coins for `_crop_flip`: each of the (2·pad + 1)² crops is equally likely."""
-    count, device = len(images), images.device
+    count = len(images)
+    device = images.device
     offsets = torch.zeros(2, count, dtype=torch.int64, device="cpu")
     mirrored = torch.zeros(count, dtype=torch.bool, device="cpu")
     if pad:

@@ -138,7 +138,8 @@ def _resample(images: Tensor, matrix: Tensor) -> Tensor:
     height, width = images.shape[2:]
     y = torch.arange(height, device=images.device)[:, None]
     x = torch.arange(width, device=images.device)
-    column, row = (a * x + b * y + c) >> 16, (d * x + e * y + f) >> 16
+    column = (a * x + b * y + c) >> 16
+    row = (d * x + e * y + f) >> 16
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     source = torch.where(inside, row * width + column, 0).flatten(1)[:, None].expand(-1, images.shape[1], -1)
     moved = images.flatten(2).gather(2, source).view_as(images)
@@ -172,8 +173,10 @@ def _translate_y(images: Tensor, strength: Tensor) -> Tensor:
 def _rotate(images: Tensor, strength: Tensor) -> Tensor:
     """Rotate by `strength` degrees, anticlockwise if positive, about the centre of the image."""
     angle = -strength * (math.pi / 180)
-    cos, sin = angle.cos(), angle.sin()
-    x, y = images.shape[3] / 2, images.shape[2] / 2
+    cos = angle.cos()
+    sin = angle.sin()
+    x = images.shape[3] / 2
+    y = images.shape[2] / 2
     return _resample(images, torch.stack((cos, sin, x - x * cos - y * sin, -sin, cos, y + x * sin - y * cos), 1))
 
 
@@ -226,7 +229,8 @@ def _solarize(images: Tensor, strength: Tensor) -> Tensor:
 
 def _autocontrast(images: Tensor, strength: Tensor) -> Tensor:
     """Stretch each channel to 0–255; a channel of one level stays. float64, or the truncation would differ."""
-    low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+    low = images.amin((2, 3), keepdim=True)
+    high = images.amax((2, 3), keepdim=True)
     # `255 / tensor` would multiply by the reciprocal, which rounds twice.
     span = (high - low).clamp(min=1).double()
     scale = torch.full_like(span, 255) / span

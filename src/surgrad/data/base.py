@@ -155,7 +155,8 @@ def make_split(images: np.ndarray, labels: np.ndarray, n_classes: int, where: ob
         raise DataError(f"{where}: {len(images)} images but {len(labels)} labels; the files do not belong together")
     if not len(labels):
         raise DataError(f"{where}: holds no images; at least one is wanted")
-    low, high = int(labels.min()), int(labels.max())
+    low = int(labels.min())
+    high = int(labels.max())
     if low < 0 or high >= n_classes:
         raise DataError(
             f"{where}: label {high if high >= n_classes else low} found; labels 0 to {n_classes - 1} wanted"

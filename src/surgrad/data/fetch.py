@@ -29,7 +29,8 @@ class StderrLine:
         self.next = 0.0
 
     def __call__(self, name: str, done: int, total: int | None) -> None:
-        now, tty = time.monotonic(), sys.stderr.isatty()
+        now = time.monotonic()
+        tty = sys.stderr.isatty()
         if now < self.next and done != total:
             return
         self.next = now + (0.2 if tty else 10.0)

@@ -76,21 +76,28 @@ def load_folder(name: str, root: Path | str | None = None, side: int = 224) -> F
     """List the data set `name` of `FOLDERS`; see `surgrad.data.data_root` for where it is looked for."""
     if name not in FOLDERS:
         raise unknown("data set", name, FOLDERS)
-    spec, where = FOLDERS[name], data_root(root)
+    spec = FOLDERS[name]
+    where = data_root(root)
     parts = next(filter(None, (_splits(where / folder) for folder in spec.folders)), None)
     if parts is None:
         looked = ", ".join(str(where / folder) for folder in spec.folders)
-        raise DataError(f"{name}: no folders train/ and val/ (or test/), each with a folder a class, in {looked}; put "
-                        "the images there, or name their folder: --data DIR")  # fmt: skip
+        raise DataError(
+            f"{name}: no folders train/ and val/ (or test/), each with a folder a class, in {looked}; put "
+            "the images there, or name their folder: --data DIR"
+        )
     classes = _classes(parts[0])
     if spec.classes is not None and len(classes) != spec.classes:
-        raise DataError(f"{name}: {parts[0]} has {len(classes)} class folders, and {spec.classes} are wanted; for "
-                        "images of your own, give data.name=image_folder")  # fmt: skip
+        raise DataError(
+            f"{name}: {parts[0]} has {len(classes)} class folders, and {spec.classes} are wanted; for "
+            "images of your own, give data.name=image_folder"
+        )
     others = _classes(parts[1])
     if classes != others:
         odd = sorted({*classes} ^ {*others})
-        raise DataError(f"{parts[0]} and {parts[1]} differ in their class folders: {odd[0]} and {len(odd) - 1} more "
-                        "are in one of them alone; put all images of a class under the same name")  # fmt: skip
+        raise DataError(
+            f"{parts[0]} and {parts[1]} differ in their class folders: {odd[0]} and {len(odd) - 1} more "
+            "are in one of them alone; put all images of a class under the same name"
+        )
     train, test = (_tree(part, classes) for part in parts)
     return FolderData(name, train, test, classes, spec.mean, spec.std, side)
 
@@ -165,11 +172,14 @@ def _random_box(rng: np.random.Generator, width: int, height: int) -> tuple[floa
     for _ in range(10):
         area = width * height * rng.uniform(0.08, 1.0)
         ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-        w, h = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
+        w = round(np.sqrt(area * ratio))
+        h = round(np.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
-            left, top = rng.integers(0, width - w + 1), rng.integers(0, height - h + 1)
+            left = rng.integers(0, width - w + 1)
+            top = rng.integers(0, height - h + 1)
             return (left, top, left + w, top + h)
-    w, h = min(width, height * 4 / 3), min(height, width * 4 / 3)  # an image of an extreme ratio: its middle
+    w = min(width, height * 4 / 3)  # an image of an extreme ratio: its middle
+    h = min(height, width * 4 / 3)
     return ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
 
 
@@ -181,7 +191,8 @@ def _cut(image: "Image", box: tuple[float, float, float, float], side: int, mirr
     try:
         if shrink >= 2:  # a JPEG can be decoded at a half, a quarter or an eighth of its size
             image.draft("RGB", (int(width / shrink), int(height / shrink)))
-        x, y = image.size[0] / width, image.size[1] / height
+        x = image.size[0] / width
+        y = image.size[1] / height
         there = (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
         pixels = np.asarray(image.convert("RGB").resize((side, side), Resampling.BILINEAR, box=there))
     except (OSError, ValueError, SyntaxError) as error:

@@ -62,7 +62,8 @@ def _at_most(stream: BufferedIOBase, limit: int) -> bytearray:
 
 def read_split(paths: Sequence[Path], n_classes: int) -> Split:
     """The Split (uint8 [N, 1, H, W]) of an images file and a labels file."""
-    images, labels = read_idx(paths[0], 3), read_idx(paths[1], 1)
+    images = read_idx(paths[0], 3)
+    labels = read_idx(paths[1], 1)
     return make_split(images[:, None], labels, n_classes, f"{paths[0]}, {paths[1].name}")
 
 

@@ -23,8 +23,12 @@ from surgrad.gradients.rates import rate as rate
 from surgrad.models import SpikingNetwork
 
 
-def bptt(network: SpikingNetwork, x: Tensor, judge: Callable[[Tensor], Tensor],
-         forward: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+def bptt(
+    network: SpikingNetwork,
+    x: Tensor,
+    judge: Callable[[Tensor], Tensor],
+    forward: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Backpropagation through time: (loss 0-d, output [T, N, classes]). Memory grows with the steps."""
     output = (forward or network)(x)
     loss = judge(output)
@@ -43,6 +47,8 @@ class Gradient(NamedTuple):
 
 
 GRADIENTS = {
-    "bptt": Gradient(bptt), "sltt": Gradient(sltt, check_sltt), "ottt": Gradient(ottt, check_ottt),
+    "bptt": Gradient(bptt),
+    "sltt": Gradient(sltt, check_sltt),
+    "ottt": Gradient(ottt, check_ottt),
     "rate": Gradient(rate, check_rate),
-}  # fmt: skip
+}

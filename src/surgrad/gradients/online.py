@@ -18,8 +18,9 @@ Judge = Callable[[Tensor], Tensor]
 Forward = Callable[[Tensor], Tensor]
 
 
-def sltt(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None = None, *,
-         count: int | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+def sltt(
+    network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None = None, *, count: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Spatial learning through time (Meng et al. 2023): (loss 0-d, output [T, N, classes]).
 
     The gradient of the mean over the steps of judge(output of the step), without what passes from one step to the next.
@@ -32,8 +33,7 @@ def sltt(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | No
     return _step_by_step(network, x, judge, forward, set(chosen), nullcontext())
 
 
-def ottt(network: SpikingNetwork, x: Tensor, judge: Judge,
-         forward: Forward | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+def ottt(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None = None) -> tuple[Tensor, Tensor]:
     """Online training through time (Xiao et al. 2022): (loss 0-d, output [T, N, classes]).
 
     As `sltt`, but what a weight is multiplied with when its gradient is found is a trace of the layer's input,
@@ -42,7 +42,8 @@ def ottt(network: SpikingNetwork, x: Tensor, judge: Judge,
 
     of every convolution and linear layer, λ the neurons' decay, which must be one and the same. (The authors' code
     leaves out the first layer; the paper's formula, and this, do not.)"""
-    decay, total = check_ottt(network), _steps(network, x)
+    decay = check_ottt(network)
+    total = _steps(network, x)
     return _step_by_step(network, x, judge, forward, set(range(total)), _Traces(decay))
 
 
@@ -50,10 +51,14 @@ def _steps(network: SpikingNetwork, x: Tensor) -> int:
     return network.steps if x.ndim == 4 else len(x)
 
 
-def _step_by_step(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None, chosen: set[int],
-                  mode: Any) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _step_by_step(
+    network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None, chosen: set[int], mode: Any
+) -> tuple[Tensor, Tensor]:
     """Forward and, for the chosen steps, backward at once; the potentials go on, their gradient does not."""
-    forward, outputs, losses, x = forward or network, [], [], network.encoded(x)
+    forward = forward or network
+    outputs = []
+    losses = []
+    x = network.encoded(x)
     total = _steps(network, x)
     with _carrying(network) as counted:
         for step in range(total):
@@ -72,7 +77,8 @@ def _step_by_step(network: SpikingNetwork, x: Tensor, judge: Judge, forward: For
 @contextmanager
 def _carrying(network: SpikingNetwork) -> Iterator[Callable[[], None]]:
     """One step a call, each going on from the last; what it yields adds up the histograms of watched neurons."""
-    watched, before = {n: neuron for n, neuron in neurons(network).items() if neuron.watching}, network.steps
+    watched = {n: neuron for n, neuron in neurons(network).items() if neuron.watching}
+    before = network.steps
     counts: dict[str, Tensor] = {}
 
     def counted() -> None:
@@ -100,8 +106,10 @@ def check_sltt(network: SpikingNetwork) -> None:
                 f"'{name}' has a width of its own for the first step, and here each is a call; give one width"
             )
     for name, module in whole_sequences(network).items():
-        raise BadValue(f"'{name}', {type(module).__name__}, needs all steps of a sequence in one call, and here each "
-                       "is a call; use another, or gradient bptt")  # fmt: skip
+        raise BadValue(
+            f"'{name}', {type(module).__name__}, needs all steps of a sequence in one call, and here each "
+            "is a call; use another, or gradient bptt"
+        )
 
 
 def check_ottt(network: SpikingNetwork) -> float:
@@ -110,12 +118,16 @@ def check_ottt(network: SpikingNetwork) -> float:
     decays = torch.cat([neuron.decay.detach().flatten() for neuron in neurons(network).values()])
     trained = any(neuron.decay.requires_grad for neuron in neurons(network).values())
     if trained or not torch.allclose(decays, decays[0]):
-        raise BadValue(f"the traces decay as the potentials do, and these do from {decays.min():.3g} to "
-                       f"{decays.max():.3g}; give all neurons one decay, and train none of them")  # fmt: skip
+        raise BadValue(
+            f"the traces decay as the potentials do, and these do from {decays.min():.3g} to "
+            f"{decays.max():.3g}; give all neurons one decay, and train none of them"
+        )
     for name, module in network.named_modules():
         if getattr(getattr(module, "weight", None), "ndim", 0) > 1 and not isinstance(module, TRACED):
-            raise BadValue(f"'{name}', {type(module).__name__}, has no trace here; use convolutions and linear layers, "
-                           "or gradient bptt")  # fmt: skip
+            raise BadValue(
+                f"'{name}', {type(module).__name__}, has no trace here; use convolutions and linear layers, "
+                "or gradient bptt"
+            )
     return decays[0].item()
 
 
@@ -154,12 +166,16 @@ class _ByTrace(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, out: Tensor, weight: Tensor, trace: Tensor, of: Any, layout: Any) -> Tensor:
         ctx.save_for_backward(trace)
-        ctx.size, ctx.dtype, ctx.of, ctx.layout = weight.shape, weight.dtype, of, layout
+        ctx.size = weight.shape
+        ctx.dtype = weight.dtype
+        ctx.of = of
+        ctx.layout = layout
         return out.view_as(out)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        (grad,), (trace,) = grads, ctx.saved_tensors
+        (grad,) = grads
+        (trace,) = ctx.saved_tensors
         found = ctx.of(trace.to(grad.dtype), ctx.size, grad, *ctx.layout)
         return grad, found.to(ctx.dtype), None, None, None
 
@@ -181,13 +197,24 @@ def _in_order(func: Any, args: Any, kwargs: Any) -> list[Any]:
     )
     if func is F.linear:
         return [given["input"], given["weight"], given.get("bias")]
-    padding, dilation, sides = given.get("padding", 0), given.get("dilation", 1), given["weight"].shape[2:]
+    padding = given.get("padding", 0)
+    dilation = given.get("dilation", 1)
+    sides = given["weight"].shape[2:]
     if isinstance(padding, str):
         dilations = [dilation] * len(sides) if isinstance(dilation, int) else dilation
         whole = [d * (side - 1) if padding == "same" else 0 for d, side in zip(dilations, sides, strict=True)]
         if any(pad % 2 for pad in whole):
-            raise BadValue(f"a kernel of {'×'.join(map(str, sides))} pads one side more than the other to keep the "
-                           "size, which no trace does; give odd kernels, or padding as a number")  # fmt: skip
+            raise BadValue(
+                f"a kernel of {'×'.join(map(str, sides))} pads one side more than the other to keep the "
+                "size, which no trace does; give odd kernels, or padding as a number"
+            )
         padding = [pad // 2 for pad in whole]
-    return [given["input"], given["weight"], given.get("bias"), given.get("stride", 1), padding, dilation,
-            given.get("groups", 1)]  # fmt: skip
+    return [
+        given["input"],
+        given["weight"],
+        given.get("bias"),
+        given.get("stride", 1),
+        padding,
+        dilation,
+        given.get("groups", 1),
+    ]

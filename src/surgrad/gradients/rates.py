@@ -21,8 +21,12 @@ class _Seen(NamedTuple):
     second: Tensor
 
 
-def rate(network: SpikingNetwork, x: Tensor, judge: Callable[[Tensor], Tensor],
-         forward: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+def rate(
+    network: SpikingNetwork,
+    x: Tensor,
+    judge: Callable[[Tensor], Tensor],
+    forward: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Rate-based backpropagation (Yu et al. 2024): (loss 0-d, output [1, N, classes], averaged over time).
 
     All steps run without a graph. Then one pass on averages over time has one: every neuron's mean spikes o̅ follow its
@@ -34,7 +38,9 @@ def rate(network: SpikingNetwork, x: Tensor, judge: Callable[[Tensor], Tensor],
     from the first pass, and their gradient from the averages. This is the derivative for currents that are the same in
     every step; the authors' code divides the loss by T besides. LIF, PLIF and IF without parameters of their own."""
     check_rate(network)
-    forward, before, x = forward or network, network.steps, network.encoded(x)
+    forward = forward or network
+    before = network.steps
+    x = network.encoded(x)
     seen: dict[str, _Seen] = {}
     with torch.no_grad(), _spiking(network, seen):
         forward(x)
@@ -57,11 +63,15 @@ def check_rate(network: SpikingNetwork) -> None:
         raise BadValue("what is averaged over time has no last step; unset last_step")
     for name, neuron in neurons(network).items():
         if type(neuron) not in (LIF, PLIF, IF) or neuron.surrogate.first_width is not None or neuron.carry:
-            raise BadValue(f"'{name}', {type(neuron).__name__}, has no averaged form; give lif, plif or if, one width, "
-                           "and carry=False")  # fmt: skip
+            raise BadValue(
+                f"'{name}', {type(neuron).__name__}, has no averaged form; give lif, plif or if, one width, "
+                "and carry=False"
+            )
         if any(parameter.requires_grad for parameter in neuron.parameters()):
-            raise BadValue(f"'{name}' trains parameters of its own, of which averages know no gradient; train neither "
-                           "decay nor width (neuron.train_decay=false)")  # fmt: skip
+            raise BadValue(
+                f"'{name}' trains parameters of its own, of which averages know no gradient; train neither "
+                "decay nor width (neuron.train_decay=false)"
+            )
         if neuron.penalise is not None:
             raise BadValue("penalties look at potentials, which averages have none of; give none, or gradient bptt")
     for name, module in network.named_modules():
@@ -120,8 +130,10 @@ def _averaged(network: SpikingNetwork, seen: dict[str, _Seen]) -> Iterator[None]
         return lambda norm, args, out: _normalised(norm, args[0], *seen[name])
 
     parts = {name: module for name, module in network.named_modules() if name in seen}
-    hooks = [part.register_forward_hook((neuron_after if isinstance(part, LIF) else norm_after)(name))
-             for name, part in parts.items()]  # fmt: skip
+    hooks = [
+        part.register_forward_hook((neuron_after if isinstance(part, LIF) else norm_after)(name))
+        for name, part in parts.items()
+    ]
     was = {name: part.training for name, part in parts.items()}
     for part in parts.values():
         part.eval()
@@ -145,7 +157,8 @@ def _slope(history: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
     """mean_t h(u_t)·∂u_t/∂c̅ [N, C, ...] of the potentials u [T, N, C, ...]."""
     decay, threshold, width = (against(p, history[0]) for p in (neuron.decay, neuron.threshold, neuron.surrogate.width))
     gain = 1.0 if neuron.gain is None else against(neuron.gain, history[0])
-    eager, total = torch.zeros_like(history[0]), torch.zeros_like(history[0])
+    eager = torch.zeros_like(history[0])
+    total = torch.zeros_like(history[0])
     for u, fired in zip(history, spikes, strict=True):
         eager = gain + decay * eager  # ∂u_t/∂c̅ from ∂v_{t-1}/∂c̅
         h = neuron.surrogate.shape.slope(u - threshold, width)
@@ -167,5 +180,6 @@ def _normalised(norm: BatchNorm, x: Tensor, mean: Tensor, variance: Tensor) -> T
     mean = mean.view(size) + own - own.detach()
     own = (values - mean).square().mean(over, keepdim=True)
     variance = variance.view(size) + own - own.detach()
-    gain, shift = (norm.weight * norm.scale).view(size), norm.bias.view(size)
+    gain = (norm.weight * norm.scale).view(size)
+    shift = norm.bias.view(size)
     return (gain * (values - mean) * torch.rsqrt(variance + norm.eps) + shift).to(x.dtype)

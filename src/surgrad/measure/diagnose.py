@@ -14,19 +14,24 @@ from surgrad.kernels.lif import BINS, PER_THRESHOLD, reach_of
 from surgrad.measure.evidence import LayerEvidence, evidence
 from surgrad.neurons import neurons
 
-DEAD, SILENT, CHANCE = 0.5, 1e-3, 0.1
+DEAD = 0.5
+SILENT = 1e-3
+CHANCE = 0.1
 """Share of a layer's neurons that never fire, or the layer's firing rate, that makes it dead; and how likely a living
 neuron may be to fire in no presentation of the batch, beyond which the batch is too small to tell."""
 SATURATED = 0.5
 """Share that fires at every step of every image."""
-BEYOND, SPREAD = 0.2, 4.0
+BEYOND = 0.2
+SPREAD = 4.0
 """Share of the potentials 8 thresholds and more from the threshold, and their standard deviation: exploding."""
 MUTE = 0.999
 """Share of neurons whose spikes are the same for every image."""
-NARROW, WIDE = 0.05, 0.9
+NARROW = 0.05
+WIDE = 0.9
 """Share of potentials that get a gradient: too few; and share within the half of the surrogate's mass nearest to the
 threshold: so many that the gradient no longer tells who is near a spike."""
-FAINT, LOUD = 1e-4, 1e4
+FAINT = 1e-4
+LOUD = 1e4
 """Gradient of a layer's weights against the median layer's."""
 GOOD = 0.4
 """The share that a width is proposed for; LSG's window holds 0.47 at the start (Lian et al. 2023)."""
@@ -174,26 +179,33 @@ def _mean(chosen: Sequence[LayerEvidence], key: str) -> float:
 
 def _say_starved(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
     cause = next(layer for layer in _until(chosen[0], layers) if layer.mute > MUTE)
-    return (f"the input is the same whatever the image, since layer {layers.index(cause) + 1} ({cause.layer}) says "
-            "nothing.")  # fmt: skip
+    return (
+        f"the input is the same whatever the image, since layer {layers.index(cause) + 1} ({cause.layer}) says nothing."
+    )
 
 
 def _say_dead(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
-    return (f"{_percent(_mean(chosen, 'dead'))} of the neurons never fire; the potentials have the mean "
-            f"{_mean(chosen, 'mean'):.1f} and the standard deviation {_mean(chosen, 'spread'):.1f} thresholds. Little "
-            f"or nothing passes: {_cure(chosen, 'lower the threshold')}.")  # fmt: skip
+    return (
+        f"{_percent(_mean(chosen, 'dead'))} of the neurons never fire; the potentials have the mean "
+        f"{_mean(chosen, 'mean'):.1f} and the standard deviation {_mean(chosen, 'spread'):.1f} thresholds. Little "
+        f"or nothing passes: {_cure(chosen, 'lower the threshold')}."
+    )
 
 
 def _say_saturated(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
-    return (f"{_percent(_mean(chosen, 'saturated'))} of the neurons fire at every step whatever the input, so they say "
-            f"nothing: {_cure(chosen, 'raise the threshold')}.")  # fmt: skip
+    return (
+        f"{_percent(_mean(chosen, 'saturated'))} of the neurons fire at every step whatever the input, so they say "
+        f"nothing: {_cure(chosen, 'raise the threshold')}."
+    )
 
 
 def _say_exploding(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
     ends = sum(layer.histogram[0] + layer.histogram[-1] for layer in chosen)
     share = ends / sum(sum(layer.histogram) for layer in chosen)
-    return (f"{_percent(share)} of the potentials lie {BINS // 2 // PER_THRESHOLD} thresholds and more from the "
-            f"threshold: they explode; {_cure(chosen, 'lower the weights')}.")  # fmt: skip
+    return (
+        f"{_percent(share)} of the potentials lie {BINS // 2 // PER_THRESHOLD} thresholds and more from the "
+        f"threshold: they explode; {_cure(chosen, 'lower the weights')}."
+    )
 
 
 def _cure(chosen: Sequence[LayerEvidence], other: str) -> str:
@@ -203,34 +215,42 @@ def _cure(chosen: Sequence[LayerEvidence], other: str) -> str:
 
 
 def _say_narrow(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
-    return (f"{_percent(1 - _mean(chosen, 'chi'))} of the neurons get no gradient: width {_width(chosen)} is too "
-            f"narrow; try {_better(chosen, modules)}.")  # fmt: skip
+    return (
+        f"{_percent(1 - _mean(chosen, 'chi'))} of the neurons get no gradient: width {_width(chosen)} is too "
+        f"narrow; try {_better(chosen, modules)}."
+    )
 
 
 def _say_wide(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
-    return (f"{_percent(_mean(chosen, 'chi'))} of the neurons get a gradient, also far from the threshold, where no "
-            f"spike would change: width {_width(chosen)} is too wide; try {_better(chosen, modules)}.")  # fmt: skip
+    return (
+        f"{_percent(_mean(chosen, 'chi'))} of the neurons get a gradient, also far from the threshold, where no "
+        f"spike would change: width {_width(chosen)} is too wide; try {_better(chosen, modules)}."
+    )
 
 
 def _say_vanishing(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
     if all(layer.gradient == 0 for layer in chosen):
-        return ("no gradient reaches the weights at all; a later layer stops it, or the "
-                "output does not depend on them.")  # fmt: skip
+        return "no gradient reaches the weights at all; a later layer stops it, or the output does not depend on them."
     faint = 1 / max(_against_median(layer, layers) for layer in chosen)
-    return (f"the gradient of the weights is at least {faint:.0g} times smaller than the "
-            "median layer's: it vanishes on the way. Use fewer layers, residual ones, or wider surrogates "
-            "behind.")  # fmt: skip
+    return (
+        f"the gradient of the weights is at least {faint:.0g} times smaller than the "
+        "median layer's: it vanishes on the way. Use fewer layers, residual ones, or wider surrogates "
+        "behind."
+    )
 
 
 def _say_loud(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
     loud = min(_against_median(layer, layers) for layer in chosen)
-    return (f"the gradient of the weights is at least {loud:.0g} times the median layer's: "
-            "it explodes on the way back. Clip it (optim.clip=1), or widen the surrogates, whose peak is "
-            "1/width.")  # fmt: skip
+    return (
+        f"the gradient of the weights is at least {loud:.0g} times the median layer's: "
+        "it explodes on the way back. Clip it (optim.clip=1), or widen the surrogates, whose peak is "
+        "1/width."
+    )
 
 
 def _width(chosen: Sequence[LayerEvidence]) -> str:
-    low, high = min(layer.width for layer in chosen), max(layer.width for layer in chosen)
+    low = min(layer.width for layer in chosen)
+    high = max(layer.width for layer in chosen)
     return f"{low:.3g}" if high < 1.01 * low else f"{low:.3g} to {high:.3g}"
 
 
@@ -246,7 +266,8 @@ def _better(chosen: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
     steered = "a controller that keeps the share (adapt.controller=steer)"
     if not found:
         return steered
-    low, high = min(found), max(found)
+    low = min(found)
+    high = max(found)
     return (f"{low:.2g}" if high < 1.1 * low else f"{low:.2g} to {high:.2g}") + f", or {steered}"
 
 

@@ -15,7 +15,8 @@ from surgrad.models import MembraneBlock, PreActivationBlock, SpikeBlock, Spikin
 from surgrad.neurons import neurons
 from surgrad.norm import NormNeuron
 
-MAC, AC = 4.6, 0.9
+MAC = 4.6
+AC = 0.9
 """Picojoules of a 32-bit multiplication with addition, and of an addition, at 45 nm (Horowitz 2014)."""
 COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -93,8 +94,15 @@ class Energy:
     def record(self) -> dict[str, Any]:
         """As JSON takes it."""
         layers = [{**asdict(layer), "energy": layer.energy} for layer in self.layers]
-        return {"steps": self.steps, "images": self.images, "total_picojoules": self.total, "ann_picojoules": self.ann,
-                "ratio": self.ratio, "firing_rates": self.firing_rates, "layers": layers}  # fmt: skip
+        return {
+            "steps": self.steps,
+            "images": self.images,
+            "total_picojoules": self.total,
+            "ann_picojoules": self.ann,
+            "ratio": self.ratio,
+            "firing_rates": self.firing_rates,
+            "layers": layers,
+        }
 
 
 @torch.no_grad()
@@ -104,7 +112,8 @@ def energy(model: SpikingNetwork, batches: Iterable[Tensor], accounting: Account
         E = 4.6·(MACs of what sees numbers) + 0.9·Σ rate·passes·connections of what sees spikes
 
     (Li et al. 2021; Horowitz 2014). The model, a `surgrad.models.SpikingNetwork`, is left as it was."""
-    tally, training = _Tally(model), model.training
+    tally = _Tally(model)
+    training = model.training
     model.eval()
     try:
         with tally.listening():
@@ -123,7 +132,9 @@ class _Tally:
     """Sums over the images, by module path."""
 
     def __init__(self, model: SpikingNetwork):
-        self.model, self.images, self.steps = model, 0, 1
+        self.model = model
+        self.images = 0
+        self.steps = 1
         self.shapes: dict[str, tuple[float, float]] = {}  # (connections of one row, rows)
         self.inputs: dict[str, list[float]] = {}  # of sizes: sum, number, not 0 or 1, not whole
         self.sizes: dict[str, tuple[float, float]] = {}  # smallest and largest but 0
@@ -156,9 +167,11 @@ class _Tally:
             per_row = module.weight.numel() if flat else prod(out.shape[1:]) * prod(module.weight.shape[1:])
             rows = x.numel() / module.in_features if flat else len(x)
             self.shapes[name] = (per_row, self.shapes.get(name, (0.0, 0.0))[1] + rows)
-            beyond, fractional = (x != 0) & (x != 1), x != x.round()
+            beyond = (x != 0) & (x != 1)
+            fractional = x != x.round()
             _accumulate(self.inputs, name, (x.double().sum(), x.numel(), beyond.sum(), fractional.sum()))
-            least, most = torch.where(x > 0, x, torch.inf).min().item(), x.max().item()
+            least = torch.where(x > 0, x, torch.inf).min().item()
+            most = x.max().item()
             before = self.sizes.get(name, (least, most))
             self.sizes[name] = (min(least, before[0]), max(most, before[1]))
 

@@ -84,14 +84,17 @@ def evidence(model: nn.Module, batch: Batch, loss: Loss, *, gradients: bool = Tr
         slopes, single = ([of[weight] for weight in before[name]] for of in (whole, alone))
         normed = id(neuron) in pairs and not isinstance(pairs[id(neuron)].norm, NoNorm)
         traits = {"normed": normed, "blocked": blocked, **fired[name], **_of_weights(slopes, single)}
-        found.append(LayerEvidence(layer=name, **_of_potentials(neuron, membranes[name], fired[name]["steps"]),
-                                   **traits))  # fmt: skip
+        found.append(
+            LayerEvidence(layer=name, **_of_potentials(neuron, membranes[name], fired[name]["steps"]), **traits)
+        )
     return found
 
 
 def _of_potentials(neuron: Any, counts: Tensor, steps: int) -> dict[str, Any]:
-    width, threshold = neuron.surrogate.width.detach().mean(), neuron.threshold.detach().mean()
-    shape, decay = neuron.surrogate.shape, neuron.decay.detach().mean().item()
+    width = neuron.surrogate.width.detach().mean()
+    threshold = neuron.threshold.detach().mean()
+    shape = neuron.surrogate.shape
+    decay = neuron.decay.detach().mean().item()
     half = (effective(shape, width) / threshold).item()
     return {
         "width": width.item(),
@@ -121,8 +124,10 @@ def _of_weights(slopes: list[Tensor], single: list[Tensor]) -> dict[str, float |
 def _watched(model: nn.Module) -> Iterator[dict[str, dict[str, Any]]]:
     """How the neurons of each layer fired in the last forward pass, by path."""
     found: dict[str, dict[str, Any]] = {}
-    handles = [one.register_forward_hook(lambda own, _, out, name=name: found.update({name: _of_spikes(own, out)}))
-               for name, one in neurons(model).items()]  # fmt: skip
+    handles = [
+        one.register_forward_hook(lambda own, _, out, name=name: found.update({name: _of_spikes(own, out)}))
+        for name, one in neurons(model).items()
+    ]
     try:
         yield found
     finally:
@@ -138,7 +143,13 @@ def unscaled(out: Tensor, neuron: nn.Module) -> Tensor:
 
 def _of_spikes(neuron: nn.Module, out: Tensor) -> dict[str, Any]:
     fired = unscaled(out, neuron) >= 0.5  # of neurons that are smooth in training, too
-    rates, same = fired.float().mean((0, 1)), (fired == fired[:, :1]).all(1).all(0)
-    return {"dead": (rates == 0).double().mean().item(), "saturated": (rates == 1).double().mean().item(),
-            "mute": same.double().mean().item(), "presentations": out.shape[0] * out.shape[1],
-            "steps": out.shape[0], "rates": fired.flatten(1).float().mean(1).tolist()}  # fmt: skip
+    rates = fired.float().mean((0, 1))
+    same = (fired == fired[:, :1]).all(1).all(0)
+    return {
+        "dead": (rates == 0).double().mean().item(),
+        "saturated": (rates == 1).double().mean().item(),
+        "mute": same.double().mean().item(),
+        "presentations": out.shape[0] * out.shape[1],
+        "steps": out.shape[0],
+        "rates": fired.flatten(1).float().mean(1).tolist(),
+    }

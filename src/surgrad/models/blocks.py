@@ -50,7 +50,11 @@ class SpikingNetwork(nn.Module):
         super().__init__()
         if steps < 1:
             raise BadValue(f"steps {steps} is not a number of time steps; give 1 or more")
-        self.stem, self.fire, self.body, self.head, self.steps = stem, fire, body, head, steps
+        self.stem = stem
+        self.fire = fire
+        self.body = body
+        self.head = head
+        self.steps = steps
         self.pack_spikes = self.last_step = self.twice = False
         self.coding: nn.Module | None = None
 
@@ -78,10 +82,12 @@ class SpikingNetwork(nn.Module):
 def in_chunks(network: SpikingNetwork, x: Tensor, steps: int, chunk: int = 10) -> Tensor:
     """The outputs [T, N, classes] of a network in `steps` steps of an image, or in those of a recording, computed
     `chunk` steps at a time, each going on from the last one's potentials: memory does not grow with the steps."""
-    before, last = network.steps, network.last_step
+    before = network.steps
+    last = network.last_step
     outputs = []
     try:
-        network.steps, network.last_step = steps, False
+        network.steps = steps
+        network.last_step = False
         x = network.encoded(x)
         steps = steps if x.ndim == 4 else len(x)
         with carrying(network):
@@ -89,7 +95,8 @@ def in_chunks(network: SpikingNetwork, x: Tensor, steps: int, chunk: int = 10) -
                 network.steps = min(chunk, steps - done)
                 outputs.append(network(x if x.ndim == 4 else x[done : done + chunk]).float())
     finally:
-        network.steps, network.last_step = before, last
+        network.steps = before
+        network.last_step = last
     out = torch.cat(outputs)
     return out[-1:] if last else out
 
@@ -108,11 +115,20 @@ class ResidualBlock(Block):
 
     inner = ("fire1",)
 
-    def __init__(self, inputs: int, outputs: int, stride: int, neuron: NeuronFactory, norm: NormFactory,
-                 shortcut: nn.Module | None = None, summand: NormFactory | None = None):  # fmt: skip
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        neuron: NeuronFactory,
+        norm: NormFactory,
+        shortcut: nn.Module | None = None,
+        summand: NormFactory | None = None,
+    ):
         super().__init__()
         summand = summand or norm
-        self.conv1, self.fire1 = conv(inputs, outputs, stride=stride), NormNeuron(norm(outputs), neuron())
+        self.conv1 = conv(inputs, outputs, stride=stride)
+        self.fire1 = NormNeuron(norm(outputs), neuron())
         self.conv2 = conv(outputs, outputs)
         self.shortcut = nn.Identity() if shortcut is None else shortcut
         self.fire2 = NormNeuron(summand(outputs), neuron(), None if shortcut is None else summand(outputs))
@@ -121,8 +137,15 @@ class ResidualBlock(Block):
         return self.fire2(self.conv2(self.fire1(self.conv1(x))), self.shortcut(x))
 
 
-def basic_stages(inputs: int, widths: list[int], counts: tuple[int, ...], strides: tuple[int, ...],
-                 neuron: NeuronFactory, norm: NormFactory, summand: NormFactory | None) -> list[nn.Module]:  # fmt: skip
+def basic_stages(
+    inputs: int,
+    widths: list[int],
+    counts: tuple[int, ...],
+    strides: tuple[int, ...],
+    neuron: NeuronFactory,
+    norm: NormFactory,
+    summand: NormFactory | None,
+) -> list[nn.Module]:
     """Stages of `ResidualBlock`s: so many of each width, the first of a stage at its stride; a 1×1 convolution is the
     shortcut where the shape changes."""
     blocks: list[nn.Module] = []
@@ -143,8 +166,10 @@ class MembraneBlock(Block):
 
     def __init__(self, channels: int, neuron: NeuronFactory, norm: NormFactory):
         super().__init__()
-        self.fire1, self.conv1 = NormNeuron(norm(channels), neuron()), conv(channels, channels)
-        self.fire2, self.conv2 = NormNeuron(norm(channels), neuron()), conv(channels, channels)
+        self.fire1 = NormNeuron(norm(channels), neuron())
+        self.conv1 = conv(channels, channels)
+        self.fire2 = NormNeuron(norm(channels), neuron())
+        self.conv2 = conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(self.fire2(self.conv1(self.fire1(x))))

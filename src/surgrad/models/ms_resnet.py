@@ -24,8 +24,10 @@ class PreActivationBlock(Block):
 
     def __init__(self, inputs: int, outputs: int, stride: int, neuron: NeuronFactory, norm: NormFactory):
         super().__init__()
-        self.neuron1, self.conv1 = neuron(), conv(inputs, outputs, stride=stride)
-        self.fire2, self.conv2 = NormNeuron(norm(outputs), neuron()), conv(outputs, outputs)
+        self.neuron1 = neuron()
+        self.conv1 = conv(inputs, outputs, stride=stride)
+        self.fire2 = NormNeuron(norm(outputs), neuron())
+        self.conv2 = conv(outputs, outputs)
         self.norm = norm(outputs)
         changes = stride != 1 or inputs != outputs
         self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), norm(outputs)) if changes else nn.Identity()
@@ -34,16 +36,25 @@ class PreActivationBlock(Block):
         return self.shortcut(x) + self.norm(self.conv2(self.fire2(self.conv1(self.neuron1(x)))))
 
 
-def ms_resnet18(classes: int = 10, *, in_channels: int = 3, steps: int = 4, neuron: NeuronFactory = lsg_neuron,
-                norm: NormFactory = TDBN, width_multiplier: float = 1.0) -> SpikingNetwork:  # fmt: skip
+def ms_resnet18(
+    classes: int = 10,
+    *,
+    in_channels: int = 3,
+    steps: int = 4,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+) -> SpikingNetwork:
     """The form for CIFAR: 3×3 stem and norm to 64 channels; two blocks each of 64, 128, 256, 512 channels at strides 1,
     2, 2, 2; a neuron; global average; linear. 11.2 M parameters."""
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256, 512)]
     body: list[nn.Module] = []
     inputs = widths[0]
     for outputs, stride in zip(widths, (1, 2, 2, 2), strict=True):
-        body += [PreActivationBlock(inputs, outputs, stride, neuron, norm),
-                 PreActivationBlock(outputs, outputs, 1, neuron, norm)]  # fmt: skip
+        body += [
+            PreActivationBlock(inputs, outputs, stride, neuron, norm),
+            PreActivationBlock(outputs, outputs, 1, neuron, norm),
+        ]
         inputs = outputs
     head = nn.Sequential(neuron(), pooled_head(), linear(inputs, classes))
     fire = NormNeuron(norm(widths[0]), nn.Identity())  # nothing fires on the stem itself

@@ -12,13 +12,21 @@ from surgrad.norm import TDBN, NormNeuron
 VOTES = 10
 
 
-def plif_cifar(classes: int = 10, *, in_channels: int = 3, steps: int = 8, neuron: NeuronFactory = lsg_neuron,
-               norm: NormFactory = TDBN, width_multiplier: float = 1.0,
-               image_size: int = 32) -> SpikingNetwork:  # fmt: skip
+def plif_cifar(
+    classes: int = 10,
+    *,
+    in_channels: int = 3,
+    steps: int = 8,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+    image_size: int = 32,
+) -> SpikingNetwork:
     """Twice three 3×3 convolutions of 256 channels and max-pooling of their spikes; dropout, 2048 neurons, dropout,
     ten neurons a class whose spikes are its votes. image_size: side of the input, at least 4. 36.7 M parameters at
     32."""
-    side, channels = _pooled(image_size, 2), scaled(256, width_multiplier)
+    side = _pooled(image_size, 2)
+    channels = scaled(256, width_multiplier)
     body: list[nn.Module] = []
     for layer in range(2, 7):
         body += [conv(channels, channels), NormNeuron(norm(channels), neuron())]
@@ -29,13 +37,22 @@ def plif_cifar(classes: int = 10, *, in_channels: int = 3, steps: int = 8, neuro
     return SpikingNetwork(conv(in_channels, channels), fire, nn.Sequential(*body), head, steps)
 
 
-def plif_dvs(classes: int = 10, *, in_channels: int = 2, steps: int = 20, neuron: NeuronFactory = lsg_neuron,
-             norm: NormFactory = TDBN, width_multiplier: float = 1.0, image_size: int = 128,
-             layers: int = 4) -> SpikingNetwork:  # fmt: skip
+def plif_dvs(
+    classes: int = 10,
+    *,
+    in_channels: int = 2,
+    steps: int = 20,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+    image_size: int = 128,
+    layers: int = 4,
+) -> SpikingNetwork:
     """`layers` times a 3×3 convolution of 128 channels and max-pooling of its spikes: four for CIFAR10-DVS, five for
     DVS128 Gesture (`plif_gesture`); dropout, 512 neurons, dropout, ten neurons a class. image_size: at least
     2^layers. 4.7 M parameters at 128."""
-    side, channels = _pooled(image_size, layers), scaled(128, width_multiplier)
+    side = _pooled(image_size, layers)
+    channels = scaled(128, width_multiplier)
     body: list[nn.Module] = [PerStep(nn.MaxPool2d(2))]
     for _ in range(layers - 1):
         body += [conv(channels, channels), NormNeuron(norm(channels), neuron()), PerStep(nn.MaxPool2d(2))]
@@ -57,9 +74,15 @@ def _pooled(image_size: int, pools: int) -> int:
 def _voting(inputs: int, hidden: int, classes: int, neuron: NeuronFactory) -> nn.Sequential:
     """Its weights drawn by Kaiming's normal rule: as torch draws them, the last neurons hardly ever fire at first."""
     head = nn.Sequential(
-        PerStep(nn.Flatten()), Dropout(), linear(inputs, hidden, bias=False), neuron(),
-        Dropout(), linear(hidden, VOTES * classes, bias=False), neuron(), Vote(VOTES),
-    )  # fmt: skip
+        PerStep(nn.Flatten()),
+        Dropout(),
+        linear(inputs, hidden, bias=False),
+        neuron(),
+        Dropout(),
+        linear(hidden, VOTES * classes, bias=False),
+        neuron(),
+        Vote(VOTES),
+    )
     for module in head.modules():
         if isinstance(module, nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -19,9 +19,17 @@ from surgrad.models.blocks import (
 from surgrad.norm import TDBN, NormNeuron
 
 
-def cifar_resnet(classes: int = 10, *, in_channels: int = 3, steps: int = 4, neuron: NeuronFactory = lsg_neuron,
-                 norm: NormFactory = TDBN, width_multiplier: float = 1.0, summand: NormFactory | None = None,
-                 count: int = 3) -> SpikingNetwork:  # fmt: skip
+def cifar_resnet(
+    classes: int = 10,
+    *,
+    in_channels: int = 3,
+    steps: int = 4,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+    summand: NormFactory | None = None,
+    count: int = 3,
+) -> SpikingNetwork:
     """3×3 stem of 16 channels; `count` basic blocks each of 16, 32, 64 channels, the last two stages at stride 2;
     global average; linear. `resnet20` and `resnet44`, the networks of Hu et al. 2021's conversion, have 0.27 and 0.66 M
     parameters. summand: the norm of both summands of a residual addition, `norm` by default."""
@@ -36,9 +44,17 @@ resnet20 = partial(cifar_resnet, count=3)
 resnet44 = partial(cifar_resnet, count=7)
 
 
-def imagenet_resnet(classes: int = 1000, *, in_channels: int = 3, steps: int = 6, neuron: NeuronFactory = lsg_neuron,
-                    norm: NormFactory = TDBN, width_multiplier: float = 1.0, summand: NormFactory | None = None,
-                    counts: tuple[int, ...] = (3, 4, 6, 3)) -> SpikingNetwork:  # fmt: skip
+def imagenet_resnet(
+    classes: int = 1000,
+    *,
+    in_channels: int = 3,
+    steps: int = 6,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+    summand: NormFactory | None = None,
+    counts: tuple[int, ...] = (3, 4, 6, 3),
+) -> SpikingNetwork:
     """Stem 7×7 at stride 2 to 64 channels, its spikes average-pooled (3×3 at stride 2); `counts` basic blocks of 64,
     128, 256, 512 channels at strides 1, 2, 2, 2; global average; linear. `resnet18_imagenet` and `resnet34_imagenet`
     have 11.7 and 21.8 M parameters. summand: the norm of both summands of a residual addition, `norm` by default."""

@@ -18,9 +18,16 @@ from surgrad.models.blocks import (
 from surgrad.norm import TDBN, NormNeuron
 
 
-def resnet18(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,
-             norm: NormFactory = TDBN, width_multiplier: float = 1.0,
-             summand: NormFactory | None = None) -> SpikingNetwork:  # fmt: skip
+def resnet18(
+    classes: int = 10,
+    *,
+    in_channels: int = 3,
+    steps: int = 2,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+    summand: NormFactory | None = None,
+) -> SpikingNetwork:
     """Stem of three 3×3 convolutions to 64 channels and average pooling; 2, 2, 2, 2 basic blocks of 64, 128, 256,
     512 channels at strides 1, 2, 2, 2 with average-pooling shortcuts; global average; linear.
 

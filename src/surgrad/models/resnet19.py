@@ -18,10 +18,18 @@ from surgrad.models.blocks import (
 from surgrad.norm import TDBN, NormNeuron
 
 
-def resnet19(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron: NeuronFactory = lsg_neuron,
-             norm: NormFactory = TDBN, width_multiplier: float = 1.0,
-             summand: NormFactory | None = None, stem: int = 128,
-             hidden_norm: bool = False) -> SpikingNetwork:  # fmt: skip
+def resnet19(
+    classes: int = 10,
+    *,
+    in_channels: int = 3,
+    steps: int = 2,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+    summand: NormFactory | None = None,
+    stem: int = 128,
+    hidden_norm: bool = False,
+) -> SpikingNetwork:
     """3×3 stem of 128 channels (or `stem`); 3, 3, 2 basic blocks of 128, 256, 512 channels, the last two stages at
     stride 2; global average; 512 -> 256 -> classes. 1 + 16 convolutions and 2 linear layers make the 19.
     12.7 M parameters.
@@ -30,11 +38,13 @@ def resnet19(classes: int = 10, *, in_channels: int = 3, steps: int = 2, neuron:
     codes that LSG is compared with do; Zheng et al. state 1/√2. hidden_norm: whether the hidden layer of the head has a
     norm; without one its neurons hardly fire at first, and not at all with a threshold of 1."""
     widths = [scaled(c, width_multiplier) for c in (128, 256, 512)]
-    first, hidden = scaled(stem, width_multiplier), scaled(256, width_multiplier)
+    first = scaled(stem, width_multiplier)
+    hidden = scaled(256, width_multiplier)
     blocks = basic_stages(first, widths, (3, 3, 2), (1, 2, 2), neuron, norm, summand)
     fire_hidden = NormNeuron(norm(hidden), neuron()) if hidden_norm else neuron()
-    head = nn.Sequential(pooled_head(), linear(widths[-1], hidden, bias=not hidden_norm), fire_hidden,
-                         linear(hidden, classes))  # fmt: skip
+    head = nn.Sequential(
+        pooled_head(), linear(widths[-1], hidden, bias=not hidden_norm), fire_hidden, linear(hidden, classes)
+    )
     fire = NormNeuron(norm(first), neuron())
     return SpikingNetwork(conv(in_channels, first), fire, nn.Sequential(*blocks), head, steps)
 

@@ -41,7 +41,9 @@ class SpikeBlock(Block):
         super().__init__()
         if connect not in CONNECTIONS:
             raise unknown("connection", connect, CONNECTIONS)
-        self.branch, self.shortcut, self.connect = branch, shortcut, connect
+        self.branch = branch
+        self.shortcut = shortcut
+        self.connect = connect
 
     def forward(self, x: Tensor) -> Tensor:
         return CONNECTIONS[self.connect](self.branch(x), self.shortcut(x))
@@ -59,9 +61,18 @@ class SpikeBlock(Block):
             nn.init.constant_(last.norm.get_parameter("bias"), 10.0)
 
 
-def sew_resnet(classes: int = 1000, *, in_channels: int = 3, steps: int = 4, neuron: NeuronFactory = lsg_neuron,
-               norm: NormFactory = TDBN, width_multiplier: float = 1.0, connect: str = "add",
-               counts: tuple[int, ...] = (3, 4, 6, 3), expansion: int = 1) -> SpikingNetwork:  # fmt: skip
+def sew_resnet(
+    classes: int = 1000,
+    *,
+    in_channels: int = 3,
+    steps: int = 4,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+    connect: str = "add",
+    counts: tuple[int, ...] = (3, 4, 6, 3),
+    expansion: int = 1,
+) -> SpikingNetwork:
     """Stem 7×7 at stride 2 to 64 channels, max-pooled; `counts` blocks of 64, 128, 256, 512 channels at strides 1, 2,
     2, 2, basic (expansion 1) or bottlenecks to `expansion` times as many; global average; linear.
 
@@ -85,13 +96,21 @@ sew_resnet34 = partial(sew_resnet, counts=(3, 4, 6, 3))
 sew_resnet50 = partial(sew_resnet, counts=(3, 4, 6, 3), expansion=4)
 
 
-def ds_resnet20(classes: int = 10, *, in_channels: int = 3, steps: int = 4, neuron: NeuronFactory = lsg_neuron,
-                norm: NormFactory = TDBN, width_multiplier: float = 1.0) -> SpikingNetwork:  # fmt: skip
+def ds_resnet20(
+    classes: int = 10,
+    *,
+    in_channels: int = 3,
+    steps: int = 4,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+) -> SpikingNetwork:
     """Dormant-suppressed ResNet-20 of Feng et al. 2022 (MLF): stem of 64; three basic blocks each of 64, 128, 256
     channels, the last two stages at stride 2, whose spikes are added behind their neurons; global average; linear.
     Weights are drawn by Kaiming's normal rule. 4.3 M parameters."""
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256)]
-    body, inputs = [], widths[0]
+    body = []
+    inputs = widths[0]
     for outputs, stride in zip(widths, (1, 2, 2), strict=True):
         for step in (stride, 1, 1):
             body.append(_block(inputs, outputs, 1, step, neuron, norm, "add"))
@@ -105,8 +124,9 @@ def ds_resnet20(classes: int = 10, *, in_channels: int = 3, steps: int = 4, neur
     return network
 
 
-def _block(inputs: int, inner: int, expansion: int, stride: int, neuron: NeuronFactory, norm: NormFactory,
-           connect: str) -> SpikeBlock:  # fmt: skip
+def _block(
+    inputs: int, inner: int, expansion: int, stride: int, neuron: NeuronFactory, norm: NormFactory, connect: str
+) -> SpikeBlock:
     outputs = inner * expansion
     layers = [(inputs, inner, 3, stride), (inner, outputs, 3, 1)]
     if expansion > 1:

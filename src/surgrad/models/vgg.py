@@ -15,10 +15,19 @@ _D = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _OF_DCT = ((64,), (128, 256), (512, 512, 512), (512, 512))
 
 
-def vgg(classes: int = 10, *, in_channels: int = 3, steps: int = 5, neuron: NeuronFactory = lsg_neuron,
-        norm: NormFactory = TDBN, width_multiplier: float = 1.0, image_size: int = 32,
-        stages: tuple[tuple[int, ...], ...] = _D, hidden: int | None = None,
-        dropout: float = 0.0) -> SpikingNetwork:  # fmt: skip
+def vgg(
+    classes: int = 10,
+    *,
+    in_channels: int = 3,
+    steps: int = 5,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+    image_size: int = 32,
+    stages: tuple[tuple[int, ...], ...] = _D,
+    hidden: int | None = None,
+    dropout: float = 0.0,
+) -> SpikingNetwork:
     """Stages of 3×3 convolutions, each ended by average pooling; linear, or with two layers of `hidden` neurons before
     it. dropout: between convolutions that no pooling parts, and behind the hidden neurons. image_size: side of the
     input, at least 2 to the number of stages. `vgg11` and `vgg16` have 9.2 and 14.7 M parameters at 32; `vgg11_dct`
@@ -43,8 +52,9 @@ def vgg(classes: int = 10, *, in_channels: int = 3, steps: int = 5, neuron: Neur
         head += [linear(inputs, width, bias=False), NormNeuron(norm(width), neuron()), Dropout(dropout)]
         inputs = width
     head.append(linear(inputs, classes))
-    network = SpikingNetwork(conv(in_channels, first), NormNeuron(norm(first), neuron()), nn.Sequential(*body),
-                             nn.Sequential(*head), steps)  # fmt: skip
+    network = SpikingNetwork(
+        conv(in_channels, first), NormNeuron(norm(first), neuron()), nn.Sequential(*body), nn.Sequential(*head), steps
+    )
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

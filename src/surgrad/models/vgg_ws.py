@@ -32,7 +32,8 @@ class StandardisedConv2d(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, scale: float = 1.0):
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
-        self.gain, self.scale = nn.Parameter(torch.ones(outputs)), scale
+        self.gain = nn.Parameter(torch.ones(outputs))
+        self.scale = scale
 
     def forward(self, input: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.weight, (1, 2, 3), keepdim=True)
@@ -48,8 +49,15 @@ class Worth(nn.Module):
         return x * _SPIKE
 
 
-def vgg11_ws(classes: int = 10, *, in_channels: int = 3, steps: int = 6, neuron: NeuronFactory = lsg_neuron,
-             norm: NormFactory = TDBN, width_multiplier: float = 1.0) -> SpikingNetwork:  # fmt: skip
+def vgg11_ws(
+    classes: int = 10,
+    *,
+    in_channels: int = 3,
+    steps: int = 6,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+) -> SpikingNetwork:
     """64-128-AP-256-256-AP-512-512-AP-512-512, global average, linear; 9.2 M parameters. The paper has no norm behind
     the standardised convolutions: give `surgrad.norm.NoNorm`, "none" in recipes."""
     widths = [scaled(channels, width_multiplier) for channels in (64, 128, 256, 256, 512, 512, 512, 512)]

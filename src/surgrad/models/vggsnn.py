@@ -8,9 +8,16 @@ from surgrad.models.blocks import NeuronFactory, NormFactory, SpikingNetwork, co
 from surgrad.norm import TDBN, NormNeuron
 
 
-def vggsnn(classes: int = 10, *, in_channels: int = 2, steps: int = 10, neuron: NeuronFactory = lsg_neuron,
-           norm: NormFactory = TDBN, width_multiplier: float = 1.0,
-           image_size: int = 48) -> SpikingNetwork:  # fmt: skip
+def vggsnn(
+    classes: int = 10,
+    *,
+    in_channels: int = 2,
+    steps: int = 10,
+    neuron: NeuronFactory = lsg_neuron,
+    norm: NormFactory = TDBN,
+    width_multiplier: float = 1.0,
+    image_size: int = 48,
+) -> SpikingNetwork:
     """64-128-AP-256-256-AP-512-512-AP-512-512-AP-linear; every convolution 3×3 with bias, norm and neuron, drawn by
     Kaiming's normal rule (fan out). image_size: side of the input, at least 16. 9.3 M parameters at 48."""
     if image_size < 16:

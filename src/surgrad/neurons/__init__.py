@@ -34,7 +34,23 @@ from surgrad.neurons.thresholds import DietLIF as DietLIF
 from surgrad.neurons.thresholds import TrLIF as TrLIF
 
 NEURONS: dict[str, type[LIF]] = {
-    "lif": LIF, "plif": PLIF, "if": IF, "asgl": ASGL, "ds_atgo": DSATGO, "klif": KLIF, "glif": GLIF, "clif": CLIF,
-    "ternary": TernaryLIF, "mlf": MLF, "ltmd": LTMD, "diet": DietLIF, "trsg": TrLIF, "imp": IMPLIF, "psn": PSN,
-    "masked_psn": MaskedPSN, "sliding_psn": SlidingPSN, "mpbn": MPBN, "converted": ConvertedIF,
-}  # fmt: skip
+    "lif": LIF,
+    "plif": PLIF,
+    "if": IF,
+    "asgl": ASGL,
+    "ds_atgo": DSATGO,
+    "klif": KLIF,
+    "glif": GLIF,
+    "clif": CLIF,
+    "ternary": TernaryLIF,
+    "mlf": MLF,
+    "ltmd": LTMD,
+    "diet": DietLIF,
+    "trsg": TrLIF,
+    "imp": IMPLIF,
+    "psn": PSN,
+    "masked_psn": MaskedPSN,
+    "sliding_psn": SlidingPSN,
+    "mpbn": MPBN,
+    "converted": ConvertedIF,
+}

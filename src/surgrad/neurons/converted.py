@@ -22,8 +22,16 @@ class ConvertedIF(LIF):
     in_units = True
     positive = ("level",)
 
-    def __init__(self, *, threshold: float = 1.0, shift: float = 0.5, reset: Reset = "subtract",
-                 surrogate: Surrogate | str = "rect", channels: int | None = None, **options):  # fmt: skip
+    def __init__(
+        self,
+        *,
+        threshold: float = 1.0,
+        shift: float = 0.5,
+        reset: Reset = "subtract",
+        surrogate: Surrogate | str = "rect",
+        channels: int | None = None,
+        **options,
+    ):
         if not threshold > 0:
             raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
         super().__init__(1.0, threshold=1.0, reset=reset, surrogate=surrogate, channels=channels, **options)

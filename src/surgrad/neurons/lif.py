@@ -53,10 +53,20 @@ class LIF(nn.Module):
     threshold: Tensor
     fixed_decay: Tensor
 
-    def __init__(self, decay: float | None = None, *, tau: float | None = None, train_decay: bool = False,
-                 threshold: float = 0.5, surrogate: Surrogate | Shape | str = "rect", reset: Reset = "zero",
-                 detach_reset: bool = False, channels: int | None = None, carry: bool = False,
-                 backend: str = "auto"):  # fmt: skip
+    def __init__(
+        self,
+        decay: float | None = None,
+        *,
+        tau: float | None = None,
+        train_decay: bool = False,
+        threshold: float = 0.5,
+        surrogate: Surrogate | Shape | str = "rect",
+        reset: Reset = "zero",
+        detach_reset: bool = False,
+        channels: int | None = None,
+        carry: bool = False,
+        backend: str = "auto",
+    ):
         super().__init__()
         if not threshold > 0:
             raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
@@ -65,7 +75,9 @@ class LIF(nn.Module):
         self._hold_threshold(torch.full(size, float(threshold)))
         self.surrogate = surrogate if isinstance(surrogate, Surrogate) else Surrogate(surrogate, torch.ones(size))
         self.reset_mode: Reset = reset
-        self.detach_reset, self.carry, self.backend = detach_reset, carry, backend
+        self.detach_reset = detach_reset
+        self.carry = carry
+        self.backend = backend
         self.watch = False
         self.membrane = None
         self.penalise = self.penalty = None
@@ -126,8 +138,14 @@ class LIF(nn.Module):
         """The potential [N, C, ...] that a sequence x begins with; None: 0."""
         return None
 
-    def forward(self, x: Tensor, norm: Norm | None = None, plus: Tensor | None = None, plus_norm: Norm | None = None,
-                steps: int | None = None) -> Tensor:  # fmt: skip
+    def forward(
+        self,
+        x: Tensor,
+        norm: Norm | None = None,
+        plus: Tensor | None = None,
+        plus_norm: Norm | None = None,
+        steps: int | None = None,
+    ) -> Tensor:
         """x [T, N, C, ...] -> spikes of the same shape and dtype; the rest as in `surgrad.lif`."""
         gain = self.gain
         if gain is not None:
@@ -135,8 +153,16 @@ class LIF(nn.Module):
             plus_norm = None if plus is None else _scaled(plus_norm, gain, x)
         first = self.surrogate.first_width
         if first is None:
-            out, history = self._run(x, self.surrogate.width, self._start(x), self.keeps, norm=norm, plus=plus,
-                                     plus_norm=plus_norm, steps=steps)  # fmt: skip
+            out, history = self._run(
+                x,
+                self.surrogate.width,
+                self._start(x),
+                self.keeps,
+                norm=norm,
+                plus=plus,
+                plus_norm=plus_norm,
+                steps=steps,
+            )
         else:
             out, history = self._run_apart(x, first, norm, plus, plus_norm, steps)
         self._remember(out, history)
@@ -157,33 +183,57 @@ class LIF(nn.Module):
         if self.penalise is not None:
             self.penalty = None if history is None else self.penalise(history, out.spikes, self)
 
-    def _run(self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, *, above: float = 0.0,
-             **fused: Any) -> tuple[LIFOutput, Tensor | None]:  # fmt: skip
+    def _run(
+        self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, *, above: float = 0.0, **fused: Any
+    ) -> tuple[LIFOutput, Tensor | None]:
         """The output, and while penalised the potentials of every step. above: what is added to the threshold."""
         threshold = self.threshold + above if above else self.threshold
-        fused |= {"shape": self.surrogate.shape, "threshold": threshold, "reset": self.reset_mode, "start": start,
-                  "detach_reset": self.detach_reset, "watch": self.watching, "keep": keep,
-                  "backend": self.backend}  # fmt: skip
+        fused |= {
+            "shape": self.surrogate.shape,
+            "threshold": threshold,
+            "reset": self.reset_mode,
+            "start": start,
+            "detach_reset": self.detach_reset,
+            "watch": self.watching,
+            "keep": keep,
+            "backend": self.backend,
+        }
         if self.penalised:
             return lif_history(x, self.decay, width, **fused)
         return lif(x, self.decay, width, **fused), None
 
-    def _run_apart(self, x: Tensor, first_width: Tensor, norm: Norm | None, plus: Tensor | None,
-                   plus_norm: Norm | None, steps: int | None) -> tuple[LIFOutput, Tensor | None]:  # fmt: skip
+    def _run_apart(
+        self,
+        x: Tensor,
+        first_width: Tensor,
+        norm: Norm | None,
+        plus: Tensor | None,
+        plus_norm: Norm | None,
+        steps: int | None,
+    ) -> tuple[LIFOutput, Tensor | None]:
         """The first step with a width of its own, then the others from where it ended."""
         if any(given is not None and given.batch for given in (norm, plus_norm)):
-            raise BadValue("a norm by the batch's statistics needs all steps at once, and this neuron's first step has "
-                           "a width of its own; put the norm before it")  # fmt: skip
+            raise BadValue(
+                "a norm by the batch's statistics needs all steps at once, and this neuron's first step has "
+                "a width of its own; put the norm before it"
+            )
         total = max(len(x), 0 if plus is None else len(plus), steps or 1)
         early = None if plus is None else plus[:1]
-        first, before = self._run(x[:1], first_width, self._start(x), True, norm=norm, plus=early,
-                                  plus_norm=plus_norm)  # fmt: skip
+        first, before = self._run(x[:1], first_width, self._start(x), True, norm=norm, plus=early, plus_norm=plus_norm)
         if total == 1:
             return first, before
         x = x if len(x) == 1 else x[1:]
         plus = plus if plus is None or len(plus) == 1 else plus[1:]
-        rest, after = self._run(x, self.surrogate.width, first.potential, self.keeps, norm=norm, plus=plus,
-                         plus_norm=plus_norm, steps=total - 1)  # fmt: skip
+        rest, after = self._run(
+            x,
+            self.surrogate.width,
+            first.potential,
+            self.keeps,
+            norm=norm,
+            plus=plus,
+            plus_norm=plus_norm,
+            steps=total - 1,
+        )
         counts = None if first.membrane is None or rest.membrane is None else first.membrane + rest.membrane
         history = None if before is None or after is None else torch.cat([before, after])
         return LIFOutput(torch.cat([first.spikes, rest.spikes]), rest.potential, counts), history
@@ -215,7 +265,8 @@ class LIF(nn.Module):
     def extra_repr(self) -> str:
         trained = "trained " if "logit_decay" in self._parameters else ""
         carry = ", carry=True" if self.carry else ""
-        beta, threshold = self.decay.mean().item(), self.threshold.mean().item()
+        beta = self.decay.mean().item()
+        threshold = self.threshold.mean().item()
         return f"{trained}decay={beta:.4g}, threshold={threshold:.4g}, reset={self.reset_mode!r}{carry}"
 
 
@@ -225,14 +276,29 @@ class PLIF(LIF):
     Defaults as in the paper's code: τ₀ = 2 trained, threshold 1, hard reset detached, ATan of SpikingJelly's α = 2
     (width 1/π)."""
 
-    def __init__(self, decay: float | None = None, *, tau: float | None = None, train_decay: bool = True,
-                 threshold: float = 1.0, surrogate: Surrogate | Shape | str | None = None,
-                 detach_reset: bool = True, **options):  # fmt: skip
+    def __init__(
+        self,
+        decay: float | None = None,
+        *,
+        tau: float | None = None,
+        train_decay: bool = True,
+        threshold: float = 1.0,
+        surrogate: Surrogate | Shape | str | None = None,
+        detach_reset: bool = True,
+        **options,
+    ):
         if decay is None and tau is None:
             tau = 2.0
         surrogate = Surrogate("atan", 1 / math.pi) if surrogate is None else surrogate
-        super().__init__(decay, tau=tau, train_decay=train_decay, threshold=threshold, surrogate=surrogate,
-                         detach_reset=detach_reset, **options)  # fmt: skip
+        super().__init__(
+            decay,
+            tau=tau,
+            train_decay=train_decay,
+            threshold=threshold,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+            **options,
+        )
 
     @property
     def gain(self) -> Tensor:

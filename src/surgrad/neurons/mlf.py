@@ -33,8 +33,9 @@ class MLF(LIF):
     def state_size(self, x: Tensor) -> tuple[int, ...]:
         return (self.levels, *x.shape[1:])
 
-    def _run(self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, *, above: float = 0.0,
-             **fused: Any) -> tuple[LIFOutput, Tensor | None]:  # fmt: skip
+    def _run(
+        self, x: Tensor, width: Tensor, start: Tensor | None, keep: bool, *, above: float = 0.0, **fused: Any
+    ) -> tuple[LIFOutput, Tensor | None]:
         starts = [None] * self.levels if start is None else start.unbind(0)
         ran = [super(MLF, self)._run(x, width, v, keep, above=level, **fused) for level, v in enumerate(starts)]
         spikes, potentials, counts = zip(*(out for out, _ in ran), strict=True)

@@ -31,14 +31,16 @@ class MPBN(Stepped):
 
     def __init__(self, *args, channels: int | None = None, eps: float = 1e-5, momentum: float | None = 0.1, **options):
         super().__init__(*args, channels=channels, **options)
-        self.eps, self.momentum = eps, momentum
+        self.eps = eps
+        self.momentum = momentum
         self.for_channels(channels)
 
     def for_channels(self, channels: int | None) -> None:
         size = () if channels is None else (channels,)
         if "norm_mean" in self._buffers and self.norm_mean.shape == size:
             return  # what it may have learned stays
-        self.norm_weight, self.norm_bias = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
+        self.norm_weight = nn.Parameter(torch.ones(size))
+        self.norm_bias = nn.Parameter(torch.zeros(size))
         self.register_buffer("norm_mean", torch.zeros(size))
         self.register_buffer("norm_variance", torch.ones(size))
 
@@ -52,9 +54,11 @@ class MPBN(Stepped):
         share = 1 / self._steps_seen if self.momentum is None else self.momentum
         values = (u if self.norm_weight.ndim else u.reshape(1, 1, -1)).to(self.norm_mean.dtype)
         by_batch = self.training and values.numel() > self.norm_weight.numel()
-        mean, variance = self.norm_mean.view(-1), self.norm_variance.view(-1)  # written to, as these are views
-        out = F.batch_norm(values, mean, variance, self.norm_weight.view(-1), self.norm_bias.view(-1), by_batch,
-                           share, self.eps)  # fmt: skip
+        mean = self.norm_mean.view(-1)  # written to, as these are views
+        variance = self.norm_variance.view(-1)
+        out = F.batch_norm(
+            values, mean, variance, self.norm_weight.view(-1), self.norm_bias.view(-1), by_batch, share, self.eps
+        )
         return out.view_as(u).to(u.dtype)
 
     @torch.no_grad()
@@ -66,8 +70,10 @@ class MPBN(Stepped):
         as the threshold of a layer or channel, so that a kernel serves it. Where γ < 0, which turns the comparison
         round, the current changes its sign, and the threshold. Its slope is not this one's: to be evaluated only."""
         if self.reset_mode == "subtract":
-            raise BadValue("a folded threshold is another one than the reset subtracts; fold a neuron that resets to "
-                           "zero, or not at all")  # fmt: skip
+            raise BadValue(
+                "a folded threshold is another one than the reset subtracts; fold a neuron that resets to "
+                "zero, or not at all"
+            )
         scale = self.norm_weight / torch.sqrt(self.norm_variance + self.eps)
         above = self.threshold - self.norm_bias
         level = torch.where(scale == 0, torch.where(above > 0, torch.inf, -torch.inf), above / scale + self.norm_mean)
@@ -80,9 +86,16 @@ class _Folded(LIF):
     sign: Tensor
 
     def __init__(self, of: MPBN, sign: Tensor, level: Tensor):
-        super().__init__(0.5, surrogate=of.surrogate, reset=of.reset_mode, detach_reset=of.detach_reset, carry=of.carry,
-                         backend=of.backend)  # fmt: skip
-        self.fixed_decay, self.threshold = of.decay.clone(), sign * level
+        super().__init__(
+            0.5,
+            surrogate=of.surrogate,
+            reset=of.reset_mode,
+            detach_reset=of.detach_reset,
+            carry=of.carry,
+            backend=of.backend,
+        )
+        self.fixed_decay = of.decay.clone()
+        self.threshold = sign * level
         self.register_buffer("sign", sign)
         self.train(of.training)
 

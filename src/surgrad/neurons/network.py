@@ -35,8 +35,11 @@ def keep_positive(network: nn.Module, least: float = 1e-3) -> None:
 def whole_sequences(network: nn.Module) -> dict[str, nn.Module]:
     """By path, the modules that need all steps of a sequence in one call: those that do another thing in every step
     (`per_step`), and those that say so (`carries`)."""
-    return {name: module for name, module in network.named_modules()
-            if getattr(module, "per_step", False) or not getattr(module, "carries", True)}  # fmt: skip
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if getattr(module, "per_step", False) or not getattr(module, "carries", True)
+    }
 
 
 @contextmanager

@@ -22,11 +22,21 @@ class PSN(LIF):
     per_step = True
     leaks = carries = False
 
-    def __init__(self, *, steps: int = 4, threshold: float = 1.0, surrogate: Surrogate | str | None = None,
-                 carry: bool = False, channels: int | None = None, **options):  # fmt: skip
+    def __init__(
+        self,
+        *,
+        steps: int = 4,
+        threshold: float = 1.0,
+        surrogate: Surrogate | str | None = None,
+        carry: bool = False,
+        channels: int | None = None,
+        **options,
+    ):
         if carry or channels is not None:
-            raise BadValue(f"{type(self).__name__} has one weight matrix a layer and no potential to carry; give "
-                           "neither channels nor carry")  # fmt: skip
+            raise BadValue(
+                f"{type(self).__name__} has one weight matrix a layer and no potential to carry; give "
+                "neither channels nor carry"
+            )
         surrogate = Surrogate("atan", 1 / math.pi) if surrogate is None else surrogate
         super().__init__(0.0, threshold=threshold, surrogate=surrogate, **options)
         self._hold_weights(steps, threshold)
@@ -47,16 +57,38 @@ class PSN(LIF):
     def over_time(self, steps: int) -> Tensor:
         """What maps currents to potentials, [T, T]."""
         if steps > len(self.weight):
-            raise BadValue(f"a sequence of {steps} steps, and this neuron was made for {len(self.weight)}; give it "
-                           "steps = the network's")  # fmt: skip
+            raise BadValue(
+                f"a sequence of {steps} steps, and this neuron was made for {len(self.weight)}; give it "
+                "steps = the network's"
+            )
         return self.weight[:steps, :steps]
 
-    def forward(self, x: Tensor, norm: Norm | None = None, plus: Tensor | None = None, plus_norm: Norm | None = None,
-                steps: int | None = None) -> Tensor:  # fmt: skip
+    def forward(
+        self,
+        x: Tensor,
+        norm: Norm | None = None,
+        plus: Tensor | None = None,
+        plus_norm: Norm | None = None,
+        steps: int | None = None,
+    ) -> Tensor:
         """x [T, N, C, ...] -> spikes of the same shape and dtype; the rest as in `surgrad.lif`."""
         self._check_backend("auto", "reference")
-        call = checked(x, self.decay, self.surrogate.width, self.surrogate.shape, self.threshold, self.reset_mode,
-                       self.detach_reset, None, self.watching, False, norm, plus, plus_norm, steps)  # fmt: skip
+        call = checked(
+            x,
+            self.decay,
+            self.surrogate.width,
+            self.surrogate.shape,
+            self.threshold,
+            self.reset_mode,
+            self.detach_reset,
+            None,
+            self.watching,
+            False,
+            norm,
+            plus,
+            plus_norm,
+            steps,
+        )
         current = call.current()
         length = len(current)
         threshold = self.step_threshold[:length].to(current.dtype).view(-1, *[1] * (current.ndim - 1))

@@ -41,16 +41,37 @@ class Stepped(LIF):
         """The state after a step; fired: its spikes, constants where the reset is detached."""
         return after_reset(u, fired, threshold, self.reset_mode)
 
-    def forward(self, x: Tensor, norm: Norm | None = None, plus: Tensor | None = None, plus_norm: Norm | None = None,
-                steps: int | None = None) -> Tensor:  # fmt: skip
+    def forward(
+        self,
+        x: Tensor,
+        norm: Norm | None = None,
+        plus: Tensor | None = None,
+        plus_norm: Norm | None = None,
+        steps: int | None = None,
+    ) -> Tensor:
         """x [T, N, C, ...] -> spikes of the same shape and dtype; the rest as in `surgrad.lif`."""
         self._check_backend("auto", "reference")
         if self.surrogate.first_width is not None:
             raise BadValue(f"{type(self).__name__} has one width for all steps; give a Surrogate without first")
-        call = checked(x, self.decay, self.surrogate.width, self.surrogate.shape, self.threshold, self.reset_mode,
-                       self.detach_reset, None, self.watching, self.carry, norm, plus, plus_norm, steps)  # fmt: skip
+        call = checked(
+            x,
+            self.decay,
+            self.surrogate.width,
+            self.surrogate.shape,
+            self.threshold,
+            self.reset_mode,
+            self.detach_reset,
+            None,
+            self.watching,
+            self.carry,
+            norm,
+            plus,
+            plus_norm,
+            steps,
+        )
         decay, layers, width = (call.against_a_step(p) for p in (call.decay, call.threshold, call.width))
-        state, counts = self._start(x), None
+        state = self._start(x)
+        counts = None
         state = None if state is None else state.to(decay.dtype)
         spikes: list[Tensor] = []
         history: list[Tensor] = []

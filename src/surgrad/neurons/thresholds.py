@@ -45,16 +45,33 @@ class DietLIF(LIF):
     in_units = True
     positive = ("trained_threshold",)
 
-    def __init__(self, *args, threshold: float = 1.0, train_decay: bool = True, reset: Reset = "subtract",
-                 surrogate: Surrogate | str = "triangle", detach_reset: bool = True, damping: float = 0.3,
-                 **options):  # fmt: skip
-        super().__init__(*args, threshold=1.0, train_decay=train_decay, reset=reset, surrogate=surrogate,
-                         detach_reset=detach_reset, **options)  # fmt: skip
+    def __init__(
+        self,
+        *args,
+        threshold: float = 1.0,
+        train_decay: bool = True,
+        reset: Reset = "subtract",
+        surrogate: Surrogate | str = "triangle",
+        detach_reset: bool = True,
+        damping: float = 0.3,
+        **options,
+    ):
+        super().__init__(
+            *args,
+            threshold=1.0,
+            train_decay=train_decay,
+            reset=reset,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+            **options,
+        )
         if not threshold > 0:
             raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
         if not detach_reset and damping != 1:
-            raise BadValue(f"damping {damping} is of the way from the spikes, and the reset's gradient goes by another "
-                           "one; give detach_reset=True, or damping=1")  # fmt: skip
+            raise BadValue(
+                f"damping {damping} is of the way from the spikes, and the reset's gradient goes by another "
+                "one; give detach_reset=True, or damping=1"
+            )
         self.damping = damping
         self.trained_threshold = nn.Parameter(torch.full(self.threshold.shape, float(threshold)))
 
@@ -90,14 +107,23 @@ class TrLIF(LIF):
     running_rest: Tensor
     in_units = True
 
-    def __init__(self, *args, threshold: float = 1.0, train_decay: bool = True, reset: Reset = "subtract",
-                 mp_init: bool = True, momentum: float = 0.1, **options):  # fmt: skip
+    def __init__(
+        self,
+        *args,
+        threshold: float = 1.0,
+        train_decay: bool = True,
+        reset: Reset = "subtract",
+        mp_init: bool = True,
+        momentum: float = 0.1,
+        **options,
+    ):
         super().__init__(*args, threshold=1.0, train_decay=train_decay, reset=reset, **options)
         if not threshold > 0:
             raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
         value = torch.full(self.threshold.shape, float(threshold))
         self.inverse_softplus_threshold = nn.Parameter(value + torch.log(-torch.expm1(-value)))
-        self.mp_init, self.momentum = mp_init, momentum
+        self.mp_init = mp_init
+        self.momentum = momentum
         self.register_buffer("running_rest", torch.zeros(()))
 
     @property
@@ -125,8 +151,9 @@ class TrLIF(LIF):
             with torch.no_grad():
                 fired = out.spikes.any(0)
                 mean = (out.potential * fired).sum() / fired.sum().clamp(min=1)
-                self.running_rest.lerp_(torch.where(fired.any(), mean.to(self.running_rest), self.running_rest),
-                                        self.momentum)  # fmt: skip
+                self.running_rest.lerp_(
+                    torch.where(fired.any(), mean.to(self.running_rest), self.running_rest), self.momentum
+                )
 
 
 class IMPLIF(LIF):

@@ -14,5 +14,10 @@ from surgrad.norm.steps import TAB as TAB
 from surgrad.norm.steps import TEBN as TEBN
 
 NORMS: dict[str, type[BatchNorm] | type[NoNorm]] = {
-    "tdbn": TDBN, "batchnorm": BatchNorm, "tebn": TEBN, "bntt": BNTT, "tab": TAB, "none": NoNorm,
-}  # fmt: skip
+    "tdbn": TDBN,
+    "batchnorm": BatchNorm,
+    "tebn": TEBN,
+    "bntt": BNTT,
+    "tab": TAB,
+    "none": NoNorm,
+}

@@ -21,19 +21,29 @@ class BatchNorm(_BatchNorm):
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1):
         super().__init__(channels, eps, momentum)
-        self.channels, self.scale = channels, 1.0
+        self.channels = channels
+        self.scale = 1.0
 
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
-        out = F.batch_norm(input.flatten(0, 1), self.running_mean, self.running_var, self._gain(), self.bias,
-                           self.training, self._momentum(), self.eps)  # fmt: skip
+        out = F.batch_norm(
+            input.flatten(0, 1),
+            self.running_mean,
+            self.running_var,
+            self._gain(),
+            self.bias,
+            self.training,
+            self._momentum(),
+            self.eps,
+        )
         return out.unflatten(0, input.shape[:2])
 
     def statistics(self, input: Tensor, backend: str) -> Norm:
         """What `forward` would do to the input, for a neuron that does it in its own pass: of the batch in training,
         which also moves the running estimate, and of that estimate in evaluation."""
         self._check(input)
-        mean, variance = self.running_mean, self.running_var
+        mean = self.running_mean
+        variance = self.running_var
         assert mean is not None  # a BatchNorm always tracks
         assert variance is not None
         if self.training:

@@ -17,9 +17,12 @@ def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
 
     w' = w·sγ/√(σ²+ε), bias' = μ + (bias - mean)·sγ/√(σ²+ε)  (Zheng et al. 2021, section on inference)."""
     if norm.per_step:
-        raise BadValue(f"{type(norm).__name__} does another thing in every step, which no one convolution does; fold a "
-                       "BatchNorm or TDBN")  # fmt: skip
-    mean, variance = norm.running_mean, norm.running_var
+        raise BadValue(
+            f"{type(norm).__name__} does another thing in every step, which no one convolution does; fold a "
+            "BatchNorm or TDBN"
+        )
+    mean = norm.running_mean
+    variance = norm.running_var
     assert mean is not None  # a BatchNorm always tracks
     assert variance is not None
     gain = norm.scale * norm.weight / torch.sqrt(variance + norm.eps)

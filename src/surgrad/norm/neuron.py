@@ -21,7 +21,9 @@ class NormNeuron(nn.Module):
 
     def __init__(self, norm: nn.Module, neuron: nn.Module, plus_norm: nn.Module | None = None):
         super().__init__()
-        self.norm, self.neuron, self.plus_norm = norm, neuron, plus_norm
+        self.norm = norm
+        self.neuron = neuron
+        self.plus_norm = plus_norm
         if isinstance(neuron, LIF) and isinstance(norm, BatchNorm | NoNorm):
             neuron.for_channels(norm.channels)
 
@@ -29,7 +31,8 @@ class NormNeuron(nn.Module):
         """x, plus [T, N, C, ...], or [1, N, C, ...] shown for `steps` steps -> spikes [T, N, C, ...]."""
         backend = self._fused(x, plus)
         if backend is not None:
-            norm, plus_norm = cast(BatchNorm, self.norm), cast(BatchNorm | None, self.plus_norm)
+            norm = cast(BatchNorm, self.norm)
+            plus_norm = cast(BatchNorm | None, self.plus_norm)
             summand = None if plus is None or plus_norm is None else plus_norm.statistics(plus, backend)
             return self.neuron(x, norm.statistics(x, backend), plus, summand, steps)
         if steps is not None and any(getattr(norm, "per_step", False) for norm in (self.norm, self.plus_norm)):
@@ -64,5 +67,6 @@ def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-                or module._backward_pre_hooks)  # fmt: skip
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )

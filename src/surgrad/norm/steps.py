@@ -35,16 +35,27 @@ class BNTT(BatchNorm):
     def __init__(self, channels: int, steps: int, *, eps: float = 1e-4, momentum: float | None = 0.1):
         super().__init__(steps * channels, eps=eps, momentum=momentum)
         self.register_parameter("bias", None)
-        self.steps, self.channels = steps, channels
+        self.steps = steps
+        self.channels = channels
 
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
-        steps, size = len(input), len(input) * self.channels
-        mean, variance = self.running_mean, self.running_var
+        steps = len(input)
+        size = len(input) * self.channels
+        mean = self.running_mean
+        variance = self.running_var
         assert mean is not None  # a BatchNorm always tracks
         assert variance is not None
-        out = F.batch_norm(input.transpose(0, 1).flatten(1, 2), mean[:size], variance[:size], self.weight[:size], None,
-                           self.training, self._momentum(), self.eps)  # fmt: skip
+        out = F.batch_norm(
+            input.transpose(0, 1).flatten(1, 2),
+            mean[:size],
+            variance[:size],
+            self.weight[:size],
+            None,
+            self.training,
+            self._momentum(),
+            self.eps,
+        )
         return out.unflatten(1, (steps, self.channels)).transpose(0, 1)
 
     def _check(self, input: Tensor) -> None:
@@ -76,13 +87,15 @@ class TAB(BatchNorm):
         x = input.to(mean.dtype)
         scale = _of_steps(self.step_scale, input)
         shape = (1, 1, -1, *[1] * (input.ndim - 3))
-        gain, shift = self.weight.view(shape), self.bias.view(shape)
+        gain = self.weight.view(shape)
+        shift = self.bias.view(shape)
         out = scale * (gain * (x - _of_channels(mean, x)) * torch.rsqrt(_of_channels(variance, x) + self.eps) + shift)
         return out.to(input.dtype)
 
     def _moments(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance [T, C] of the steps up to each; in evaluation the running estimates."""
-        held, spread = self.running_mean, self.running_var
+        held = self.running_mean
+        spread = self.running_var
         assert held is not None  # a BatchNorm always tracks
         assert spread is not None
         steps = len(input)
@@ -107,8 +120,10 @@ class TAB(BatchNorm):
 
 def _check_steps(input: Tensor, most: int) -> None:
     if len(input) > most:
-        raise BadValue(f"input {list(input.shape)} has {len(input)} steps and this norm was made for {most}; give it "
-                       "steps = the network's")  # fmt: skip
+        raise BadValue(
+            f"input {list(input.shape)} has {len(input)} steps and this norm was made for {most}; give it "
+            "steps = the network's"
+        )
 
 
 def _of_steps(scale: Tensor, input: Tensor) -> Tensor:

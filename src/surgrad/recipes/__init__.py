@@ -29,8 +29,26 @@ from surgrad.recipes.registry import RECIPES as RECIPES
 from surgrad.train.recipe import Recipe
 
 DEFAULT = "lsg_fashion_small_t4"
-FILES = (first, lsg, dspike, tdbn, plif, tet, tebn, mlf, imloss, recdis, diet, ltmd, dct, conversion, relatives,
-         gradients, imagenet, events)  # fmt: skip
+FILES = (
+    first,
+    lsg,
+    dspike,
+    tdbn,
+    plif,
+    tet,
+    tebn,
+    mlf,
+    imloss,
+    recdis,
+    diet,
+    ltmd,
+    dct,
+    conversion,
+    relatives,
+    gradients,
+    imagenet,
+    events,
+)
 """Importing a file registers its recipes; they are listed in this order."""
 
 _PLACES = {file.__name__: place for place, file in enumerate(FILES)}

@@ -28,8 +28,13 @@ def ann_resnet44() -> Recipe:
     )
 
 
-@rows("kundu", "VGG-11", {("cifar100", 100): 0.6498}, title="fine-tuning of what was converted",
-      source="Kundu et al. 2021")  # fmt: skip
+@rows(
+    "kundu",
+    "VGG-11",
+    {("cifar100", 100): 0.6498},
+    title="fine-tuning of what was converted",
+    source="Kundu et al. 2021",
+)
 def kundu_vgg11() -> Recipe:
     """From the folder that `surgrad convert` wrote, with --set start.weights=DIR; without it, from scratch. Their
     attention-guided compression is left out."""

@@ -16,8 +16,9 @@ def dct_vgg11() -> Recipe:
         name="dct_vgg11",
         data=DataConfig(name="cifar100", batch=16, crop=4, flip=True),
         model=ModelConfig(name="vgg11_dct", steps=48, norm="tdbn", coding="dct"),
-        neuron=NeuronConfig(name="lif", decay=0.9901, train_decay=False, threshold=1.0, reset="subtract",
-                            shape="triangle"),
+        neuron=NeuronConfig(
+            name="lif", decay=0.9901, train_decay=False, threshold=1.0, reset="subtract", shape="triangle"
+        ),
         adapt=AdaptConfig(controller="fixed"),
         optim=OptimConfig("adam", epochs=200, lr=1e-4, weight_decay=5e-4),
-    )  # fmt: skip
+    )

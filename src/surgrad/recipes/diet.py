@@ -23,8 +23,15 @@ def diet_vgg16() -> Recipe:
         name="diet_vgg16",
         data=DataConfig(name="cifar10", batch=64, crop=4, flip=True),
         model=ModelConfig(name="vgg16", steps=5, norm="batchnorm"),
-        neuron=NeuronConfig(name="diet", decay=0.9, train_decay=True, threshold=1.0, reset="subtract",
-                            detach_reset=True, shape="triangle"),
+        neuron=NeuronConfig(
+            name="diet",
+            decay=0.9,
+            train_decay=True,
+            threshold=1.0,
+            reset="subtract",
+            detach_reset=True,
+            shape="triangle",
+        ),
         adapt=AdaptConfig(controller="fixed"),
         optim=OptimConfig("adam", epochs=300, lr=1e-4, weight_decay=0.0, neuron_lr=1e-4),
-    )  # fmt: skip
+    )

@@ -9,9 +9,13 @@ from surgrad.recipes.registry import rows
 from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 _PUBLISHED = {
-    ("cifar10", 2): 0.9313, ("cifar10", 4): 0.9366, ("cifar10", 6): 0.9425,
-    ("cifar100", 2): 0.7168, ("cifar100", 4): 0.7335, ("cifar100", 6): 0.7424,
-}  # fmt: skip
+    ("cifar10", 2): 0.9313,
+    ("cifar10", 4): 0.9366,
+    ("cifar10", 6): 0.9425,
+    ("cifar100", 2): 0.7168,
+    ("cifar100", 4): 0.7335,
+    ("cifar100", 6): 0.7424,
+}
 
 
 @rows("dspike", "ResNet-18", _PUBLISHED, title="Dspike", source="Li et al. 2021")

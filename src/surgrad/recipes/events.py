@@ -52,8 +52,7 @@ def lsg_vggsnn_decay() -> Recipe:
     return derive(lsg_vggsnn_plain(), adapt={"controller": "fixed"})
 
 
-@rows("lsg", "VGGSNN", {_DVS: 0.7380}, title="width 1, decay fixed", source="Lian et al. 2023, Table 1",
-      suffix="_none")  # fmt: skip
+@rows("lsg", "VGGSNN", {_DVS: 0.7380}, title="width 1, decay fixed", source="Lian et al. 2023, Table 1", suffix="_none")
 def lsg_vggsnn_none() -> Recipe:
     return derive(lsg_vggsnn_decay(), neuron={"train_decay": False})
 

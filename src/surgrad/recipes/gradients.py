@@ -24,12 +24,13 @@ def sltt_resnet18() -> Recipe:
         name="sltt_resnet18",
         data=DataConfig(name="cifar10", batch=128, crop=4, flip=True, cutout=16),
         model=ModelConfig(name="resnet18", steps=6, norm="batchnorm"),
-        neuron=NeuronConfig(name="lif", decay=1 - 1 / 1.1, train_decay=False, threshold=1.0, reset="subtract",
-                            shape="triangle"),
+        neuron=NeuronConfig(
+            name="lif", decay=1 - 1 / 1.1, train_decay=False, threshold=1.0, reset="subtract", shape="triangle"
+        ),
         adapt=AdaptConfig(controller="fixed"),
         loss=LossConfig("tet", tet_weight=0.05, tet_target=1.0),
         optim=OptimConfig("sgd", epochs=200, lr=0.1, momentum=0.9, weight_decay=5e-5, gradient="sltt"),
-    )  # fmt: skip
+    )
 
 
 @rows("sltt", "ResNet-18", {("cifar100", 6): 0.7438}, title="SLTT", source="Meng et al. 2023")
@@ -50,8 +51,13 @@ def ottt_vgg11_ws() -> Recipe:
     )
 
 
-@rows("rate", "ResNet-19", {("cifar10", 4): 0.9626, ("cifar100", 4): 0.8087}, title="rate-based backpropagation",
-      source="Yu et al. 2024")  # fmt: skip
+@rows(
+    "rate",
+    "ResNet-19",
+    {("cifar10", 4): 0.9626, ("cifar100", 4): 0.8087},
+    title="rate-based backpropagation",
+    source="Yu et al. 2024",
+)
 def rate_resnet19() -> Recipe:
     """Decay 0.2, threshold 1, soft reset detached, a sigmoid's slope of α = 4.
 

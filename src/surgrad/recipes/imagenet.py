@@ -20,11 +20,12 @@ def _sew(network: str) -> Recipe:
         name="sew",
         data=_DATA,
         model=ModelConfig(name=network, steps=4, norm="batchnorm"),
-        neuron=NeuronConfig(name="if", train_decay=False, threshold=1.0, detach_reset=True, shape="atan",
-                            width=1 / math.pi),
+        neuron=NeuronConfig(
+            name="if", train_decay=False, threshold=1.0, detach_reset=True, shape="atan", width=1 / math.pi
+        ),
         adapt=AdaptConfig(controller="fixed"),
         optim=_OPTIM,
-    )  # fmt: skip
+    )
 
 
 @rows("sew", "SEW-ResNet-18", {("imagenet", 4): 0.6318}, title="SEW ADD", source="Fang et al. 2021a")

@@ -9,14 +9,20 @@ from surgrad.recipes.registry import RECIPES, rows
 from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
 
 _TABLE_1 = {
-    ("cifar10", "none"): 0.9268, ("cifar10", "decay"): 0.9316,
-    ("cifar100", "none"): 0.7387, ("cifar100", "decay"): 0.7412,
-}  # fmt: skip
+    ("cifar10", "none"): 0.9268,
+    ("cifar10", "decay"): 0.9316,
+    ("cifar100", "none"): 0.7387,
+    ("cifar100", "decay"): 0.7412,
+}
 _TABLE_2 = {0.5: 0.9212, 1.0: 0.9268, 2.5: 0.9068, 5.0: 0.6154, 10.0: 0.3082}
 _TABLE_3 = {
-    ("cifar10", 2): 0.9441, ("cifar10", 4): 0.9517, ("cifar10", 6): 0.9552,
-    ("cifar100", 2): 0.7632, ("cifar100", 4): 0.7685, ("cifar100", 6): 0.7713,
-}  # fmt: skip
+    ("cifar10", 2): 0.9441,
+    ("cifar10", 4): 0.9517,
+    ("cifar10", 6): 0.9552,
+    ("cifar100", 2): 0.7632,
+    ("cifar100", 4): 0.7685,
+    ("cifar100", 6): 0.7713,
+}
 
 
 @rows("lsg", "ResNet-19", _TABLE_3, title="LSG", source="Lian et al. 2023, Table 3")
@@ -56,12 +62,12 @@ def _twin(data: str, variant: str, *, train_decay: bool, width: float, published
             recipe,
             name=f"{base}_{variant}",
             summary=f"{recipe.summary.removeprefix('LSG, ')}, width {width:g}, "
-                    f"decay {'trained' if train_decay else 'fixed'}",
+            f"decay {'trained' if train_decay else 'fixed'}",
             source=f"Lian et al. 2023, Table {table}",
             published=published,
             neuron={"train_decay": train_decay, "width": width},
             adapt={"controller": "fixed"},
-        )  # fmt: skip
+        )
 
     RECIPES[f"{base}_{variant}"] = twin
 

@@ -18,9 +18,10 @@ def plif_plifnet() -> Recipe:
         name="plif_plifnet",
         data=DataConfig(name="cifar10", batch=16, crop=4, flip=True),
         model=ModelConfig(name="plif_cifar", steps=8, norm="batchnorm"),
-        neuron=NeuronConfig(name="plif", decay=0.5, train_decay=True, threshold=1.0, detach_reset=True, shape="atan",
-                            width=1 / math.pi),  # SpikingJelly's α = 2
+        neuron=NeuronConfig(
+            name="plif", decay=0.5, train_decay=True, threshold=1.0, detach_reset=True, shape="atan", width=1 / math.pi
+        ),  # SpikingJelly's α = 2
         adapt=AdaptConfig(controller="fixed"),
         loss=LossConfig(name="mse"),
         optim=OptimConfig("adam", epochs=1024, lr=1e-3, weight_decay=0.0, neuron_lr=1e-3, period=64.0),
-    )  # fmt: skip
+    )

@@ -5,8 +5,14 @@ from collections.abc import Callable, Mapping
 from surgrad.train.recipe import Recipe, derive
 
 RECIPES: dict[str, Callable[[], Recipe]] = {}
-TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet", "cifar10_dvs": "CIFAR10-DVS",
-          "dvs_gesture": "DVS128 Gesture", "n_mnist": "N-MNIST"}  # fmt: skip
+TITLES = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "imagenet": "ImageNet",
+    "cifar10_dvs": "CIFAR10-DVS",
+    "dvs_gesture": "DVS128 Gesture",
+    "n_mnist": "N-MNIST",
+}
 
 
 def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
@@ -15,8 +21,15 @@ def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
     return function
 
 
-def rows(method: str, network: str, published: Mapping[tuple[str, int], float | None], *, title: str, source: str,
-         suffix: str = "") -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:  # fmt: skip
+def rows(
+    method: str,
+    network: str,
+    published: Mapping[tuple[str, int], float | None],
+    *,
+    title: str,
+    source: str,
+    suffix: str = "",
+) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
     """Register the rows of a paper's table: what the function returns, for each data set and T of `published`, under
     the name `<method>_<data>_<network>_t<T><suffix>`.
 
@@ -25,20 +38,23 @@ def rows(method: str, network: str, published: Mapping[tuple[str, int], float | 
     def enter(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
         for (data, steps), share in published.items():
             name = f"{method}_{data.replace('_', '')}_{network.lower().replace('-', '')}_t{steps}{suffix}"
-            RECIPES[name] = _row(function, name, f"{title}, {network}, {TITLES[data]}, T={steps}", source, share, data,
-                                 steps)  # fmt: skip
+            RECIPES[name] = _row(
+                function, name, f"{title}, {network}, {TITLES[data]}, T={steps}", source, share, data, steps
+            )
         return function
 
     return enter
 
 
-def _row(function: Callable[[], Recipe], name: str, summary: str, source: str, published: float | None, data: str,
-         steps: int) -> Callable[[], Recipe]:  # fmt: skip
+def _row(
+    function: Callable[[], Recipe], name: str, summary: str, source: str, published: float | None, data: str, steps: int
+) -> Callable[[], Recipe]:
     def row() -> Recipe:
         recipe = function()
         time = {} if recipe.neuron.name == "relu" else {"steps": steps}  # an ANN's T is that of its conversion
-        return derive(recipe, name=name, summary=summary, source=source, published=published, data={"name": data},
-                      model=time)  # fmt: skip
+        return derive(
+            recipe, name=name, summary=summary, source=source, published=published, data={"name": data}, model=time
+        )
 
     row.__module__ = function.__module__
     return row

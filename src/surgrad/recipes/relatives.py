@@ -9,10 +9,20 @@ from surgrad.recipes.registry import rows
 from surgrad.train.recipe import Recipe, derive
 
 
-@rows("glif", "ResNet-19", {
-    ("cifar10", 2): 0.9456, ("cifar10", 4): 0.9495, ("cifar10", 6): 0.9514,
-    ("cifar100", 2): 0.7560, ("cifar100", 4): 0.7722, ("cifar100", 6): 0.7742,
-}, title="GLIF", source="Yao et al. 2022")  # fmt: skip
+@rows(
+    "glif",
+    "ResNet-19",
+    {
+        ("cifar10", 2): 0.9456,
+        ("cifar10", 4): 0.9495,
+        ("cifar10", 6): 0.9514,
+        ("cifar100", 2): 0.7560,
+        ("cifar100", 4): 0.7722,
+        ("cifar100", 6): 0.7742,
+    },
+    title="GLIF",
+    source="Yao et al. 2022",
+)
 def glif_resnet19() -> Recipe:
     """Gates and all else of the neuron trained; batch 64, 200 epochs."""
     return derive(
@@ -24,9 +34,18 @@ def glif_resnet19() -> Recipe:
     )
 
 
-@rows("clif", "ResNet-18", {
-    ("cifar10", 4): 0.9489, ("cifar10", 6): 0.9541, ("cifar100", 4): 0.7700, ("cifar100", 6): 0.7836,
-}, title="CLIF", source="Huang et al. 2024")  # fmt: skip
+@rows(
+    "clif",
+    "ResNet-18",
+    {
+        ("cifar10", 4): 0.9489,
+        ("cifar10", 6): 0.9541,
+        ("cifar100", 4): 0.7700,
+        ("cifar100", 6): 0.7836,
+    },
+    title="CLIF",
+    source="Huang et al. 2024",
+)
 def clif_resnet18() -> Recipe:
     """Decay 0.5 (their τ = 2), threshold 1, a rectangle of width 1."""
     return derive(
@@ -37,10 +56,20 @@ def clif_resnet18() -> Recipe:
     )
 
 
-@rows("trsg", "ResNet-19", {
-    ("cifar10", 2): 0.9505, ("cifar10", 4): 0.9534, ("cifar10", 6): 0.9550,
-    ("cifar100", 2): 0.7687, ("cifar100", 4): 0.7766, ("cifar100", 6): 0.7791,
-}, title="TrSG + MP-Init", source="WACV 2026")  # fmt: skip
+@rows(
+    "trsg",
+    "ResNet-19",
+    {
+        ("cifar10", 2): 0.9505,
+        ("cifar10", 4): 0.9534,
+        ("cifar10", 6): 0.9550,
+        ("cifar100", 2): 0.7687,
+        ("cifar100", 4): 0.7766,
+        ("cifar100", 6): 0.7791,
+    },
+    title="TrSG + MP-Init",
+    source="WACV 2026",
+)
 def trsg_resnet19() -> Recipe:
     """Threshold and leak trained, sequences that begin where others ended; SGD 0.02, 200 epochs, batch 64."""
     return derive(
@@ -53,9 +82,18 @@ def trsg_resnet19() -> Recipe:
     )
 
 
-@rows("mpdagl", "ResNet-19", {
-    ("cifar10", 2): 0.9618, ("cifar10", 4): 0.9635, ("cifar100", 2): 0.7884, ("cifar100", 4): 0.7972,
-}, title="MPD-AGL", source="IJCAI 2025")  # fmt: skip
+@rows(
+    "mpdagl",
+    "ResNet-19",
+    {
+        ("cifar10", 2): 0.9618,
+        ("cifar10", 4): 0.9635,
+        ("cifar100", 2): 0.7884,
+        ("cifar100", 4): 0.7972,
+    },
+    title="MPD-AGL",
+    source="IJCAI 2025",
+)
 def mpdagl_resnet19() -> Recipe:
     """Widths that follow decay and the norms' weights, the first step's apart; the decay trained from 0.2, the current
     as it is (their PLIF's, as we read it); 150 epochs, batch 100. Their ResNet-19 adds spikes behind the neurons; this
@@ -95,8 +133,13 @@ def asgl_resnet18() -> Recipe:
     )
 
 
-@rows("rmp", "ResNet-19", {("cifar10", 2): 0.9531, ("cifar10", 4): 0.9551, ("cifar10", 6): 0.9610}, title="RMP-Loss",
-      source="Guo et al. 2023, recalled")  # fmt: skip
+@rows(
+    "rmp",
+    "ResNet-19",
+    {("cifar10", 2): 0.9531, ("cifar10", 4): 0.9551, ("cifar10", 6): 0.9610},
+    title="RMP-Loss",
+    source="Guo et al. 2023, recalled",
+)
 def rmp_resnet19() -> Recipe:
     """Potentials drawn to their spikes, the more the longer the training; how much: unstated."""
     return derive(
@@ -108,8 +151,13 @@ def rmp_resnet19() -> Recipe:
     )
 
 
-@rows("mpbn", "ResNet-19", {("cifar10", 2): 0.9647, ("cifar100", 2): 0.7951}, title="MPBN",
-      source="Guo et al. 2023, recalled")  # fmt: skip
+@rows(
+    "mpbn",
+    "ResNet-19",
+    {("cifar10", 2): 0.9647, ("cifar100", 2): 0.7951},
+    title="MPBN",
+    source="Guo et al. 2023, recalled",
+)
 def mpbn_resnet19() -> Recipe:
     """A norm of the potentials before they meet the threshold; Dspike's slope at b = 3, decay 0.25, 400 epochs. Their
     ResNet-19 has one linear layer at its end, this one two."""
@@ -123,8 +171,13 @@ def mpbn_resnet19() -> Recipe:
     )
 
 
-@rows("slayer", "ResNet-19", {("cifar10", 2): None}, title="exponential surrogate (SLAYER)",
-      source="ours; the shape is Shrestha and Orchard 2018")  # fmt: skip
+@rows(
+    "slayer",
+    "ResNet-19",
+    {("cifar10", 2): None},
+    title="exponential surrogate (SLAYER)",
+    source="ours; the shape is Shrestha and Orchard 2018",
+)
 def slayer_resnet19() -> Recipe:
     """LSG's training with SLAYER's exponential slope at a fixed width of 0.25."""
     return derive(

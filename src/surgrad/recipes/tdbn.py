@@ -10,9 +10,12 @@ from surgrad.recipes.registry import rows
 from surgrad.train.recipe import Recipe, derive
 
 _PUBLISHED = {
-    ("cifar10", 2): 0.9234, ("cifar10", 4): 0.9292, ("cifar10", 6): 0.9316,
-    ("cifar100", 4): 0.7086, ("cifar100", 6): 0.7112,
-}  # fmt: skip
+    ("cifar10", 2): 0.9234,
+    ("cifar10", 4): 0.9292,
+    ("cifar10", 6): 0.9316,
+    ("cifar100", 4): 0.7086,
+    ("cifar100", 6): 0.7112,
+}
 
 
 @rows("tdbn", "ResNet-19", _PUBLISHED, title="STBP-tdBN", source="Zheng et al. 2021")

@@ -9,9 +9,13 @@ from surgrad.recipes.tet import tet_resnet19
 from surgrad.train.recipe import Recipe, derive
 
 _PUBLISHED = {
-    ("cifar10", 2): 0.9457, ("cifar10", 4): 0.9470, ("cifar10", 6): 0.9471,
-    ("cifar100", 2): 0.7586, ("cifar100", 4): 0.7613, ("cifar100", 6): 0.7641,
-}  # fmt: skip
+    ("cifar10", 2): 0.9457,
+    ("cifar10", 4): 0.9470,
+    ("cifar10", 6): 0.9471,
+    ("cifar100", 2): 0.7586,
+    ("cifar100", 4): 0.7613,
+    ("cifar100", 6): 0.7641,
+}
 
 
 @rows("tebn", "ResNet-19", _PUBLISHED, title="TEBN", source="Duan et al. 2022")

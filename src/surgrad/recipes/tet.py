@@ -8,9 +8,13 @@ from surgrad.recipes.registry import rows
 from surgrad.train.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 _PUBLISHED = {
-    ("cifar10", 2): 0.9416, ("cifar10", 4): 0.9444, ("cifar10", 6): 0.9450,
-    ("cifar100", 2): 0.7287, ("cifar100", 4): 0.7447, ("cifar100", 6): 0.7472,
-}  # fmt: skip
+    ("cifar10", 2): 0.9416,
+    ("cifar10", 4): 0.9444,
+    ("cifar10", 6): 0.9450,
+    ("cifar100", 2): 0.7287,
+    ("cifar100", 4): 0.7447,
+    ("cifar100", 6): 0.7472,
+}
 
 
 @rows("tet", "ResNet-19", _PUBLISHED, title="TET", source="Deng et al. 2022")

@@ -41,8 +41,10 @@ class Group:
 def labels(runs: list[Run]) -> list[str]:
     """A distinct label per run: recipe and seed, with the folder where that is not enough."""
     plain = [label(run) for run in runs]
-    named = [f"{text} ({run.folder.resolve().name})" if plain.count(text) > 1 else text
-             for text, run in zip(plain, runs, strict=True)]  # fmt: skip
+    named = [
+        f"{text} ({run.folder.resolve().name})" if plain.count(text) > 1 else text
+        for text, run in zip(plain, runs, strict=True)
+    ]
     return [f"{text} [{place}]" if named.count(text) > 1 else text for place, text in enumerate(named, start=1)]
 
 

@@ -17,8 +17,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Layer = dict[str, Any]
-COLUMNS = ("Width", "Decay", "In window", "χ", "χ by weight", "Gradient", "Firing rate", "Never", "Always", "Mean",
-           "Spread", "Theorem 1", "Cosine", "Reliability")  # fmt: skip
+COLUMNS = (
+    "Width",
+    "Decay",
+    "In window",
+    "χ",
+    "χ by weight",
+    "Gradient",
+    "Firing rate",
+    "Never",
+    "Always",
+    "Mean",
+    "Spread",
+    "Theorem 1",
+    "Cosine",
+    "Reliability",
+)
 ACROSS = 4
 """Histograms side by side."""
 SHOWN = (-3.0, 5.0)
@@ -29,44 +43,66 @@ def write_diagnosis(record: dict[str, Any], out: Path, run: Run | None = None) -
     """Write the page to `out`, and return that. record: also "name" and "about", a heading and the sentence below it.
     run: whose widths and decays over the training are drawn too."""
     layers = record["layers"]
-    text = environment().get_template("diagnosis.html").render(
-        title=record["name"],
-        subtitle=record["about"],
-        themes={name: list(zip(variables(), theme(name), strict=True)) for name in ("light", "dark")},
-        depths=DEPTHS,
-        findings=[finding["sentence"] for finding in record["findings"]],
-        potentials=_potentials(layers),
-        plots=[*_bars(layers), *(_over_training(run) if run is not None else [])],
-        columns=COLUMNS,
-        rows=[{"layer": layer["layer"], "step": depth_step(place, len(layers)), "cells": _cells(layer)}
-              for place, layer in enumerate(layers)],
-        compared=compared(record["first_weights"]),
-    )  # fmt: skip
+    text = (
+        environment()
+        .get_template("diagnosis.html")
+        .render(
+            title=record["name"],
+            subtitle=record["about"],
+            themes={name: list(zip(variables(), theme(name), strict=True)) for name in ("light", "dark")},
+            depths=DEPTHS,
+            findings=[finding["sentence"] for finding in record["findings"]],
+            potentials=_potentials(layers),
+            plots=[*_bars(layers), *(_over_training(run) if run is not None else [])],
+            columns=COLUMNS,
+            rows=[
+                {"layer": layer["layer"], "step": depth_step(place, len(layers)), "cells": _cells(layer)}
+                for place, layer in enumerate(layers)
+            ],
+            compared=compared(record["first_weights"]),
+        )
+    )
     return files.replace(Path(out), lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def compared(first: dict[str, float]) -> str:
     """What the finite-difference gradient of the first weights says, in a sentence."""
     reliable = first["reliability"] >= 0.3
-    verdict = (f"the surrogate gradient of the first weights has the cosine {first['cosine']:.2f} with it" if reliable
-               else "so nothing follows from its cosine with the surrogate gradient, "
-                    f"{first['cosine']:.2f}")  # fmt: skip
+    verdict = (
+        f"the surrogate gradient of the first weights has the cosine {first['cosine']:.2f} with it"
+        if reliable
+        else f"so nothing follows from its cosine with the surrogate gradient, {first['cosine']:.2f}"
+    )
     zeros = words.percent(first["zeros"])
-    return (f"The finite-difference gradients of the batch's two halves have the cosine {first['reliability']:.2f}, "
-            f"which is {'enough' if reliable else 'too little'} to judge by; {verdict}. {zeros} of its entries are "
-            "exactly zero.")  # fmt: skip
+    return (
+        f"The finite-difference gradients of the batch's two halves have the cosine {first['reliability']:.2f}, "
+        f"which is {'enough' if reliable else 'too little'} to judge by; {verdict}. {zeros} of its entries are "
+        "exactly zero."
+    )
 
 
 def _cells(layer: Layer) -> list[str]:
     def share(key: str) -> str:
         return words.percent(words.number(layer[key]), 1)
 
-    gradient, finite = layer["gradient"], layer["finite_differences"] or {}
-    return [words.plain(layer["width"]), words.plain(layer["decay"]), share("share"), share("chi"),
-            share("chi_weights"), words.NONE if gradient is None else f"{gradient:.1e}", share("firing_rate"),
-            share("dead"), share("saturated"), words.plain(layer["mean"]), words.plain(layer["spread"]),
-            words.plain(layer["predicted"]), words.plain(finite.get("cosine")),
-            words.plain(finite.get("reliability"))]  # fmt: skip
+    gradient = layer["gradient"]
+    finite = layer["finite_differences"] or {}
+    return [
+        words.plain(layer["width"]),
+        words.plain(layer["decay"]),
+        share("share"),
+        share("chi"),
+        share("chi_weights"),
+        words.NONE if gradient is None else f"{gradient:.1e}",
+        share("firing_rate"),
+        share("dead"),
+        share("saturated"),
+        words.plain(layer["mean"]),
+        words.plain(layer["spread"]),
+        words.plain(layer["predicted"]),
+        words.plain(finite.get("cosine")),
+        words.plain(finite.get("reliability")),
+    ]
 
 
 def _potentials(layers: list[Layer]) -> Plot:
@@ -75,21 +111,25 @@ def _potentials(layers: list[Layer]) -> Plot:
 
     def draw(figure: Figure) -> None:
         for place, layer in enumerate(layers):
-            left, bottom = place % ACROSS / ACROSS, 1 - (place // ACROSS + 1) / down
+            left = place % ACROSS / ACROSS
+            bottom = 1 - (place // ACROSS + 1) / down
             axes = figure.add_axes((left + 0.012, bottom + 0.24 / down, 0.95 / ACROSS, 0.62 / down))
             _histogram(axes, layer, place)
 
-    reading = ("The membrane potentials of each layer before the reset, in thresholds; the dashed line is the "
-               "threshold. Only neurons within the shaded window get a gradient: where most of the curve lies outside "
-               "it, the layer hardly learns; where it covers all, the gradient no longer says who is near a "
-               "spike.")  # fmt: skip
+    reading = (
+        "The membrane potentials of each layer before the reset, in thresholds; the dashed line is the "
+        "threshold. Only neurons within the shaded window get a gradient: where most of the curve lies outside "
+        "it, the layer hardly learns; where it covers all, the gradient no longer says who is near a "
+        "spike."
+    )
     return plot("potentials", "Histogram of the potentials of each layer", reading, draw, (10.4, 1.9 * down))
 
 
 def _histogram(axes: Axes, layer: Layer, place: int) -> None:
     palette = stand_ins()
     counts = layer["histogram"]
-    bins, total = len(counts), max(sum(counts), 1)
+    bins = len(counts)
+    total = max(sum(counts), 1)
     per = bins // 16  # the histogram reaches 8 thresholds to both sides
     joined = [sum(counts[at : at + 4]) for at in range(0, bins, 4)]
     edges = [1 + (4 * at - bins / 2) / per for at in range(len(joined) + 1)]
@@ -116,22 +156,47 @@ def _histogram(axes: Axes, layer: Layer, place: int) -> None:
 def _bars(layers: list[Layer]) -> list[Plot]:
     """Shares, gradients and firing of every layer."""
     kinds: tuple[tuple[str, str, str, bool, tuple[tuple[str, str], ...]], ...] = (
-        ("share", "Neurons with a gradient, %", "The share of potentials within the window, by layer (Lian et al. "
-         "2023, Fig. 5), and of those within the effective half-width (χ); the same for a rectangle.", True,
-         (("share", "in window"), ("chi", "χ"))),
-        ("gradient", "Gradient of the weights", "Root mean square over the weights before each layer, on a logarithmic "
-         "scale: a slope is a gradient that vanishes or explodes with depth.", False, (("gradient", "gradient"),)),
-        ("firing", "Firing, %", "How often the neurons spike, and how many of them never or always do in this batch.",
-         True, (("firing_rate", "firing rate"), ("dead", "never"), ("saturated", "always"))),
-        ("spread", "Spread of the potentials", "Their standard deviation in thresholds, measured (with reset), and by "
-         "Theorem 1 of Lian et al. 2023 (without).", False, (("spread", "measured"), ("predicted", "Theorem 1"))),
-    )  # fmt: skip
-    return [plot(key, title, reading, _by_layer(title, layers, per_cent, keys, log=key == "gradient"))
-            for key, title, reading, per_cent, keys in kinds]  # fmt: skip
+        (
+            "share",
+            "Neurons with a gradient, %",
+            "The share of potentials within the window, by layer (Lian et al. "
+            "2023, Fig. 5), and of those within the effective half-width (χ); the same for a rectangle.",
+            True,
+            (("share", "in window"), ("chi", "χ")),
+        ),
+        (
+            "gradient",
+            "Gradient of the weights",
+            "Root mean square over the weights before each layer, on a logarithmic "
+            "scale: a slope is a gradient that vanishes or explodes with depth.",
+            False,
+            (("gradient", "gradient"),),
+        ),
+        (
+            "firing",
+            "Firing, %",
+            "How often the neurons spike, and how many of them never or always do in this batch.",
+            True,
+            (("firing_rate", "firing rate"), ("dead", "never"), ("saturated", "always")),
+        ),
+        (
+            "spread",
+            "Spread of the potentials",
+            "Their standard deviation in thresholds, measured (with reset), and by "
+            "Theorem 1 of Lian et al. 2023 (without).",
+            False,
+            (("spread", "measured"), ("predicted", "Theorem 1")),
+        ),
+    )
+    return [
+        plot(key, title, reading, _by_layer(title, layers, per_cent, keys, log=key == "gradient"))
+        for key, title, reading, per_cent, keys in kinds
+    ]
 
 
-def _by_layer(title: str, layers: list[Layer], per_cent: bool, keys: tuple[tuple[str, str], ...], *,
-              log: bool) -> Callable[[Figure], None]:  # fmt: skip
+def _by_layer(
+    title: str, layers: list[Layer], per_cent: bool, keys: tuple[tuple[str, str], ...], *, log: bool
+) -> Callable[[Figure], None]:
     def draw(figure: Figure) -> None:
         from matplotlib.ticker import MaxNLocator
 

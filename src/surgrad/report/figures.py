@@ -58,8 +58,10 @@ def _sorted(runs: Iterable[Run]) -> Found:
     finished = [run for run in runs if run.finished]
     _check_alike(finished)
     for run in finished:
-        adapt, neuron = run.recipe.get("adapt", {}), run.recipe.get("neuron", {})
-        controller, rectangle = adapt.get("controller"), neuron.get("shape") == "rect" and neuron.get("name") == "lif"
+        adapt = run.recipe.get("adapt", {})
+        neuron = run.recipe.get("neuron", {})
+        controller = adapt.get("controller")
+        rectangle = neuron.get("shape") == "rect" and neuron.get("name") == "lif"
         if controller == "follow" and adapt.get("rule") in (None, "lsg"):
             found.lsg.append(run)
         elif controller == "search":
@@ -79,8 +81,10 @@ def _check_alike(runs: Sequence[Run]) -> None:
     """Refuse runs that differ in more than what writes their widths: a mean over them would describe none."""
     differing = [key for key in differences(list(runs)) if key.split(".")[0] not in ("adapt", "neuron")]
     if differing:
-        raise BadValue(f"these runs differ in {', '.join(differing)}, and a figure compares runs that differ in neuron "
-                       "and adapt alone; give the runs of one sweep")  # fmt: skip
+        raise BadValue(
+            f"these runs differ in {', '.join(differing)}, and a figure compares runs that differ in neuron "
+            "and adapt alone; give the runs of one sweep"
+        )
 
 
 def _lsg(found: Found) -> Iterable[tuple[str, str, Draw]]:
@@ -89,14 +93,19 @@ def _lsg(found: Found) -> Iterable[tuple[str, str, Draw]]:
     groups = {"fixed, width 1": found.fixed.get(1.0, []), "trained decay, width 1": found.decay, "LSG": found.lsg}
     if found.lsg and len([runs for runs in groups.values() if runs]) > 1:
         yield "lsg_table_1", "Test accuracy, %", lambda axes, palette: _over_epochs(axes, palette, groups)
-        yield ("lsg_figure_5", "Neurons in the gradient-available interval, %",
-               lambda axes, palette: _last_by_layer(axes, palette, groups, "share", 100))  # fmt: skip
+        yield (
+            "lsg_figure_5",
+            "Neurons in the gradient-available interval, %",
+            lambda axes, palette: _last_by_layer(axes, palette, groups, "share", 100),
+        )
     if found.lsg:
         runs = found.lsg
         yield "lsg_figure_3", "Density of the potentials, and Theorem 1", partial(_potentials, runs=runs)
         yield "lsg_figure_3_spread", "Spread of the potentials, thresholds", partial(_spread, runs=runs)
-        for name, title, turn in (("lsg_figure_6", "f(β) = √(1 + β²)", lambda b: math.sqrt(1 + b * b)),
-                                  ("lsg_figure_7", "Decay β", lambda b: b)):  # fmt: skip
+        for name, title, turn in (
+            ("lsg_figure_6", "f(β) = √(1 + β²)", lambda b: math.sqrt(1 + b * b)),
+            ("lsg_figure_7", "Decay β", lambda b: b),
+        ):
             yield name, title, partial(_decays, runs=runs, turn=turn)
 
 
@@ -104,16 +113,22 @@ def _dspike(found: Found) -> Iterable[tuple[str, str, Draw]]:
     yield "dspike_family", "Dspike: slope at threshold 0.5", _family
     if found.searched:
         for measure in plots.SEARCHED:
-            yield (f"dspike_{measure.key}", measure.title,
-                   partial(plots.searched, runs=found.searched, key=measure.key))  # fmt: skip
+            yield (
+                f"dspike_{measure.key}",
+                measure.title,
+                partial(plots.searched, runs=found.searched, key=measure.key),
+            )
 
 
 def _chi(found: Found) -> Iterable[tuple[str, str, Draw]]:
     for run in found.steered[:1]:
         for measure in plots.STEERED:
             if any(measure.key in row for row in run.decisions):
-                yield (f"steered_{measure.key}", f"{measure.title} (seed {run.seed})",
-                       partial(plots.steered, runs=[run], key=measure.key))  # fmt: skip
+                yield (
+                    f"steered_{measure.key}",
+                    f"{measure.title} (seed {run.seed})",
+                    partial(plots.steered, runs=[run], key=measure.key),
+                )
 
 
 def _by_width(axes: Axes, palette: Palette, found: Found) -> None:
@@ -148,8 +163,13 @@ def _over_epochs(axes: Axes, palette: Palette, groups: dict[str, list[Run]]) -> 
         if not curves:
             continue
         count = min(map(len, curves))
-        _banded(axes, range(1, count + 1), [curve[:count] for curve in curves], color=colour,
-                label=f"{label} (n = {len(curves)})")  # fmt: skip
+        _banded(
+            axes,
+            range(1, count + 1),
+            [curve[:count] for curve in curves],
+            color=colour,
+            label=f"{label} (n = {len(curves)})",
+        )
     axes.set_xlabel("epoch", color=palette.muted)
     plots.whole_numbers(axes)
     axes.legend(frameon=False, labelcolor=palette.ink)
@@ -171,8 +191,14 @@ def _banded(axes: Axes, xs: Sequence[float], curves: Sequence[Sequence[float]], 
     """The mean of the seeds' curves, their range shaded."""
     at = [*zip(*curves, strict=True)]
     axes.plot(xs, [mean(values) for values in at], *style, **options)
-    axes.fill_between(xs, [min(values) for values in at], [max(values) for values in at], color=options["color"],
-                      alpha=0.15, linewidth=0)  # fmt: skip
+    axes.fill_between(
+        xs,
+        [min(values) for values in at],
+        [max(values) for values in at],
+        color=options["color"],
+        alpha=0.15,
+        linewidth=0,
+    )
 
 
 def _shown(layers: int) -> list[int]:
@@ -190,9 +216,14 @@ def _potentials(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
         counts = [sum(column) for column in zip(*(row["histogram"] for row in rows), strict=True)]
         per = len(counts) // 16  # bins to a threshold: the histogram reaches 8 to both sides of it
         us = [1 + (n + 0.5 - len(counts) // 2) / per for n in range(len(counts))]
-        colour, total = palette.depth(order, len(shown)), sum(counts)
-        axes.stairs([per * count / total for count in counts], [u - 0.5 / per for u in us] + [us[-1] + 0.5 / per],
-                    color=colour, label=f"layer {place}")  # fmt: skip
+        colour = palette.depth(order, len(shown))
+        total = sum(counts)
+        axes.stairs(
+            [per * count / total for count in counts],
+            [u - 0.5 / per for u in us] + [us[-1] + 0.5 / per],
+            color=colour,
+            label=f"layer {place}",
+        )
         sd = mean(number(row["predicted"]) for row in rows)
         normal = [math.exp(-((u / sd) ** 2) / 2) / (sd * math.sqrt(2 * math.pi)) for u in us]
         axes.plot(
@@ -206,8 +237,11 @@ def _potentials(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
 def _spread(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
     """Measured at the start and at the end of the training, and by Theorem 1 with the decays of the end."""
     layers = range(1, len(runs[0].layers) + 1)
-    kinds = (("before training", 0, "spread", palette.train), ("at the end", 1, "spread", palette.test),
-             ("Theorem 1, at the end", 1, "predicted", palette.mark))  # fmt: skip
+    kinds = (
+        ("before training", 0, "spread", palette.train),
+        ("at the end", 1, "spread", palette.test),
+        ("Theorem 1, at the end", 1, "predicted", palette.mark),
+    )
     for label, which, key, colour in kinds:
         values = [[number(run.layer_rows(layer)[which].get(key)) for layer in run.layers] for run in runs]
         _banded(axes, layers, values, "o-", color=colour, markersize=4, label=label)
@@ -220,8 +254,13 @@ def _decays(axes: Axes, palette: Palette, runs: Sequence[Run], turn: Callable[[f
     shown = _shown(len(runs[0].layers))
     for order, place in enumerate(shown):
         curves = [run.layer_curve(run.layers[place - 1], "decay") for run in runs]
-        _banded(axes, curves[0][0], [[turn(value) for value in values] for _, values in curves],
-                color=palette.depth(order, len(shown)), label=f"layer {place}")  # fmt: skip
+        _banded(
+            axes,
+            curves[0][0],
+            [[turn(value) for value in values] for _, values in curves],
+            color=palette.depth(order, len(shown)),
+            label=f"layer {place}",
+        )
     axes.set_xlabel("epoch", color=palette.muted)
     plots.whole_numbers(axes)
     axes.legend(frameon=False, labelcolor=palette.ink)
@@ -246,5 +285,6 @@ def _picture(out: Path, title: str, draw: Draw) -> Path:
         axes = figure.add_subplot()
         plots.frame(axes, plots.Measure("", title, ""), palette)
         draw(axes, palette=palette)
-        return files.replace(out, lambda path: figure.savefig(path, dpi=110, facecolor="white",
-                                                              metadata={"Software": None}))  # fmt: skip
+        return files.replace(
+            out, lambda path: figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
+        )

@@ -65,21 +65,32 @@ def environment() -> "Environment":
     """Where the pages' templates are, and how they are filled."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-                       trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _render(runs: list[Run]) -> str:
-    return environment().get_template("page.html").render(
-        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
-        themes={name: list(zip(variables(), theme(name), strict=True)) for name in ("light", "dark")},
-        depths=DEPTHS,
-        colours=RUNS,
-        chips=CHIPS,
-        comparison=_comparison(runs) if len(runs) > 1 else None,
-        runs=[_section(run, name, place, alone=len(runs) == 1)
-              for place, (run, name) in enumerate(zip(runs, compare.labels(runs), strict=True))],
-    )  # fmt: skip
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
+            themes={name: list(zip(variables(), theme(name), strict=True)) for name in ("light", "dark")},
+            depths=DEPTHS,
+            colours=RUNS,
+            chips=CHIPS,
+            comparison=_comparison(runs) if len(runs) > 1 else None,
+            runs=[
+                _section(run, name, place, alone=len(runs) == 1)
+                for place, (run, name) in enumerate(zip(runs, compare.labels(runs), strict=True))
+            ],
+        )
+    )
 
 
 def _comparison(runs: list[Run]) -> dict[str, Any]:
@@ -91,11 +102,15 @@ def _comparison(runs: list[Run]) -> dict[str, Any]:
         "groups": compare.groups(runs),
         "differences": compare.differences(runs),
         "plots": [
-            _plot(f"all-{measure.key}", f"{measure.title} of every run over epochs", both + measure.reading,
-                  partial(plots.overlay, runs=runs, names=names, measure=measure, palette=stand_ins()))
+            _plot(
+                f"all-{measure.key}",
+                f"{measure.title} of every run over epochs",
+                both + measure.reading,
+                partial(plots.overlay, runs=runs, names=names, measure=measure, palette=stand_ins()),
+            )
             for measure in (plots.ACCURACY, plots.LOSS)
         ],
-    }  # fmt: skip
+    }
 
 
 def _section(run: Run, name: str, place: int, alone: bool) -> dict[str, Any]:
@@ -122,8 +137,9 @@ def _section(run: Run, name: str, place: int, alone: bool) -> dict[str, Any]:
 
 def _curve(run: Run, measure: plots.Measure, place: int) -> Plot:
     title = f"{measure.title} of {run.name} on train and test data over epochs"
-    return _plot(f"r{place}-{measure.key}", title, measure.reading,
-                 lambda axes: plots.curves(axes, run, measure, stand_ins()))  # fmt: skip
+    return _plot(
+        f"r{place}-{measure.key}", title, measure.reading, lambda axes: plots.curves(axes, run, measure, stand_ins())
+    )
 
 
 def _layered(run: Run, measure: plots.Measure, place: int) -> Plot:
@@ -131,8 +147,9 @@ def _layered(run: Run, measure: plots.Measure, place: int) -> Plot:
     shown = words.percent(still or 0) if measure.fraction else words.plain(still)
     reading = measure.reading if still is None else f"{measure.reading} Here it stays at {shown} in every layer."
     title = f"{measure.title} of each layer of {run.name} over epochs"
-    return _plot(f"r{place}-{measure.key}", title, reading,
-                 lambda axes: plots.per_layer(axes, run, measure, stand_ins()))  # fmt: skip
+    return _plot(
+        f"r{place}-{measure.key}", title, reading, lambda axes: plots.per_layer(axes, run, measure, stand_ins())
+    )
 
 
 def _timed(run: Run, place: int) -> list[Plot]:
@@ -140,8 +157,7 @@ def _timed(run: Run, place: int) -> list[Plot]:
     if not any(len(plots.rates_of(run, layer)) > 1 for layer in run.layers):
         return []
     title = f"{plots.RATES.title} of each layer of {run.name}"
-    return [_plot(f"r{place}-rates", title, plots.RATES.reading,
-                  lambda axes: plots.over_time(axes, run, stand_ins()))]  # fmt: skip
+    return [_plot(f"r{place}-rates", title, plots.RATES.reading, lambda axes: plots.over_time(axes, run, stand_ins()))]
 
 
 def _example(run: Run) -> str | None:
@@ -178,8 +194,9 @@ def _plot(key: str, title: str, reading: str, draw: Callable[["Axes"], None]) ->
     return plot(key, title, reading, lambda figure: draw(figure.add_axes((0.095, 0.145, 0.885, 0.74))))
 
 
-def plot(key: str, title: str, reading: str, draw: Callable[["Figure"], None],
-         size: tuple[float, float] = SIZE) -> Plot:  # fmt: skip
+def plot(
+    key: str, title: str, reading: str, draw: Callable[["Figure"], None], size: tuple[float, float] = SIZE
+) -> Plot:
     """A figure that `draw` has drawn, for a page; size in inches."""
     from markupsafe import Markup
     from matplotlib.figure import Figure

@@ -75,5 +75,6 @@ def theme(name: str) -> tuple[str, ...]:
 
 
 def _palette(colours: tuple[str, ...]) -> Palette:
-    plain, rest = colours[: len(_NAMES)], colours[len(_NAMES) :]
+    plain = colours[: len(_NAMES)]
+    rest = colours[len(_NAMES) :]
     return Palette(**dict(zip(_NAMES, plain, strict=True)), runs=rest[:RUNS], depths=rest[RUNS:])

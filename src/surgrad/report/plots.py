@@ -91,10 +91,13 @@ SEARCHED = (
 )
 STEERED = (
     Measure("chi", "χ of each layer", "The share of a layer's potentials within the half-width, which is steered."),
-    Measure("half_width", "Half-width of each layer, thresholds", "How far around the threshold a layer's gradient "
-            "reaches; it widens where χ is too low."),
+    Measure(
+        "half_width",
+        "Half-width of each layer, thresholds",
+        "How far around the threshold a layer's gradient reaches; it widens where χ is too low.",
+    ),
     Measure("temperature", "Temperature b of each layer", "The candidate whose step of the weights served best."),
-)  # fmt: skip
+)
 """What a controller writes down of a layer, by its key in a row."""
 
 
@@ -122,7 +125,8 @@ def overlay(axes: Axes, runs: Sequence[Run], names: Sequence[str], measure: Meas
     """Every run's test (solid) and train (faint) curves, one colour per run."""
     frame(axes, measure, palette)
     for place, (run, name) in enumerate(zip(runs, names, strict=True)):
-        colour, dash = palette.run(place), DASHES[place // RUNS % len(DASHES)]
+        colour = palette.run(place)
+        dash = DASHES[place // RUNS % len(DASHES)]
         train, test = (run.curve(f"{part}_{measure.key}") for part in ("train", "test"))
         _line(axes, _scaled(train, measure), colour, dash="--", tip=f"{name}: train", faint=True)
         _line(axes, _scaled(test, measure), colour, dash=dash, tip=f"{name}: test")
@@ -157,8 +161,13 @@ def over_time(axes: Axes, run: Run, palette: Palette) -> None:
     axes.set_xlabel("time step", color=palette.muted)
     for place, layer in enumerate(run.layers):
         rates = rates_of(run, layer)
-        _line(axes, (list(range(1, len(rates) + 1)), [100 * rate for rate in rates]),
-              palette.depth(place, len(run.layers)), tip=layer, thin=True)  # fmt: skip
+        _line(
+            axes,
+            (list(range(1, len(rates) + 1)), [100 * rate for rate in rates]),
+            palette.depth(place, len(run.layers)),
+            tip=layer,
+            thin=True,
+        )
     axes.set_ylim(bottom=0)
     whole_numbers(axes)
 
@@ -208,8 +217,15 @@ def published(axes: Axes, runs: Sequence[Run], palette: Palette) -> None:
     if values or not math.isfinite(value):
         return
     axes.axhline(100 * value, color=palette.mark, linewidth=1, linestyle=(0, (1, 2)))
-    axes.annotate(f"published {100 * value:.2f} %", (0, 100 * value), xycoords=("axes fraction", "data"),
-                  xytext=(4, 3), textcoords="offset points", color=palette.mark, fontsize="small")  # fmt: skip
+    axes.annotate(
+        f"published {100 * value:.2f} %",
+        (0, 100 * value),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 3),
+        textcoords="offset points",
+        color=palette.mark,
+        fontsize="small",
+    )
 
 
 def frame(axes: Axes, measure: Measure, palette: Palette) -> None:
@@ -236,14 +252,33 @@ def _scaled(curve: Curve, measure: Measure) -> Curve:
     return x, [100 * value for value in y] if measure.fraction else y
 
 
-def _line(axes: Axes, curve: Curve, colour: str, *, dash: str = "-", tip: str, label: str | None = None,
-          faint: bool = False, thin: bool = False) -> None:  # fmt: skip
+def _line(
+    axes: Axes,
+    curve: Curve,
+    colour: str,
+    *,
+    dash: str = "-",
+    tip: str,
+    label: str | None = None,
+    faint: bool = False,
+    thin: bool = False,
+) -> None:
     x, y = curve
     if not any(math.isfinite(value) for value in y):
         return
     dots = len(x) <= (2 if thin else FEW) and not faint
-    axes.plot(x, y, dash, color=colour, linewidth=1.3 if thin else 0.9 if faint else 1.9, alpha=0.65 if faint else None,
-              marker="o" if dots else None, markersize=3.5, label=label, gid=TIP + tip)  # fmt: skip
+    axes.plot(
+        x,
+        y,
+        dash,
+        color=colour,
+        linewidth=1.3 if thin else 0.9 if faint else 1.9,
+        alpha=0.65 if faint else None,
+        marker="o" if dots else None,
+        markersize=3.5,
+        label=label,
+        gid=TIP + tip,
+    )
 
 
 def whole_numbers(axes: Axes) -> None:

@@ -9,10 +9,12 @@ from surgrad.report.files import replace
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BRIGHTER, DARKER = (11, 98, 196), (217, 86, 13)
+BRIGHTER = (11, 98, 196)
+DARKER = (217, 86, 13)
 EXAMPLE = "example.png"
 """What a run folder holds of the recordings that it was trained on."""
-GAP, PANEL = 6, 150
+GAP = 6
+PANEL = 150
 """Pixels between frames, and the least side of one."""
 
 
@@ -47,7 +49,8 @@ def write_recording(frames: "NDArray[Any]", out: Path, milliseconds: int = 120) 
     rows = -(-count // columns)
     sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), 225, np.uint8)
     for number, picture in enumerate(pictures):
-        top, left = GAP + number // columns * (height + GAP), GAP + number % columns * (width + GAP)
+        top = GAP + number // columns * (height + GAP)
+        left = GAP + number % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = picture
     moving = [Image.fromarray(picture) for picture in pictures]
     animated = out.with_suffix(".gif")

@@ -98,8 +98,11 @@ def remarks(run: Run) -> list[str]:
     found += [f"After epoch {alarm['epoch']}: {alarm['sentence']}" for alarm in run.alarms]
     found += run.remarks
     epochs, losses = run.curve("train_loss")
-    broken = [epoch for epoch, row, loss in zip(epochs, run.metrics, losses, strict=True)
-              if row.get("train_loss") is not None and not math.isfinite(loss)]  # fmt: skip
+    broken = [
+        epoch
+        for epoch, row, loss in zip(epochs, run.metrics, losses, strict=True)
+        if row.get("train_loss") is not None and not math.isfinite(loss)
+    ]
     if broken:
         found.append(f"The train loss is not a finite number from epoch {broken[0]} on: training diverged.")
     found += _weak(run, "firing_rate", SILENT, "Nearly silent at the end (firing rate below 0.1 %)")

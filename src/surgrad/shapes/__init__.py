@@ -15,9 +15,21 @@ from surgrad.shapes.families import multi_gaussian as multi_gaussian
 from surgrad.shapes.families import q_pseudospike as q_pseudospike
 from surgrad.shapes.families import tilted as tilted
 
-_ALL = (simple.rect(), simple.triangle(), simple.exponential(), simple.sigmoid(), simple.fast_sigmoid(),
-        simple.atan(), simple.tanh(), simple.gaussian(), multi_gaussian(), leaky_box(), q_pseudospike(),
-        dspike(), tilted())  # fmt: skip
+_ALL = (
+    simple.rect(),
+    simple.triangle(),
+    simple.exponential(),
+    simple.sigmoid(),
+    simple.fast_sigmoid(),
+    simple.atan(),
+    simple.tanh(),
+    simple.gaussian(),
+    multi_gaussian(),
+    leaky_box(),
+    q_pseudospike(),
+    dspike(),
+    tilted(),
+)
 SHAPES: dict[str, Shape] = {entry.name: entry for entry in _ALL}
 
 

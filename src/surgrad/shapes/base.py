@@ -89,17 +89,36 @@ def _checked(reach: Reach) -> Reach:
     return checked
 
 
-def shape(name: str, step: Callable[..., Tensor], slope: Callable[..., Tensor], reach: Reach, source: str, *,
-          width_slope: Callable[..., Tensor] | None = None, mass: float = 1.0, even: bool = True,
-          constants: tuple[float, ...] = ()) -> Shape:  # fmt: skip
+def shape(
+    name: str,
+    step: Callable[..., Tensor],
+    slope: Callable[..., Tensor],
+    reach: Reach,
+    source: str,
+    *,
+    width_slope: Callable[..., Tensor] | None = None,
+    mass: float = 1.0,
+    even: bool = True,
+    constants: tuple[float, ...] = (),
+) -> Shape:
     """Build a `Shape` from functions of (x, w, *constants). `width_slope` may be left out where G depends on x/w alone:
     then ∂G/∂w = -(x/w)·g.
 
     Functions defined once, at the top of a module, let the fused kernels serve every choice of the constants."""
     formula = Formula(slope, width_slope)
     wide = partial(_at_least_float32, constants=constants)
-    return Shape(name, wide(step), wide(slope), wide(formula.width_slope_of), _checked(reach), source, mass, even,
-                 formula, constants)  # fmt: skip
+    return Shape(
+        name,
+        wide(step),
+        wide(slope),
+        wide(formula.width_slope_of),
+        _checked(reach),
+        source,
+        mass,
+        even,
+        formula,
+        constants,
+    )
 
 
 def tail(share: float, quantile: Callable[[float], float]) -> float:

@@ -37,7 +37,8 @@ def _multi_gaussian_step(x: Tensor, w: Tensor, h: float, s: float, gamma: float)
 
 def multi_gaussian(h: float = 0.15, s: float = 6.0, gamma: float = 0.5) -> Shape:
     """γ[(1+h)·N(x; 0, w) - h·N(x; w, sw) - h·N(x; -w, sw)]: a bump with negative side lobes, of mass γ(1-h)."""
-    mass, constants = gamma * (1 - h), (h, s, gamma)
+    mass = gamma * (1 - h)
+    constants = (h, s, gamma)
     one = torch.ones((), dtype=torch.float64)
 
     def quantile(share: float) -> float:

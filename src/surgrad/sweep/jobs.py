@@ -41,8 +41,17 @@ class Job:
         """Of the command line that trains it, or goes on with it."""
         where = [] if data is None else ["--data", str(data.resolve())]
         settings = [word for setting in self.entry.settings for word in ("--set", setting)]
-        return ["train", self.entry.recipe, *where, "--seed", str(self.seed), *settings, "--out", str(self.folder),
-                "--resume"]  # fmt: skip
+        return [
+            "train",
+            self.entry.recipe,
+            *where,
+            "--seed",
+            str(self.seed),
+            *settings,
+            "--out",
+            str(self.folder),
+            "--resume",
+        ]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -106,8 +115,13 @@ def _entry(path: Path, run: dict[str, Any], common: tuple[str, ...]) -> Entry:
     if seeds is not None and (type(seeds) is not int or seeds < 1):
         raise BadValue(f"{path} has seeds = {seeds!r}; give a whole number, 1 or more")
     recipe = str(run["recipe"])
-    return Entry(str(run.get("label", recipe)), recipe, (*common, *_texts(path, run, "set", "optim.lr=0.05")), seeds,
-                 _texts(path, run, "against", "lsg"))  # fmt: skip
+    return Entry(
+        str(run.get("label", recipe)),
+        recipe,
+        (*common, *_texts(path, run, "set", "optim.lr=0.05")),
+        seeds,
+        _texts(path, run, "against", "lsg"),
+    )
 
 
 def _texts(path: Path, held: dict[str, Any], key: str, example: str) -> tuple[str, ...]:
@@ -150,5 +164,7 @@ def _check_held(path: Path, wanted: "Recipe") -> None:
         raise BadValue(f"{path} is cut short or altered ({error}); delete that folder to train it anew") from error
     differing = differences(held, wanted)
     if differing:
-        raise BadValue(f"{path.parent} holds a training with other settings: {'; '.join(differing)}; give another "
-                       "label or --out, or delete that folder")  # fmt: skip
+        raise BadValue(
+            f"{path.parent} holds a training with other settings: {'; '.join(differing)}; give another "
+            "label or --out, or delete that folder"
+        )

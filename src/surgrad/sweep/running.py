@@ -17,8 +17,14 @@ from surgrad.sweep.jobs import Job
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-def train_all(queue: Sequence[Job], *, workers: int = 1, data: Path | None = None, address: str | None = None,
-        say: Callable[[str], None] = print) -> None:  # fmt: skip
+def train_all(
+    queue: Sequence[Job],
+    *,
+    workers: int = 1,
+    data: Path | None = None,
+    address: str | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
     """Train what is not done. Ctrl-C stops every training of this machine after its step; the same command goes on.
 
     workers: trainings at a time, which share the cores. address: of a Ray cluster whose machines all see the folder, by
@@ -28,7 +34,8 @@ def train_all(queue: Sequence[Job], *, workers: int = 1, data: Path | None = Non
     if not left:
         return
     start = _on_ray(address, data) if address else _here(workers, data)
-    began, failed = time.monotonic(), []
+    began = time.monotonic()
+    failed = []
     with start as submit:
         for number, (job, fault) in enumerate(submit(left), 1):
             spent = time.monotonic() - began
@@ -39,8 +46,10 @@ def train_all(queue: Sequence[Job], *, workers: int = 1, data: Path | None = Non
             outcome = fault or f"{100 * job.metrics[-1]['test_accuracy']:.2f} %"
             say(f"{number}/{len(left)}  {job.folder.name}  {outcome}  {rest / 60:.0f} min left")
     if failed:
-        raise SurgradError(f"{len(failed)} of {len(left)} trainings failed; the others are done, and the same command "
-                           f"tries these again. {'; '.join(failed)}")  # fmt: skip
+        raise SurgradError(
+            f"{len(failed)} of {len(left)} trainings failed; the others are done, and the same command "
+            f"tries these again. {'; '.join(failed)}"
+        )
 
 
 class _here:  # noqa: N801
@@ -49,7 +58,8 @@ class _here:  # noqa: N801
     def __init__(self, workers: int, data: Path | None):
         if workers < 1:
             raise BadValue(f"{workers} workers train nothing; give 1 or more")
-        self.workers, self.data = workers, data
+        self.workers = workers
+        self.data = data
         self.running: set[subprocess.Popen] = set()
         self.stopped = False
         self.lock = threading.RLock()  # a second signal may come while the first is served
@@ -91,8 +101,9 @@ class _here:  # noqa: N801
             with self.lock:
                 if self.stopped:
                     return "not begun"
-                process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env,
-                                           start_new_session=True)  # fmt: skip
+                process = subprocess.Popen(
+                    words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, start_new_session=True
+                )
                 self.running.add(process)
             code = process.wait()
             with self.lock:
@@ -108,7 +119,9 @@ class _on_ray:  # noqa: N801
             import ray
         except ImportError as error:
             raise BadValue("a Ray cluster needs the package ray; pip install 'surgrad[cluster]'") from error
-        self.ray, self.address, self.data = ray, address, data
+        self.ray = ray
+        self.address = address
+        self.data = data
 
     def __enter__(self) -> Callable[[Sequence[Job]], Iterable[tuple[Job, str]]]:
         host, _, port = self.address.rpartition("/")[2].rpartition(":")

@@ -49,9 +49,12 @@ class Sample:
     def words(self, sign: str = "") -> tuple[str, str]:
         """Mean ± sd and the interval, in percent."""
         spread = f" ± {100 * self.sd:.2f}" if self.n > 1 else ""
-        low, high = 100 * (self.mean - self.interval), 100 * (self.mean + self.interval)
-        return (f"{100 * self.mean:{sign}.2f}{spread}" if self.n else "–",
-                f"{low:{sign}.2f} to {high:{sign}.2f}" if self.n > 1 else "–")  # fmt: skip
+        low = 100 * (self.mean - self.interval)
+        high = 100 * (self.mean + self.interval)
+        return (
+            f"{100 * self.mean:{sign}.2f}{spread}" if self.n else "–",
+            f"{low:{sign}.2f} to {high:{sign}.2f}" if self.n > 1 else "–",
+        )
 
 
 @dataclass(frozen=True)
@@ -110,13 +113,24 @@ def table_of(lines: Sequence[Line]) -> str:
 
 def write_table(lines: Sequence[Line], out: Path) -> Path:
     """table.md, table.json and, as a picture, table.png in the folder `out`; returns the first."""
-    runs = [{"label": line.entry.label, "recipe": line.entry.recipe, "set": line.entry.settings,
-             "test_accuracies": line.scores, **line.sample.record,
-             "minutes": line.minutes if line.scores else None} for line in lines]  # fmt: skip
-    differences = [{"label": label, "minus": other, "values": sample.values, **sample.record}
-                   for label, other, sample in compared(lines)]  # fmt: skip
+    runs = [
+        {
+            "label": line.entry.label,
+            "recipe": line.entry.recipe,
+            "set": line.entry.settings,
+            "test_accuracies": line.scores,
+            **line.sample.record,
+            "minutes": line.minutes if line.scores else None,
+        }
+        for line in lines
+    ]
+    differences = [
+        {"label": label, "minus": other, "values": sample.values, **sample.record}
+        for label, other, sample in compared(lines)
+    ]
     record = {"runs": runs, "differences": differences}
-    write_scores([(line.entry.label, line.steps, [*line.scores.values()]) for line in lines if line.scores],
-                 out / "table.png")  # fmt: skip
+    write_scores(
+        [(line.entry.label, line.steps, [*line.scores.values()]) for line in lines if line.scores], out / "table.png"
+    )
     replace_file(out / "table.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
     return replace_file(out / "table.md", lambda path: path.write_text(table_of(lines) + "\n"))

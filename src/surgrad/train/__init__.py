@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from surgrad.train.run import train as train
 
 # Loaded when first asked for, so that recipes can be listed without waiting for torch.
-_HOMES = {"Recipe": "recipe", "derive": "recipe", "train": "run", "evaluate_run": "run",
-          "convert_run": "converting", "diagnose_recipe": "instruments", "energy_of_run": "instruments"}  # fmt: skip
+_HOMES = {
+    "Recipe": "recipe",
+    "derive": "recipe",
+    "train": "run",
+    "evaluate_run": "run",
+    "convert_run": "converting",
+    "diagnose_recipe": "instruments",
+    "energy_of_run": "instruments",
+}
 
 
 def __getattr__(name: str) -> Any:

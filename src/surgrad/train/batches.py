@@ -25,10 +25,21 @@ class Batches:
     about: Mapping[str, Any] = MappingProxyType({})
     """What a run's environment says of the data besides its recipe."""
 
-    def __init__(self, data: ImageData, config: DataConfig, augment: Augment, seed: int, device: torch.device,
-                 channels_last: bool, start: StartConfig | None = None, epochs: int = 1):  # fmt: skip
+    def __init__(
+        self,
+        data: ImageData,
+        config: DataConfig,
+        augment: Augment,
+        seed: int,
+        device: torch.device,
+        channels_last: bool,
+        start: StartConfig | None = None,
+        epochs: int = 1,
+    ):
         self._train, self._test = (_on(split, config.limit, device) for split in (data.train, data.test))
-        self._augment, self._seed, self.size = augment, seed, config.batch
+        self._augment = augment
+        self._seed = seed
+        self.size = config.batch
         shape = (1, -1, 1, 1)
         self._mean = 255 * torch.tensor(data.mean, device=device).view(shape)
         self._std = 255 * torch.tensor(data.std, device=device).view(shape)
@@ -44,7 +55,8 @@ class Batches:
             raise BadValue(
                 f"start.side = {start.side} for no part of the training; give start.share above 0, or no side"
             )
-        self.start, self._until = start, round(start.share * epochs * self.per_epoch)
+        self.start = start
+        self._until = round(start.share * epochs * self.per_epoch)
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch in its shuffled order, from batch `first` on."""
@@ -62,8 +74,9 @@ class Batches:
 
     def test(self) -> Iterator[Batch]:
         """The test images in their order, all of them."""
-        for images, labels in zip(self._test.images.split(2 * self.size), self._test.labels.split(2 * self.size),
-                                  strict=True):  # fmt: skip
+        for images, labels in zip(
+            self._test.images.split(2 * self.size), self._test.labels.split(2 * self.size), strict=True
+        ):
             yield self._normalised(images), labels
 
     @property

@@ -68,7 +68,8 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     torch.manual_seed(recipe.seed)
     model = build_model(recipe, data)
     model.to(device)
-    model.pack_spikes, model.last_step = recipe.run.pack_spikes, recipe.model.last_step
+    model.pack_spikes = recipe.run.pack_spikes
+    model.last_step = recipe.model.last_step
     model.twice = recipe.loss.name == "rdrop"
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
@@ -88,16 +89,22 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
 def _check_names(recipe: Recipe) -> None:
     """Refuse a name that no registry holds, before any data is loaded."""
     for kind, name, known in (
-        ("data set", recipe.data.name, (*DATASETS, *FOLDERS, *EVENT_SETS)), ("model", recipe.model.name, MODELS),
+        ("data set", recipe.data.name, (*DATASETS, *FOLDERS, *EVENT_SETS)),
+        ("model", recipe.model.name, MODELS),
         ("coding", recipe.model.coding, (*CODINGS, DIRECT)),
-        ("norm", recipe.model.norm, NORMS), ("neuron", recipe.neuron.name, (*NEURONS, RELU)),
-        ("shape", recipe.neuron.shape, SHAPES), ("reset", recipe.neuron.reset, RESETS),
+        ("norm", recipe.model.norm, NORMS),
+        ("neuron", recipe.neuron.name, (*NEURONS, RELU)),
+        ("shape", recipe.neuron.shape, SHAPES),
+        ("reset", recipe.neuron.reset, RESETS),
         ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
-        ("controller", recipe.adapt.controller, CONTROLLERS), ("rule", recipe.adapt.rule or "lsg", RULES),
+        ("controller", recipe.adapt.controller, CONTROLLERS),
+        ("rule", recipe.adapt.rule or "lsg", RULES),
         ("law", recipe.adapt.law or "geometric", LAWS),
-        ("loss", recipe.loss.name, LOSSES), ("penalty", recipe.loss.penalty or "im_loss", PENALTIES),
-        ("optimiser", recipe.optim.name, OPTIMIZERS), ("gradient", recipe.optim.gradient, GRADIENTS),
-    ):  # fmt: skip
+        ("loss", recipe.loss.name, LOSSES),
+        ("penalty", recipe.loss.penalty or "im_loss", PENALTIES),
+        ("optimiser", recipe.optim.name, OPTIMIZERS),
+        ("gradient", recipe.optim.gradient, GRADIENTS),
+    ):
         if name not in known:
             raise unknown(kind, name, known)
 
@@ -116,21 +123,29 @@ def _check_settings(recipe: Recipe) -> None:
             f"start.steps = {recipe.start.steps} of model.steps = {recipe.model.steps}; give no more than those"
         )
     if recipe.run.compile and recipe.model.coding != DIRECT:
-        raise BadValue(f"run.compile is true, and model.coding = {recipe.model.coding} looks at its batch to decide, "
-                       "which no graph does; set run.compile=false")  # fmt: skip
+        raise BadValue(
+            f"run.compile is true, and model.coding = {recipe.model.coding} looks at its batch to decide, "
+            "which no graph does; set run.compile=false"
+        )
     if recipe.run.compile and recipe.run.pack_spikes:
         raise BadValue(
             "run.compile and run.pack_spikes are both true, and a compiled graph keeps what it chooses; set one of them"
         )
     if recipe.run.compile and recipe.optim.gradient != "bptt":
-        raise BadValue(f"run.compile compiles all steps as one graph, and optim.gradient = {recipe.optim.gradient} "
-                       "takes them apart; set run.compile=false, or optim.gradient=bptt")  # fmt: skip
+        raise BadValue(
+            f"run.compile compiles all steps as one graph, and optim.gradient = {recipe.optim.gradient} "
+            "takes them apart; set run.compile=false, or optim.gradient=bptt"
+        )
     if recipe.loss.name == "rdrop" and getattr(CONTROLLERS[recipe.adapt.controller], "probes", False):
-        raise BadValue(f"loss.name = rdrop judges every image under two dropouts, and {recipe.adapt.controller} needs "
-                       "one answer; give another loss, or a controller that does not probe")  # fmt: skip
+        raise BadValue(
+            f"loss.name = rdrop judges every image under two dropouts, and {recipe.adapt.controller} needs "
+            "one answer; give another loss, or a controller that does not probe"
+        )
     if recipe.model.coding != DIRECT and recipe.data.name in EVENT_SETS:
-        raise BadValue(f"model.coding = {recipe.model.coding} is of images, and {recipe.data.name} has recordings; set "
-                       f"model.coding={DIRECT}")  # fmt: skip
+        raise BadValue(
+            f"model.coding = {recipe.model.coding} is of images, and {recipe.data.name} has recordings; set "
+            f"model.coding={DIRECT}"
+        )
     if recipe.data.skip_bad and recipe.data.name not in EVENT_SETS:
         raise BadValue(f"data.skip_bad leaves out recordings, and {recipe.data.name} has images; unset it")
     if recipe.neuron.name == RELU and recipe.model.steps != 1:
@@ -147,13 +162,21 @@ def _load(recipe: Recipe, root: Path | None) -> Data:
 
 def build_batches(recipe: Recipe, data: Data, device: torch.device) -> Batches | StoredBatches:
     """Training and test batches of the data set, augmented as the recipe says."""
-    config, start, epochs, last = recipe.data, recipe.start, recipe.optim.epochs, recipe.run.channels_last
+    config = recipe.data
+    start = recipe.start
+    epochs = recipe.optim.epochs
+    last = recipe.run.channels_last
     if isinstance(data, EventData):
         return EventBatches(data, config, recipe.model.steps, recipe.seed, device, start, epochs)
     if isinstance(data, FolderData):
         return FolderBatches(data, config, recipe.seed, device, last, start, epochs)
-    augment = Augment(crop=config.crop, flip=config.flip, autoaugment=config.autoaugment, cutout=config.cutout,
-                      fill=tuple(round(255 * m) for m in data.mean))  # fmt: skip
+    augment = Augment(
+        crop=config.crop,
+        flip=config.flip,
+        autoaugment=config.autoaugment,
+        cutout=config.cutout,
+        fill=tuple(round(255 * m) for m in data.mean),
+    )
     return Batches(data, config, augment, recipe.seed, device, last, start, epochs)
 
 
@@ -172,14 +195,22 @@ def build_model(recipe: Recipe, data: Data) -> SpikingNetwork:
     options: dict[str, Any] = {"image_size": side} if sized else {}
     if config.summand_alpha != 1:
         if kind is not TDBN or "summand" not in takes:
-            raise BadValue(f"model.summand_alpha = {config.summand_alpha} is tdBN's, of residual additions, and this "
-                           f"is {config.name} with {config.norm}; give 1, or resnet19 with tdbn")  # fmt: skip
+            raise BadValue(
+                f"model.summand_alpha = {config.summand_alpha} is tdBN's, of residual additions, and this "
+                f"is {config.name} with {config.norm}; give 1, or resnet19 with tdbn"
+            )
         options["summand"] = partial(norm, alpha=config.summand_alpha)
     if sized and recipe.start.side is not None:
         raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
-    network = builder(len(data.classes), in_channels=channels, steps=config.steps,
-                      neuron=partial(build_neuron, recipe.neuron, config.steps), norm=norm,
-                      width_multiplier=config.width_multiplier, **options)  # fmt: skip
+    network = builder(
+        len(data.classes),
+        in_channels=channels,
+        steps=config.steps,
+        neuron=partial(build_neuron, recipe.neuron, config.steps),
+        norm=norm,
+        width_multiplier=config.width_multiplier,
+        **options,
+    )
     network.coding = coding
     return network
 
@@ -194,8 +225,14 @@ def build_neuron(config: NeuronConfig, steps: int) -> LIF | nn.ReLU:
         told["steps"] = steps
     shape = dspike(1.0 if kind.in_units else config.threshold) if config.shape == "dspike" else config.shape
     surrogate = Surrogate(shape, config.width, learn=config.learn_width, first=config.first_width)
-    return kind(threshold=config.threshold, surrogate=surrogate, reset=cast(Reset, config.reset),
-                detach_reset=config.detach_reset, backend=config.backend, **told)  # fmt: skip
+    return kind(
+        threshold=config.threshold,
+        surrogate=surrogate,
+        reset=cast(Reset, config.reset),
+        detach_reset=config.detach_reset,
+        backend=config.backend,
+        **told,
+    )
 
 
 def build_loss(config: LossConfig) -> Loss:
@@ -206,7 +243,8 @@ def build_loss(config: LossConfig) -> Loss:
 
 def build_gradient(recipe: Recipe, model: SpikingNetwork) -> Callable[..., tuple[Tensor, Tensor]]:
     """How the recipe's gradient is found; refuses what that model has none for."""
-    found, count = GRADIENTS[recipe.optim.gradient], recipe.optim.gradient_steps
+    found = GRADIENTS[recipe.optim.gradient]
+    count = recipe.optim.gradient_steps
     try:
         found.check(model)
     except BadValue as error:
@@ -215,9 +253,11 @@ def build_gradient(recipe: Recipe, model: SpikingNetwork) -> Callable[..., tuple
         return found.find
     least = min(recipe.start.steps, recipe.model.steps) if recipe.start.share else recipe.model.steps
     if recipe.optim.gradient != "sltt" or count > least:
-        raise BadValue(f"optim.gradient_steps = {count} is sltt's, of {least} steps (model.steps, and start.steps "
-                       f"where start.share is set), and optim.gradient = {recipe.optim.gradient}; give none, or "
-                       "optim.gradient=sltt and no more than those")  # fmt: skip
+        raise BadValue(
+            f"optim.gradient_steps = {count} is sltt's, of {least} steps (model.steps, and start.steps "
+            f"where start.share is set), and optim.gradient = {recipe.optim.gradient}; give none, or "
+            "optim.gradient=sltt and no more than those"
+        )
     return partial(found.find, count=count)
 
 

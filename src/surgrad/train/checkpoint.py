@@ -27,7 +27,8 @@ def save(folder: Path, model: nn.Module, state: dict[str, Any]) -> None:
     """Make (model, state) the folder's `last` checkpoint; the one before becomes `previous`."""
     weights = _weights(model)
     sealed = _sealed({**state, "weights": _digest(weights)})
-    last, previous = _pair(folder, "last"), _pair(folder, "previous")
+    last = _pair(folder, "last")
+    previous = _pair(folder, "previous")
     with room_needed(folder):
         new = [write_beside(last[0], lambda path: path.write_bytes(weights))]
         try:

@@ -25,33 +25,53 @@ CALIBRATION = 1_024
 """Training images that thresholds are balanced on."""
 
 
-def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9, scale: float = 1.0,
-                images: int | None = None, data: Path | None = None,
-                into: Recipe | None = None,
-                show: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:  # fmt: skip
+def convert_run(
+    folder: Path,
+    out: Path,
+    *,
+    steps: int,
+    percentile: float = 99.9,
+    scale: float = 1.0,
+    images: int | None = None,
+    data: Path | None = None,
+    into: Recipe | None = None,
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
     """Convert a run's ReLU network (`surgrad.conversion`), measure it on the test images, or on the first so many of
     them, after every number of steps up to `steps`, and write a folder that `surgrad eval` and, as `start.weights`,
     a training can use. into: a recipe of the same network, whose neurons it gets. show: called with the images
     measured and all of them. Returns what conversion.json there holds."""
     recipe = recipe_of(folder)
     if recipe.neuron.name != RELU:
-        raise BadValue(f"{folder} is a run of neuron '{recipe.neuron.name}', and only an ANN is converted; train one, "
-                       "with --set neuron.name=relu --set model.steps=1 --set adapt.controller=fixed")  # fmt: skip
+        raise BadValue(
+            f"{folder} is a run of neuron '{recipe.neuron.name}', and only an ANN is converted; train one, "
+            "with --set neuron.name=relu --set model.steps=1 --set adapt.controller=fixed"
+        )
     if steps < 1 or (images is not None and images < 1):
         raise BadValue(f"{steps} steps of {images} images are nothing to measure; give 1 or more of both")
     _check_into(recipe, into)
     parts = build(derive(recipe, run={"compile": False}), data)
     parts.model.load_state_dict(checkpoint.load_weights(folder, "last", partial(print, file=sys.stderr)))
-    network = convert(parts.model, islice(parts.batches.train(0), -(-CALIBRATION // parts.batches.size)),
-                      percentile=percentile, scale=scale, steps=steps, neuron=_maker(into, steps))  # fmt: skip
+    network = convert(
+        parts.model,
+        islice(parts.batches.train(0), -(-CALIBRATION // parts.batches.size)),
+        percentile=percentile,
+        scale=scale,
+        steps=steps,
+        neuron=_maker(into, steps),
+    )
     new_folder(out)
     record = {
-        "ann": str(folder), "name": recipe.name, "seed": recipe.seed, "percentile": percentile, "scale": scale,
+        "ann": str(folder),
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "percentile": percentile,
+        "scale": scale,
         "ann_accuracy": accuracy_over_time(parts.model, _first(parts, images), 1)[0],
         "images": min(parts.batches.test_images, images or parts.batches.test_images),
         "thresholds": levels_of(network),
         "accuracy": accuracy_over_time(network, _first(parts, images, show), steps),
-    }  # fmt: skip
+    }
     write_json(out / "recipe.json", to_dict(_converted(recipe, steps, percentile, into)))
     write_json(out / "env.json", environment(parts.device, parts.bf16))
     checkpoint.save(out, network, {"converted": True})
@@ -59,10 +79,12 @@ def convert_run(folder: Path, out: Path, *, steps: int, percentile: float = 99.9
     return record
 
 
-def _first(parts: Parts, images: int | None,
-           show: Callable[[int, int], None] = lambda done, total: None) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+def _first(
+    parts: Parts, images: int | None, show: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The first so many test images, or all; says how many after each batch."""
-    total, done = min(parts.batches.test_images, images or parts.batches.test_images), 0
+    total = min(parts.batches.test_images, images or parts.batches.test_images)
+    done = 0
     for batch, labels in parts.batches.test():
         yield batch[: total - done], labels[: total - done]
         done = min(total, done + len(labels))
@@ -73,8 +95,10 @@ def _first(parts: Parts, images: int | None,
 
 def levels_of(network: SpikingNetwork) -> dict[str, float]:
     """By neuron, its threshold in units of its input."""
-    return {name: (neuron.threshold / (1 if neuron.gain is None else neuron.gain)).item()
-            for name, neuron in neurons(network).items()}  # fmt: skip
+    return {
+        name: (neuron.threshold / (1 if neuron.gain is None else neuron.gain)).item()
+        for name, neuron in neurons(network).items()
+    }
 
 
 def _maker(into: Recipe | None, steps: int) -> Callable[[float], LIF] | None:
@@ -98,8 +122,10 @@ def _check_into(recipe: Recipe, into: Recipe | None) -> None:
 
 def _check_alike(path: str, own: Any, wanted: Any, name: str) -> None:
     if own != wanted:
-        raise BadValue(f"the ANN has {path} = {own}, and '{name}' asks for {wanted}; train the ANN with --set "
-                       f"{path}={wanted}, or set that recipe's")  # fmt: skip
+        raise BadValue(
+            f"the ANN has {path} = {own}, and '{name}' asks for {wanted}; train the ANN with --set "
+            f"{path}={wanted}, or set that recipe's"
+        )
 
 
 def _converted(recipe: Recipe, steps: int, percentile: float, into: Recipe | None) -> Recipe:

@@ -17,8 +17,9 @@ from surgrad.train.recipe import Recipe, derive
 from surgrad.train.run import recipe_of
 
 
-def diagnose_recipe(recipe: Recipe, folder: Path | None = None, *, data: Path | None = None,
-                    images: int = 128, directions: int = 0) -> dict[str, Any]:  # fmt: skip
+def diagnose_recipe(
+    recipe: Recipe, folder: Path | None = None, *, data: Path | None = None, images: int = 128, directions: int = 0
+) -> dict[str, Any]:
     """The record (`surgrad.measure.Diagnosis.record`) on the first batch of the recipe's training images, augmented as
     in training, shown whole and for all steps; with "name" and "about". folder: a run of the recipe, whose newest
     weights are looked at; None for the network before its training. directions: see `surgrad.measure.diagnose`."""
@@ -26,16 +27,18 @@ def diagnose_recipe(recipe: Recipe, folder: Path | None = None, *, data: Path | 
         raise BadValue(f"{recipe.name} is an ANN, without a neuron to look at; convert it first, by surgrad convert")
     if images < 2:
         raise BadValue(f"{images} images tell nothing of a network; give 2 or more, and rather 128")
-    parts = build(derive(recipe, data={"batch": images}, start={"share": 0.0, "side": None}, run={"compile": False}),
-                  data)  # fmt: skip
+    parts = build(
+        derive(recipe, data={"batch": images}, start={"share": 0.0, "side": None}, run={"compile": False}), data
+    )
     parts.model.twice = False  # one answer to each question
     when = "before training" if folder is None else _loaded(parts, folder, recipe)
     found = diagnose(parts.model.train(), next(iter(parts.batches.train(0))), parts.loss, directions=directions)
     return {"name": recipe.name, "about": f"{recipe.summary}; {when}, on {images} training images", **found.record()}
 
 
-def energy_of_run(folder: Path, accounting: Accounting | None = None, *, data: Path | None = None,
-                  images: int | None = None) -> Energy:  # fmt: skip
+def energy_of_run(
+    folder: Path, accounting: Accounting | None = None, *, data: Path | None = None, images: int | None = None
+) -> Energy:
     """Operations and energy of a run's network on its test images, or on the first so many of them."""
     recipe = recipe_of(folder)
     parts = build(derive(recipe, run={"compile": False}), data)

@@ -48,7 +48,10 @@ class Loop:
     and a checkpoint holds all the rest, so that a resumed training repeats the one that was never stopped."""
 
     def __init__(self, parts: Parts, config: OptimConfig, folder: Path, progress: Progress):
-        self.parts, self.config, self.folder, self.progress = parts, config, folder, progress
+        self.parts = parts
+        self.config = config
+        self.folder = folder
+        self.progress = progress
         self.at = Position()
         self._time_steps = parts.model.steps
         self._slots = list(surrogates(parts.model).values())
@@ -62,8 +65,10 @@ class Loop:
         """Go on from the folder's newest whole checkpoint."""
         weights, state = checkpoint.load(self.folder, self.progress.say)
         if "progress" not in state:
-            raise CheckpointError(f"{self.folder} holds a converted network and no training to go on with; begin one "
-                                  f"from it, with --set start.weights={self.folder}")  # fmt: skip
+            raise CheckpointError(
+                f"{self.folder} holds a converted network and no training to go on with; begin one "
+                f"from it, with --set start.weights={self.folder}"
+            )
         self.parts.model.load_state_dict(weights)
         for optimizer, saved in zip(self.parts.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -87,15 +92,19 @@ class Loop:
                 self._finish_epoch()
 
     def _train_epoch(self) -> None:
-        batches, at = self.parts.batches, self.at
+        batches = self.parts.batches
+        at = self.at
         self.parts.model.train()
         self.progress.start(at.epoch, batches.per_epoch, at.batch)
         since = time.monotonic()
         for batch in batches.train(at.epoch, at.batch):
             loss, correct = self._step(batch)
             now = time.monotonic()
-            at.batch, at.loss_sum, at.correct = at.batch + 1, at.loss_sum + loss, at.correct + correct
-            at.epoch_seconds, since = at.epoch_seconds + now - since, now
+            at.batch = at.batch + 1
+            at.loss_sum = at.loss_sum + loss
+            at.correct = at.correct + correct
+            at.epoch_seconds = at.epoch_seconds + now - since
+            since = now
             self.progress.advance(len(batch[1]), loss)
             if now - self._saved > SAVE_SECONDS and at.batch < batches.per_epoch:
                 self._save()
@@ -103,7 +112,8 @@ class Loop:
 
     def _step(self, batch: tuple[Tensor, Tensor]) -> tuple[float, int]:
         """One step of optimisation: (loss, number of right predictions)."""
-        parts, at = self.parts, self.at
+        parts = self.parts
+        at = self.at
         epoch = parts.batches.per_epoch
         steps = self.config.epochs * epoch
         number = at.epoch * epoch + at.batch
@@ -151,20 +161,28 @@ class Loop:
             return blame(self.parts.model, batch)
 
     def _finish_epoch(self) -> None:
-        at, batches = self.at, self.parts.batches
+        at = self.at
+        batches = self.parts.batches
         self.parts.model.steps = self._time_steps
         test_loss, test_accuracy = evaluate(self.parts)
         self._stop_if_interrupted()
         images = batches.per_epoch * batches.size
         at.seconds += at.epoch_seconds
         row = {
-            "epoch": at.epoch + 1, "epochs": self.config.epochs, "step": (at.epoch + 1) * batches.per_epoch,
-            "lr": self.parts.optimizers[0].param_groups[0]["lr"], "train_loss": at.loss_sum / batches.per_epoch,
-            "train_accuracy": at.correct / images, "test_loss": test_loss, "test_accuracy": test_accuracy,
-            "epoch_seconds": at.epoch_seconds, "train_seconds": at.seconds,
+            "epoch": at.epoch + 1,
+            "epochs": self.config.epochs,
+            "step": (at.epoch + 1) * batches.per_epoch,
+            "lr": self.parts.optimizers[0].param_groups[0]["lr"],
+            "train_loss": at.loss_sum / batches.per_epoch,
+            "train_accuracy": at.correct / images,
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "epoch_seconds": at.epoch_seconds,
+            "train_seconds": at.seconds,
             "images_per_second": images / at.epoch_seconds,
-        }  # fmt: skip
-        is_best, best = test_accuracy > at.best, max(at.best, test_accuracy)
+        }
+        is_best = test_accuracy > at.best
+        best = max(at.best, test_accuracy)
         self.at = Position(epoch=at.epoch + 1, seconds=at.seconds, best=best)
         self._log_layers()
         append_rows(self.folder / "metrics.jsonl", [row])
@@ -240,7 +258,8 @@ def evaluate(parts: Parts) -> tuple[float, float]:
     """(mean loss, accuracy in [0, 1]) over all test images."""
     parts.model.eval()
     long = parts.model.steps > AT_ONCE and not whole_sequences(parts.model)
-    loss, right = 0.0, 0
+    loss = 0.0
+    right = 0
     for images, labels in parts.batches.test():
         with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
             output = in_chunks(parts.model, images, parts.model.steps) if long else parts.forward(images)

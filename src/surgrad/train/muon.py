@@ -28,8 +28,10 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
         for weight in (weight for group in self.param_groups for weight in group["params"]):
             if weight.ndim < 2:
-                raise BadValue(f"Muon was given a parameter {list(weight.shape)}; give it those of two axes or more, "
-                               "[out, ...], and the rest to another optimiser")  # fmt: skip
+                raise BadValue(
+                    f"Muon was given a parameter {list(weight.shape)}; give it those of two axes or more, "
+                    "[out, ...], and the rest to another optimiser"
+                )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -63,6 +65,7 @@ def orthogonal(matrix: Tensor, iterations: int = 3) -> Tensor:
     total = one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(iterations):
         factor = a * one + torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        total, gram = factor @ total, factor @ gram @ factor
+        total = factor @ total
+        gram = factor @ gram @ factor
     x = total @ x
     return x.T if tall else x

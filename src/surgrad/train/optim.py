@@ -47,8 +47,7 @@ def _network_optimizer(parameters: list[nn.Parameter], config: OptimConfig) -> t
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov,
-                               fused=True)  # fmt: skip
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     return kind(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
 
@@ -73,8 +72,9 @@ def drops(text: str) -> list[tuple[float, float]]:
         pairs = []
     epochs = [epoch for epoch, _ in pairs]
     if not pairs or epochs != sorted(set(epochs)) or not all(epoch > 0 and share > 0 for epoch, share in pairs):
-        raise BadValue(f"optim.drops = '{text}' cannot be read; give rising epochs and shares of the rate, as in "
-                       "40:0.1,80:0.01")  # fmt: skip
+        raise BadValue(
+            f"optim.drops = '{text}' cannot be read; give rising epochs and shares of the rate, as in 40:0.1,80:0.01"
+        )
     return pairs
 
 

@@ -65,8 +65,12 @@ class Pace:
         self.epochs = epochs
 
     def start(self, epoch: int, batches: int, done: int) -> None:
-        self.epoch, self.batches, self.done, self.first = epoch, batches, done, done
-        self.images, self.since = 0, time.monotonic()
+        self.epoch = epoch
+        self.batches = batches
+        self.done = done
+        self.first = done
+        self.images = 0
+        self.since = time.monotonic()
 
     def advance(self, images: int) -> None:
         self.done += 1
@@ -86,7 +90,8 @@ class Lines:
     """Plain lines, for logs."""
 
     def __init__(self, epochs: int):
-        self._pace, self._spoken = Pace(epochs), time.monotonic()
+        self._pace = Pace(epochs)
+        self._spoken = time.monotonic()
 
     def start(self, epoch: int, batches: int, done: int) -> None:
         self._pace.start(epoch, batches, done)
@@ -96,8 +101,10 @@ class Lines:
         pace.advance(images)
         if time.monotonic() - self._spoken > QUIET_SECONDS:
             self._spoken = time.monotonic()
-            self.say(f"epoch {pace.epoch + 1:>3}/{pace.epochs}  batch {pace.done}/{pace.batches}  loss {loss:.4f}  "
-                     f"{pace.speed:,.0f} images/s  {clock(pace.left)} left")  # fmt: skip
+            self.say(
+                f"epoch {pace.epoch + 1:>3}/{pace.epochs}  batch {pace.done}/{pace.batches}  loss {loss:.4f}  "
+                f"{pace.speed:,.0f} images/s  {clock(pace.left)} left"
+            )
 
     def finish(self, row: dict[str, Any]) -> None:
         self._spoken = time.monotonic()
@@ -117,8 +124,13 @@ class Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self._pace = Pace(epochs)
-        self._bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                             TextColumn("{task.fields[note]}"), transient=True)  # fmt: skip
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            transient=True,
+        )
         self._task = self._bar.add_task("", note="")
 
     def start(self, epoch: int, batches: int, done: int) -> None:

@@ -25,12 +25,22 @@ MOST_BAD = 0.01
 class EventBatches(StoredBatches):
     """Batches [T, N, 2, side, side] of the frames of recordings, all sliced before the first of them."""
 
-    def __init__(self, data: EventData, config: DataConfig, steps: int, seed: int, device: torch.device,
-                 start: StartConfig, epochs: int):  # fmt: skip
+    def __init__(
+        self,
+        data: EventData,
+        config: DataConfig,
+        steps: int,
+        seed: int,
+        device: torch.device,
+        start: StartConfig,
+        epochs: int,
+    ):
         for name, value in (("crop", config.crop), ("autoaugment", config.autoaugment), ("cutout", config.cutout)):
             if value:
-                raise BadValue(f"data.{name} is for images, and {data.name} has recordings; set it to nothing (these "
-                               "have data.flip, data.roll and data.nda)")  # fmt: skip
+                raise BadValue(
+                    f"data.{name} is for images, and {data.name} has recordings; set it to nothing (these "
+                    "have data.flip, data.roll and data.nda)"
+                )
         if start.share:
             raise BadValue("start.share shortens images in time, and recordings bring their own; give 0")
         self._cache = cache_of(data, config, steps)
@@ -58,8 +68,9 @@ def view_of(config: DataConfig) -> FrameView:
     return FrameView(config.side, config.normalise, config.scaling, config.flip, config.roll, config.nda)
 
 
-def prepare(cache: FrameCache, parts: tuple[Recordings, Recordings], skip_bad: bool,
-            workers: int | None) -> tuple[Recordings, Recordings, list[str]]:  # fmt: skip
+def prepare(
+    cache: FrameCache, parts: tuple[Recordings, Recordings], skip_bad: bool, workers: int | None
+) -> tuple[Recordings, Recordings, list[str]]:
     """Slice every recording that is not yet in the cache. skip_bad: leave out those that cannot be read, if they are no
     more than a hundredth of all, and say which; else the first of them is the error. Returns what is left of the parts,
     and what was wrong with the others."""
@@ -67,7 +78,8 @@ def prepare(cache: FrameCache, parts: tuple[Recordings, Recordings], skip_bad: b
     faults = dict(_faults(cache, asked, workers))
     if not faults:
         return (*parts, [])
-    first, others = next(iter(faults.values())), len(faults) - 1
+    first = next(iter(faults.values()))
+    others = len(faults) - 1
     if not skip_bad:
         more = f"; and {others} more, of {len(asked)}" if others else ""
         raise DataError(f"{first}{more}. Give data.skip_bad=true to leave them out, up to 1 % of all")
@@ -77,13 +89,14 @@ def prepare(cache: FrameCache, parts: tuple[Recordings, Recordings], skip_bad: b
         print(f"left out: {fault}", file=sys.stderr)
     print(f"left out {len(faults)} of {len(asked)} recordings, {len(faults) / len(asked):.2%}", file=sys.stderr)
     bad = {asked[number] for number in faults}
-    train, test = (part.only([n for n, item in enumerate(zip(part.paths, part.spans, strict=True)) if item not in bad])
-                   for part in parts)  # fmt: skip
+    train, test = (
+        part.only([n for n, item in enumerate(zip(part.paths, part.spans, strict=True)) if item not in bad])
+        for part in parts
+    )
     return train, test, list(faults.values())
 
 
-def _faults(cache: FrameCache, asked: list[tuple[str, Span | None]],
-            workers: int | None) -> Iterable[tuple[int, str]]:  # fmt: skip
+def _faults(cache: FrameCache, asked: list[tuple[str, Span | None]], workers: int | None) -> Iterable[tuple[int, str]]:
     """(number, what is wrong) of each that cannot be sliced; several at a time where there are many to slice."""
     workers = min(os.cpu_count() or 1, 16) if workers is None else workers
     look = partial(_sliced, cache)
@@ -107,7 +120,10 @@ class _Views(Dataset[View]):
     """Frames of recordings as a network sees them; seed: of the random turns, None for none."""
 
     def __init__(self, part: Recordings, cache: FrameCache, view: FrameView, seed: tuple[int, int] | None):
-        self._part, self._cache, self._view, self._seed = part, cache, view, seed
+        self._part = part
+        self._cache = cache
+        self._view = view
+        self._seed = seed
 
     def __getitem__(self, index: int) -> View:
         part = self._part

@@ -28,8 +28,9 @@ from surgrad.train.recipe import Recipe, derive, differences, from_dict, to_dict
 LOGS = ("metrics.jsonl", "widths.jsonl", "adapt.jsonl", "alarms.jsonl")
 
 
-def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False,
-          show: Progress | None = None) -> Path:  # fmt: skip
+def train(
+    recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False, show: Progress | None = None
+) -> Path:
     """Train a recipe in the folder `out`, and return it. resume: go on from what `out` holds, or begin where it
     holds nothing. data: where the data sets are (`surgrad.data.load`). The page of a run is made by
     `surgrad.report.write_report`."""
@@ -63,11 +64,16 @@ def _start_from(folder: Path, model: nn.Module) -> None:
     """Load the newest weights of a run of the same network."""
     weights = checkpoint.load_weights(folder, "last", partial(print, file=sys.stderr))
     own = model.state_dict()
-    differing = [key for key in {**own, **weights} if key not in own or key not in weights
-                 or own[key].shape != weights[key].shape]  # fmt: skip
+    differing = [
+        key
+        for key in {**own, **weights}
+        if key not in own or key not in weights or own[key].shape != weights[key].shape
+    ]
     if differing:
-        raise BadValue(f"start.weights = {folder} holds another network: '{differing[0]}' and {len(differing) - 1} "
-                       "other tensors differ; give a run of the same network, classes and neuron")  # fmt: skip
+        raise BadValue(
+            f"start.weights = {folder} holds another network: '{differing[0]}' and {len(differing) - 1} "
+            "other tensors differ; give a run of the same network, classes and neuron"
+        )
     model.load_state_dict(weights)
 
 
@@ -98,8 +104,10 @@ def _resumed(path: Path, env: dict[str, Any], show: Progress) -> dict[str, Any]:
     first = read_json(path)
     for key in ("split", "left_out", "trained_on"):
         if key in first and first[key] != env.get(key):
-            raise CheckpointError(f"the training in {path.parent} began with {key} = {first[key]}, and now it is "
-                                  f"{env.get(key)}; put the data back, or begin anew in another folder")  # fmt: skip
+            raise CheckpointError(
+                f"the training in {path.parent} began with {key} = {first[key]}, and now it is "
+                f"{env.get(key)}; put the data back, or begin anew in another folder"
+            )
     other = {key: env[key] for key in env if env[key] != first.get(key) and key not in ("started", "resumed")}
     if other:
         changes = "; ".join(f"{key}: {first.get(key)} -> {value}" for key, value in other.items())
@@ -115,8 +123,9 @@ def recipe_of(folder: Path) -> Recipe:
     return from_dict(read_json(path))
 
 
-def evaluate_run(folder: Path, *, data: Path | None = None, which: str = "last",
-                 say: Callable[[str], None] = print) -> dict[str, Any]:  # fmt: skip
+def evaluate_run(
+    folder: Path, *, data: Path | None = None, which: str = "last", say: Callable[[str], None] = print
+) -> dict[str, Any]:
     """Test loss and accuracy of a run's weights, `last` or `best`: {"run", "weights", "test_loss", "test_accuracy"}.
     say: told where the last checkpoint is damaged, and the one before is taken."""
     weights = checkpoint.load_weights(Path(folder), which, say)

@@ -24,16 +24,29 @@ class StoredBatches:
 
     about: Mapping[str, Any] = MappingProxyType({})
 
-    def __init__(self, train: Sized, test: Sized, config: DataConfig, seed: int, device: torch.device,
-                 start: StartConfig, epochs: int):  # fmt: skip
+    def __init__(
+        self,
+        train: Sized,
+        test: Sized,
+        config: DataConfig,
+        seed: int,
+        device: torch.device,
+        start: StartConfig,
+        epochs: int,
+    ):
         if start.side is not None:
             raise BadValue(f"start.side = {start.side} is for images in memory; give start.side=none")
-        self._train, self._test, self._config, self._seed, self.size = train, test, config, seed, config.batch
+        self._train = train
+        self._test = test
+        self._config = config
+        self._seed = seed
+        self.size = config.batch
         self._device = device
         self.per_epoch = len(train) // self.size
         if self.per_epoch < 1:
             raise BadValue(f"data.batch = {self.size} of {len(train)} training examples; give 1 to that many")
-        self.start, self._until = start, round(start.share * epochs * self.per_epoch)
+        self.start = start
+        self._until = round(start.share * epochs * self.per_epoch)
 
     def views(self, part: Sized, seed: tuple[int, int] | None) -> Dataset[View]:
         """The examples of a part as they are seen; seed: of the random ones, None in evaluation."""

@@ -20,17 +20,29 @@ def parse(path: Path, data: bytes) -> Parsed:
     start = header_end(path, data, b"#")
     count = whole_records(path, data, start, 8)
     words = np.frombuffer(data, ">u4", 2 * count, start).reshape(-1, 2)
-    address, t = words[:, 0].astype(np.uint32), unwrapped(words[:, 1].astype(np.int64), 2**32)
+    address = words[:, 0].astype(np.uint32)
+    t = unwrapped(words[:, 1].astype(np.int64), 2**32)
     other = address & 0x80008000
     index = None
     if other.any():
         index = np.flatnonzero(other == 0)
-        address, t = address[index], t[index]
+        address = address[index]
+        t = t[index]
     beyond = address >> 16
     if beyond.any():
         at = int((beyond != 0).argmax())
         first = at if index is None else int(index[at])
-        raise bad(path, start + 8 * first, f"the address {int(address[at]):#x} is none of a DVS128's 128×128 pixels; "
-                  "only that camera's AEDAT 2 is read")  # fmt: skip
-    return Parsed(127 - ((address >> 8) & 127), 127 - ((address >> 1) & 127), t, 1 - (address & 1),
-                  lambda number: start + 8 * (number if index is None else int(index[number])), SENSOR)  # fmt: skip
+        raise bad(
+            path,
+            start + 8 * first,
+            f"the address {int(address[at]):#x} is none of a DVS128's 128×128 pixels; "
+            "only that camera's AEDAT 2 is read",
+        )
+    return Parsed(
+        127 - ((address >> 8) & 127),
+        127 - ((address >> 1) & 127),
+        t,
+        1 - (address & 1),
+        lambda number: start + 8 * (number if index is None else int(index[number])),
+        SENSOR,
+    )

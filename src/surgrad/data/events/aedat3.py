@@ -15,7 +15,8 @@ from surgrad.errors import DataError
 
 END = b"#!END-HEADER\r\n"
 HEAD = struct.Struct("<HHIIIIII")
-POLARITY, COMPRESSED = 1, 0x8000
+POLARITY = 1
+COMPRESSED = 0x8000
 MOST_TURNS = 2**20  # of 31 bits of µs, 71 years
 
 
@@ -31,14 +32,16 @@ def parse(path: Path, data: bytes) -> Parsed:
     packets = _packets(path, data)
     words = [np.frombuffer(data, "<u4", 2 * one.number, one.start).reshape(-1, 2) for one in packets]
     whole = np.concatenate(words) if words else np.empty((0, 2), "<u4")
-    address, t = whole[:, 0].copy(), (whole[:, 1] & 0x7FFFFFFF).astype(np.int64)  # its highest bit is a sign
+    address = whole[:, 0].copy()  # its highest bit is a sign
+    t = (whole[:, 1] & 0x7FFFFFFF).astype(np.int64)
     counts = [one.number for one in packets]
     if any(one.overflow for one in packets):
         t += np.repeat([one.overflow << 31 for one in packets], counts)
     index = None
     if not all(one.whole for one in packets):
         index = np.flatnonzero((address & 1) | np.repeat([one.whole for one in packets], counts))
-        address, t = address[index], t[index]
+        address = address[index]
+        t = t[index]
     ends = np.cumsum(counts)
 
     def place(number: int) -> int:
@@ -58,12 +61,16 @@ def _packets(path: Path, data: bytes) -> list[_Packet]:
     found = []
     while at < len(data):
         if len(data) - at < HEAD.size:
-            raise bad(path, at, f"the file is cut short, {len(data) - at} of the {HEAD.size} bytes of a packet's head; "
-                      "get it anew")  # fmt: skip
+            raise bad(
+                path,
+                at,
+                f"the file is cut short, {len(data) - at} of the {HEAD.size} bytes of a packet's head; get it anew",
+            )
         kind, _, size, _, overflow, _, number, valid = HEAD.unpack_from(data, at)
         if overflow > MOST_TURNS:
             raise bad(path, at, f"a packet whose times have turned round {overflow:,} times; get the file anew")
-        begin, left = at + HEAD.size, len(data) - at - HEAD.size
+        begin = at + HEAD.size
+        left = len(data) - at - HEAD.size
         if number * size > left:
             raise bad(path, at, f"a packet of {number} events of {size} bytes, and {left} bytes follow; get it anew")
         if kind & COMPRESSED:
@@ -91,7 +98,9 @@ def spans(labels: Path, classes: int) -> list[tuple[int, tuple[int, int]]]:
         except (KeyError, TypeError, ValueError):
             number = start = end = 0
         if not (1 <= number <= classes and 0 <= start < end < 2**62):
-            raise DataError(f"{labels}, line {line}: no class from 1 to {classes}, startTime_usec and later "
-                            "endTime_usec in whole numbers; get it anew")  # fmt: skip
+            raise DataError(
+                f"{labels}, line {line}: no class from 1 to {classes}, startTime_usec and later "
+                "endTime_usec in whole numbers; get it anew"
+            )
         found.append((number, (start, end)))
     return found

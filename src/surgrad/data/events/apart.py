@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from surgrad.data.events.arrays import need
 from surgrad.errors import DataError
 
-_SECONDS, _MEMORY = 30, 2**31
-_BYTES_A_SECOND, _TIMES = 2**20, 100
+_SECONDS = 30
+_MEMORY = 2**31
+_BYTES_A_SECOND = 2**20
+_TIMES = 100
 """What decoding may take; a second more for so many bytes of the file, and so many bytes more for each."""
 _BEGIN = """
 import sys, numpy
@@ -34,7 +36,8 @@ def decoded(path: Path, package: str, what: str, program: str) -> list[NDArray]:
     `events`, which reads `what`."""
     need(package, what)
     size = path.stat().st_size
-    seconds, memory = _SECONDS + size // _BYTES_A_SECOND, _MEMORY + _TIMES * size
+    seconds = _SECONDS + size // _BYTES_A_SECOND
+    memory = _MEMORY + _TIMES * size
     command = [sys.executable, "-P", "-c", _BEGIN + program, str(path.resolve()), str(memory), str(seconds + 1)]
     single = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # each thread has buffers, which count
     try:
@@ -44,7 +47,8 @@ def decoded(path: Path, package: str, what: str, program: str) -> list[NDArray]:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
         raise DataError(f"{path}: {package} cannot read it ({said[-1]}); get it anew")
-    out, found = io.BytesIO(done.stdout), []
+    out = io.BytesIO(done.stdout)
+    found = []
     while out.tell() < len(done.stdout):
         found.append(np.load(out, allow_pickle=False))
     return found

@@ -14,7 +14,8 @@ from surgrad.data.events.records import Parsed
 from surgrad.errors import DataError
 
 FIELDS = ("x", "y", "t", "p")
-_TIMES, _SPARE = 1000, 2**20
+_TIMES = 1000
+_SPARE = 2**20
 """What may come out of a compressed file: so many times its own bytes, and so many more."""
 
 
@@ -41,14 +42,17 @@ def columns(path: Path, held: Any) -> Parsed:
     names = held.dtype.names or () if isinstance(held, np.ndarray) else tuple(held) if isinstance(held, dict) else ()
     missing = [name for name in FIELDS if name not in names]
     if missing:
-        raise DataError(f"{path}: it has {', '.join(names) or 'no named columns'}, and x, y, t, p are wanted; name its "
-                        "columns so")  # fmt: skip
+        raise DataError(
+            f"{path}: it has {', '.join(names) or 'no named columns'}, and x, y, t, p are wanted; name its columns so"
+        )
     found = {name: np.asarray(held[name]) for name in FIELDS}
     count = found["t"].size
     for name, column in found.items():
         if column.shape != (count,) or column.dtype.kind not in "iufb":
-            raise DataError(f"{path}: its {name} is {column.dtype} {list(column.shape)}, and a column of {count} "
-                            "numbers is wanted; give x, y, t and p alike")  # fmt: skip
+            raise DataError(
+                f"{path}: its {name} is {column.dtype} {list(column.shape)}, and a column of {count} "
+                "numbers is wanted; give x, y, t and p alike"
+            )
         low, high = (0, 2**16 - 1) if name in "xy" else (-(2**62), 2**62)
         if count and not (low <= column.min() and column.max() <= high):
             raise DataError(f"{path}: its {name} goes from {column.min()} to {column.max()}; give {low} to {high}")
@@ -62,9 +66,11 @@ def parse_hdf5(path: Path, data: bytes) -> Parsed | NDArray:
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             if "spikes" in file:
-                raise DataError(f"{path}: it holds many recordings of spikes; read it with "
-                                "surgrad.data.events.read_spoken")  # fmt: skip
-            place, wanted = file.get("events", file), ("frames",) if "frames" in file else FIELDS
+                raise DataError(
+                    f"{path}: it holds many recordings of spikes; read it with surgrad.data.events.read_spoken"
+                )
+            place = file.get("events", file)
+            wanted = ("frames",) if "frames" in file else FIELDS
             parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in wanted if n in place}
             _check_size(path, sum(part.size * part.dtype.itemsize for part in parts.values()), len(data))
             ragged = any(part.dtype.hasobject for part in parts.values())  # of any length, wherever in the file
@@ -88,12 +94,17 @@ def _found(path: Path, held: Any) -> Parsed | NDArray:
 def frames_of(path: Path, held: NDArray) -> NDArray:
     """Counts [T, 2, H, W] in as few bytes as they take."""
     if held.ndim != 4 or held.shape[1] != 2 or not held.size or held.dtype.kind not in "iufb":
-        raise DataError(f"{path}: its frames are {held.dtype} {list(held.shape)}, and numbers [T, 2, H, W] are wanted; "
-                        "give the darker and the brighter events of each")  # fmt: skip
-    low, high = held.min(), held.max()
+        raise DataError(
+            f"{path}: its frames are {held.dtype} {list(held.shape)}, and numbers [T, 2, H, W] are wanted; "
+            "give the darker and the brighter events of each"
+        )
+    low = held.min()
+    high = held.max()
     if not (low >= 0 and high < 2**32 and (held.dtype.kind != "f" or np.array_equal(held, np.rint(held)))):
-        raise DataError(f"{path}: its frames go from {low} to {high}, and counts of events are wanted, whole and from "
-                        "0; keep them as they are before they are normalised")  # fmt: skip
+        raise DataError(
+            f"{path}: its frames go from {low} to {high}, and counts of events are wanted, whole and from "
+            "0; keep them as they are before they are normalised"
+        )
     return held.astype(np.min_scalar_type(int(high)))
 
 

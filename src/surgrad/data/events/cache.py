@@ -35,8 +35,10 @@ class Slicing:
         events = read_either(path, self.sensor, self.sort)
         if events.dtype.names is None:
             if len(events) != self.count:
-                raise DataError(f"{path}: it holds {len(events)} frames, and {self.count} are asked for; give as many "
-                                "time steps, model.steps")  # fmt: skip
+                raise DataError(
+                    f"{path}: it holds {len(events)} frames, and {self.count} are asked for; give as many "
+                    "time steps, model.steps"
+                )
             return events
         if span is not None:
             first, last = np.searchsorted(events["t"], span, "left")
@@ -44,8 +46,10 @@ class Slicing:
             if not len(events):
                 raise DataError(f"{path}: it holds no event from {span[0]} to {span[1]} µs; get it and its labels anew")
         if self.slicing == "count" and len(events) < self.count:
-            raise DataError(f"{path}: it holds {len(events)} events, and {self.count} frames of as many each are asked "
-                            "for; leave it out")  # fmt: skip
+            raise DataError(
+                f"{path}: it holds {len(events)} events, and {self.count} frames of as many each are asked "
+                "for; leave it out"
+            )
         return frames(events, self.count, self.sensor, slicing=self.slicing, step=self.step)
 
     @property
@@ -65,7 +69,9 @@ class FrameCache:
 
     def __init__(self, folder: Path, root: Path, slicing: Slicing):
         where = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
-        self.folder, self.root, self.slicing = folder / f"frames-{slicing.key}-{where}", root, slicing
+        self.folder = folder / f"frames-{slicing.key}-{where}"
+        self.root = root
+        self.slicing = slicing
 
     def place(self, path: Path, span: tuple[int, int] | None = None) -> Path:
         """Where a recording's frames are kept: by its name, size and time of writing, so that a changed file has new
@@ -90,8 +96,10 @@ class FrameCache:
             replace_file(place, lambda beside: _write(beside, made), shared=True)
             self._describe()
         except OSError as err:
-            raise CacheError(f"frames cannot be kept in {self.folder} ({err.strerror}); give data.cache=DIR, where "
-                             "there is room and leave to write") from None  # fmt: skip
+            raise CacheError(
+                f"frames cannot be kept in {self.folder} ({err.strerror}); give data.cache=DIR, where "
+                "there is room and leave to write"
+            ) from None
         return made
 
     def _describe(self) -> None:

@@ -16,15 +16,23 @@ def parse(path: Path, data: bytes) -> Parsed:
     at = header_end(path, data, b"%")
     if len(data) - at < 2:
         raise bad(path, at, "the file is cut short after its header; get it anew")
-    kind, size = data[at], data[at + 1]
+    kind = data[at]
+    size = data[at + 1]
     if kind not in _KINDS or size != 8:
         raise bad(path, at, f"events of kind {kind} and {size} bytes; kind 0 or 12 of 8 bytes is read")
     start = at + 2
     count = whole_records(path, data, start, 8)
     words = np.frombuffer(data, "<u4", 2 * count, start).reshape(-1, 2)
-    t, where = unwrapped(words[:, 0].astype(np.int64), 2**32), words[:, 1].copy()
-    return Parsed(where & 0x3FFF, (where >> 14) & 0x3FFF, t, (where >> 28) & 1, lambda number: start + 8 * number,
-                  _sensor(data[:at]))  # fmt: skip
+    t = unwrapped(words[:, 0].astype(np.int64), 2**32)
+    where = words[:, 1].copy()
+    return Parsed(
+        where & 0x3FFF,
+        (where >> 14) & 0x3FFF,
+        t,
+        (where >> 28) & 1,
+        lambda number: start + 8 * number,
+        _sensor(data[:at]),
+    )
 
 
 def _sensor(header: bytes) -> tuple[int, int] | None:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from surgrad.errors import BadValue, unknown
 
-MOST_PIXELS, MOST_STEP = 2**28, 10**12
+MOST_PIXELS = 2**28
+MOST_STEP = 10**12
 """Counts of one recording, and µs of one frame."""
 
 
@@ -18,7 +19,8 @@ def by_count(t: NDArray, frames: int, step: int) -> NDArray:
 
 def by_time(t: NDArray, frames: int, step: int) -> NDArray:
     """The same time in every frame, a T-th of that from the first event to the last."""
-    first, whole = int(t[0]), int(t[-1]) - int(t[0])
+    first = int(t[0])
+    whole = int(t[-1]) - int(t[0])
     edges = np.array([first + -(-whole * k // frames) for k in range(frames)])  # rounded up: t is in whole µs
     if whole == 0:
         edges[1:] += 1  # the only time that there is belongs to the first frame
@@ -35,8 +37,9 @@ SLICINGS: dict[str, Callable[[NDArray, int, int], NDArray]] = {"count": by_count
 """Each gives the T + 1 numbers of events between which the frames lie, of their times [n], T and a step in µs."""
 
 
-def frames(events: NDArray, count: int, sensor: tuple[int, int], *, slicing: str = "count",
-           step: int = 5000) -> NDArray:  # fmt: skip
+def frames(
+    events: NDArray, count: int, sensor: tuple[int, int], *, slicing: str = "count", step: int = 5000
+) -> NDArray:
     """Histograms [T, 2, H, W] of a recording, the polarity 0 (darker) first; uint8 where no count is above 255, else
     uint16, else uint32.
 
@@ -47,8 +50,10 @@ def frames(events: NDArray, count: int, sensor: tuple[int, int], *, slicing: str
     if count < 1 or not 1 <= step <= MOST_STEP:
         raise BadValue(f"{count} frames of {step} µs are no frames; give 1 or more, of 1 to {MOST_STEP:,} µs")
     if count * 2 * height * width > MOST_PIXELS:
-        raise BadValue(f"{count} frames of {width}×{height} pixels take more than {8 * MOST_PIXELS // 2**30} GiB; give "
-                       "fewer, or the size of the sensor")  # fmt: skip
+        raise BadValue(
+            f"{count} frames of {width}×{height} pixels take more than {8 * MOST_PIXELS // 2**30} GiB; give "
+            "fewer, or the size of the sensor"
+        )
     edges = SLICINGS[slicing](events["t"], count, step)
     chosen = events[edges[0] : edges[-1]]
     number = np.repeat(np.arange(count), np.diff(edges))

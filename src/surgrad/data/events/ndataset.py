@@ -8,19 +8,26 @@ import numpy as np
 
 from surgrad.data.events.records import Parsed, unwrapped, whole_records
 
-_TICK_ROW, _TICK = 240, 2**13
+_TICK_ROW = 240
+_TICK = 2**13
 
 
 def parse(path: Path, data: bytes) -> Parsed:
     count = whole_records(path, data, 0, 5)
     bytes_ = np.frombuffer(data, np.uint8, 5 * count).reshape(-1, 5)
-    x, y, high = bytes_[:, 0], bytes_[:, 1], bytes_[:, 2].astype(np.int32)
+    x = bytes_[:, 0]
+    y = bytes_[:, 1]
+    high = bytes_[:, 2].astype(np.int32)
     t = ((high & 127) << 16 | bytes_[:, 3].astype(np.int32) << 8 | bytes_[:, 4]).astype(np.int64)
-    t, p = unwrapped(t, 2**23), high >> 7
+    t = unwrapped(t, 2**23)
+    p = high >> 7
     ticks = y == _TICK_ROW
     index = None
     if ticks.any():
         t = t + _TICK * np.cumsum(ticks)
         index = np.flatnonzero(~ticks)
-        x, y, t, p = x[index], y[index], t[index], p[index]
+        x = x[index]
+        y = y[index]
+        t = t[index]
+        p = p[index]
     return Parsed(x, y, t, p, lambda number: 5 * (number if index is None else int(index[number])))

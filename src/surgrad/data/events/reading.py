@@ -11,9 +11,16 @@ from surgrad.errors import DataError, unknown
 
 Parser = Callable[[Path, bytes], Parsed | NDArray]
 FORMATS: dict[str, Parser] = {
-    "aedat2": aedat2.parse, "aedat3": aedat3.parse, "aedat4": aedat4.parse, "bin": ndataset.parse, "dat": dat.parse,
-    "npz": arrays.parse_numpy, "npy": arrays.parse_numpy, "h5": arrays.parse_hdf5, "hdf5": arrays.parse_hdf5,
-}  # fmt: skip
+    "aedat2": aedat2.parse,
+    "aedat3": aedat3.parse,
+    "aedat4": aedat4.parse,
+    "bin": ndataset.parse,
+    "dat": dat.parse,
+    "npz": arrays.parse_numpy,
+    "npy": arrays.parse_numpy,
+    "h5": arrays.parse_hdf5,
+    "hdf5": arrays.parse_hdf5,
+}
 """By the suffix of a file's name, but for the AEDATs, which tell their version themselves."""
 VERSIONS = {b"2.0": "aedat2", b"3.1": "aedat3", b"4.0": "aedat4"}
 

@@ -29,7 +29,10 @@ class Parsed:
 def pack(x: NDArray, y: NDArray, t: NDArray, p: NDArray) -> NDArray:
     """Columns of the same length as one array of `EVENT`."""
     events = np.empty(len(t), EVENT)
-    events["x"], events["y"], events["t"], events["p"] = x, y, t, p
+    events["x"] = x
+    events["y"] = y
+    events["t"] = t
+    events["p"] = p
     return events
 
 
@@ -74,16 +77,26 @@ def checked(path: Path, found: Parsed, sensor: tuple[int, int] | None, sort: boo
         outside = (found.x >= sensor[0]) | (found.y >= sensor[1])
         if outside.any():
             first = int(outside.argmax())
-            raise _bad_event(path, found, first, f"an event at x {found.x[first]}, y {found.y[first]} is outside the "
-                             f"sensor of {sensor[0]}×{sensor[1]}; give its size, or get the file anew")  # fmt: skip
+            raise _bad_event(
+                path,
+                found,
+                first,
+                f"an event at x {found.x[first]}, y {found.y[first]} is outside the "
+                f"sensor of {sensor[0]}×{sensor[1]}; give its size, or get the file anew",
+            )
     events = pack(found.x, found.y, found.t, found.p)
     if (found.t[1:] >= found.t[:-1]).all():
         return events
     if sort:
         return events[np.argsort(found.t, kind="stable")]
     first = int((found.t[1:] < found.t[:-1]).argmax()) + 1
-    raise _bad_event(path, found, first, f"an event at {found.t[first]} µs follows one at {found.t[first - 1]} µs; "
-                     "read it with sort=True, or get the file anew")  # fmt: skip
+    raise _bad_event(
+        path,
+        found,
+        first,
+        f"an event at {found.t[first]} µs follows one at {found.t[first - 1]} µs; "
+        "read it with sort=True, or get the file anew",
+    )
 
 
 def _bad_event(path: Path, found: Parsed, number: int, what: str) -> DataError:

@@ -21,9 +21,19 @@ PARTS = (("train", "Train", "training", "n-cars_train"), ("test", "Test", "val",
 """What the folders of recordings to train on and to test may be called."""
 Span = tuple[int, int]
 Item = tuple[str, int, Span | None]
-GESTURES = ("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter clockwise",
-            "left arm clockwise", "left arm counter clockwise", "arm roll", "air drums", "air guitar",
-            "other gestures")  # fmt: skip
+GESTURES = (
+    "hand clapping",
+    "right hand wave",
+    "left hand wave",
+    "right arm clockwise",
+    "right arm counter clockwise",
+    "left arm clockwise",
+    "left arm counter clockwise",
+    "arm roll",
+    "air drums",
+    "air guitar",
+    "other gestures",
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,9 @@ class Recordings:
 
     def only(self, chosen: list[int]) -> "Recordings":
         """Those of the numbers given."""
-        return Recordings(tuple(self.paths[n] for n in chosen), self.labels[chosen],
-                          tuple(self.spans[n] for n in chosen))  # fmt: skip
+        return Recordings(
+            tuple(self.paths[n] for n in chosen), self.labels[chosen], tuple(self.spans[n] for n in chosen)
+        )
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,10 @@ def by_number(trains: Callable[[int], bool]) -> Callable[[Path], Parts]:
             for path in _recordings(where / name):
                 number = re.search(r"([0-9]+)$", path.stem)
                 if number is None:
-                    raise DataError(f"{path}: its name ends with no number, and this split goes by that; name it as "
-                                    "published, or choose another split")  # fmt: skip
+                    raise DataError(
+                        f"{path}: its name ends with no number, and this split goes by that; name it as "
+                        "published, or choose another split"
+                    )
                 (train if trains(int(number[1])) else test).append((str(path), label, None))
         return _listed(train, where), _listed(test, where), classes
 
@@ -110,8 +123,9 @@ def by_folder(where: Path) -> Parts:
         raise DataError(f"{parts[0]} and {parts[1]} differ in their class folders; put all of a class under one name")
     found: list[list[Item]] = []
     for part in (parts[0], parts[1]):
-        found.append([(str(path), label, None) for label, name in enumerate(classes)
-                      for path in _recordings(part / name)])  # fmt: skip
+        found.append(
+            [(str(path), label, None) for label, name in enumerate(classes) for path in _recordings(part / name)]
+        )
     return _listed(found[0], where), _listed(found[1], where), classes
 
 
@@ -126,8 +140,10 @@ def by_trials(where: Path) -> Parts:
         items: list[Item] = []
         for line in filter(None, map(str.strip, _text(trials).splitlines())):
             path = where / line
-            items += [(str(path), number - 1, span) for number, span in
-                      spans(path.with_name(f"{path.stem}_labels.csv"), len(GESTURES))]  # fmt: skip
+            items += [
+                (str(path), number - 1, span)
+                for number, span in spans(path.with_name(f"{path.stem}_labels.csv"), len(GESTURES))
+            ]
         found.append(_listed(items, where))
     return found[0], found[1], GESTURES
 
@@ -135,15 +151,19 @@ def by_trials(where: Path) -> Parts:
 EVENT_SETS = {
     entry.name: entry
     for entry in (
-        EventSet("cifar10_dvs", ("cifar10_dvs", "CIFAR10DVS", "CIFAR10-DVS", "."), (128, 128),
-                 {"first_900": by_number(lambda n: n < 900), "last_900": by_number(lambda n: n >= 100)}),
+        EventSet(
+            "cifar10_dvs",
+            ("cifar10_dvs", "CIFAR10DVS", "CIFAR10-DVS", "."),
+            (128, 128),
+            {"first_900": by_number(lambda n: n < 900), "last_900": by_number(lambda n: n >= 100)},
+        ),
         EventSet("dvs_gesture", ("dvs_gesture", "DvsGesture", "."), (128, 128), {"trials": by_trials}),
         EventSet("n_mnist", ("n_mnist", "nmnist", "N-MNIST", "nmnist_small", "."), (34, 34), {"folders": by_folder}),
         EventSet("n_caltech101", ("n_caltech101", "Caltech101", "."), (240, 180), {"every_tenth": every_tenth}),
         EventSet("n_cars", ("n_cars", "n-cars", "."), (120, 100), {"folders": by_folder}),
         EventSet("event_folder", (".",), (128, 128), {"folders": by_folder, "every_tenth": every_tenth}),
     )
-}  # fmt: skip
+}
 """first_900: Deng et al. 2022 and its line (0–899 of a class, tested on 900–999). last_900: Duan et al. 2022 (100–999,
 tested on 0–99); figures on it are not comparable with the other's."""
 
@@ -160,8 +180,9 @@ def load_events(name: str, root: Path | str | None = None, split: str | None = N
     where = next((top / folder for folder in spec.folders if _holds(top / folder)), None)
     if where is None:
         looked = ", ".join(str(top / folder) for folder in spec.folders)
-        raise DataError(f"{name}: no folder with recordings, looked in {looked}; unpack it there, or name its folder: "
-                        "--data DIR")  # fmt: skip
+        raise DataError(
+            f"{name}: no folder with recordings, looked in {looked}; unpack it there, or name its folder: --data DIR"
+        )
     train, test, classes = spec.splits[split](where)
     return EventData(name, split, where, spec.sensor, train, test, classes)
 
@@ -183,8 +204,15 @@ def _folders(where: Path) -> tuple[str, ...]:
 
 def _class_folders(where: Path) -> tuple[str, ...]:
     """Those with recordings in them: a data set's folder may have others."""
-    return tuple(sorted(name for name in _entries(where) if name[0] != "." and os.path.isdir(where / name)
-                        and any(suffix(Path(inner)) for inner in _entries(where / name))))  # fmt: skip
+    return tuple(
+        sorted(
+            name
+            for name in _entries(where)
+            if name[0] != "."
+            and os.path.isdir(where / name)
+            and any(suffix(Path(inner)) for inner in _entries(where / name))
+        )
+    )
 
 
 def _entries(folder: Path) -> list[str]:
@@ -204,8 +232,9 @@ def _text(path: Path) -> str:
 def _recordings(folder: Path) -> list[Path]:
     """Those of a folder, in the order of the numbers in their names."""
     found = [folder / name for name in _entries(folder) if suffix(Path(name))]
-    return sorted(found, key=lambda path: [int(part) if part.isdecimal() else part for part in
-                                           re.split(r"([0-9]+)", path.name)])  # fmt: skip
+    return sorted(
+        found, key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", path.name)]
+    )
 
 
 def _listed(items: Sequence[Item], where: Path) -> Recordings:

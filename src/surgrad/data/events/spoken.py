@@ -39,10 +39,15 @@ def read_spoken(path: Path | str) -> list[tuple[NDArray, int]]:
         raise DataError(f"{path}: there is no such file; give the name of a part, as shd_train.h5")
     times_of, times, units_of, units, labels = decoded(path, "h5py", "HDF5", _DECODE)
     if not len(times_of) == len(units_of) == len(labels):
-        raise DataError(f"{path}: {len(times_of)} recordings of times, {len(units_of)} of units, {len(labels)} labels; "
-                        "get it anew")  # fmt: skip
-    return [(_events(path, number, *recording), int(label)) for number, (*recording, label) in
-            enumerate(zip(_parts(times, times_of), _parts(units, units_of), labels, strict=True))]  # fmt: skip
+        raise DataError(
+            f"{path}: {len(times_of)} recordings of times, {len(units_of)} of units, {len(labels)} labels; get it anew"
+        )
+    return [
+        (_events(path, number, *recording), int(label))
+        for number, (*recording, label) in enumerate(
+            zip(_parts(times, times_of), _parts(units, units_of), labels, strict=True)
+        )
+    ]
 
 
 def _parts(whole: NDArray, lengths: NDArray) -> list[NDArray]:
@@ -54,8 +59,10 @@ def _events(path: Path, number: int, times: NDArray, units: NDArray) -> NDArray:
     if not len(t) or len(t) != len(units):
         raise DataError(f"{path}, recording {number}: {len(t)} times of {len(units)} units; get it anew")
     if not (np.isfinite(t).all() and (t >= 0).all() and (units >= 0).all() and (units < CHANNELS).all()):
-        raise DataError(f"{path}, recording {number}: times from {t.min() / 1e6:g} s and units from {units.min()} to "
-                        f"{units.max()}; give times from 0 and units from 0 to {CHANNELS - 1}")  # fmt: skip
+        raise DataError(
+            f"{path}, recording {number}: times from {t.min() / 1e6:g} s and units from {units.min()} to "
+            f"{units.max()}; give times from 0 and units from 0 to {CHANNELS - 1}"
+        )
     order = np.argsort(t, kind="stable")
     ones = np.ones(len(t), np.uint8)
     return pack(units[order], np.zeros(len(t), np.uint16), t[order].astype(np.int64), ones)

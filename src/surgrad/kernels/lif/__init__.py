@@ -45,11 +45,24 @@ class LIFOutput(NamedTuple):
     membrane: Tensor | None
 
 
-def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape: str | Shape,
-        threshold: Tensor | float = 0.5, reset: Reset = "zero", detach_reset: bool = False,
-        start: Tensor | None = None, watch: bool = False, keep: bool = True, norm: Norm | None = None,
-        plus: Tensor | None = None, plus_norm: Norm | None = None, steps: int | None = None,
-        backend: str = "auto") -> LIFOutput:  # fmt: skip
+def lif(
+    current: Tensor,
+    decay: Tensor | float,
+    width: Tensor | float,
+    *,
+    shape: str | Shape,
+    threshold: Tensor | float = 0.5,
+    reset: Reset = "zero",
+    detach_reset: bool = False,
+    start: Tensor | None = None,
+    watch: bool = False,
+    keep: bool = True,
+    norm: Norm | None = None,
+    plus: Tensor | None = None,
+    plus_norm: Norm | None = None,
+    steps: int | None = None,
+    backend: str = "auto",
+) -> LIFOutput:
     """Leaky integrate-and-fire over T steps (Lian et al. 2023, eqs. 1 and 2, with reset "zero").
 
         u_t = decay·v_{t-1} + I_t        o_t = 1[u_t >= threshold]
@@ -69,34 +82,78 @@ def lif(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape:
     backend: "reference" (the specification, by autograd), "torch" (any shape and dtype, keeps less), "native" (C++, on
         the CPU), "triton" (CUDA), or "auto": the fastest that serves.
     """
-    call = checked(current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus,
-                   plus_norm, steps)  # fmt: skip
+    call = checked(
+        current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus, plus_norm, steps
+    )
     spikes, potential, membrane, _ = BACKENDS[choose(backend, current, call.shape)](call)
     return LIFOutput(spikes, potential if keep else None, membrane)
 
 
-def lif_history(current: Tensor, decay: Tensor | float, width: Tensor | float, *, shape: str | Shape,
-                threshold: Tensor | float = 0.5, reset: Reset = "zero", detach_reset: bool = False,
-                start: Tensor | None = None, watch: bool = False, keep: bool = True, norm: Norm | None = None,
-                plus: Tensor | None = None, plus_norm: Norm | None = None, steps: int | None = None,
-                backend: str = "auto") -> tuple[LIFOutput, Tensor]:  # fmt: skip
+def lif_history(
+    current: Tensor,
+    decay: Tensor | float,
+    width: Tensor | float,
+    *,
+    shape: str | Shape,
+    threshold: Tensor | float = 0.5,
+    reset: Reset = "zero",
+    detach_reset: bool = False,
+    start: Tensor | None = None,
+    watch: bool = False,
+    keep: bool = True,
+    norm: Norm | None = None,
+    plus: Tensor | None = None,
+    plus_norm: Norm | None = None,
+    steps: int | None = None,
+    backend: str = "auto",
+) -> tuple[LIFOutput, Tensor]:
     """`lif`, and the potentials u of every step before their reset, [T, N, ...], float32 or better, as a part of the
     graph. backend: as of `lif`, without "torch"."""
-    call = checked(current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus,
-                   plus_norm, steps, history=True)  # fmt: skip
+    call = checked(
+        current,
+        decay,
+        width,
+        shape,
+        threshold,
+        reset,
+        detach_reset,
+        start,
+        watch,
+        keep,
+        norm,
+        plus,
+        plus_norm,
+        steps,
+        history=True,
+    )
     name = choose(backend, current, call.shape)
     if name not in HISTORIANS and backend != "auto":
-        raise BadValue(f"backend '{backend}' keeps no history of potentials; give backend='auto', "
-                       f"{' or '.join(map(repr, HISTORIANS))}")  # fmt: skip
+        raise BadValue(
+            f"backend '{backend}' keeps no history of potentials; give backend='auto', "
+            f"{' or '.join(map(repr, HISTORIANS))}"
+        )
     spikes, potential, membrane, history = BACKENDS[name if name in HISTORIANS else "reference"](call)
     assert history is not None  # it was asked for
     return LIFOutput(spikes, potential if keep else None, membrane), history
 
 
-def checked(current: Tensor, decay: Tensor | float, width: Tensor | float, shape: str | Shape,
-            threshold: Tensor | float, reset: str, detach_reset: bool, start: Tensor | None, watch: bool, keep: bool,
-            norm: Norm | None, plus: Tensor | None, plus_norm: Norm | None, steps: int | None,
-            history: bool = False) -> Call:  # fmt: skip
+def checked(
+    current: Tensor,
+    decay: Tensor | float,
+    width: Tensor | float,
+    shape: str | Shape,
+    threshold: Tensor | float,
+    reset: str,
+    detach_reset: bool,
+    start: Tensor | None,
+    watch: bool,
+    keep: bool,
+    norm: Norm | None,
+    plus: Tensor | None,
+    plus_norm: Norm | None,
+    steps: int | None,
+    history: bool = False,
+) -> Call:
     """The arguments of `lif` as a backend takes them, or an error."""
     if reset not in RESETS:
         raise unknown("reset", reset, RESETS)
@@ -109,8 +166,9 @@ def checked(current: Tensor, decay: Tensor | float, width: Tensor | float, shape
     _check_norms(terms)
     _check_devices(current, plus=plus, start=start, norm=norm and norm.weight, plus_norm=plus_norm and plus_norm.weight)
     start = _checked_start(start, current, dtype)
-    return Call(terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep,
-                history)  # fmt: skip
+    return Call(
+        terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep, history
+    )
 
 
 def _checked_steps(terms: tuple[Term, ...], steps: int | None) -> int:

@@ -13,9 +13,11 @@ from surgrad.kernels.lif.operators import dense, register, transformed, wants_ch
 from surgrad.shapes import SHAPES, Shape
 
 BACKENDS: dict[str, Callable[[Call], Result]] = {
-    "reference": reference.lif, "torch": plain.lif,
-    "native": register("native", native, ("CPU",)), "triton": register("triton", triton),
-}  # fmt: skip
+    "reference": reference.lif,
+    "torch": plain.lif,
+    "native": register("native", native, ("CPU",)),
+    "triton": register("triton", triton),
+}
 COMPILED = ("native", "triton")
 HISTORIANS = (*COMPILED, "reference")
 """Those that keep the potentials of every step."""

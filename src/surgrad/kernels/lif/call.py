@@ -33,7 +33,8 @@ class Norm(NamedTuple):
         if self.batch:
             others = [axis for axis in range(x.ndim) if axis != channel]
             variance, mean = torch.var_mean(x, others, correction=0)
-            mean, variance = mean.view(size), variance.view(size)
+            mean = mean.view(size)
+            variance = variance.view(size)
         return (x - mean) * torch.rsqrt(variance + self.eps) * weight + bias
 
 

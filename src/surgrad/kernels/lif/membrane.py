@@ -17,14 +17,16 @@ def histogram(x: Tensor, threshold: Tensor) -> Tensor:
 
 def share_within(counts: Tensor, reach: float) -> float:
     """Share of a histogram with |u - v_th| < reach, reach in thresholds; linear within a bin."""
-    counts, edges = counts.cpu().double(), _edges()
+    counts = counts.cpu().double()
+    edges = _edges()
     inside = edges[1:].clamp(-reach, reach) - edges[:-1].clamp(-reach, reach)
     return ((inside * PER_THRESHOLD * counts).sum() / counts.sum().clamp(min=1)).item()
 
 
 def reach_of(counts: Tensor, share: float) -> float:
     """The reverse of `share_within`: the half-width, in thresholds, that holds this share; at most the range, 8."""
-    low, high = 0.0, BINS / 2 / PER_THRESHOLD
+    low = 0.0
+    high = BINS / 2 / PER_THRESHOLD
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if share_within(counts, middle) < share else (low, middle)

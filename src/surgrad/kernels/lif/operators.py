@@ -18,7 +18,11 @@ from surgrad.kernels.lif.membrane import BINS
 
 NO_SECOND = "of the LIF backends only the reference has a second derivative; give backend='reference'"
 SUMS = 6  # rows of a backward pass's sums: Σδ, Σδ(x - mean) of both terms, ∂decay, ∂threshold, ∂width
-ROW_SHIFT, ROW_GAIN, ROW_DECAY, ROW_THRESHOLD, ROW_WIDTH = 0, 1, 3, 4, 5
+ROW_SHIFT = 0
+ROW_GAIN = 1
+ROW_DECAY = 3
+ROW_THRESHOLD = 4
+ROW_WIDTH = 5
 # Few arguments, since torch's cost of a call grows with the square of their number: see `packed`.
 _SCHEMA = (
     "Tensor x, Tensor? norm, Tensor? plus, Tensor? plus_norm, Tensor decay, Tensor threshold, Tensor width, "
@@ -81,8 +85,15 @@ class Kernel(Protocol):
     def forward(self, a: Arguments, /) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(spikes, potential or empty, counts or empty, history or empty)."""
 
-    def backward(self, grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_history: Tensor | None,
-                 wanted: list[bool], a: Arguments, /) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    def backward(
+        self,
+        grad_spikes: Tensor | None,
+        grad_potential: Tensor | None,
+        grad_history: Tensor | None,
+        wanted: list[bool],
+        a: Arguments,
+        /,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(∂x, ∂plus, ∂start, sums [SUMS, C] float64), empty where not wanted: a bool for each of the first eight
         arguments."""
 
@@ -102,7 +113,9 @@ def wants_channels_last(x: Tensor) -> bool:
     """The layout that a current is taken in: its own where it is dense, else contiguous."""
     if x.ndim < 4 or x.is_contiguous():
         return False
-    shape, strides, expected = x.shape, x.stride(), 1
+    shape = x.shape
+    strides = x.stride()
+    expected = 1
     for axis in (2, *range(x.ndim - 1, 2, -1), 1, 0):
         if shape[axis] != 1 and strides[axis] != expected:
             return False
@@ -122,7 +135,8 @@ def empty(like: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
     dtype = dtype or like.dtype
     if steps == len(like):
         return torch.empty_like(like, dtype=dtype)
-    size, one = (steps, *like.shape[1:]), like[0]
+    size = (steps, *like.shape[1:])
+    one = like[0]
     return like.new_empty_strided(size, (max(1, one.numel()), *one.stride()), dtype=dtype)
 
 
@@ -148,8 +162,10 @@ def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA
     """Make the operators surgrad::{name}, {name}_backward and {name}_moments, and the backend that calls them."""
     library = torch.library.Library("surgrad", "FRAGMENT")
     library.define(f"{name}({_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor)")
-    library.define(f"{name}_backward(Tensor? grad_spikes, Tensor? grad_potential, Tensor? grad_history, bool[] wanted, "
-                   f"{_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor)")  # fmt: skip
+    library.define(
+        f"{name}_backward(Tensor? grad_spikes, Tensor? grad_potential, Tensor? grad_history, bool[] wanted, "
+        f"{_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor)"
+    )
     library.define(f"{name}_moments(Tensor x) -> Tensor")
     for device in devices:
         library.impl(name, lambda *a: kernel.forward(unpacked(*a)), device)
@@ -160,10 +176,12 @@ def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA
         f"surgrad::{name}_backward", lambda g, p, h, w, *a: gradients(w, unpacked(*a)), lib=library
     )
     torch.library.register_fake(f"surgrad::{name}_moments", _moments_like, lib=library)
-    operator, of_gradients = getattr(torch.ops.surgrad, name), getattr(torch.ops.surgrad, f"{name}_backward")
+    operator = getattr(torch.ops.surgrad, name)
+    of_gradients = getattr(torch.ops.surgrad, f"{name}_backward")
 
-    def backward(g: Tensor | None, p: Tensor | None, h: Tensor | None, wanted: list[bool],
-                 a: Arguments) -> tuple[Tensor, ...]:  # fmt: skip
+    def backward(
+        g: Tensor | None, p: Tensor | None, h: Tensor | None, wanted: list[bool], a: Arguments
+    ) -> tuple[Tensor, ...]:
         return of_gradients(g, p, h, wanted, *packed(a))
 
     def backward_of(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
@@ -178,8 +196,12 @@ def register(name: str, kernel: Kernel, devices: tuple[str, ...] = ("CPU", "CUDA
     def lif(call: Call) -> Result:
         a = arguments(call)
         spikes, potential, counts, history = operator(*packed(a)) if observed(a) else direct(*a)
-        return (spikes, potential if call.keep else None, counts if call.watch else None,
-                history if call.history else None)  # fmt: skip
+        return (
+            spikes,
+            potential if call.keep else None,
+            counts if call.watch else None,
+            history if call.history else None,
+        )
 
     return lif
 
@@ -235,8 +257,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.options = inputs[_TENSORS:]
 
 
-def _gradients(ctx: Any, grads: tuple[Tensor | None, ...], a: Arguments,
-               compute: Backward) -> tuple[Tensor | None, ...]:  # fmt: skip
+def _gradients(
+    ctx: Any, grads: tuple[Tensor | None, ...], a: Arguments, compute: Backward
+) -> tuple[Tensor | None, ...]:
     """The gradients of the tensors among the arguments, None where not wanted."""
     grad_spikes, grad_potential, _, grad_history = grads
     last = laid_out_last(a.x)
@@ -249,11 +272,20 @@ def _gradients(ctx: Any, grads: tuple[Tensor | None, ...], a: Arguments,
     wanted[4] &= a.steps > 1 or a.start is not None  # else the decay has no part in anything: no gradient, not a zero
     to_x, to_plus, to_start, sums = compute(grad_spikes, grad_potential, grad_history, wanted, a)
     found = (
-        to_x, _to_norm(a.norm, sums, 0, a.eps[0]), to_plus, _to_norm(a.plus_norm, sums, 1, a.eps[1]),
-        *(_to_parameter(p, sums[row]) if w else None for p, row, w in
-          ((a.decay, ROW_DECAY, wanted[4]), (a.threshold, ROW_THRESHOLD, wanted[5]), (a.width, ROW_WIDTH, wanted[6]))),
+        to_x,
+        _to_norm(a.norm, sums, 0, a.eps[0]),
+        to_plus,
+        _to_norm(a.plus_norm, sums, 1, a.eps[1]),
+        *(
+            _to_parameter(p, sums[row]) if w else None
+            for p, row, w in (
+                (a.decay, ROW_DECAY, wanted[4]),
+                (a.threshold, ROW_THRESHOLD, wanted[5]),
+                (a.width, ROW_WIDTH, wanted[6]),
+            )
+        ),
         to_start,
-    )  # fmt: skip
+    )
     return tuple(g if w else None for g, w in zip(found, wanted, strict=True))
 
 
@@ -277,14 +309,25 @@ def arguments(call: Call) -> Arguments:
     norms = [first.norm, plus.norm if plus is not None else None]
     last = wants_channels_last(first.x)
     return Arguments(
-        x=dense(first.x, last), norm=_rows(norms[0]),
-        plus=None if plus is None else dense(plus.x, last), plus_norm=_rows(norms[1]),
-        decay=call.decay.contiguous(), threshold=call.threshold.contiguous(), width=call.width.contiguous(),
+        x=dense(first.x, last),
+        norm=_rows(norms[0]),
+        plus=None if plus is None else dense(plus.x, last),
+        plus_norm=_rows(norms[1]),
+        decay=call.decay.contiguous(),
+        threshold=call.threshold.contiguous(),
+        width=call.width.contiguous(),
         start=None if call.start is None else dense(call.start[None], last)[0],
-        eps=[0.0 if n is None else n.eps for n in norms], batch=[n is not None and n.batch for n in norms],
-        steps=call.steps, shape=call.shape.name, constants=list(call.shape.constants), reset=call.reset,
-        detach_reset=call.detach_reset, watch=call.watch, keep=call.keep, history=call.history,
-    )  # fmt: skip
+        eps=[0.0 if n is None else n.eps for n in norms],
+        batch=[n is not None and n.batch for n in norms],
+        steps=call.steps,
+        shape=call.shape.name,
+        constants=list(call.shape.constants),
+        reset=call.reset,
+        detach_reset=call.detach_reset,
+        watch=call.watch,
+        keep=call.keep,
+        history=call.history,
+    )
 
 
 def _rows(norm: Norm | None) -> Tensor | None:

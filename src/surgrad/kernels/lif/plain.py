@@ -30,8 +30,15 @@ class _Options(NamedTuple):
 
 class _LIF(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, current: Tensor, decay: Tensor, threshold: Tensor, width: Tensor, start: Tensor | None,
-                options: _Options) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    def forward(
+        ctx: Any,
+        current: Tensor,
+        decay: Tensor,
+        threshold: Tensor,
+        width: Tensor,
+        start: Tensor | None,
+        options: _Options,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(current, decay, threshold, width, start)
         ctx.options = options
         ctx.set_materialize_grads(False)
@@ -71,8 +78,13 @@ class _Once(torch.autograd.Function):
         raise BadValue(NO_SECOND)
 
 
-def _backward(saved: tuple[Any, ...], options: _Options, wanted: tuple[bool, ...], to_spikes: Tensor | None,
-              to_after: Tensor | None) -> tuple[Tensor | None, ...]:  # fmt: skip
+def _backward(
+    saved: tuple[Any, ...],
+    options: _Options,
+    wanted: tuple[bool, ...],
+    to_spikes: Tensor | None,
+    to_after: Tensor | None,
+) -> tuple[Tensor | None, ...]:
     """README.md's recursion: to_spikes is g, and to_after ε, of every step in turn."""
     current, *parameters, start = saved
     decay, threshold, width = (_against_a_step(p, current) for p in parameters)
@@ -81,7 +93,8 @@ def _backward(saved: tuple[Any, ...], options: _Options, wanted: tuple[bool, ...
     to_current = _like_steps(current, current.dtype)
     for t in range(len(history) - 1, -1, -1):
         u = history[t]
-        fired, x = u >= threshold, u - threshold
+        fired = u >= threshold
+        x = u - threshold
         s = torch.zeros_like(u) if to_spikes is None else to_spikes[t].to(u.dtype)
         if to_after is not None and options.reset != "none" and not options.detach_reset:
             s = s - (u if options.reset == "zero" else threshold) * to_after
@@ -113,8 +126,9 @@ def _like_steps(current: Tensor, dtype: torch.dtype) -> Tensor:
     return empty(one if wants_channels_last(one) else one.contiguous(), len(current), dtype)
 
 
-def _potentials(current: Tensor, decay: Tensor, threshold: Tensor, start: Tensor | None,
-                reset: str) -> Iterator[Tensor]:  # fmt: skip
+def _potentials(
+    current: Tensor, decay: Tensor, threshold: Tensor, start: Tensor | None, reset: str
+) -> Iterator[Tensor]:
     """u_t of every step."""
     v = start
     for i in current.unbind(0):

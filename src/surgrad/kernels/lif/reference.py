@@ -11,7 +11,8 @@ from surgrad.surrogate import spike
 def lif(call: Call) -> Result:
     """See `surgrad.lif` and `surgrad.kernels.lif.lif_history`."""
     decay, threshold, width = (call.against_a_step(p) for p in (call.decay, call.threshold, call.width))
-    v, counts = call.start, None
+    v = call.start
+    counts = None
     spikes: list[Tensor] = []
     potentials: list[Tensor] = []
     for i in call.current().to(decay.dtype).unbind(0):

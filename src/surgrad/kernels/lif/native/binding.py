@@ -28,22 +28,48 @@ GENERATED = {
 
 
 class _Term(Structure):
-    _fields_ = [("x", c_void_p), ("stride", c_int64), ("norm", c_void_p), ("eps", c_float), ("batch", c_int32),
-                ("grad", c_void_p)]  # fmt: skip
+    _fields_ = [
+        ("x", c_void_p),
+        ("stride", c_int64),
+        ("norm", c_void_p),
+        ("eps", c_float),
+        ("batch", c_int32),
+        ("grad", c_void_p),
+    ]
 
 
 class _Lif(Structure):
     _fields_ = [
-        ("steps", c_int64), ("elements", c_int64), ("channels", c_int64), ("inner", c_int64),
-        ("dtype", c_int32), ("shape", c_int32), ("reset", c_int32), ("detach_reset", c_int32),
+        ("steps", c_int64),
+        ("elements", c_int64),
+        ("channels", c_int64),
+        ("inner", c_int64),
+        ("dtype", c_int32),
+        ("shape", c_int32),
+        ("reset", c_int32),
+        ("detach_reset", c_int32),
         ("terms", _Term * 2),
-        ("decay", c_void_p), ("threshold", c_void_p), ("width", c_void_p),
-        ("decay_many", c_int32), ("threshold_many", c_int32), ("width_many", c_int32), ("wants", c_int32),
-        ("constants", c_float * 3), ("threads", c_int32),
-        ("start", c_void_p), ("spikes", c_void_p), ("potential", c_void_p), ("counts", c_void_p),
-        ("history", c_void_p), ("grad_spikes", c_void_p), ("grad_potential", c_void_p), ("grad_history", c_void_p),
-        ("grad_start", c_void_p), ("sums", c_void_p), ("parallel", c_void_p),
-    ]  # fmt: skip
+        ("decay", c_void_p),
+        ("threshold", c_void_p),
+        ("width", c_void_p),
+        ("decay_many", c_int32),
+        ("threshold_many", c_int32),
+        ("width_many", c_int32),
+        ("wants", c_int32),
+        ("constants", c_float * 3),
+        ("threads", c_int32),
+        ("start", c_void_p),
+        ("spikes", c_void_p),
+        ("potential", c_void_p),
+        ("counts", c_void_p),
+        ("history", c_void_p),
+        ("grad_spikes", c_void_p),
+        ("grad_potential", c_void_p),
+        ("grad_history", c_void_p),
+        ("grad_start", c_void_p),
+        ("sums", c_void_p),
+        ("parallel", c_void_p),
+    ]
 
 
 def _load() -> tuple[ctypes.CDLL | None, str]:
@@ -67,10 +93,13 @@ def declared(library: ctypes.CDLL) -> ctypes.CDLL:
     if library.surgrad_sources().decode() != digest():
         raise ValueError(f"{Path(library._name).name} was built from other sources")
     for function in (library.surgrad_forward, library.surgrad_backward):
-        function.argtypes, function.restype = [POINTER(_Lif)], None
-    library.surgrad_moments.argtypes, library.surgrad_moments.restype = [POINTER(_Lif), c_void_p], None
+        function.argtypes = [POINTER(_Lif)]
+        function.restype = None
+    library.surgrad_moments.argtypes = [POINTER(_Lif), c_void_p]
+    library.surgrad_moments.restype = None
     for function in (library.surgrad_pack, library.surgrad_unpack):
-        function.argtypes, function.restype = [POINTER(_Lif), c_void_p, c_int64, c_void_p], None
+        function.argtypes = [POINTER(_Lif), c_void_p, c_int64, c_void_p]
+        function.restype = None
     return library
 
 
@@ -141,10 +170,20 @@ def _layout(x: Tensor) -> dict[str, int | None]:
 
 
 def _call(a: Arguments, grads: tuple[Tensor | None, ...] = (None, None), **fields: Any) -> _Lif:
-    call = _Lif(steps=a.steps, shape=GENERATED[a.shape], reset=_RESETS[a.reset], detach_reset=a.detach_reset,
-                **_layout(a.x), **fields)  # fmt: skip
+    call = _Lif(
+        steps=a.steps,
+        shape=GENERATED[a.shape],
+        reset=_RESETS[a.reset],
+        detach_reset=a.detach_reset,
+        **_layout(a.x),
+        **fields,
+    )
     for slot, (x, norm, eps, batch), grad in zip(call.terms, a.terms, grads, strict=False):
-        slot.x, slot.norm, slot.eps, slot.batch, slot.grad = _pointer(x), _pointer(norm), eps, batch, _pointer(grad)
+        slot.x = _pointer(x)
+        slot.norm = _pointer(norm)
+        slot.eps = eps
+        slot.batch = batch
+        slot.grad = _pointer(grad)
         slot.stride = call.elements if len(x) > 1 else 0
     for name in ("decay", "threshold", "width"):
         value: Tensor = getattr(a, name)
@@ -161,23 +200,36 @@ def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     spikes, potential, counts, history = outputs(a)
     if not spikes.numel():
         return spikes, potential, counts, history
-    call = _call(a, spikes=_pointer(spikes), potential=_pointer(potential), counts=_pointer(counts),
-                 history=_pointer(history))  # fmt: skip
+    call = _call(
+        a, spikes=_pointer(spikes), potential=_pointer(potential), counts=_pointer(counts), history=_pointer(history)
+    )
     _built().surgrad_forward(byref(call))
     return spikes, potential, counts, history
 
 
-def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_history: Tensor | None,
-             wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+def backward(
+    grad_spikes: Tensor | None,
+    grad_potential: Tensor | None,
+    grad_history: Tensor | None,
+    wanted: list[bool],
+    a: Arguments,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     to_x, to_plus, to_start, sums = gradients(wanted, a)
     if not a.x.numel():
         return to_x, to_plus, to_start, sums
     norms = a.norm is not None or a.plus_norm is not None
     wants = norms + 2 * wanted[4] + 4 * wanted[5] + 8 * wanted[6]
-    call = _call(a, (to_x, to_plus), wants=wants, grad_spikes=_pointer(grad_spikes), sums=_pointer(sums),
-                 grad_potential=_pointer(grad_potential), grad_history=_pointer(grad_history),
-                 grad_start=_pointer(to_start))  # fmt: skip
+    call = _call(
+        a,
+        (to_x, to_plus),
+        wants=wants,
+        grad_spikes=_pointer(grad_spikes),
+        sums=_pointer(sums),
+        grad_potential=_pointer(grad_potential),
+        grad_history=_pointer(grad_history),
+        grad_start=_pointer(to_start),
+    )
     _built().surgrad_backward(byref(call))
     return to_x, to_plus, to_start, sums
 
@@ -188,7 +240,8 @@ def moments(x: Tensor) -> Tensor:
     if not x.numel():
         return out.fill_(torch.nan)
     call = _Lif(steps=len(x), **_layout(x))
-    call.terms[0].x, call.terms[0].stride = _pointer(x), call.elements
+    call.terms[0].x = _pointer(x)
+    call.terms[0].stride = call.elements
     _built().surgrad_moments(byref(call), out.data_ptr())
     return out
 

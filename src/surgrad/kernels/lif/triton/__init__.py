@@ -19,8 +19,13 @@ def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return binding.forward(a)
 
 
-def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_history: Tensor | None,
-             wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+def backward(
+    grad_spikes: Tensor | None,
+    grad_potential: Tensor | None,
+    grad_history: Tensor | None,
+    wanted: list[bool],
+    a: Arguments,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     from surgrad.kernels.lif.triton import binding
 

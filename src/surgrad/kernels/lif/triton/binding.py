@@ -27,35 +27,58 @@ def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     tiles = tiling(a.x, 1, min(16 // a.x.itemsize, 4 if a.watch else 8), by_channel=_by_channel(a))
     with _on_device(a.x):
         kernels.forward[tiles.grid](
-            **_given(a, min(a.steps, CHUNK), tiles), spikes=spikes, potential=potential if a.keep else None,
-            counts=counts if a.watch else None, history=history if a.history else None, BINS=BINS,
+            **_given(a, min(a.steps, CHUNK), tiles),
+            spikes=spikes,
+            potential=potential if a.keep else None,
+            counts=counts if a.watch else None,
+            history=history if a.history else None,
+            BINS=BINS,
             PER_THRESHOLD=float(PER_THRESHOLD),
-        )  # fmt: skip
+        )
     return spikes, potential, counts, history
 
 
-def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_history: Tensor | None,
-             wanted: list[bool], a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+def backward(
+    grad_spikes: Tensor | None,
+    grad_potential: Tensor | None,
+    grad_history: Tensor | None,
+    wanted: list[bool],
+    a: Arguments,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     to_x, to_plus, to_start, sums = gradients(wanted, a)
     if a.x.numel() == 0:
         return to_x, to_plus, to_start, sums
-    norms, parameters = a.norm is not None or a.plus_norm is not None, any(wanted[4:7])
+    norms = a.norm is not None or a.plus_norm is not None
+    parameters = any(wanted[4:7])
     chunk = a.steps if a.steps <= LONGEST else CHUNK
     tiles = tiling(a.x, 1, _per_thread(a, chunk), by_channel=_by_channel(a))
     partial = sums.new_empty(SUMS, tiles.slots, tiles.channels, dtype=torch.float32)
     kept = sums.new_empty(-(-a.steps // chunk), a.x[0].numel(), dtype=torch.float32) if chunk < a.steps else None
     with _on_device(a.x):
         kernels.backward[tiles.grid](
-            **_given(a, chunk, tiles), width=a.width, grad_spikes=grad_spikes, grad_potential=grad_potential,
-            grad_history=grad_history, to_x=to_x if wanted[0] else None,
+            **_given(a, chunk, tiles),
+            width=a.width,
+            grad_spikes=grad_spikes,
+            grad_potential=grad_potential,
+            grad_history=grad_history,
+            to_x=to_x if wanted[0] else None,
             to_plus=to_plus if a.plus is not None and wanted[2] else None,
-            to_start=to_start if a.start is not None and wanted[7] else None, partial=partial, kept=kept,
-            **{f"c{i}": float(c) for i, c in enumerate((*a.constants, 0, 0, 0)[:3])}, slots=tiles.slots,
-            WIDTHS=a.width.ndim > 0, SHAPE=a.shape, THROUGH=a.reset != "none" and not a.detach_reset,
-            BATCH=a.batch[0], PLUS_BATCH=a.batch[1], WANT_DECAY=wanted[4], WANT_THRESHOLD=wanted[5],
-            WANT_WIDTH=wanted[6], LONG=kept is not None,
-        )  # fmt: skip
+            to_start=to_start if a.start is not None and wanted[7] else None,
+            partial=partial,
+            kept=kept,
+            **{f"c{i}": float(c) for i, c in enumerate((*a.constants, 0, 0, 0)[:3])},
+            slots=tiles.slots,
+            WIDTHS=a.width.ndim > 0,
+            SHAPE=a.shape,
+            THROUGH=a.reset != "none" and not a.detach_reset,
+            BATCH=a.batch[0],
+            PLUS_BATCH=a.batch[1],
+            WANT_DECAY=wanted[4],
+            WANT_THRESHOLD=wanted[5],
+            WANT_WIDTH=wanted[6],
+            LONG=kept is not None,
+        )
         span = slice(0 if norms else ROW_DECAY, SUMS if parameters else ROW_DECAY)
         if norms or parameters:  # of scalar parameters nobody needs to know the channels' shares
             sums[span, : tiles.channels] = partial[span].sum(1, dtype=torch.float64)
@@ -67,8 +90,9 @@ def backward(grad_spikes: Tensor | None, grad_potential: Tensor | None, grad_his
 
 def _finish(x: Tensor, to_x: Tensor, norm: Tensor, eps: float, sums: Tensor, term: int) -> None:
     tiles = tiling(x, len(x), 16 // x.itemsize, by_channel=True)
-    kernels.finish[tiles.grid](x, to_x, norm, sums, eps, count=x.numel() // tiles.channels, TERM=term,
-                               **tiles.arguments())  # fmt: skip
+    kernels.finish[tiles.grid](
+        x, to_x, norm, sums, eps, count=x.numel() // tiles.channels, TERM=term, **tiles.arguments()
+    )
 
 
 def moments(x: Tensor) -> Tensor:
@@ -92,13 +116,28 @@ def _given(a: Arguments, chunk: int, tiles: Tiling) -> dict[str, object]:
     strides = [elements if x is not None and len(x) > 1 else 0 for x in (a.x, a.plus)]
     counts = [chunk if stride or a.steps == 1 else 1 for stride in strides]
     return {
-        "x": a.x, "norm": a.norm, "plus": a.plus, "plus_norm": a.plus_norm, "decay": a.decay,
-        "threshold": a.threshold, "start": a.start, "stride": strides[0], "plus_stride": strides[1],
-        "eps": a.eps[0], "plus_eps": a.eps[1], "steps": a.steps, "elements": elements,
-        "DECAYS": a.decay.ndim > 0, "THRESHOLDS": a.threshold.ndim > 0, "RESET": a.reset,
-        "COUNT": counts[0], "PLUS_COUNT": counts[1], "CHUNK": chunk, "RAGGED": a.steps % chunk > 0,
+        "x": a.x,
+        "norm": a.norm,
+        "plus": a.plus,
+        "plus_norm": a.plus_norm,
+        "decay": a.decay,
+        "threshold": a.threshold,
+        "start": a.start,
+        "stride": strides[0],
+        "plus_stride": strides[1],
+        "eps": a.eps[0],
+        "plus_eps": a.eps[1],
+        "steps": a.steps,
+        "elements": elements,
+        "DECAYS": a.decay.ndim > 0,
+        "THRESHOLDS": a.threshold.ndim > 0,
+        "RESET": a.reset,
+        "COUNT": counts[0],
+        "PLUS_COUNT": counts[1],
+        "CHUNK": chunk,
+        "RAGGED": a.steps % chunk > 0,
         **tiles.arguments(),
-    }  # fmt: skip
+    }
 
 
 def _by_channel(a: Arguments) -> bool:

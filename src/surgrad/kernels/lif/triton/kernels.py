@@ -25,16 +25,51 @@ SHIFT, GAIN, DECAY, THRESHOLD, WIDTH = (
 
 
 @triton.jit
-def forward(x, norm, plus, plus_norm, decay, threshold, start, spikes, potential, counts, history,
-            stride, plus_stride, eps, plus_eps, steps, elements, outer, channels, columns, row_stride, column_blocks,
-            groups, blocks, programs,
-            DECAYS: tl.constexpr, THRESHOLDS: tl.constexpr, RESET: tl.constexpr, COUNT: tl.constexpr,
-            PLUS_COUNT: tl.constexpr, BINS: tl.constexpr, PER_THRESHOLD: tl.constexpr, CHUNK: tl.constexpr,
-            RAGGED: tl.constexpr, LAST: tl.constexpr, R: tl.constexpr, K: tl.constexpr):  # fmt: skip
+def forward(
+    x,
+    norm,
+    plus,
+    plus_norm,
+    decay,
+    threshold,
+    start,
+    spikes,
+    potential,
+    counts,
+    history,
+    stride,
+    plus_stride,
+    eps,
+    plus_eps,
+    steps,
+    elements,
+    outer,
+    channels,
+    columns,
+    row_stride,
+    column_blocks,
+    groups,
+    blocks,
+    programs,
+    DECAYS: tl.constexpr,
+    THRESHOLDS: tl.constexpr,
+    RESET: tl.constexpr,
+    COUNT: tl.constexpr,
+    PLUS_COUNT: tl.constexpr,
+    BINS: tl.constexpr,
+    PER_THRESHOLD: tl.constexpr,
+    CHUNK: tl.constexpr,
+    RAGGED: tl.constexpr,
+    LAST: tl.constexpr,
+    R: tl.constexpr,
+    K: tl.constexpr,
+):
     pid = tl.program_id(0)
     at, exists, channel = place(pid % groups, columns, row_stride, column_blocks, R, K, LAST)
-    beta, th = parameter(decay, channel, channels, DECAYS), parameter(threshold, channel, channels, THRESHOLDS)
-    scale, plus_scale = affine(norm, channel, channels, eps), affine(plus_norm, channel, channels, plus_eps)
+    beta = parameter(decay, channel, channels, DECAYS)
+    th = parameter(threshold, channel, channels, THRESHOLDS)
+    scale = affine(norm, channel, channels, eps)
+    plus_scale = affine(plus_norm, channel, channels, plus_eps)
     if counts is not None:
         counted = tl.zeros((BINS,), tl.int32)
         per = tl.div_rn(PER_THRESHOLD, th)
@@ -106,24 +141,78 @@ def put(partial, row: tl.constexpr, total, slot, slots, channel, channels, LAST:
 
 
 @triton.jit
-def backward(x, norm, plus, plus_norm, decay, threshold, width, start, grad_spikes, grad_potential, grad_history,
-             to_x, to_plus, to_start, partial, kept,
-             stride, plus_stride, eps, plus_eps, c0, c1, c2, steps, elements, outer, channels, columns, row_stride,
-             column_blocks, groups, blocks, programs, slots,
-             DECAYS: tl.constexpr, THRESHOLDS: tl.constexpr, WIDTHS: tl.constexpr, SHAPE: tl.constexpr,
-             RESET: tl.constexpr, THROUGH: tl.constexpr, BATCH: tl.constexpr, PLUS_BATCH: tl.constexpr,
-             WANT_DECAY: tl.constexpr, WANT_THRESHOLD: tl.constexpr, WANT_WIDTH: tl.constexpr, COUNT: tl.constexpr,
-             PLUS_COUNT: tl.constexpr, CHUNK: tl.constexpr, RAGGED: tl.constexpr, LONG: tl.constexpr,
-             LAST: tl.constexpr, R: tl.constexpr, K: tl.constexpr):  # fmt: skip
+def backward(
+    x,
+    norm,
+    plus,
+    plus_norm,
+    decay,
+    threshold,
+    width,
+    start,
+    grad_spikes,
+    grad_potential,
+    grad_history,
+    to_x,
+    to_plus,
+    to_start,
+    partial,
+    kept,
+    stride,
+    plus_stride,
+    eps,
+    plus_eps,
+    c0,
+    c1,
+    c2,
+    steps,
+    elements,
+    outer,
+    channels,
+    columns,
+    row_stride,
+    column_blocks,
+    groups,
+    blocks,
+    programs,
+    slots,
+    DECAYS: tl.constexpr,
+    THRESHOLDS: tl.constexpr,
+    WIDTHS: tl.constexpr,
+    SHAPE: tl.constexpr,
+    RESET: tl.constexpr,
+    THROUGH: tl.constexpr,
+    BATCH: tl.constexpr,
+    PLUS_BATCH: tl.constexpr,
+    WANT_DECAY: tl.constexpr,
+    WANT_THRESHOLD: tl.constexpr,
+    WANT_WIDTH: tl.constexpr,
+    COUNT: tl.constexpr,
+    PLUS_COUNT: tl.constexpr,
+    CHUNK: tl.constexpr,
+    RAGGED: tl.constexpr,
+    LONG: tl.constexpr,
+    LAST: tl.constexpr,
+    R: tl.constexpr,
+    K: tl.constexpr,
+):
     """Sums go to partial [SUMS, slots, channels]; with LONG, kept [chunks, elements] takes v before every chunk."""
     pid = tl.program_id(0)
-    group, chunks = pid % groups, tl.cdiv(steps, CHUNK)
+    group = pid % groups
+    chunks = tl.cdiv(steps, CHUNK)
     at, exists, channel = place(group, columns, row_stride, column_blocks, R, K, LAST)
-    beta, th = parameter(decay, channel, channels, DECAYS), parameter(threshold, channel, channels, THRESHOLDS)
+    beta = parameter(decay, channel, channels, DECAYS)
+    th = parameter(threshold, channel, channels, THRESHOLDS)
     w = parameter(width, channel, channels, WIDTHS)
-    scale, plus_scale = affine(norm, channel, channels, eps), affine(plus_norm, channel, channels, plus_eps)
+    scale = affine(norm, channel, channels, eps)
+    plus_scale = affine(plus_norm, channel, channels, plus_eps)
     zeros = tl.zeros((R, K), tl.float32)
-    shift, gain, plus_gain, to_decay, to_threshold, to_width = zeros, zeros, zeros, zeros, zeros, zeros
+    shift = zeros
+    gain = zeros
+    plus_gain = zeros
+    to_decay = zeros
+    to_threshold = zeros
+    to_width = zeros
     for block in tl.range(pid // groups, blocks, programs):
         live = rows(block, outer, exists, R)
         base = wide(block, row_stride) * R
@@ -136,7 +225,8 @@ def backward(x, norm, plus, plus_norm, decay, threshold, width, start, grad_spik
                 v = after_reset(potentials(xs, scale, ps, plus_scale, v, beta, th, RESET, CHUNK)[CHUNK - 1], th, RESET)
             tl.debug_barrier()
         e = state(grad_potential, base, at, live, R, K)
-        whole, plus_whole = zeros, zeros
+        whole = zeros
+        plus_whole = zeros
         for back in tl.range(chunks):
             first = (chunks - 1 - back) * CHUNK
             if LONG:
@@ -147,9 +237,12 @@ def backward(x, norm, plus, plus_norm, decay, threshold, width, start, grad_spik
             hs = read(grad_history, base, at, first, steps, elements, live, CHUNK, RAGGED)
             us = potentials(xs, scale, ps, plus_scale, v, beta, th, RESET, CHUNK)
             for i in tl.static_range(CHUNK - 1, -1, -1):
-                u, there, above = us[i], live, e
+                u = us[i]
+                there = live
+                above = e
                 if RAGGED:  # a step after the last one adds nothing
-                    there, above = live & (first + i < steps), tl.where(first + i < steps, e, 0.0)
+                    there = live & (first + i < steps)
+                    above = tl.where(first + i < steps, e, 0.0)
                 g = gs[i].to(tl.float32) if grad_spikes is not None else zeros
                 s, passed, delta = through_spike(u, g, above, th, w, c0, c1, c2, SHAPE, RESET, THROUGH)
                 if grad_history is not None:
@@ -193,13 +286,32 @@ def backward(x, norm, plus, plus_norm, decay, threshold, width, start, grad_spik
 
 
 @triton.jit
-def finish(x, to_x, norm, sums, eps, count, outer, channels, columns, row_stride, column_blocks, groups, blocks,
-           programs, TERM: tl.constexpr, LAST: tl.constexpr, R: tl.constexpr, K: tl.constexpr):  # fmt: skip
+def finish(
+    x,
+    to_x,
+    norm,
+    sums,
+    eps,
+    count,
+    outer,
+    channels,
+    columns,
+    row_stride,
+    column_blocks,
+    groups,
+    blocks,
+    programs,
+    TERM: tl.constexpr,
+    LAST: tl.constexpr,
+    R: tl.constexpr,
+    K: tl.constexpr,
+):
     """∂L/∂x through batch statistics, in place over δ: gain·(δ - mean of δ - (x - mean)·rstd²·mean of δ(x - mean))."""
     pid = tl.program_id(0)
     at, exists, channel = place(pid % groups, columns, row_stride, column_blocks, R, K, LAST)
     mean, gain, _ = affine(norm, channel, channels, eps)
-    rstd, share = deviation(norm, channel, channels, eps), 1.0 / tl.cast(count, tl.float64)
+    rstd = deviation(norm, channel, channels, eps)
+    share = 1.0 / tl.cast(count, tl.float64)
     inside = channel < channels
     offset = (tl.load(sums + SHIFT * channels + channel, inside, other=0.0) * share).to(tl.float32)
     tilt = (tl.load(sums + (GAIN + TERM) * channels + channel, inside, other=0.0) * share).to(tl.float32) * rstd * rstd

@@ -13,8 +13,22 @@ def pivot(x, channel, channels, columns, LAST: tl.constexpr):
 
 
 @triton.jit
-def gather(x, partial, outer, channels, columns, row_stride, column_blocks, groups, blocks, programs, slots,
-           LAST: tl.constexpr, R: tl.constexpr, K: tl.constexpr):  # fmt: skip
+def gather(
+    x,
+    partial,
+    outer,
+    channels,
+    columns,
+    row_stride,
+    column_blocks,
+    groups,
+    blocks,
+    programs,
+    slots,
+    LAST: tl.constexpr,
+    R: tl.constexpr,
+    K: tl.constexpr,
+):
     """Of every program's elements, their number, mean and squared deviation from it, to partial [3, slots, channels].
 
     Of differences to the channel's first element, by Welford's update in every lane: little cancels, whatever the mean.

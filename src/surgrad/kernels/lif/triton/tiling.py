@@ -52,11 +52,20 @@ class Tiling(NamedTuple):
     def arguments(self) -> dict[str, int | bool]:
         """Those of every kernel. Products are rounded before they are added, as the reference does."""
         return {
-            "outer": self.outer, "channels": self.channels, "columns": self.columns, "row_stride": self.row_stride,
-            "column_blocks": self.column_blocks, "groups": self.groups, "blocks": self.blocks,
-            "programs": self.programs, "LAST": self.last, "R": self.rows_of_tile, "K": self.columns_of_tile,
-            "num_warps": THREADS // 32, "enable_fp_fusion": False,
-        }  # fmt: skip
+            "outer": self.outer,
+            "channels": self.channels,
+            "columns": self.columns,
+            "row_stride": self.row_stride,
+            "column_blocks": self.column_blocks,
+            "groups": self.groups,
+            "blocks": self.blocks,
+            "programs": self.programs,
+            "LAST": self.last,
+            "R": self.rows_of_tile,
+            "K": self.columns_of_tile,
+            "num_warps": THREADS // 32,
+            "enable_fp_fusion": False,
+        }
 
 
 def tiling(x: Tensor, steps: int, per_thread: int, *, by_channel: bool) -> Tiling:
