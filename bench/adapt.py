@@ -12,12 +12,12 @@ from typing import Any
 from bench.machine import machine, words
 from bench.tables import table
 from bench.timing import Effort, interleave, quartiles, ratio, rows
+from surgrad.config.recipe import derive
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
 from surgrad.train.build import Parts, build
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Lines
-from surgrad.train.recipe import derive
 
 RECIPE = "lsg_cifar10_small_t2"
 REPEATS = 3

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from bench.machine import machine, words
 from bench.tables import table
+from surgrad.config.recipe import derive
+from surgrad.data.batches.recordings import cache_of, view_of
 from surgrad.data.events import read, suffix
 from surgrad.data.events.sets import load_events
 from surgrad.files import replace_file
@@ -26,8 +28,6 @@ from surgrad.recipes import find_recipe
 from surgrad.train.build import build
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Lines
-from surgrad.train.recipe import derive
-from surgrad.train.recordings import cache_of, view_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from event_files import WRITERS, some_events  # the writers are the tests'

@@ -186,7 +186,7 @@ def compiled(build: Callable[[], OverTime]) -> OverTime:
 def ours(backend: str = "auto", **options: Any) -> nn.Module:
     """surgrad's neuron of the same equations."""
     from surgrad.neurons import LIF
-    from surgrad.surrogate import Surrogate
+    from surgrad.surrogates import Surrogate
 
     return LIF(DECAY, threshold=THRESHOLD, surrogate=Surrogate("atan", WIDTH), backend=backend, **options)
 

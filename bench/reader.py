@@ -16,10 +16,10 @@ from PIL import Image
 from bench.machine import machine, words
 from bench.tables import table
 from bench.timing import quartiles
+from surgrad.config.recipe import DataConfig, OptimConfig, Recipe
 from surgrad.data import load
 from surgrad.files import replace_file
 from surgrad.train.build import build_batches
-from surgrad.train.recipe import DataConfig, OptimConfig, Recipe
 
 SIZE = (375, 500)  # ImageNet's pictures have 400 × 350 pixels in the mean, most of them 500 × 375
 QUALITY = 90

@@ -13,13 +13,13 @@ from typing import Any
 from bench.machine import machine, words
 from bench.split import profiled
 from bench.tables import table
+from surgrad.config.recipe import Recipe
+from surgrad.data.batches.memory import Batch
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
-from surgrad.train.batches import Batch
 from surgrad.train.build import Parts, build
 from surgrad.train.loop import Loop, Position
 from surgrad.train.progress import Lines
-from surgrad.train.recipe import Recipe
 
 STEPS = 15  # of each number of time steps, the median of which counts
 

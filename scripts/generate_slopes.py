@@ -1,4 +1,4 @@
-"""Write the slopes of the fused kernels from the one definition of each shape in surgrad.shapes.
+"""Write the slopes of the fused kernels from the one definition of each shape in surgrad.surrogates.
 
     python scripts/generate_slopes.py            writes both files
     python scripts/generate_slopes.py --check    fails where a file is not what would be written
@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from surgrad.shapes import SHAPES, Shape
+from surgrad.surrogates import SURROGATES, SurrogateFunction
 
 FOLDER = Path(__file__).parent.parent / "src/surgrad/kernels/lif"
-NOTE = "Written by scripts/generate_slopes.py from surgrad.shapes; edit the shapes, not this file."
+NOTE = "Written by scripts/generate_slopes.py from surgrad.surrogates; edit the shapes, not this file."
 CONSTANTS = 3  # that a kernel hands to a slope
 
 # Each operation as text of its arguments; {c} is a comparison's result, which arithmetic takes as 0 or 1.
@@ -54,7 +54,7 @@ BOOLEAN = ("lt", "le", "gt", "ge")
 Speller = Callable[[str, list[Any], set[str]], str]
 
 
-def traced(curve: Callable[..., torch.Tensor], shape: Shape) -> torch.fx.Graph:
+def traced(curve: Callable[..., torch.Tensor], shape: SurrogateFunction) -> torch.fx.Graph:
     values = [torch.tensor([0.3]), torch.tensor([1.0]), *(torch.tensor(c) for c in shape.constants)]
     names = ["x", "w", *(f"c{i}" for i in range(len(shape.constants)))]
     module = make_fx(lambda *given: curve(*given))(*values)
@@ -120,9 +120,9 @@ def spelling(calls: dict[str, str], number: Callable[[float], str], choice: str,
     return spell
 
 
-def curves() -> list[tuple[str, Shape, Callable[..., torch.Tensor]]]:
+def curves() -> list[tuple[str, SurrogateFunction, Callable[..., torch.Tensor]]]:
     pairs = []
-    for name, shape in SHAPES.items():
+    for name, shape in SURROGATES.items():
         assert shape.formula is not None
         pairs += [(f"slope_{name}", shape, shape.formula.slope)]
         pairs += [(f"width_slope_{name}", shape, shape.formula.width_slope_of)]
@@ -148,7 +148,7 @@ def cpp() -> str:
         text += [f"  const float {n} = k[{i} * s];" for i, n in enumerate(kept)]
         text += [f"  const {'bool' if boolean else 'float'} {n} = {value};" for n, value, boolean in varying]
         text += [f"  return {result};", "}", ""]
-    entries = " ".join(f"X({name})" for name in SHAPES)
+    entries = " ".join(f"X({name})" for name in SURROGATES)
     text += [f"constexpr int FIXED = {most};", "", "// Every shape, in the order of its number."]
     return "\n".join([*text, f"#define SHAPES(X) {entries}", ""])
 
@@ -207,7 +207,7 @@ def triton() -> str:
         text += [f"    return {result}", ""]
     for kind in ("slope", "width_slope"):
         text += ["", "@triton.jit", f"def {kind}(x, w, {constants}, SHAPE: tl.constexpr):"]
-        for number, name in enumerate(SHAPES):
+        for number, name in enumerate(SURROGATES):
             word = "if" if number == 0 else "elif"
             text += [f'    {word} SHAPE == "{name}":', f"        out = {kind}_{name}(x, w, {constants})"]
         text += ["    else:", '        tl.static_assert(False, "no such shape")', "    return out", ""]
@@ -241,7 +241,7 @@ def main() -> None:
     check = parser.parse_args().check
     for path, text in ((FOLDER / "native/slopes.h", cpp()), (FOLDER / "triton/slopes.py", triton())):
         if check and (not path.exists() or path.read_text() != text):
-            sys.exit(f"{path} is not what surgrad.shapes says; run python scripts/generate_slopes.py")
+            sys.exit(f"{path} is not what surgrad.surrogates says; run python scripts/generate_slopes.py")
         path.write_text(text) if not check else None
 
 

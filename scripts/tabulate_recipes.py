@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
 
+from surgrad.config.recipe import Recipe, differences, from_dict
 from surgrad.recipes import RECIPES
 from surgrad.recipes.reproduced import FILE, Reproduced
-from surgrad.train.recipe import Recipe, differences, from_dict
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "recipes.md"

@@ -9,9 +9,9 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 
+from surgrad.config.recipe import Recipe, set_fields
 from surgrad.recipes import find_recipe
 from surgrad.train import train
-from surgrad.train.recipe import Recipe, set_fields
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 

@@ -7,9 +7,9 @@ import torch
 
 from surgrad import lif
 from surgrad.adapt import lsg_width
-from surgrad.adapt.schedule import geometric
+from surgrad.adapt.scheduled import geometric
 from surgrad.kernels.lif import mean_of, share_within, spread_of
-from surgrad.shapes import SHAPES
+from surgrad.surrogates import SURROGATES
 
 COUNT = 400_000
 THRESHOLD = 0.5
@@ -24,7 +24,7 @@ def membranes(decay, steps, reset="zero"):
     for step in current:
         out = lif(step[None], decay, 1.0, shape="rect", threshold=THRESHOLD, reset=reset, start=start, watch=True)
         start = out.potential
-        found.append(out.membrane)
+        found.append(out.histogram)
     return found
 
 
@@ -83,12 +83,12 @@ def test_the_evolving_surrogate_of_im_loss_is_the_geometric_law():
     for p in (0.0, 0.1, 0.5, 0.9, 1.0):
         k = ((10**p - 1) * 10 + (10 - 10**p) * 1) / 9
         assert geometric(p, 1.0, 0.1) == pytest.approx(1 / k)
-        torch.testing.assert_close(SHAPES["tanh"].step(x, torch.tensor(1 / k)), torch.tanh(k * x) / 2 + 0.5)
+        torch.testing.assert_close(SURROGATES["tanh"].step(x, torch.tensor(1 / k)), torch.tanh(k * x) / 2 + 0.5)
 
 
 def test_limits_of_dspike():
     """b → 0: a straight-through box of height and width 1; b → ∞: the step; b = 3: a peak of 1.657 (Li et al. 2021)."""
-    shape = SHAPES["dspike"]
+    shape = SURROGATES["dspike"]
     x = torch.linspace(-0.499, 0.499, 9)
     flat = shape.slope(x, torch.tensor(1 / 1e-3))
     torch.testing.assert_close(flat, torch.ones_like(flat), rtol=1e-5, atol=1e-5)
@@ -117,7 +117,7 @@ def test_backward_equations_against_forward_mode_tangents(backend, reset, detach
             u = decay * v + i
             du = decay * dv + d_decay * v + di
             o = (u >= 0.5).float()
-            do = SHAPES["atan"].slope(u - 0.5, torch.tensor(0.9)) * du
+            do = SURROGATES["atan"].slope(u - 0.5, torch.tensor(0.9)) * du
             total += (w * do).sum().item()
             back = torch.zeros(6) if detach else do
             if reset == "zero":

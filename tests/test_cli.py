@@ -9,9 +9,9 @@ import pytest
 
 import surgrad
 from surgrad import cli
+from surgrad.config.recipe import from_dict
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.recipes.reproduced import reproduced
-from surgrad.train.recipe import from_dict
 
 COMMANDS = ("list", "train", "eval", "report", "diagnose", "energy", "convert", "show", "sweep", "figures")
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from surgrad import cli
+from surgrad.config.recipe import derive
 from surgrad.conversion import accuracy_over_time, convert
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.models import MODELS, SpikingNetwork
@@ -21,7 +22,6 @@ from surgrad.norm import TDBN, TEBN, BatchNorm
 from surgrad.recipes import RECIPES
 from surgrad.train import convert_run, diagnose_recipe, evaluate_run, progress, train
 from surgrad.train.build import build
-from surgrad.train.recipe import derive
 from surgrad.train.run import recipe_of
 
 CLASSES = 5

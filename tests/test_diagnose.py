@@ -17,7 +17,7 @@ from surgrad.models import MODELS, resnet19, small_cnn
 from surgrad.models.blocks import lsg_neuron
 from surgrad.neurons import ConvertedIF, TernaryLIF, neurons
 from surgrad.norm import TDBN, NormNeuron
-from surgrad.shapes import SHAPES
+from surgrad.surrogates import SURROGATES
 
 LAYERS = 6
 
@@ -73,7 +73,7 @@ USUAL = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SURROGATES)
 def test_no_shape_of_a_usual_width_is_called_ill(shape):
     """Nor one with tails, which give every neuron some gradient."""
     model = network(lambda: LIF(0.2, surrogate=Surrogate(shape, USUAL[shape])))
@@ -268,7 +268,7 @@ def test_diagnosis_leaves_the_model_as_it_was():
     assert torch.equal(random, torch.get_rng_state())
     assert all(p.grad is None for p in model.parameters())
     assert not any(m._forward_hooks for m in model.modules())
-    assert all(not n.watch and n.membrane is None for n in neurons(model).values())
+    assert all(not n.watch and n.histogram is None for n in neurons(model).values())
 
 
 def test_residual_layers_know_the_weights_before_them():

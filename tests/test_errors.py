@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from surgrad import cli
+from surgrad.config.recipe import DataConfig, LossConfig, NeuronConfig, OptimConfig, Recipe, from_dict, to_dict
 from surgrad.errors import BadValue, CheckpointError, DataError, Interrupted, SurgradError, TrainingStopped, UnknownName
 from surgrad.recipes import find_recipe
 from surgrad.report import read_run
 from surgrad.train import build, checkpoint, derive, evaluate_run, train
 from surgrad.train.log import write_json
 from surgrad.train.progress import Lines
-from surgrad.train.recipe import DataConfig, LossConfig, NeuronConfig, OptimConfig, Recipe, from_dict, to_dict
 from surgrad.train.run import recipe_of
 
 
@@ -53,7 +53,7 @@ def refused(capsys):
 @pytest.mark.parametrize(
     ("assignment", "text"),
     [
-        ("neuron.shape=triangel", "unknown shape 'triangel'; did you mean 'triangle'?"),
+        ("neuron.shape=triangel", "unknown surrogate function 'triangel'; did you mean 'triangle'?"),
         ("model.name=resnet91", "unknown model 'resnet91'; did you mean 'resnet19'?"),
         ("model.norm=tdbm", "unknown norm 'tdbm'; did you mean 'tdbn'?"),
         ("neuron.name=plfi", "unknown neuron 'plfi'; did you mean 'plif'?"),
@@ -578,7 +578,7 @@ from pathlib import Path
 from surgrad.errors import SurgradError
 from surgrad.train import checkpoint, train
 from surgrad.train.progress import Lines
-from surgrad.train.recipe import from_dict
+from surgrad.config.recipe import from_dict
 
 disk, share = Path(sys.argv[1]), sys.argv[2]
 recipe, out = from_dict(json.loads(sys.argv[3])), disk / "run"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from surgrad.data.batches.recordings import prepare
 from surgrad.data.events.cache import FrameCache, Slicing
 from surgrad.data.events.frames import SLICINGS, frames
 from surgrad.data.events.sets import EVENT_SETS, GESTURES, load_events
@@ -23,7 +24,6 @@ from surgrad.errors import BadValue, CheckpointError, DataError, SurgradError, U
 from surgrad.train import derive, train
 from surgrad.train.build import build
 from surgrad.train.loop import Loop
-from surgrad.train.recordings import prepare
 
 # --- slicing ----------------------------------------------------------------------------------------------------------
 

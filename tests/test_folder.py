@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from surgrad.config.recipe import Recipe
 from surgrad.data import load, load_folder
 from surgrad.data.folder import FOLDERS, evaluation_view, training_view
 from surgrad.errors import BadValue, DataError, Interrupted, UnknownName
@@ -17,7 +18,6 @@ from surgrad.recipes import find_recipe
 from surgrad.train import derive, evaluate_run, train
 from surgrad.train.build import build
 from surgrad.train.loop import Loop
-from surgrad.train.recipe import Recipe
 
 CLASSES = ("ankle_boot", "coat", "sandal")
 SIZES = ((60, 80), (90, 60), (64, 64), (33, 47))

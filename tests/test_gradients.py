@@ -23,8 +23,7 @@ from surgrad.models import SpikingNetwork, small_cnn, small_resnet
 from surgrad.models.blocks import conv, linear, pooled_head
 from surgrad.neurons import IF, LIF, NEURONS, PLIF, neurons
 from surgrad.norm import TDBN, TEBN, BatchNorm, NormNeuron
-from surgrad.shapes import SHAPES
-from surgrad.surrogate import Surrogate, spike
+from surgrad.surrogates import SURROGATES, Surrogate, spike
 from surgrad.train import train
 from surgrad.train.build import build
 from surgrad.train.loop import Loop
@@ -36,7 +35,7 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 every_gradient = pytest.mark.parametrize("name", GRADIENTS)
 
 
-def judge(output: Tensor) -> Tensor:
+def loss_fn(output: Tensor) -> Tensor:
     """The mean over the steps of each one's cross-entropy."""
     return tet(output, LABELS, weight=0.0)
 
@@ -64,7 +63,7 @@ def found(
     gradient: Callable[..., tuple[Tensor, Tensor]],
     network: SpikingNetwork,
     x: Tensor,
-    by: Callable[[Tensor], Tensor] = judge,
+    by: Callable[[Tensor], Tensor] = loss_fn,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     network.zero_grad()
     loss, output = gradient(network, x, by)
@@ -103,7 +102,7 @@ def test_loss_and_output_are_the_forward_passs(name: str):
     expected = network(x).detach()
     loss, output, _ = found(GRADIENTS[name], network, x)
     torch.testing.assert_close(output, expected.mean(0, keepdim=True) if name == "rate" else expected)
-    assert loss.item() == pytest.approx(judge(output).item())
+    assert loss.item() == pytest.approx(loss_fn(output).item())
     assert not loss.requires_grad
     assert not output.requires_grad
     assert network.steps == STEPS
@@ -143,9 +142,9 @@ def test_histograms_are_of_all_steps(name: str):
     for neuron in neurons(network).values():
         neuron.watch = True
     found(bptt, network, x)
-    expected = [neuron.membrane for neuron in neurons(network).values()]
+    expected = [neuron.histogram for neuron in neurons(network).values()]
     found(GRADIENTS[name], network, x)
-    for ours, theirs in zip((neuron.membrane for neuron in neurons(network).values()), expected, strict=True):
+    for ours, theirs in zip((neuron.histogram for neuron in neurons(network).values()), expected, strict=True):
         assert ours is not None
         assert torch.equal(ours, theirs)
 
@@ -269,7 +268,7 @@ def test_recipes_refuse_gradients_that_cannot_be(tiny: Any, settings: list[str],
 
 
 def slow_lif(u: Tensor, neuron: LIF) -> tuple[Tensor, Tensor]:
-    fired = spike(u - neuron.threshold, neuron.surrogate.width, neuron.surrogate.shape)
+    fired = spike(u - neuron.threshold, neuron.surrogate.width, neuron.surrogate.function)
     return fired, u * (1 - fired)
 
 
@@ -286,7 +285,7 @@ def test_sltt_is_the_loop_with_potentials_cut_between_steps():
         fired, v = slow_lif(first.decay * v.detach() + network.stem[0](now), first)
         fired, w = slow_lif(second.decay * w.detach() + network.body[0][0](fired), second)
         outputs.append(network.head[0](fired))
-    judge(torch.stack(outputs)).backward()
+    loss_fn(torch.stack(outputs)).backward()
     torch.testing.assert_close(output, torch.stack(outputs).detach())
     same(ours, {name: p.grad for name, p in network.named_parameters() if p.grad is not None})
 
@@ -313,7 +312,7 @@ def test_sltt_goes_back_from_some_steps_at_random():
 @pytest.mark.parametrize("count", [0, STEPS + 1])
 def test_sltt_refuses_more_steps_than_there_are(count: int):
     with pytest.raises(BadValue, match=rf"{count} of {STEPS} steps to go back from; give 1 to {STEPS}"):
-        sltt(flat(plain_lif), recording(), judge, count=count)
+        sltt(flat(plain_lif), recording(), loss_fn, count=count)
 
 
 # --- OTTT -------------------------------------------------------------------------------------------------------------
@@ -353,7 +352,7 @@ def test_ottt_is_the_formula():
         fired, w = slow_lif(second.decay * w.detach() + currents[1], second)
         inputs.append(fired)
         currents.append(layers[2](fired))
-        deltas = torch.autograd.grad(judge(currents[2][None]) / STEPS, currents)
+        deltas = torch.autograd.grad(loss_fn(currents[2][None]) / STEPS, currents)
         for place, (entered, delta) in enumerate(zip(inputs, deltas, strict=True)):
             traces[place] = first.decay * traces[place] + entered.detach()
             wanted[place] += delta.T @ traces[place]
@@ -418,7 +417,7 @@ def test_ottt_refuses_decays_that_differ():
     network = flat(plain_lif)
     next(iter(neurons(network).values())).fixed_decay.fill_(0.3)
     with pytest.raises(BadValue, match=r"these do from 0.3 to 0.6; give all neurons one decay"):
-        ottt(network, recording(), judge)
+        ottt(network, recording(), loss_fn)
 
 
 # --- what needs all steps ---------------------------------------------------------------------------------------------
@@ -438,11 +437,11 @@ def test_online_refuses_what_needs_all_steps(gradient: Any, part: Callable[[], n
     network = flat(plain_lif)
     network.body.append(part().double())
     with pytest.raises(BadValue, match=rf"'body.*', {kind}, needs all steps of a sequence in one call"):
-        gradient(network, recording(), judge)
+        gradient(network, recording(), loss_fn)
     network = flat(plain_lif)
     network.last_step = True
     with pytest.raises(BadValue, match=r"every step has a loss of its own here"):
-        gradient(network, recording(), judge)
+        gradient(network, recording(), loss_fn)
 
 
 # --- rates ------------------------------------------------------------------------------------------------------------
@@ -523,16 +522,16 @@ def test_rate_points_as_backpropagation_does():
 )
 def test_rate_refuses_what_has_no_average(neuron: Any, norm: Any, text: str):
     with pytest.raises(BadValue, match=text):
-        rate(flat(neuron, norm), recording(), judge)
+        rate(flat(neuron, norm), recording(), loss_fn)
 
 
 def test_rate_refuses_what_draws_anew():
     network = flat(plain_lif)
     network.body.append(Dropout(0.2))
     with pytest.raises(BadValue, match=r"Dropout, would do another thing in the second pass"):
-        rate(network, recording(), judge)
+        rate(network, recording(), loss_fn)
     network.body[-1].p = 0.0
-    rate(network, recording(), judge)
+    rate(network, recording(), loss_fn)
 
 
 def test_rate_leaves_norms_in_evaluation_alone():
@@ -546,25 +545,25 @@ def test_rate_leaves_norms_in_evaluation_alone():
 
 def test_online_refuses_a_first_width_and_ottt_trained_decays():
     with pytest.raises(BadValue, match="has a width of its own for the first step"):
-        sltt(flat(lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True))), recording(), judge)
+        sltt(flat(lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True))), recording(), loss_fn)
     with pytest.raises(BadValue, match="give all neurons one decay, and train none of them"):
-        ottt(flat(partial(plain_lif, train_decay=True)), recording(), judge)
+        ottt(flat(partial(plain_lif, train_decay=True)), recording(), loss_fn)
 
 
 def test_rate_refuses_evaluation_last_steps_and_penalties():
     network = flat(plain_lif)
     with pytest.raises(BadValue, match=r"averages are those of a training; call network.train\(\)"):
-        rate(network.eval(), recording(), judge)
+        rate(network.eval(), recording(), loss_fn)
     network.train().last_step = True
     with pytest.raises(BadValue, match="has no last step"):
-        rate(network, recording(), judge)
+        rate(network, recording(), loss_fn)
     network.last_step = False
     next(iter(neurons(network).values())).penalise = lambda u, o, neuron: u.mean()
     with pytest.raises(BadValue, match="penalties look at potentials"):
-        rate(network, recording(), judge)
+        rate(network, recording(), loss_fn)
 
 
 def test_every_shape_has_a_slope_for_rates():
-    for shape in SHAPES:
+    for shape in SURROGATES:
         network = flat(lambda shape=shape: LIF(0.6, surrogate=Surrogate(shape, 0.7)))
         assert found(rate, network, recording())[2]["stem.0.weight"].isfinite().all()

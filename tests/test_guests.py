@@ -10,10 +10,10 @@ from torch import nn
 
 from surgrad import Adapter, Surrogate, adapt
 from surgrad.adapt import Probe
-from surgrad.adapt.guests import ALPHAS, Alpha
+from surgrad.adapt.foreign import ALPHAS, Alpha
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import BINS
-from surgrad.shapes import SHAPES
+from surgrad.surrogates import SURROGATES
 
 snntorch = pytest.importorskip("snntorch", reason="snntorch is not installed (make test installs it)")
 sj = pytest.importorskip(
@@ -128,13 +128,13 @@ def test_the_potentials_of_a_layer_are_counted_and_forgotten():
     batch = next(batches())
     model(batch[0])
     guest = made.neurons["1"]
-    assert guest.membrane.sum() == STEPS * 32 * 12
+    assert guest.histogram.sum() == STEPS * 32 * 12
     made.step(batch)
-    assert guest.membrane is None
+    assert guest.histogram is None
     model.eval()
     functional.reset_net(model)
     model(batch[0])
-    assert guest.membrane is None, "evaluation is not counted"
+    assert guest.histogram is None, "evaluation is not counted"
 
 
 def test_what_a_fused_pass_hides_is_refused():
@@ -155,7 +155,7 @@ def test_a_network_called_once_a_time_step_is_no_forgotten_step(recwarn):
         functional.reset_net(model)
         for x in batch[0]:
             model(x)
-        assert made.neurons["1"].membrane.sum() == STEPS * 32 * 12
+        assert made.neurons["1"].histogram.sum() == STEPS * 32 * 12
     assert not [warning for warning in recwarn if "without adapter.step()" in str(warning.message)]
     assert widths(made) != [1.0]
 
@@ -176,7 +176,7 @@ def test_an_alpha_that_stays_is_not_written():
 def test_spikingjellys_own_alpha_is_a_width(name):
     """Its surrogate's slope is ours at that width, before and after it is written."""
     kind = getattr(surrogate, name)
-    shape = SHAPES[ALPHAS[name][0]]
+    shape = SURROGATES[ALPHAS[name][0]]
     module = kind()
     slot = Alpha(module)
     for width in (slot.width, torch.tensor(0.37)):
@@ -236,7 +236,7 @@ def test_histograms_have_our_bins():
     model = Torchlike(lambda: Surrogate("rect"))
     made = adapter(model, adapt.steer())
     model(next(batches())[0])
-    assert made.neurons["fire1"].membrane.shape == (BINS,)
+    assert made.neurons["fire1"].histogram.shape == (BINS,)
 
 
 def test_the_examples_of_the_docs_run():

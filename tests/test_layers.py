@@ -14,8 +14,9 @@ ORDER = (
     "errors",
     "files",
     "process",
-    "shapes",
-    "surrogate",
+    "config",
+    "recipes",
+    "surrogates",
     "kernels",
     "neurons",
     "layers",
@@ -28,15 +29,15 @@ ORDER = (
     "conversion",
     "adapt",
     "data",
+    "optim",
     "measure",
     "train",
-    "recipes",
     "report",
     "sweep",
     "cli",
     "__main__",
 )
-TORCH_FREE = ("errors", "files", "process", "report", "cli")
+TORCH_FREE = ("errors", "files", "process", "config", "recipes", "report", "cli")
 
 
 def layer_of(path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from surgrad.errors import BadValue
-from surgrad.train.muon import COEFFICIENTS, Muon, orthogonal
+from surgrad.optim.muon import COEFFICIENTS, Muon, orthogonal
 
 
 def _made_of(values: list[float], rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -39,8 +39,8 @@ def test_two_steps_as_written(memory: torch.memory_format, out: int):
     first = torch.randn(out, 3, 3, 3, generator=random)
     gradients = torch.randn(2, out, 3, 3, 3, generator=random)
     weight = torch.nn.Parameter(first.clone(memory_format=memory))
-    untouched = torch.nn.Parameter(torch.ones(2, 2))
-    optimizer = Muon([weight, untouched], lr=0.1, momentum=0.5)
+    preserved_state = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = Muon([weight, preserved_state], lr=0.1, momentum=0.5)
     expected = first
     momentum = torch.zeros_like(first)
     for gradient in gradients:
@@ -51,7 +51,7 @@ def test_two_steps_as_written(memory: torch.memory_format, out: int):
         expected = expected * out**0.5 / expected.norm() - 0.1 * change
         torch.testing.assert_close(weight.data, expected)
     assert weight.is_contiguous(memory_format=memory)
-    assert torch.equal(untouched, torch.ones(2, 2))
+    assert torch.equal(preserved_state, torch.ones(2, 2))
 
 
 def test_weights_of_nothing_begin_to_move():

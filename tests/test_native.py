@@ -20,8 +20,16 @@ from surgrad.errors import BadValue
 from surgrad.kernels.lif import RESETS, Norm, backends, lif, moments
 from surgrad.kernels.lif.native import binding
 from surgrad.neurons import LIF
-from surgrad.shapes import SHAPES, Shape, dspike, leaky_box, multi_gaussian, q_pseudospike, shape
-from surgrad.shapes.base import Formula
+from surgrad.surrogates import (
+    SURROGATES,
+    SurrogateFunction,
+    dspike,
+    leaky_box,
+    multi_gaussian,
+    q_pseudospike,
+    surrogate_function,
+)
+from surgrad.surrogates.base import Formula
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path(binding.__file__).parent
@@ -33,7 +41,7 @@ OTHERS = {
     "q_pseudospike": q_pseudospike(5.0),
     "multi_gaussian": multi_gaussian(0.2, 4.0, 0.6),
 }
-EVERY = SHAPES | {f"{name}, other constants": other for name, other in OTHERS.items()}
+EVERY = SURROGATES | {f"{name}, other constants": other for name, other in OTHERS.items()}
 every_shape = pytest.mark.parametrize("shape", EVERY.values(), ids=EVERY)
 
 
@@ -203,7 +211,7 @@ def scattered(width: float) -> Tensor:
 @needs_a_build
 @every_shape
 @pytest.mark.parametrize("width", [1e-3, 0.03, 0.3, 1.0, 1.5, 7.0, 500.0])
-def test_slopes_are_the_shapes_own(shape: Shape, width: float):
+def test_slopes_are_the_shapes_own(shape: SurrogateFunction, width: float):
     """Against float64: to 4e-7 of the slope, and as much for every power of e that it lies below its peak, since an
     exponential multiplies the rounding of its argument, as does a power; and to the smallest float32. A shape that is
     a difference is held to the size of its parts."""
@@ -254,8 +262,8 @@ def test_other_constants_are_the_same_kernel(name: str):
     assert not torch.equal(everything(shape=name)[3], native[3])
 
 
-def custom() -> Shape:
-    return shape(
+def custom() -> SurrogateFunction:
+    return surrogate_function(
         "raised",
         step=lambda x, w: (x / w + 0.5).clamp(0, 1),
         slope=lambda x, w: (x.abs() < w / 2) / w,
@@ -269,7 +277,7 @@ def test_a_shape_of_ones_own_runs_in_torch():
     with pytest.raises(BadValue, match=r"backend 'native' knows the formulas .*'raised' is another.*backend='auto'"):
         everything(shape=own)
     assert_equal(everything(shape=own, backend="auto"), everything(shape="rect", backend="torch"))
-    usurper = Shape(**{**vars(own), "name": "tanh", "formula": Formula(lambda x, w: x, None)})
+    usurper = SurrogateFunction(**{**vars(own), "name": "tanh", "formula": Formula(lambda x, w: x, None)})
     with pytest.raises(BadValue, match="is another"):
         everything(shape=usurper)
 

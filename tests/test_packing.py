@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from surgrad.kernels.lif import native
-from surgrad.kernels.packing import packed_spikes, spikes_made
+from surgrad.kernels.packing import mark_spikes, packed_spikes
 from surgrad.models import MODELS
 
 
@@ -37,7 +37,7 @@ def test_a_convolution_keeps_a_bit_a_spike_once_for_all_readers(monkeypatch):
     plain = native.pack
     monkeypatch.setattr(native, "pack", lambda flat: made.append(plain(flat)) or made[-1])
     with packed_spikes():
-        spikes_made(spikes)
+        mark_spikes(spikes)
         out = sum(conv(spikes) for conv in convs)
     identity = weakref.ref(spikes)
     expected = spikes.sum((0, 2, 3))
@@ -74,9 +74,9 @@ def test_what_is_no_spike_is_kept_whole():
     conv = nn.Conv2d(4, 4, 1)
     with packed_spikes():
         for _ in range(20):
-            spikes_made((torch.rand(1, 4, 8, 8) < 0.5).float())  # freed at once: its address comes again
+            mark_spikes((torch.rand(1, 4, 8, 8) < 0.5).float())  # freed at once: its address comes again
             x = torch.randn(1, 4, 8, 8)
-            changed = spikes_made((torch.rand(1, 4, 8, 8) < 0.5).float())
+            changed = mark_spikes((torch.rand(1, 4, 8, 8) < 0.5).float())
             changed.mul_(0.3)
             for given in (x, changed):
                 (gradient,) = torch.autograd.grad(conv(given).sum(), conv.weight)
@@ -88,7 +88,7 @@ def test_a_part_of_the_spikes_is_kept_as_itself():
     spikes = (torch.rand(2, 3, 4) < 0.5).float()
     w = torch.ones(2, 3, 4, requires_grad=True)
     with packed_spikes():
-        spikes_made(spikes)
+        mark_spikes(spikes)
         out = (spikes[1:].expand(2, 3, 4) * w).sum() + (spikes.transpose(0, 1) * w.transpose(0, 1)).sum()
     out.backward()
     assert torch.equal(w.grad, spikes[1:].expand(2, 3, 4) + spikes)

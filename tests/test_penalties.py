@@ -9,12 +9,12 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from surgrad import LIF, TDBN, NormNeuron, PerStep
 from surgrad.errors import BadValue, UnknownName
-from surgrad.kernels.lif import HISTORIANS, lif, lif_history
+from surgrad.kernels.lif import HISTORY_BACKENDS, lif, lif_history
 from surgrad.losses import cross_entropy
 from surgrad.models import MODELS, ResidualBlock, small_cnn
 from surgrad.neurons import NEURONS, neurons
 from surgrad.penalties import PENALTIES, penalise, penalty
-from surgrad.surrogate import Surrogate
+from surgrad.surrogates import Surrogate
 
 every_penalty = pytest.mark.parametrize("name", PENALTIES)
 T = 3
@@ -219,7 +219,7 @@ def test_one_graph():
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("backend", ["auto", *HISTORIANS])
+@pytest.mark.parametrize("backend", ["auto", *HISTORY_BACKENDS])
 def test_history_is_what_was_compared(backend: str):
     x = currents(dtype=torch.float32)
     out, history = lif_history(x, 0.3, 1.0, shape="rect", backend=backend)

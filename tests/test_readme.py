@@ -16,7 +16,7 @@ from surgrad.models import MODELS
 from surgrad.neurons import NEURONS, neurons
 from surgrad.norm import NORMS
 from surgrad.penalties import PENALTIES
-from surgrad.shapes import SHAPES, Shape, shape
+from surgrad.surrogates import SURROGATES, SurrogateFunction, surrogate_function
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text()
@@ -39,7 +39,13 @@ def test_the_ten_lines_train():
 def test_the_surrogate_shown_to_contributors_keeps_the_contract_and_reaches_the_kernels(monkeypatch):
     text = (README.parent / "CONTRIBUTING.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names = {"math": math, "torch": torch, "Tensor": torch.Tensor, "Shape": Shape, "shape": shape}
+    names = {
+        "math": math,
+        "torch": torch,
+        "Tensor": torch.Tensor,
+        "SurrogateFunction": SurrogateFunction,
+        "surrogate_function": surrogate_function,
+    }
     exec(code, names)
     made = names["parabola"]()
     x = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64, requires_grad=True)
@@ -50,7 +56,7 @@ def test_the_surrogate_shown_to_contributors_keeps_the_contract_and_reaches_the_
     assert (made.step(half, w) - made.step(-half, w)).item() == pytest.approx(0.7)
     monkeypatch.syspath_prepend(str(README.parent / "scripts"))
     generator = importlib.import_module("generate_slopes")
-    monkeypatch.setitem(SHAPES, "parabola", made)
+    monkeypatch.setitem(SURROGATES, "parabola", made)
     assert "float slope_parabola(" in generator.cpp()
     assert "def width_slope_parabola(" in generator.triton()
 
@@ -67,9 +73,9 @@ def test_every_command_is_named():
 def test_the_table_of_shapes_is_whole_and_its_windows_right():
     table = (README.parent / "docs" / "surrogates.md").read_text()
     windows = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", table, re.MULTILINE))
-    assert list(windows) == list(SHAPES)
+    assert list(windows) == list(SURROGATES)
     for name, said in windows.items():
-        half = SHAPES[name].window(torch.tensor(1.0, dtype=torch.float64)).item()
+        half = SURROGATES[name].window(torch.tensor(1.0, dtype=torch.float64)).item()
         factor = {"w/2": "0.5", "w": "1", "½": "0.5"}.get(said, said.removesuffix(" w"))
         assert half == pytest.approx(float(factor), abs=6e-3), name
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from surgrad.config.recipe import to_dict
 from surgrad.recipes import RECIPES, find_recipe
 from surgrad.recipes.reproduced import FILE, Reproduced, reproduced
 from surgrad.train import derive
-from surgrad.train.recipe import to_dict
 
 ROOT = Path(__file__).parents[1]
 

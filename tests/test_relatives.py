@@ -24,13 +24,12 @@ from surgrad.neurons import (
     TrLIF,
 )
 from surgrad.norm import TDBN, NormNeuron
-from surgrad.shapes import SHAPES
-from surgrad.surrogate import Surrogate, spike
+from surgrad.surrogates import SURROGATES, Surrogate, spike
 
 T = 5
 N = 6
 C = 3
-SHAPE = SHAPES["tanh"]
+SHAPE = SURROGATES["tanh"]
 WIDTH = 0.8
 
 

@@ -13,9 +13,9 @@ from statistics import mean, stdev
 import pytest
 
 from surgrad import sweep
+from surgrad.config.recipe import derive, to_dict
 from surgrad.errors import BadValue, SurgradError, UnknownName
 from surgrad.recipes import find_recipe
-from surgrad.train.recipe import derive, to_dict
 
 FILE = """
 set = [{common}]

@@ -11,24 +11,24 @@ from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from surgrad.adapt import CONTROLLERS, Controller, lsg_width
+from surgrad.config.recipe import DataConfig, NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_fields
 from surgrad.data import ImageData, Split, load
 from surgrad.data.augment import Augment
+from surgrad.data.batches.memory import Batches, seeded
 from surgrad.errors import BadValue, CheckpointError, Interrupted, UnknownName
 from surgrad.files import replace_file
 from surgrad.kernels.lif import BACKENDS, BINS
 from surgrad.measure import Finding, LayerEvidence
 from surgrad.models import SpikingNetwork
 from surgrad.neurons import neurons
+from surgrad.optim.building import OPTIMIZERS, build_optimizers, rate, set_rate
+from surgrad.optim.muon import Muon
 from surgrad.penalties import penalty
 from surgrad.recipes import find_recipe
 from surgrad.train import build, derive, evaluate_run, train
-from surgrad.train.batches import Batches, seeded
 from surgrad.train.log import append_rows, keep_rows
 from surgrad.train.loop import Loop
-from surgrad.train.muon import Muon
-from surgrad.train.optim import OPTIMIZERS, build_optimizers, rate, set_rate
 from surgrad.train.progress import Lines, clock
-from surgrad.train.recipe import DataConfig, NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_fields
 
 CPU = torch.device("cpu")
 METRICS = {
@@ -301,7 +301,7 @@ def test_muon_without_convolutions():
 def test_the_support_of_dspike_ends_where_the_potential_is_nothing():
     for threshold in (0.5, 1.0):
         neuron = build.build_neuron(NeuronConfig(shape="dspike", threshold=threshold), 2)
-        assert neuron.surrogate.shape.window(neuron.surrogate.width) == threshold
+        assert neuron.surrogate.function.window(neuron.surrogate.width) == threshold
 
 
 def test_unknown_optimiser(tiny):

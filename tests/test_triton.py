@@ -20,9 +20,9 @@ if DEVICE.type == "cpu" and "triton" not in sys.modules:
     os.environ["TRITON_INTERPRET"] = "1"
 
 from surgrad.kernels.lif import reference, triton  # noqa: E402
-from surgrad.kernels.lif.call import Call, Norm, Term  # noqa: E402
+from surgrad.kernels.lif.call import Call, Norm, Summand  # noqa: E402
 from surgrad.kernels.lif.operators import arguments, packed, register  # noqa: E402
-from surgrad.shapes import SHAPES  # noqa: E402
+from surgrad.surrogates import SURROGATES  # noqa: E402
 
 IMPORTED = "import sys, surgrad.kernels.lif.triton as t; sys.exit(t.__name__ + '.kernels' in sys.modules)"
 if triton.why_not(DEVICE):
@@ -67,13 +67,13 @@ def random_call(seed: int) -> Call:
     flags = [choose.random() < 0.5 for _ in range(8)]
     per_channel = (channels,) if flags[0] and len(size) > 1 else ()
 
-    def term(steps: int, normed: bool, batch: bool) -> Term:
+    def term(steps: int, normed: bool, batch: bool) -> Summand:
         x = laid_out(torch.randn(steps, *size, device=DEVICE) * 0.7 + 0.2, last).to(dtype)
         if not normed or len(size) < 2:
-            return Term(x)
+            return Summand(x)
         flat = x.float().movedim(2, 0).flatten(1)
         rows = (flat.mean(1), flat.var(1, unbiased=False), torch.rand(channels) + 0.5, torch.randn(channels) * 0.2)
-        return Term(x, Norm(*(row.to(DEVICE) for row in rows), 1e-5, batch))
+        return Summand(x, Norm(*(row.to(DEVICE) for row in rows), 1e-5, batch))
 
     def parameter(low: float, high: float) -> Tensor:
         return (torch.rand(per_channel) * (high - low) + low).to(DEVICE)
@@ -85,7 +85,7 @@ def random_call(seed: int) -> Call:
         parameter(0.2, 0.9),
         parameter(0.3, 0.8),
         parameter(0.4, 2.0),
-        list(SHAPES.values())[seed % len(SHAPES)],
+        list(SURROGATES.values())[seed % len(SURROGATES)],
         T,
         ("zero", "subtract", "none")[seed // 2 % 3],
         flags[7],
@@ -110,7 +110,7 @@ def leaves_of(call: Call, dtype: torch.dtype | None) -> tuple[Call, dict[str, Te
         fixed = (row.to(dtype or row.dtype) for row in norm[:2])
         return Norm(*fixed, leaf(f"{name}.weight", norm.weight), leaf(f"{name}.bias", norm.bias), *norm[4:])
 
-    terms = tuple(Term(leaf(f"x{k}", t.x), norm_of(f"norm{k}", t.norm)) for k, t in enumerate(call.terms))
+    terms = tuple(Summand(leaf(f"x{k}", t.x), norm_of(f"norm{k}", t.norm)) for k, t in enumerate(call.terms))
     parameters = {name: leaf(name, getattr(call, name)) for name in ("decay", "threshold", "width")}
     start = None if call.start is None else leaf("start", call.start)
     return replace(call, terms=terms, start=start, **parameters), leaves
@@ -157,7 +157,7 @@ def dyadic_call(size: tuple[int, ...], last: bool, **options: Any) -> Call:
     x = laid_out(torch.where(torch.rand(size) < 1 / 3, 0.5, x), last).to(DEVICE)
     quarter, half, one = (torch.tensor(v, device=DEVICE) for v in (0.25, 0.5, 1.0))
     plain: dict[str, Any] = {"reset": "zero", "detach_reset": False, "start": None, "watch": False, "keep": True}
-    return Call((Term(x),), quarter, half, one, SHAPES["rect"], size[0], **(plain | options))
+    return Call((Summand(x),), quarter, half, one, SURROGATES["rect"], size[0], **(plain | options))
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
@@ -227,11 +227,11 @@ def test_no_second_graph_when_widths_and_decays_change():
     @torch.compile(fullgraph=True, backend=graphs)
     def loss(x: Tensor, decay: Tensor, width: Tensor) -> Tensor:
         call = Call(
-            (Term(x),),
+            (Summand(x),),
             decay,
             torch.tensor(0.5, device=DEVICE),
             width,
-            SHAPES["rect"],
+            SURROGATES["rect"],
             3,
             "zero",
             False,

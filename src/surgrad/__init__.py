@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from surgrad import losses as losses
     from surgrad import models as models
     from surgrad import penalties as penalties
-    from surgrad import shapes as shapes
+    from surgrad import surrogates as surrogates
     from surgrad.adapt import Adapter as Adapter
     from surgrad.kernels.lif import lif as lif
     from surgrad.layers import PerStep as PerStep
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from surgrad.norm import TDBN as TDBN
     from surgrad.norm import BatchNorm as BatchNorm
     from surgrad.norm import NormNeuron as NormNeuron
-    from surgrad.surrogate import Surrogate as Surrogate
+    from surgrad.surrogates import Surrogate as Surrogate
 
 # Loaded when first asked for, so that `surgrad --help` need not wait for torch.
-_MODULES = ("adapt", "conversion", "data", "errors", "losses", "models", "penalties", "recipes", "shapes", "train")
+_MODULES = ("adapt", "conversion", "data", "errors", "losses", "models", "penalties", "recipes", "surrogates", "train")
 _HOMES = {
     "Adapter": "adapt",
     "lif": "kernels.lif",
@@ -41,7 +41,7 @@ _HOMES = {
     "TDBN": "norm",
     "BatchNorm": "norm",
     "NormNeuron": "norm",
-    "Surrogate": "surrogate",
+    "Surrogate": "surrogates",
 }
 
 

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.models import SpikingNetwork, in_chunks
-from surgrad.neurons import LIF, ConvertedIF, whole_sequences
-from surgrad.surrogate import Surrogate
+from surgrad.neurons import LIF, ConvertedIF, needs_whole_sequence
+from surgrad.surrogates import Surrogate
 
 Batch = tuple[Tensor, Tensor]
 
@@ -175,7 +175,7 @@ def accuracy_over_time(
 
 def _check_whole_time(network: SpikingNetwork) -> None:
     """Refuse what cannot go on from where a chunk of steps ended."""
-    for name, module in whole_sequences(network).items():
+    for name, module in needs_whole_sequence(network).items():
         raise BadValue(
             f"'{name}', a {type(module).__name__}, is made for a number of steps, and time has no end here; "
             "use a norm and neurons that are the same in every step"

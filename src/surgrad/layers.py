@@ -28,7 +28,7 @@ class Dropout(nn.Module):
         self.p = p
 
     @property
-    def carries(self) -> bool:
+    def supports_streaming(self) -> bool:
         """Whether a sequence may come in several calls: not while they draw."""
         return not self.training or self.p == 0
 
@@ -54,7 +54,7 @@ class ModerateDropout(nn.Module):
         self.share = share
 
     @property
-    def carries(self) -> bool:
+    def supports_streaming(self) -> bool:
         """Whether a sequence may come in several calls: not while they draw."""
         return not self.training or self.share == 0
 

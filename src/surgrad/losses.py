@@ -54,9 +54,9 @@ def rdrop(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tenso
     the sum of their cross-entropies, and half the mean of the two Kullback-Leibler divergences between them, averaged
     over samples and classes.
 
-    output [T, 2N, classes], one output after the other (`SpikingNetwork.twice`), labels [N] int64 -> 0-d; of an output
-    [T, N, classes], as in evaluation, its cross-entropy. As in the authors' code the divergences are averaged over the
-    classes too, and so a tenth of what is usually called so where there are ten."""
+    output [T, 2N, classes], one output after the other (`SpikingNetwork.duplicate_batch`), labels [N] int64 -> 0-d; of
+    an output [T, N, classes], as in evaluation, its cross-entropy. As in the authors' code the divergences are averaged
+    over the classes too, and so a tenth of what is usually called so where there are ten."""
     logits = _float32(output).mean(0)
     if len(logits) == len(labels):
         return cross_entropy(output, labels, label_smoothing)

@@ -33,7 +33,7 @@ def recdis(potentials: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
 
         (|μ| - σ)₊² (degeneration: all on one side) + (|μ| + σ - 1)₊² (saturation: out of the window)
             + (¼ - |μ| - σ)₊² (mismatch: all at the step),   averaged over the channels."""
-    half = neuron.surrogate.shape.window(neuron.surrogate.width.detach())
+    half = neuron.surrogate.function.window(neuron.surrogate.width.detach())
     others = [axis for axis in range(potentials.ndim) if axis != 2]
     mean = potentials.mean(others)
     square = potentials.square().mean(others)

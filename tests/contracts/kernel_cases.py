@@ -18,7 +18,7 @@ from torch import Tensor
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import BACKENDS, COMPILED, RESETS, LIFOutput, Norm, choose, lif, lif_history
-from surgrad.shapes import SHAPES
+from surgrad.surrogates import SURROGATES
 
 MARGIN = 1e-4  # that potentials keep from every jump
 UNIT = 2.0**-24  # a float32's rounding error, in units of the result
@@ -28,7 +28,7 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 def place(backend: str, device: str, *more: Any) -> Any:
     """A backend on a device as a test's parameters; skipped, with the backend's own reason, where it cannot run."""
     try:
-        choose(backend, torch.zeros(1, 1, device=device), SHAPES["rect"])
+        choose(backend, torch.zeros(1, 1, device=device), SURROGATES["rect"])
         if backend == "triton" and device == "cpu":
             raise BadValue("its interpreter is slow: tests/test_triton.py holds it to the reference")
         marks: tuple[Any, ...] = ()
@@ -387,7 +387,7 @@ def assert_serves(case: Case, backend: str, device: str = "cpu", learned: tuple[
         )
     else:
         assert found.out.potential is None, f"nobody keeps the potential of {case}"
-    assert (found.out.membrane is None) == (not case.watch), case
+    assert (found.out.histogram is None) == (not case.watch), case
     if case.history:
         assert_same(found.history, wanted.ran.u, f"history of {case}", wanted.roundings, wanted.potential)
     assert found.gradients.keys() == wanted.gradients.keys(), case

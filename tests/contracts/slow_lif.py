@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from surgrad.shapes import SHAPES
+from surgrad.surrogates import SURROGATES
 
 Array = np.ndarray
 
@@ -58,7 +58,7 @@ def curve(shape: str) -> Callable[[Array, Array], tuple[Array, Array, Array]]:
     """(G, slope, ∂G/∂w) of a shape: written out above, or else the registry's, whose own contract is elsewhere."""
     if shape in CURVES:
         return CURVES[shape]
-    known = SHAPES[shape]
+    known = SURROGATES[shape]
 
     def computed(x: Array, w: Array) -> tuple[Array, Array, Array]:
         given = torch.from_numpy(np.asarray(x)), torch.from_numpy(np.asarray(w))

@@ -30,12 +30,12 @@ from surgrad.adapt import (
     search,
     steer,
 )
+from surgrad.config.recipe import AdaptConfig
 from surgrad.errors import BadValue, UnknownName
 from surgrad.losses import cross_entropy
 from surgrad.models import small_cnn
 from surgrad.neurons import DSATGO, neurons
 from surgrad.norm import TDBN
-from surgrad.train.recipe import AdaptConfig
 
 MAKERS = {
     "search": lambda: search(count=4, reliable=-1.0),
@@ -139,12 +139,12 @@ def test_step_changes_width_slots_only(name, neuron):
         grads = [p.grad.clone() for p in model.parameters()]
         before = snapshot(model)
         random = torch.get_rng_state()
-        membranes = {n: m.membrane for n, m in neurons(model).items()}
+        membranes = {n: m.histogram for n, m in neurons(model).items()}
         adapt.step(batch)
         assert equal(before, snapshot(model))
         assert torch.equal(random, torch.get_rng_state())
         assert all(torch.equal(g, p.grad) for g, p in zip(grads, model.parameters(), strict=True))
-        assert all(m.membrane is membranes[n] and m.potential is None for n, m in neurons(model).items())
+        assert all(m.histogram is membranes[n] and m.potential is None for n, m in neurons(model).items())
         assert model.training
 
 
@@ -355,14 +355,14 @@ def test_what_is_evaluated_is_no_evidence(compiled):
     batch = next(batches())
     other = next(batches(seed=2))
     run(batch[0])
-    seen = neurons(model)["2"].membrane.clone()
+    seen = neurons(model)["2"].histogram.clone()
     model.eval()
     run(other[0])
-    assert torch.equal(neurons(model)["2"].membrane, seen)
+    assert torch.equal(neurons(model)["2"].histogram, seen)
     model.train()
     adapt.step(other)
     run(other[0])
-    assert not torch.equal(neurons(model)["2"].membrane, seen)
+    assert not torch.equal(neurons(model)["2"].histogram, seen)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -447,7 +447,7 @@ def test_histograms_come_only_to_those_who_watch():
         model = network()
         adapter(model, controller)
         model(next(batches())[0])
-        assert all((neuron.membrane is not None) is watched for neuron in neurons(model).values())
+        assert all((neuron.histogram is not None) is watched for neuron in neurons(model).values())
 
 
 def test_compiled_model_is_adapted_through_its_own_module():
@@ -517,7 +517,7 @@ class TestProbe:
         batch = next(batches())
         counts = Probe(model, cross_entropy, batch).membranes()
         assert {name: c.sum().item() for name, c in counts.items()} == {"2": 3 * 32 * 16, "5": 3 * 32 * 16}
-        assert all(neuron.membrane is None and not neuron.watch for neuron in neurons(model).values())
+        assert all(neuron.histogram is None and not neuron.watch for neuron in neurons(model).values())
 
     def test_unknown_parameter_offers_the_nearest(self):
         probe = Probe(network(), cross_entropy, next(batches()))

@@ -8,8 +8,8 @@ from test_adapt import batches, network
 from torch import nn
 
 from surgrad import LIF, PerStep, Surrogate
-from surgrad.adapt import RULES, Adapter, Moment, Probe, compete, follow, make, schedule, search, steer
-from surgrad.adapt.steer import effective, width_of
+from surgrad.adapt import RULES, Adapter, Probe, StepContext, compete, follow, make, schedule, search, steer
+from surgrad.adapt.esg import effective, width_of
 from surgrad.coding import DCT
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, lif, mean_of, reach_of, share_within, spread_of
@@ -18,7 +18,7 @@ from surgrad.models import SpikingNetwork, resnet18, small_cnn
 from surgrad.models.blocks import conv, linear, pooled_head
 from surgrad.neurons import MPBN, Readout
 from surgrad.norm import TDBN, NormNeuron
-from surgrad.shapes import SHAPES
+from surgrad.surrogates import SURROGATES
 
 
 def normal(sigma, mean=0.0):
@@ -46,13 +46,15 @@ def test_chi_of_normal_potentials(sigma, shares, halves):
     assert [share_within(counts, k) for k in (0.25, 0.5, 1, 1.5, 2, 3)] == pytest.approx(shares, abs=1e-3)
     assert [reach_of(counts, share) for share in (0.1, 0.2, 0.3, 0.5, 0.7)] == pytest.approx(halves, abs=6e-3)
     drawn = sigma * torch.randn(1, 400_000, generator=torch.Generator().manual_seed(0))
-    counted = lif(0.5 * drawn, 0.2, 1.0, shape="rect", threshold=0.5, watch=True).membrane  # one step: u is the current
+    counted = lif(
+        0.5 * drawn, 0.2, 1.0, shape="rect", threshold=0.5, watch=True
+    ).histogram  # one step: u is the current
     assert [share_within(counted, k) for k in (0.25, 0.5, 1, 1.5, 2, 3)] == pytest.approx(shares, abs=4e-3)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", SURROGATES)
 def test_a_width_is_found_by_its_effective_half_width(name):
-    shape = SHAPES[name]
+    shape = SURROGATES[name]
     for width in (0.05, 0.3, 1.0) if name == "dspike" else (0.05, 0.3, 1.0, 4.0):
         half = effective(shape, torch.tensor(width, dtype=torch.float64))
         assert width_of(shape, half).item() == pytest.approx(width, rel=1e-6)
@@ -73,7 +75,7 @@ def test_effective_half_widths_in_closed_form():
         "fast_sigmoid": 0.5 * 9,
     }
     for name, half in closed.items():
-        assert effective(SHAPES[name], w).item() == pytest.approx(half), name
+        assert effective(SURROGATES[name], w).item() == pytest.approx(half), name
 
 
 class Layers:
@@ -87,7 +89,9 @@ class Layers:
 
     def run(self, controller, first=0, last=1000):
         for step in range(first, last):
-            widths = controller(Moment(step, self.steps, self.epoch, self.neurons, self.histograms if step else {}))
+            widths = controller(
+                StepContext(step, self.steps, self.epoch, self.neurons, self.histograms if step else {})
+            )
             for name, width in widths.items():
                 self.neurons[name].surrogate.width.fill_(width)
         return [neuron.surrogate.width.item() for neuron in self.neurons.values()]
@@ -191,7 +195,7 @@ class Smooth(nn.Module):
         self.threshold = torch.tensor(0.5)
 
     def forward(self, x):
-        return self.surrogate.shape.step(x - self.threshold, self.surrogate.width)
+        return self.surrogate.function.step(x - self.threshold, self.surrogate.width)
 
 
 def settled(model, x):
@@ -299,7 +303,7 @@ def temperatures(controller, probe, epochs, names=("a", "b", "c")):
     layers = {name: LIF() for name in names}
     widths = {}
     for step in range(2 * epochs):
-        widths |= controller(Moment(step, 2 * epochs, 2, layers, probe=probe))
+        widths |= controller(StepContext(step, 2 * epochs, 2, layers, probe=probe))
     return {name: 1 / width.item() for name, width in widths.items()}
 
 
@@ -403,7 +407,7 @@ def test_gradient_of_the_mixture_is_the_finite_difference():
     others = probe.part(8, 8)
     name = "body.2.neuron"
     controller = compete(lr=5.0, move=1.0, reach=1)
-    moment = Moment(0, 10, 10, {n: m for n, m in model.named_modules() if isinstance(m, Smooth)}, probe=probe)
+    moment = StepContext(0, 10, 10, {n: m for n, m in model.named_modules() if isinstance(m, Smooth)}, probe=probe)
     controller.temperature = dict.fromkeys(moment.neurons, 3.0)
     weight = probe.weights_before()[name][0]
     a = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
@@ -469,7 +473,7 @@ def test_the_first_step_is_written_apart():
     neurons = {"a": LIF(surrogate=Surrogate(first=True)), "b": LIF()}
     gains = {name: torch.tensor(1.5) for name in neurons}
     for rule, first in (("mpd_agl", 1.5), ("lsg", 1.0198)):
-        widths = follow(rule)(Moment(0, 1, 1, neurons, gains=gains))
+        widths = follow(rule)(StepContext(0, 1, 1, neurons, gains=gains))
         assert set(widths) == {"a", "a:first", "b"}
         assert widths["a:first"].item() == pytest.approx(first, abs=1e-4)
     model = nn.Sequential(TDBN(4), LIF(surrogate=Surrogate(first=True)))
@@ -494,7 +498,7 @@ def test_moments_of_a_histogram(sigma):
 def test_laws_of_a_schedule():
     neurons = {"a": LIF()}
     for law, middle in (("geometric", 0.1**0.5), ("linear", 0.55)):
-        assert schedule(law)(Moment(5, 10, 10, neurons))["a"].item() == pytest.approx(middle)
+        assert schedule(law)(StepContext(5, 10, 10, neurons))["a"].item() == pytest.approx(middle)
     with pytest.raises(UnknownName, match="unknown law 'linea'"):
         schedule("linea")
 

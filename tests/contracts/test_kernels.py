@@ -43,7 +43,7 @@ from surgrad.kernels.lif import (
     BACKENDS,
     BINS,
     COMPILED,
-    HISTORIANS,
+    HISTORY_BACKENDS,
     PER_THRESHOLD,
     RESETS,
     Norm,
@@ -54,7 +54,7 @@ from surgrad.kernels.lif import (
 )
 from surgrad.kernels.lif.operators import Arguments, packed
 from surgrad.neurons import LIF
-from surgrad.shapes import SHAPES
+from surgrad.surrogates import SURROGATES
 
 LAYOUTS = {"TN": (7,), "TNC": (5, 3), "TNCHW": (2, 3, 5, 7)}  # everything but T, in odd sizes; C = 3
 CASES = [
@@ -128,7 +128,7 @@ def test_gradient_of_the_spikes_alone_and_of_the_potential_alone(backend: str, d
         assert_same(current.grad, wanted.gradients["current"], output, wanted.roundings)
 
 
-@pytest.mark.parametrize(("backend", "device"), [place(*on) for on in product(HISTORIANS, DEVICES)])
+@pytest.mark.parametrize(("backend", "device"), [place(*on) for on in product(HISTORY_BACKENDS, DEVICES)])
 @every_reset
 @detached_or_not
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_no_samples_no_channels_no_space(backend: str, device: str):
         (out.spikes.sum() + out.potential.sum()).backward()
         assert out.spikes.shape == current.grad.shape == (2, *size)
         assert out.potential.shape == size
-        assert out.membrane.sum() == 0
+        assert out.histogram.sum() == 0
         assert not decay.grad.any()
         assert not norm or not weight.grad.any()
 
@@ -353,7 +353,7 @@ def random_case(chance: random.Random, seed: int) -> Case:
     return Case(
         T=chance.choice([1, 2, 3, 5, 9]),
         size=size,
-        shape=chance.choice(list(SHAPES)),
+        shape=chance.choice(list(SURROGATES)),
         reset=chance.choice(RESETS),
         detach_reset=chance.random() < 0.5,
         per_channel=some(chance, PARAMETERS) if len(size) > 1 else False,
@@ -393,8 +393,8 @@ def test_anything_at_random(backend: str, device: str, tenth: int):
         case = random_case(chance, seed)
         out = assert_serves(case, backend, device, wanted_of(chance, case)).out
         if case.watch:
-            assert out.membrane.sum() == out.spikes.numel(), case
-            assert out.membrane[BINS // 2 :].sum() == out.spikes.sum(), case
+            assert out.histogram.sum() == out.spikes.numel(), case
+            assert out.histogram[BINS // 2 :].sum() == out.spikes.sum(), case
 
 
 @compiled
@@ -679,10 +679,10 @@ def test_histogram_of_potentials(backend: str, device: str, reset: Any, threshol
     current[0, 0, :, 0] = 100.0  # beyond both ends
     current[1, 1, :, 0] = -100.0
     threshold = np.asarray(thresholds)
-    against = threshold.reshape(-1, 1) if threshold.ndim else threshold
-    slow = slow_lif.forward(current, np.array(0.25), against, reset=reset)
+    broadcast_channels = threshold.reshape(-1, 1) if threshold.ndim else threshold
+    slow = slow_lif.forward(current, np.array(0.25), broadcast_channels, reset=reset)
     counts = [0] * BINS
-    for x in ((slow.u - against) / against).flatten():
+    for x in ((slow.u - broadcast_channels) / broadcast_channels).flatten():
         counts[min(max(math.floor(x * PER_THRESHOLD) + BINS // 2, 0), BINS - 1)] += 1
     assert counts[0] > 0
     assert counts[-1] > 0
@@ -696,9 +696,9 @@ def test_histogram_of_potentials(backend: str, device: str, reset: Any, threshol
         watch=True,
         backend=backend,
     )
-    assert out.membrane is not None
-    assert out.membrane.dtype == torch.int64
-    assert out.membrane.tolist() == counts
+    assert out.histogram is not None
+    assert out.histogram.dtype == torch.int64
+    assert out.histogram.tolist() == counts
 
 
 @every_backend
@@ -709,9 +709,9 @@ def test_fired_share_of_the_histogram_is_exact(backend: str, device: str, dtype:
     near = threshold + torch.arange(-50, 51) * 2**-25
     current = near.repeat(3, 20, 1).to(device, dtype)
     out = lif(current, 0.37, 1.0, shape="rect", threshold=threshold, watch=True, backend=backend)
-    assert out.membrane is not None
-    assert out.membrane.sum() == current.numel()
-    assert out.membrane[BINS // 2 :].sum() == out.spikes.sum(dtype=torch.float64)
+    assert out.histogram is not None
+    assert out.histogram.sum() == current.numel()
+    assert out.histogram[BINS // 2 :].sum() == out.spikes.sum(dtype=torch.float64)
 
 
 @every_backend
@@ -720,7 +720,7 @@ def test_watching_changes_nothing(backend: str, device: str, reset: Any):
     case = Case(5, LAYOUTS["TNCHW"], "atan", reset, norm="batch", plus=True)
     values = draw(case)
     seen, unseen = (run(replace(case, watch=watch), values, backend, device, torch.float32) for watch in (True, False))
-    assert seen.out.membrane is not None
+    assert seen.out.histogram is not None
     assert torch.equal(seen.out.spikes, unseen.out.spikes)
     assert torch.equal(seen.out.potential, unseen.out.potential)
     assert all(torch.equal(seen.gradients[name], gradient) for name, gradient in unseen.gradients.items())
@@ -894,7 +894,7 @@ def test_moments(backend: str, device: str, dtype: torch.dtype, ratio: float):
 
 @every_backend
 def test_a_second_derivative_is_right_or_refused(backend: str, device: str):
-    def twice(backend: str) -> Tensor:
+    def duplicate_batch(backend: str) -> Tensor:
         values = draw(Case(3, LAYOUTS["TNC"], "atan"))
         current, decay = (leaf(values[n], device, best(backend)) for n in ("current", "decay"))
         out = lif(current, decay, 1.0, shape="atan", backend=backend)
@@ -903,7 +903,7 @@ def test_a_second_derivative_is_right_or_refused(backend: str, device: str):
         return torch.autograd.grad(first.square().sum() + decay.sum(), decay)[0]  # the second part is not all of it
 
     try:
-        found = twice(backend)
+        found = duplicate_batch(backend)
     except BadValue as error:
         refusal = str(error)
     else:
@@ -911,7 +911,7 @@ def test_a_second_derivative_is_right_or_refused(backend: str, device: str):
     if refusal:
         assert "only the reference has a second derivative" in refusal
     else:
-        torch.testing.assert_close(found, twice("reference"), check_dtype=False)
+        torch.testing.assert_close(found, duplicate_batch("reference"), check_dtype=False)
 
 
 # --- the second implementation itself -------------------------------------------------------------------------------
@@ -1190,7 +1190,7 @@ def test_compiled_with_norms_sums_and_a_state(backend: str, device: str, mode: s
         variance = x.detach().var((0, 1, 3), unbiased=False)
         norm = Norm(mean, variance, weight, weight, 1e-5, True)
         out = lif(x, decay, width, shape="tanh", norm=norm, plus=plus, start=start, watch=True, backend=backend)
-        return out.spikes.sum(0) + out.potential * (out.membrane.sum() > 0)
+        return out.spikes.sum(0) + out.potential * (out.histogram.sum() > 0)
 
     whole = torch.compile(network, fullgraph=True, backend=counter)
     for number in range(3):

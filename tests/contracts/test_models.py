@@ -23,7 +23,7 @@ from surgrad.models.ms_resnet import PreActivationBlock
 from surgrad.models.sew import CONNECTIONS
 from surgrad.neurons import LIF, NEURONS, neurons
 from surgrad.norm import NORMS, TDBN, BatchNorm, NormNeuron
-from surgrad.surrogate import surrogates
+from surgrad.surrogates import find_surrogates
 
 CLASSES = 7
 SIDES = {"plif_gesture": 32, "vgg11": 32, "vgg16": 32}  # of the images; 16 elsewhere
@@ -155,8 +155,8 @@ def test_every_layer_fires_at_the_start(name: str):
         neuron.watch = True
     network(images(name, 16))
     for key, neuron in neurons(network).items():
-        assert neuron.membrane is not None
-        rate = (neuron.membrane[BINS // 2 :].sum() / neuron.membrane.sum()).item()
+        assert neuron.histogram is not None
+        rate = (neuron.histogram[BINS // 2 :].sum() / neuron.histogram.sum()).item()
         assert 0.005 < rate < 0.9, f"{key} fires at {rate:.4f}"
 
 
@@ -177,7 +177,7 @@ def test_the_first_gradient_reaches_the_stem(name: str):
 def test_no_two_neurons_share_a_surrogate_or_a_decay(name: str):
     network = build(name)
     found = neurons(network)
-    assert len(surrogates(network)) == len(found)
+    assert len(find_surrogates(network)) == len(found)
     assert len({id(neuron) for neuron in found.values()}) == len(found)
     assert len({id(neuron.surrogate) for neuron in found.values()}) == len(found)
     assert len({neuron.surrogate.width.data_ptr() for neuron in found.values()}) == len(found)
@@ -205,7 +205,7 @@ def test_neurons_and_norms_come_from_the_factories(name: str):
 
 
 def norm_of(name: str) -> Any:
-    return partial(NORMS[name], steps=3) if NORMS[name].per_step else NORMS[name]
+    return partial(NORMS[name], steps=3) if NORMS[name].per_time_step else NORMS[name]
 
 
 @every_model
@@ -228,7 +228,7 @@ def test_defaults_are_those_of_the_lsg_paper(name: str):
         assert neuron.decay.item() == pytest.approx(0.2)
         assert neuron.logit_decay.item() == pytest.approx(-1.38629, abs=1e-5)
         assert neuron.threshold.item() == 0.5
-        assert neuron.surrogate.shape.name == "rect"
+        assert neuron.surrogate.function.name == "rect"
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
     assert all(isinstance(norm, TDBN) and norm.scale == 0.5 for norm in norms)
 
@@ -254,7 +254,7 @@ def test_compiled_whole_and_once_whatever_the_widths(name: str):
     network = build(name)
     run = torch.compile(network, fullgraph=True, backend=graphs)
     for width in (1.0, 0.5, 2.0):
-        for surrogate in surrogates(network).values():
+        for surrogate in find_surrogates(network).values():
             surrogate.width.fill_(width)
         run(images(name, 4)).sum().backward()
     assert graphs.frame_count == 1
@@ -588,7 +588,7 @@ def test_a_network_asked_twice_drops_anew():
     """Wang et al. 2022a: the body runs once, the head on every sample twice, in training alone."""
     network = build("densenet")
     x = images("densenet", 4)
-    network.twice = True
+    network.duplicate_batch = True
     seen: list[int] = []
     network.body.register_forward_hook(lambda _m, args, _o: seen.append(args[0].shape[1]))
     out = network(x)

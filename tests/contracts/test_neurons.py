@@ -14,13 +14,12 @@ import surgrad
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import BINS
 from surgrad.layers import Dropout
-from surgrad.neurons import ASGL, DSATGO, IF, LIF, NEURONS, PLIF, PSN, Readout, carrying, neurons, whole_sequences
+from surgrad.neurons import ASGL, DSATGO, IF, LIF, NEURONS, PLIF, PSN, Readout, needs_whole_sequence, neurons, streaming
 from surgrad.norm import TDBN, TEBN, NormNeuron
-from surgrad.shapes import SHAPES
-from surgrad.surrogate import Surrogate, spike
+from surgrad.surrogates import SURROGATES, Surrogate, spike
 
 LEAKY = [name for name, neuron in NEURONS.items() if "decay" in inspect.signature(neuron).parameters]
-CARRYING = [name for name, neuron in NEURONS.items() if neuron.carries]
+CARRYING = [name for name, neuron in NEURONS.items() if neuron.supports_streaming]
 """Those with a recurrence, and so a state; they can have parameters of each channel, too."""
 LEVELS: dict[str, set[float]] = {"ternary": {-1, 0, 1}, "mlf": {0, 1, 2, 3}}
 """What a spike may be, in units of the amplitude; 0 or 1 elsewhere."""
@@ -81,7 +80,7 @@ def test_defaults_of_the_papers():
     assert (lif.decay.item(), lif.threshold.item()) == (pytest.approx(0.2), 0.5)  # Lian et al. 2023
     assert (plif.decay.item(), plif.threshold.item(), plif.detach_reset) == (0.5, 1.0, True)  # Fang et al. 2021
     assert plif.logit_decay.requires_grad
-    assert plif.surrogate.shape is SHAPES["atan"]
+    assert plif.surrogate.function is SURROGATES["atan"]
     assert plif.surrogate.width.item() == pytest.approx(1 / math.pi)  # their α = 2, w = 2/(πα)
     assert (integrate.decay.item(), integrate.threshold.item()) == (1.0, 1.0)
     assert not lif.detach_reset, "the papers keep the gradient of the reset"
@@ -211,20 +210,20 @@ def test_watch_keeps_the_last_histogram(name: str):
     neuron = make(name, threshold=0.5)
     x = currents(4, 2, 3)
     neuron(x)
-    assert neuron.membrane is None
+    assert neuron.histogram is None
     neuron.watch = True
     neuron(x)
-    assert neuron.membrane is None, "what is evaluated is no evidence"
+    assert neuron.histogram is None, "what is evaluated is no evidence"
     for part in (x, x[:2]):
         spikes = neuron.train()(part)
-        assert neuron.membrane is not None
-        assert neuron.membrane.sum() == part.numel() * (len(LEVELS["mlf"]) - 1 if name == "mlf" else 1)
+        assert neuron.histogram is not None
+        assert neuron.histogram.sum() == part.numel() * (len(LEVELS["mlf"]) - 1 if name == "mlf" else 1)
         if name not in ("asgl", "ds_atgo", "ternary"):  # smooth in training, a threshold of every step, two of them
             one = 1.0 if neuron.amplitude is None else neuron.amplitude.detach()
-            assert neuron.membrane[BINS // 2 :].sum() == (spikes / one).sum()
-        seen = neuron.membrane
+            assert neuron.histogram[BINS // 2 :].sum() == (spikes / one).sum()
+        seen = neuron.histogram
         neuron.eval()(x)
-        assert neuron.membrane is seen
+        assert neuron.histogram is seen
 
 
 # --- the state ------------------------------------------------------------------------------------------------------
@@ -242,7 +241,7 @@ def test_every_call_starts_from_rest(name: str):
 @every_carrying
 @pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
 def test_carried_halves_are_one_sequence(name: str, reset: Any):
-    decay = {"decay": 0.8} if NEURONS[name].leaks else {}
+    decay = {"decay": 0.8} if NEURONS[name].has_decay else {}
     whole = make(name, threshold=0.5, reset=reset, **decay)
     halves = make(name, threshold=0.5, reset=reset, carry=True, **decay)
     x = currents(7, 40, 3) / 3  # weak enough that what is left of a potential counts
@@ -262,7 +261,7 @@ def test_carried_halves_are_one_sequence(name: str, reset: Any):
 @every_carrying
 def test_reset_touches_this_network_only(name: str):
     def network() -> nn.Module:
-        decay = {"decay": 0.8} if NEURONS[name].leaks else {}
+        decay = {"decay": 0.8} if NEURONS[name].has_decay else {}
         outer, inner = (make(name, threshold=v_th, carry=True, **decay) for v_th in (0.5, 0.3))
         return nn.Sequential(outer, nn.Sequential(inner))
 
@@ -307,7 +306,7 @@ def test_state_is_never_saved(name: str):
     neuron.watch = True
     neuron.train()(currents(3, 4, 2))
     assert neuron.potential is not None
-    assert neuron.membrane is not None
+    assert neuron.histogram is not None
     assert set(neuron.state_dict()) == saved
     assert not [key for key in saved if "potential" in key or "membrane" in key]
 
@@ -322,7 +321,7 @@ def test_state_dict_restores_decay_threshold_and_width(name: str):
     there.load_state_dict(here.state_dict())
     assert torch.equal(there.decay, here.decay)
     assert torch.equal(there.threshold, here.threshold)
-    assert here.threshold.item() == pytest.approx(1.0 if NEURONS[name].in_units else 0.7)
+    assert here.threshold.item() == pytest.approx(1.0 if NEURONS[name].threshold_units else 0.7)
     assert there.surrogate.width.item() == pytest.approx(0.3)
 
 
@@ -342,7 +341,7 @@ def test_a_sequence_may_come_in_several_calls_for_a_while():
     x = currents(7, 4, 3) / 3
     whole = network(x)
     surgrad.reset(network)
-    with carrying(network):
+    with streaming(network):
         assert torch.equal(torch.cat([network(x[:3]), network(x[3:])]), whole)
         surgrad.reset(network)
         assert torch.equal(network(x), whole)
@@ -363,8 +362,8 @@ def test_who_needs_whole_sequences():
             "trsg": NEURONS["trsg"](),
         }
     )
-    assert set(whole_sequences(network)) == {"psn", "sliding", "glif", "tebn", "drop", "trsg"}
-    assert set(whole_sequences(network.eval())) == {"psn", "sliding", "glif", "tebn"}
+    assert set(needs_whole_sequence(network)) == {"psn", "sliding", "glif", "tebn", "drop", "trsg"}
+    assert set(needs_whole_sequence(network.eval())) == {"psn", "sliding", "glif", "tebn"}
 
 
 def test_neurons_of_a_model_by_path():
@@ -379,7 +378,7 @@ def test_each_neuron_has_a_surrogate_of_its_own_unless_given_one(name: str):
     assert one.surrogate is not two.surrogate
     own = Surrogate("tanh", 0.3)
     assert make(name, surrogate=own).surrogate is own
-    assert make(name, surrogate="tanh").surrogate.shape is SHAPES["tanh"]
+    assert make(name, surrogate="tanh").surrogate.function is SURROGATES["tanh"]
     assert make(name, surrogate="tanh").surrogate.width.item() == 1.0
 
 
@@ -419,7 +418,7 @@ def test_refuses_impossible_options(name: str):
     for threshold in (0.0, -0.5, math.nan):
         with pytest.raises(BadValue, match=r"threshold .* is not a threshold; give a positive potential"):
             neuron(threshold=threshold)
-    with pytest.raises(UnknownName, match=r"unknown shape 'triangel'; did you mean 'triangle'\?"):
+    with pytest.raises(UnknownName, match=r"unknown surrogate function 'triangel'; did you mean 'triangle'\?"):
         neuron(surrogate="triangel")
     with pytest.raises(UnknownName, match=r"unknown reset 'substract'; did you mean 'subtract'\?"):
         neuron(reset="substract")(currents(1, 2, 3))
@@ -452,13 +451,13 @@ def test_the_first_step_has_its_own_width():
     slow = []
     for step, current in enumerate(y):
         u = decay * v + current
-        slow.append(spike(u - 0.5, torch.tensor(0.2 if step == 0 else 0.8), SHAPES["atan"]))
+        slow.append(spike(u - 0.5, torch.tensor(0.2 if step == 0 else 0.8), SURROGATES["atan"]))
         v = u * (1 - slow[-1])
     (torch.stack(slow) * weight).sum().backward()
     assert torch.equal(spikes, torch.stack(slow))
     torch.testing.assert_close(x.grad, y.grad)
     torch.testing.assert_close(neuron.logit_decay.grad, decay.grad * decay * (1 - decay))
-    assert neuron.membrane.sum() == x.numel()
+    assert neuron.histogram.sum() == x.numel()
     assert torch.equal(neuron(x[:1]), spikes[:1])
 
 
@@ -535,7 +534,7 @@ def test_asgl_mixes_in_training_and_spikes_in_evaluation():
     exact = (x >= 0.5).float()
     smooth = out != exact
     assert smooth.float().mean().item() == pytest.approx(0.2, abs=0.02)
-    torch.testing.assert_close(out[smooth], SHAPES["tanh"].step(x - 0.5, torch.tensor(0.6))[smooth])
+    torch.testing.assert_close(out[smooth], SURROGATES["tanh"].step(x - 0.5, torch.tensor(0.6))[smooth])
     assert torch.equal(neuron.eval()(x), exact)
     with pytest.raises(BadValue, match=r"smooth 1\.5 is no share"):
         ASGL(smooth=1.5)

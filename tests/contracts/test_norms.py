@@ -14,7 +14,7 @@ from surgrad.neurons import LIF
 from surgrad.norm import BNTT, NORMS, TAB, TDBN, TEBN, BatchNorm, NormNeuron, fold
 
 SIZES = [(4, 3, 5), (2, 3, 5, 4, 6)]  # [T, N, C] and [T, N, C, H, W]
-PER_STEP = [name for name, kind in NORMS.items() if kind.per_step]
+PER_STEP = [name for name, kind in NORMS.items() if kind.per_time_step]
 every_norm = pytest.mark.parametrize("name", [name for name in NORMS if name != "none"])
 every_constant_norm = pytest.mark.parametrize("name", [name for name in NORMS if name not in (*PER_STEP, "none")])
 every_step_norm = pytest.mark.parametrize("name", PER_STEP)

@@ -10,6 +10,7 @@ import torch
 from event_files import published
 
 from surgrad import norm as norms
+from surgrad.config.recipe import differences, from_dict, to_dict
 from surgrad.data import DATASETS, FOLDERS, ImageData, Split, load
 from surgrad.data.events.sets import EVENT_SETS, load_events
 from surgrad.errors import BadValue, DataError
@@ -17,7 +18,6 @@ from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.train import build, derive
 from surgrad.train.loop import Loop, Position
 from surgrad.train.progress import Lines
-from surgrad.train.recipe import differences, from_dict, to_dict
 
 IMAGE = {"fashion_mnist_small": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "imagenet": (3, 32, 32)}
 BASE = "lsg_cifar10_resnet19_t2"
@@ -221,8 +221,8 @@ def test_builds_takes_two_steps_in_two_epochs_and_resumes(recipe, tmp_path, monk
     moved = [name for name, p in parts.model.named_parameters() if not torch.equal(p, before[name])]
     assert any("weight" in name for name in moved)
     trained = [name for name in moved if name.endswith("logit_decay")]
-    leaks = recipe.neuron.name not in ("relu", "converted")
-    assert bool(trained) == (recipe.neuron.train_decay and leaks)
+    has_decay = recipe.neuron.name not in ("relu", "converted")
+    assert bool(trained) == (recipe.neuron.train_decay and has_decay)
 
     again = Loop(build.build(small), small.optim, tmp_path, Lines(1))
     again.resume()

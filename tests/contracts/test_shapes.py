@@ -7,12 +7,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from surgrad.adapt.follow import lsg_width
+from surgrad.adapt.followers import lsg_width
 from surgrad.errors import BadValue, UnknownName
-from surgrad.shapes import SHAPES, Shape, dspike, find_shape, leaky_box, multi_gaussian, q_pseudospike
-from surgrad.surrogate import Surrogate, spike, surrogates
+from surgrad.surrogates import (
+    SURROGATES,
+    Surrogate,
+    SurrogateFunction,
+    dspike,
+    find_surrogate,
+    find_surrogates,
+    leaky_box,
+    multi_gaussian,
+    q_pseudospike,
+    spike,
+)
 
-EVERY = SHAPES | {
+EVERY = SURROGATES | {
     "dspike, region 1": dspike(region=1.0),
     "q_pseudospike, q 1.5": q_pseudospike(1.5),
     "q_pseudospike, q 8": q_pseudospike(8.0),
@@ -36,12 +46,12 @@ def scattered(width: float, count: int = 999) -> Tensor:
     return torch.cat([near * width, near, near * 20 * width])
 
 
-def held(shape: Shape, k: Tensor, width: Tensor) -> float:
+def held(shape: SurrogateFunction, k: Tensor, width: Tensor) -> float:
     """The mass within |x| <= k, as the rise of G."""
     return (shape.step(k, width) - shape.step(-k, width)).item()
 
 
-def mass_spoken_of(shape: Shape) -> float:
+def mass_spoken_of(shape: SurrogateFunction) -> float:
     """Where the mass is infinite (a leak), `reach` speaks of the unit mass of the box."""
     return 1.0 if math.isinf(shape.mass) else shape.mass
 
@@ -51,7 +61,7 @@ def mass_spoken_of(shape: Shape) -> float:
 
 @every_shape
 @every_width
-def test_slope_is_the_derivative_of_the_step(shape: Shape, width: float):
+def test_slope_is_the_derivative_of_the_step(shape: SurrogateFunction, width: float):
     x = scattered(width).requires_grad_()
     w = number(width).requires_grad_()
     by_x, _ = torch.autograd.grad(shape.step(x, w).sum(), (x, w))
@@ -60,7 +70,7 @@ def test_slope_is_the_derivative_of_the_step(shape: Shape, width: float):
 
 @every_shape
 @every_width
-def test_width_slope_is_the_derivative_of_the_step_by_the_width(shape: Shape, width: float):
+def test_width_slope_is_the_derivative_of_the_step_by_the_width(shape: SurrogateFunction, width: float):
     x = scattered(width)
     w = torch.full_like(x, width).requires_grad_()  # one width a point, so that nothing is summed
     (by_width,) = torch.autograd.grad(shape.step(x, w).sum(), w)
@@ -69,7 +79,7 @@ def test_width_slope_is_the_derivative_of_the_step_by_the_width(shape: Shape, wi
 
 @every_shape
 @every_width
-def test_slope_is_what_the_step_rises_by(shape: Shape, width: float):
+def test_slope_is_what_the_step_rises_by(shape: SurrogateFunction, width: float):
     """The same by finite differences: a step and a slope that share an error in autograd's eyes would differ here."""
     x = scattered(width, 99)
     h = 1e-6 * width
@@ -80,14 +90,14 @@ def test_slope_is_what_the_step_rises_by(shape: Shape, width: float):
 
 @every_shape
 @every_width
-def test_step_is_one_half_at_the_threshold(shape: Shape, width: float):
+def test_step_is_one_half_at_the_threshold(shape: SurrogateFunction, width: float):
     half = 0.5 if shape.even else 0.375  # tilted by ½, the only one that is not even
     assert shape.step(number(0.0), number(width)).item() == pytest.approx(half, abs=1e-15)
 
 
 @every_shape
 @every_width
-def test_mass_is_the_rise_of_the_step_and_the_integral_of_the_slope(shape: Shape, width: float):
+def test_mass_is_the_rise_of_the_step_and_the_integral_of_the_slope(shape: SurrogateFunction, width: float):
     w = number(width)
     far = number(1e13 * width)
     if math.isinf(shape.mass):
@@ -107,7 +117,7 @@ def test_mass_is_the_rise_of_the_step_and_the_integral_of_the_slope(shape: Shape
 
 @every_shape
 @every_width
-def test_even_shapes_are_even(shape: Shape, width: float):
+def test_even_shapes_are_even(shape: SurrogateFunction, width: float):
     x = scattered(width)
     w = number(width)
     mirrored = torch.allclose(shape.slope(-x, w), shape.slope(x, w), rtol=1e-13, atol=1e-14 / width)
@@ -118,14 +128,14 @@ def test_even_shapes_are_even(shape: Shape, width: float):
 
 @every_shape
 @every_width
-def test_only_documented_side_lobes_are_negative(shape: Shape, width: float):
+def test_only_documented_side_lobes_are_negative(shape: SurrogateFunction, width: float):
     slope = shape.slope(scattered(width), number(width))
     assert (slope < 0).any().item() == (shape.name in WITH_SIDE_LOBES)
 
 
 @every_shape
 @every_width
-def test_step_stays_within_0_and_1_where_the_mass_is_1(shape: Shape, width: float):
+def test_step_stays_within_0_and_1_where_the_mass_is_1(shape: SurrogateFunction, width: float):
     if shape.mass != 1:
         pytest.skip("promised for mass 1 only")
     step = shape.step(scattered(width), number(width))
@@ -134,7 +144,7 @@ def test_step_stays_within_0_and_1_where_the_mass_is_1(shape: Shape, width: floa
 
 
 @every_shape
-def test_slope_sharpens_as_the_width_falls(shape: Shape):
+def test_slope_sharpens_as_the_width_falls(shape: SurrogateFunction):
     wide_to_narrow = [number(w) for w in (5.0, 1.0, 0.3, 0.05)]
     peaks = [shape.slope(number(0.0), w).item() for w in wide_to_narrow]
     halves = [shape.reach(w, 0.5).item() for w in wide_to_narrow]
@@ -148,7 +158,7 @@ def test_slope_sharpens_as_the_width_falls(shape: Shape):
 @every_shape
 @every_width
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
-def test_reach_holds_its_share_of_the_mass(shape: Shape, width: float, share: float):
+def test_reach_holds_its_share_of_the_mass(shape: SurrogateFunction, width: float, share: float):
     w = number(width)
     k = shape.reach(w, share)
     assert held(shape, k, w) == pytest.approx(share * mass_spoken_of(shape), abs=1e-12)
@@ -158,7 +168,7 @@ def test_reach_holds_its_share_of_the_mass(shape: Shape, width: float, share: fl
 
 @every_shape
 @every_width
-def test_reach_of_everything_is_the_support(shape: Shape, width: float):
+def test_reach_of_everything_is_the_support(shape: SurrogateFunction, width: float):
     w = number(width)
     support = shape.reach(w, 1.0)
     if math.isinf(support):
@@ -174,7 +184,7 @@ def test_reach_of_everything_is_the_support(shape: Shape, width: float):
 
 
 @every_shape
-def test_reach_takes_one_width_a_channel_or_a_plain_number(shape: Shape):
+def test_reach_takes_one_width_a_channel_or_a_plain_number(shape: SurrogateFunction):
     widths = torch.tensor([0.3, 2.0, 1.0])
     for share in (0.5, 0.9, 1.0):
         together = shape.reach(widths, share)
@@ -185,7 +195,7 @@ def test_reach_takes_one_width_a_channel_or_a_plain_number(shape: Shape):
 @every_shape
 @every_width
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_finite_and_at_least_float32_at_any_potential(shape: Shape, width: float, dtype: torch.dtype):
+def test_finite_and_at_least_float32_at_any_potential(shape: SurrogateFunction, width: float, dtype: torch.dtype):
     x = torch.cat([torch.logspace(-4, 4, 200), torch.zeros(1)])
     x = torch.cat([x, -x]).to(dtype)
     assert x.float().max() > 9e3
@@ -197,7 +207,7 @@ def test_finite_and_at_least_float32_at_any_potential(shape: Shape, width: float
 
 
 @every_shape
-def test_half_precision_potentials_lose_nothing_on_the_way(shape: Shape):
+def test_half_precision_potentials_lose_nothing_on_the_way(shape: SurrogateFunction):
     x = torch.linspace(-3, 3, 101).to(torch.bfloat16)
     for curve in (shape.step, shape.slope, shape.width_slope):
         exact = curve(x.double(), number(0.7))
@@ -205,7 +215,7 @@ def test_half_precision_potentials_lose_nothing_on_the_way(shape: Shape):
 
 
 @every_shape
-def test_widths_broadcast(shape: Shape):
+def test_widths_broadcast(shape: SurrogateFunction):
     x = scattered(1.0, 4).view(3, 4, 1)
     widths = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
     for curve in (shape.step, shape.slope, shape.width_slope):
@@ -215,10 +225,10 @@ def test_widths_broadcast(shape: Shape):
 
 
 def test_registry_names_its_entries_and_their_sources():
-    assert all(shape.name == name and shape.source for name, shape in SHAPES.items())
-    assert all(find_shape(name) is shape for name, shape in SHAPES.items())
+    assert all(shape.name == name and shape.source for name, shape in SURROGATES.items())
+    assert all(find_surrogate(name) is shape for name, shape in SURROGATES.items())
     own = dspike(region=0.25)
-    assert find_shape(own) is own
+    assert find_surrogate(own) is own
 
 
 # --- the literature, in its own symbols -----------------------------------------------------------------------------
@@ -242,15 +252,15 @@ LITERATURE = {  # slope h(x) as printed, its symbol written in terms of the widt
 @pytest.mark.parametrize("name", LITERATURE)
 def test_slope_is_the_published_one(name: str):
     x = scattered(W)
-    torch.testing.assert_close(SHAPES[name].slope(x, number(W)), LITERATURE[name](x), rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(SURROGATES[name].slope(x, number(W)), LITERATURE[name](x), rtol=1e-11, atol=1e-13)
 
 
 def test_boxes_are_open_at_their_edges():
     """1/α where |x| < α/2, strictly (Wu et al. 2018, Lian et al. 2023): a potential at the very edge gets nothing."""
     edges = torch.tensor([-0.5, 0.5], dtype=torch.float64)
-    assert SHAPES["rect"].slope(edges, number(1.0)).tolist() == [0, 0]
-    assert SHAPES["rect"].slope(edges * (1 - 1e-15), number(1.0)).tolist() == [1, 1]
-    assert SHAPES["leaky_box"].slope(edges, number(0.5)).tolist() == [0.01, 0.01]
+    assert SURROGATES["rect"].slope(edges, number(1.0)).tolist() == [0, 0]
+    assert SURROGATES["rect"].slope(edges * (1 - 1e-15), number(1.0)).tolist() == [1, 1]
+    assert SURROGATES["leaky_box"].slope(edges, number(0.5)).tolist() == [0.01, 0.01]
 
 
 def test_dspike_is_closed_at_its_edges():
@@ -258,8 +268,8 @@ def test_dspike_is_closed_at_its_edges():
     exactly 0 and 2·v_th, and would never get a gradient from an open support."""
     edges = torch.tensor([-0.5, 0.5], dtype=torch.float64)
     edge = 3 / (2 * math.tanh(1.5)) * (1 - math.tanh(1.5) ** 2)
-    assert SHAPES["dspike"].slope(edges, number(1 / 3)).tolist() == pytest.approx([edge, edge], rel=1e-12)
-    assert SHAPES["dspike"].slope(edges * (1 + 1e-15), number(1 / 3)).tolist() == [0, 0]
+    assert SURROGATES["dspike"].slope(edges, number(1 / 3)).tolist() == pytest.approx([edge, edge], rel=1e-12)
+    assert SURROGATES["dspike"].slope(edges * (1 + 1e-15), number(1 / 3)).tolist() == [0, 0]
 
 
 def test_multi_gaussian_is_the_published_one():
@@ -271,8 +281,8 @@ def test_multi_gaussian_is_the_published_one():
     left = NormalDist(-sigma, wide)
     for x in (-9.0, -1.1, -0.2, 0.0, 0.6, 2.5, 20.0):
         published = 0.5 * (1.15 * centre.pdf(x) - 0.15 * right.pdf(x) - 0.15 * left.pdf(x))
-        assert SHAPES["multi_gaussian"].slope(number(x), number(W)).item() == pytest.approx(published, abs=1e-15)
-    assert SHAPES["multi_gaussian"].mass == pytest.approx(0.5 * 0.85)
+        assert SURROGATES["multi_gaussian"].slope(number(x), number(W)).item() == pytest.approx(published, abs=1e-15)
+    assert SURROGATES["multi_gaussian"].mass == pytest.approx(0.5 * 0.85)
 
 
 @pytest.mark.parametrize("q", [0.05, 0.5, 0.9, 0.99])
@@ -291,7 +301,7 @@ def test_half_widths_that_hold_a_share(q: float):
         "dspike": (1 / a, math.atanh(q * math.tanh(a / 2)) / a),
     }
     for name, (width, half) in closed.items():
-        assert SHAPES[name].reach(number(width), q).item() == pytest.approx(half, rel=1e-12), name
+        assert SURROGATES[name].reach(number(width), q).item() == pytest.approx(half, rel=1e-12), name
 
 
 @pytest.mark.parametrize(
@@ -309,33 +319,33 @@ def test_half_widths_that_hold_a_share(q: float):
 def test_dspike_temperatures(b: float, peak: float, edge: float, holds_90_percent: float):
     """Li et al. 2021, centre ½, on the unit interval: peak b/(2·tanh(b/2)), edge/peak 1 - tanh²(b/2)."""
     w = number(1 / b)
-    top = SHAPES["dspike"].slope(number(0.0), w).item()
+    top = SURROGATES["dspike"].slope(number(0.0), w).item()
     assert top == pytest.approx(peak, abs=6e-4)
-    assert SHAPES["dspike"].slope(number(0.5 - 1e-12), w).item() / top == pytest.approx(edge, abs=6e-4)
-    assert 2 * SHAPES["dspike"].reach(w, 0.9).item() == pytest.approx(holds_90_percent, abs=6e-4)
-    assert SHAPES["dspike"].slope(number(0.5 + 1e-12), w).item() == 0
+    assert SURROGATES["dspike"].slope(number(0.5 - 1e-12), w).item() / top == pytest.approx(edge, abs=6e-4)
+    assert 2 * SURROGATES["dspike"].reach(w, 0.9).item() == pytest.approx(holds_90_percent, abs=6e-4)
+    assert SURROGATES["dspike"].slope(number(0.5 + 1e-12), w).item() == 0
     x = torch.linspace(0, 1, 101, dtype=torch.float64)  # f as published, from f(0) = 0 to f(1) = 1
     published = (torch.tanh(b * (x - 0.5)) + math.tanh(b / 2)) / (2 * math.tanh(b / 2))
-    torch.testing.assert_close(SHAPES["dspike"].step(x - 0.5, w), published, rtol=0, atol=1e-14)
+    torch.testing.assert_close(SURROGATES["dspike"].step(x - 0.5, w), published, rtol=0, atol=1e-14)
 
 
 def test_dspike_spans_straight_through_to_the_step():
     x = torch.linspace(-0.499, 0.499, 100, dtype=torch.float64)
-    torch.testing.assert_close(SHAPES["dspike"].slope(x, number(1e4)), torch.ones_like(x), rtol=0, atol=1e-8)
-    torch.testing.assert_close(SHAPES["dspike"].step(x, number(1e-4)), x.sign() / 2 + 0.5, rtol=0, atol=1e-12)
+    torch.testing.assert_close(SURROGATES["dspike"].slope(x, number(1e4)), torch.ones_like(x), rtol=0, atol=1e-8)
+    torch.testing.assert_close(SURROGATES["dspike"].step(x, number(1e-4)), x.sign() / 2 + 0.5, rtol=0, atol=1e-12)
 
 
 def test_a_tanh_is_a_sigmoid_of_half_the_width():
     x = scattered(1.0)
-    torch.testing.assert_close(SHAPES["tanh"].slope(x, number(0.8)), SHAPES["sigmoid"].slope(x, number(0.4)))
+    torch.testing.assert_close(SURROGATES["tanh"].slope(x, number(0.8)), SURROGATES["sigmoid"].slope(x, number(0.4)))
 
 
 def test_q_pseudospike_lies_between_fast_sigmoid_and_exponential():
     x = scattered(1.0)
     w = number(0.8)
-    torch.testing.assert_close(q_pseudospike(2.0).slope(x, w), SHAPES["fast_sigmoid"].slope(x, w / 2))
+    torch.testing.assert_close(q_pseudospike(2.0).slope(x, w), SURROGATES["fast_sigmoid"].slope(x, w / 2))
     nearly_exponential = q_pseudospike(1e7).slope(x, w)
-    torch.testing.assert_close(nearly_exponential, SHAPES["exponential"].slope(x, w / 2), rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(nearly_exponential, SURROGATES["exponential"].slope(x, w / 2), rtol=1e-4, atol=1e-9)
 
 
 def test_lsg_width():
@@ -364,7 +374,7 @@ def gaussian_share(sigma: float, k: float) -> float:
     evenly spaced quantiles instead of draws: exact to 1/count."""
     rank = (torch.arange(40_000, dtype=torch.float64) + 0.5) / 40_000
     u = sigma * math.sqrt(2) * torch.erfinv(2 * rank - 1)
-    box = SHAPES["rect"]
+    box = SURROGATES["rect"]
     width = number(2 * k)
     assert box.window(width).item() == k
     return (box.slope(u - 1, width) > 0).double().mean().item()
@@ -382,13 +392,13 @@ def test_share_of_gaussian_potentials_with_a_gradient(sigma: float):
 
 
 def test_misspelt_shape_offers_the_nearest():
-    with pytest.raises(UnknownName, match=r"unknown shape 'triangel'; did you mean 'triangle'\?"):
-        find_shape("triangel")
+    with pytest.raises(UnknownName, match=r"unknown surrogate function 'triangel'; did you mean 'triangle'\?"):
+        find_surrogate("triangel")
 
 
 @every_shape
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
-def test_reach_refuses_what_is_no_share(shape: Shape, share: float):
+def test_reach_refuses_what_is_no_share(shape: SurrogateFunction, share: float):
     with pytest.raises(BadValue, match=r"share .* is not a share of the mass; give a number from 0 to 1"):
         shape.reach(number(1.0), share)
 
@@ -409,14 +419,14 @@ def test_dspike_refuses_an_empty_region(region: float):
 
 
 @every_shape
-def test_surrogate_spikes_at_and_above_the_threshold(shape: Shape):
+def test_surrogate_spikes_at_and_above_the_threshold(shape: SurrogateFunction):
     u = torch.tensor([0.5, 0.5 - 2**-24, 0.5 + 2**-24, -3.0, 1e4])
     assert Surrogate(shape, 0.3)(u - 0.5).tolist() == [1, 0, 1, 0, 1]
 
 
 @every_shape
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_gradient_of_a_spike_is_the_slope(shape: Shape, dtype: torch.dtype):
+def test_gradient_of_a_spike_is_the_slope(shape: SurrogateFunction, dtype: torch.dtype):
     surrogate = Surrogate(shape, 0.6).to(torch.float64)
     x = scattered(0.6, 50).to(dtype).requires_grad_()
     above = torch.linspace(-2, 2, len(x)).to(dtype)
@@ -429,7 +439,7 @@ def test_gradient_of_a_spike_is_the_slope(shape: Shape, dtype: torch.dtype):
 
 
 @every_shape
-def test_learned_width_receives_the_sum_over_all_spikes(shape: Shape):
+def test_learned_width_receives_the_sum_over_all_spikes(shape: SurrogateFunction):
     surrogate = Surrogate(shape, 0.6, learn=True).double()
     x = scattered(0.6, 50)
     above = torch.linspace(-2, 2, len(x), dtype=torch.float64)
@@ -450,8 +460,8 @@ def test_one_width_a_channel(size: tuple[int, ...]):
     assert surrogate.width.grad is not None
     for channel, width in enumerate(widths):
         alone = x.detach()[:, channel]
-        torch.testing.assert_close(x.grad[:, channel], SHAPES["triangle"].slope(alone, width))
-        expected = SHAPES["triangle"].width_slope(alone, width).sum()
+        torch.testing.assert_close(x.grad[:, channel], SURROGATES["triangle"].slope(alone, width))
+        expected = SURROGATES["triangle"].width_slope(alone, width).sum()
         torch.testing.assert_close(surrogate.width.grad[channel], expected)
     widths.fill_(9.0)
     assert surrogate.width.tolist() == pytest.approx([0.4, 1.0, 3.0]), "the slot holds its own copy"
@@ -478,7 +488,7 @@ def test_writing_the_width_between_forward_and_backward_raises(learn: bool):
 
 
 @every_shape
-def test_width_never_enters_the_forward_pass(shape: Shape):
+def test_width_never_enters_the_forward_pass(shape: SurrogateFunction):
     torch.manual_seed(0)
     first = nn.Linear(7, 9)
     last = nn.Linear(9, 3)
@@ -515,12 +525,12 @@ def test_surrogate_refuses_an_unknown_shape():
 
 def test_surrogates_of_a_model_by_path():
     model = nn.Sequential(nn.Linear(2, 2), Surrogate(), nn.Sequential(Surrogate("atan")))
-    assert surrogates(model) == {"1": model[1], "2.0": model[2][0]}
+    assert find_surrogates(model) == {"1": model[1], "2.0": model[2][0]}
 
 
 def test_spike_as_a_function_broadcasts_its_width():
     x = scattered(1.0, 4).view(3, 4).requires_grad_()
     width = torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64, requires_grad=True)
-    spike(x, width, SHAPES["sigmoid"]).sum().backward()
-    expected = SHAPES["sigmoid"].width_slope(x.detach(), width.detach()).sum(0)
+    spike(x, width, SURROGATES["sigmoid"]).sum().backward()
+    expected = SURROGATES["sigmoid"].width_slope(x.detach(), width.detach()).sum(0)
     torch.testing.assert_close(width.grad, expected, rtol=1e-12, atol=1e-14)

@@ -1,7 +1,7 @@
 """Adaptive widths: controllers decide, the adapter writes. README.md has a card for each method.
 
 To add a controller: write its file and its card, and add it to `CONTROLLERS`; what it is called with are its knobs in
-a recipe (`surgrad.train.recipe.AdaptConfig`).
+a recipe (`surgrad.config.recipe.AdaptConfig`).
 """
 
 import inspect
@@ -10,17 +10,17 @@ from typing import Any
 
 from surgrad.adapt.base import Adapter as Adapter
 from surgrad.adapt.base import Controller as Controller
-from surgrad.adapt.base import Moment as Moment
-from surgrad.adapt.compete import compete as compete
-from surgrad.adapt.fixed import fixed as fixed
-from surgrad.adapt.follow import RULES as RULES
-from surgrad.adapt.follow import follow as follow
-from surgrad.adapt.follow import lsg_width as lsg_width
+from surgrad.adapt.base import StepContext as StepContext
+from surgrad.adapt.constant import fixed as fixed
+from surgrad.adapt.dgs import compete as compete
+from surgrad.adapt.dspike import search as search
+from surgrad.adapt.esg import steer as steer
+from surgrad.adapt.followers import RULES as RULES
+from surgrad.adapt.followers import follow as follow
+from surgrad.adapt.followers import lsg_width as lsg_width
 from surgrad.adapt.probe import Probe as Probe
-from surgrad.adapt.schedule import LAWS as LAWS
-from surgrad.adapt.schedule import schedule as schedule
-from surgrad.adapt.search import search as search
-from surgrad.adapt.steer import steer as steer
+from surgrad.adapt.scheduled import LAWS as LAWS
+from surgrad.adapt.scheduled import schedule as schedule
 from surgrad.adapt.wrappers import clip as clip
 from surgrad.adapt.wrappers import every as every
 from surgrad.errors import BadValue, unknown

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from surgrad.adapt.guests import Alpha, Guest, neuron_of
+from surgrad.adapt.foreign import Alpha, ForeignNeuron, neuron_of
 from surgrad.adapt.probe import Batch, Loss, Probe
-from surgrad.adapt.ranks import over_ranks
+from surgrad.adapt.ranks import all_reduce
 from surgrad.errors import BadValue, unknown
 from surgrad.norm import BatchNorm, NormNeuron
 
@@ -22,7 +22,7 @@ FIRST = ":first"
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """All that a controller may know, at the top of a training step.
 
     step: number of this step, from 0; steps: of the whole training; steps_per_epoch.
@@ -53,19 +53,19 @@ class Moment:
 
 
 class Controller:
-    """Who writes the widths: maps a `Moment` to new widths by neuron; {} leaves all as they are.
+    """Who writes the widths: maps a `StepContext` to new widths by neuron; {} leaves all as they are.
 
     Any function of a Moment is a controller too. Subclass to declare what it needs, or to keep state between steps:
-    `watch` asks for membrane histograms, `probes` for a Probe, and `state_dict` must hold all that a resumed
+    `watch` asks for membrane histograms, `needs_probe` for a Probe, and `state_dict` must hold all that a resumed
     training needs to write the same widths. Same evidence, same widths: no clock and no global random numbers.
     """
 
     watch = False
-    probes = False
-    idle = False  # whether it never writes, so that a network without neurons is one to it, too
-    clocked = False  # whether it chooses itself in which steps it acts
+    needs_probe = False
+    writes_nothing = False  # whether it never writes, so that a network without neurons is one to it, too
+    has_own_period = False  # whether it chooses itself in which steps it acts
 
-    def __call__(self, moment: Moment) -> Widths:
+    def __call__(self, moment: StepContext) -> Widths:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def restore(controller: Any, state: dict[str, Any]) -> None:
         controller.load_state_dict(state)
 
 
-AnyController = Controller | Callable[[Moment], Widths]
+AnyController = Controller | Callable[[StepContext], Widths]
 
 
 class Adapter:
@@ -120,7 +120,7 @@ class Adapter:
         self.steps = steps
         self.steps_per_epoch = steps_per_epoch
         self.neurons = _neurons(self.model)
-        if not self.neurons and not getattr(controller, "idle", False):
+        if not self.neurons and not getattr(controller, "writes_nothing", False):
             raise BadValue("the model has no neuron with a Surrogate, so there is no width to write; give it one")
         self._now = 0
         self._forwards = 0
@@ -139,8 +139,8 @@ class Adapter:
         self._forwards = 0
         self._write(self.controller(self._moment(batch, self._histograms())))
         for neuron in self.neurons.values():
-            if isinstance(neuron, Guest):  # which sums over its calls
-                neuron.membrane = None
+            if isinstance(neuron, ForeignNeuron):  # which sums over its calls
+                neuron.histogram = None
         self._now += 1
 
     def notes(self) -> list[dict[str, Any]]:
@@ -150,7 +150,7 @@ class Adapter:
     def attach(self) -> None:
         """Step by itself before every training forward pass; for controllers that need no probe. Not for a network that
         is called once a time step."""
-        if getattr(self.controller, "probes", False):
+        if getattr(self.controller, "needs_probe", False):
             raise BadValue("this controller probes the coming batch; call adapter.step(batch) before the forward pass")
         if self._attached is None:
             self._attached = self.model.register_forward_pre_hook(
@@ -173,16 +173,16 @@ class Adapter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._now = state["step"]
         for name, counts in state["histograms"].items():
-            self.neurons[name].membrane = counts.to(self.neurons[name].surrogate.width.device)
+            self.neurons[name].histogram = counts.to(self.neurons[name].surrogate.width.device)
         self._write(state["alphas"])
         restore(self.controller, state["controller"])
 
     def _is_alpha(self, name: str) -> bool:
         return name in self.neurons and isinstance(self.neurons[name].surrogate, Alpha)
 
-    def _moment(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> Moment:
+    def _moment(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> StepContext:
         probe = None if batch is None else Probe(self.model, self.loss, batch)
-        return Moment(self._now, self.steps, self.steps_per_epoch, self.neurons, histograms, probe, self._gains())
+        return StepContext(self._now, self.steps, self.steps_per_epoch, self.neurons, histograms, probe, self._gains())
 
     def _gains(self) -> dict[str, Tensor]:
         norms = _norms_before(self.model)
@@ -193,8 +193,8 @@ class Adapter:
     def _histograms(self, reduce: bool = True) -> dict[str, Tensor]:
         if not getattr(self.controller, "watch", False):
             return {}
-        counts = {name: getattr(neuron, "membrane", None) for name, neuron in self.neurons.items()}
-        return {name: over_ranks(c) if reduce else c for name, c in counts.items() if c is not None}
+        counts = {name: getattr(neuron, "histogram", None) for name, neuron in self.neurons.items()}
+        return {name: all_reduce(c) if reduce else c for name, c in counts.items() if c is not None}
 
     @torch.no_grad()
     def _write(self, widths: Widths) -> None:
@@ -233,7 +233,7 @@ class Adapter:
     def _check_seen(self) -> None:
         """Refuse another library's neuron whose potentials a controller wants and nobody counted."""
         for name, neuron in self.neurons.items():
-            if isinstance(neuron, Guest) and neuron.watch and neuron.membrane is None:
+            if isinstance(neuron, ForeignNeuron) and neuron.watch and neuron.histogram is None:
                 raise BadValue(
                     f"neuron '{name}' ({type(neuron.module).__name__}) did not call its surrogate in the "
                     "last forward pass, as SpikingJelly's fused passes do not, so its potentials cannot be "
@@ -244,7 +244,9 @@ class Adapter:
         if torch.compiler.is_compiling() or not (model.training and torch.is_grad_enabled()):
             return
         self._forwards += 1
-        by_step = any(isinstance(neuron, Guest) or neuron.carry for neuron in self.neurons.values())  # or may be
+        by_step = any(
+            isinstance(neuron, ForeignNeuron) or neuron.carry for neuron in self.neurons.values()
+        )  # or may be
         if self._forwards > 1 and self._now < self.steps and not self._warned and not by_step:
             self._warned = True
             warnings.warn(

@@ -11,9 +11,9 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from surgrad.adapt.guests import neuron_of, slot_of
-from surgrad.adapt.ranks import over_ranks
-from surgrad.adapt.untouched import untouched
+from surgrad.adapt.foreign import neuron_of, slot_of
+from surgrad.adapt.preserving import preserved_state
+from surgrad.adapt.ranks import all_reduce
 from surgrad.coding import DCT
 from surgrad.errors import BadValue, unknown
 from surgrad.layers import Dropout, ModerateDropout, PerStep
@@ -48,7 +48,7 @@ class Probe:
         try:
             for norm in norms:
                 norm.momentum = None if isinstance(norm, MPBN) else 1.0  # the running estimate becomes this batch's
-            with torch.no_grad(), untouched(self._model, self._batch[0].device):
+            with torch.no_grad(), preserved_state(self._model, self._batch[0].device):
                 buffers, _ = self._run({}, self._batch[0])
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
@@ -105,7 +105,7 @@ class Probe:
         values = {name: value.detach().clone().requires_grad_() for name, value in self._parameters.items()}
         with torch.enable_grad():
             found = torch.autograd.grad(self._evaluate(values), [*values.values()], materialize_grads=True)
-        return {name: over_ranks(grad, mean=True) for name, grad in zip(values, found, strict=True)}
+        return {name: all_reduce(grad, mean=True) for name, grad in zip(values, found, strict=True)}
 
     def _norms(self) -> list[Any]:
         """What sees the whole batch in training, by statistics of which it has a running estimate."""
@@ -124,7 +124,7 @@ class Probe:
     def loss(self, over: Mapping[str, Tensor] | None = None) -> Tensor:
         """The loss, 0-d float64, with the parameters or buffers named in `over` replaced."""
         with torch.no_grad():
-            return over_ranks(self._evaluate(over or {}), mean=True)
+            return all_reduce(self._evaluate(over or {}), mean=True)
 
     def grad(self, parameter: str, widths: Mapping[str, Tensor] | None = None, at: Tensor | None = None) -> Tensor:
         """The surrogate gradient of the loss with respect to a parameter, of its shape and dtype; with other widths,
@@ -137,7 +137,7 @@ class Probe:
         over |= {path: width for path, width in firsts.items() if path in buffers}
         with torch.enable_grad():
             (grad,) = torch.autograd.grad(self._evaluate({**over, parameter: value}), value, materialize_grads=True)
-        return over_ranks(grad, mean=True)
+        return all_reduce(grad, mean=True)
 
     def difference(self, parameter: str, eps: float, coordinates: Sequence[int] | None = None) -> Tensor:
         """The finite-difference gradient (Li et al. 2021, Dspike): [L(w + ε·e_i) - L(w - ε·e_i)]/(2ε) for each of
@@ -169,7 +169,7 @@ class Probe:
                 found = [self._two_slopes(parameter, d, eps) for d in directions]
             else:
                 found = [s for some in directions.split(stack) for s in self._stacked(parameter, holder, some, eps)]
-            return over_ranks(torch.stack(found, 1), mean=True)
+            return all_reduce(torch.stack(found, 1), mean=True)
 
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """The image size [H, W] (or () where there is none) of every neuron's spikes, by module path."""
@@ -180,7 +180,7 @@ class Probe:
             for name, m in modules.items()
         ]
         try:
-            with torch.no_grad(), untouched(self._model, self._batch[0].device):
+            with torch.no_grad(), preserved_state(self._model, self._batch[0].device):
                 self._run({}, self._batch[0])
         finally:
             for hook in hooks:
@@ -189,12 +189,12 @@ class Probe:
 
     def membranes(self) -> dict[str, Tensor]:
         """Every neuron's membrane histogram (`surgrad.kernels.lif`) on this batch, by module path, of this rank."""
-        with torch.no_grad(), untouched(self._model, self._batch[0].device):
+        with torch.no_grad(), preserved_state(self._model, self._batch[0].device):
             watched: dict[str, Any] = {name: m for name, m in self._model.named_modules() if hasattr(m, "watch")}
             for module in watched.values():
                 module.watch = module.training = True  # neurons count while they train
             self._run({}, self._batch[0])
-            return {name: module.membrane for name, module in watched.items()}
+            return {name: module.histogram for name, module in watched.items()}
 
     def _along(self, parameter: str, value: Tensor, index: int, eps: float) -> Tensor:
         losses = []
@@ -251,7 +251,7 @@ class Probe:
         return self._loss(output.double() if isinstance(output, Tensor) else output, self._batch[1])
 
     def _outputs(self, over: Mapping[str, Tensor]) -> Any:
-        with untouched(self._model, self._batch[0].device):
+        with preserved_state(self._model, self._batch[0].device):
             return self._run(over, self._batch[0])[1]
 
     def _run(self, over: Mapping[str, Tensor], inputs: Tensor) -> tuple[dict[str, Tensor], Any]:

@@ -4,7 +4,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def over_ranks(value: Tensor, *, mean: bool = False) -> Tensor:
+def all_reduce(value: Tensor, *, mean: bool = False) -> Tensor:
     """The sum (or mean) over all ranks; the value itself where there is one rank."""
     if not (dist.is_available() and dist.is_initialized()):
         return value

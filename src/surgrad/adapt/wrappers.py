@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from surgrad.adapt.base import AnyController, Controller, Moment, Widths, restore, state_of
+from surgrad.adapt.base import AnyController, Controller, StepContext, Widths, restore, state_of
 from surgrad.errors import BadValue
 
 
@@ -12,7 +12,7 @@ class _Wrapper(Controller):
     def __init__(self, controller: AnyController):
         self.controller = controller
         self.watch = getattr(controller, "watch", False)
-        self.probes = getattr(controller, "probes", False)
+        self.needs_probe = getattr(controller, "needs_probe", False)
 
     def state_dict(self) -> dict[str, Any]:
         return state_of(self.controller)
@@ -34,7 +34,7 @@ class clip(_Wrapper):  # noqa: N801
         self.low = low
         self.high = high
 
-    def __call__(self, moment: Moment) -> dict[str, Tensor]:
+    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
         return {name: width.clamp(self.low, self.high) for name, width in self.controller(moment).items()}
 
 
@@ -44,10 +44,10 @@ class every(_Wrapper):  # noqa: N801
     def __init__(self, steps: int, controller: AnyController):
         if steps < 1:
             raise BadValue(f"every {steps} steps is never; give 1 or more")
-        if getattr(controller, "clocked", False):
+        if getattr(controller, "has_own_period", False):
             raise BadValue(f"{type(controller).__name__} chooses itself in which steps it acts; set its own period")
         super().__init__(controller)
         self.steps = steps
 
-    def __call__(self, moment: Moment) -> Widths:
+    def __call__(self, moment: StepContext) -> Widths:
         return self.controller(moment) if moment.step % self.steps == 0 else {}

@@ -55,8 +55,8 @@ def convert(arguments: argparse.Namespace) -> int:
 
 
 def _recipe(name: str | None, settings: list[str]) -> "Recipe | None":
+    from surgrad.config.recipe import set_fields
     from surgrad.recipes import find_recipe
-    from surgrad.train.recipe import set_fields
 
     if name is None and settings:
         raise BadValue(f"--set {settings[0]} is for the recipe of --into, and none is given; name one, or leave it out")

@@ -90,8 +90,8 @@ def count_energy(arguments: argparse.Namespace) -> int:
 
 def _named(what: str, settings: list[str]) -> tuple["Recipe", Path | None]:
     """The recipe of a run folder, and that folder; or the recipe of that name; with fields set."""
+    from surgrad.config.recipe import set_fields
     from surgrad.recipes import find_recipe
-    from surgrad.train.recipe import set_fields
     from surgrad.train.run import recipe_of
 
     folder = Path(what) if Path(what).is_dir() else None

@@ -21,9 +21,9 @@ def list_recipes(arguments: argparse.Namespace) -> int:
 
     Reproduced are mean and standard deviation of the final epoch's test accuracy, over the seeds of the records.
     """
+    from surgrad.config.recipe import to_dict
     from surgrad.recipes import DEFAULT, RECIPES
     from surgrad.recipes.reproduced import reproduced
-    from surgrad.train.recipe import to_dict
 
     recipes = [build() for build in RECIPES.values()]
     if arguments.json:
@@ -71,10 +71,10 @@ def train_recipe(arguments: argparse.Namespace) -> int:
 
 def _draw_example(recipe: "Recipe", out: Path, data: Path | None) -> None:
     """For a training on recordings, a picture of the first that it is tested on, for the report."""
+    from surgrad.data.batches.recordings import cache_of
     from surgrad.data.events.sets import EVENT_SETS, load_events
     from surgrad.report import write_recording
     from surgrad.report.recording import EXAMPLE
-    from surgrad.train.recordings import cache_of
 
     if recipe.data.name not in EVENT_SETS:
         return
@@ -88,8 +88,8 @@ def _draw_example(recipe: "Recipe", out: Path, data: Path | None) -> None:
 
 def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
     """The recipe and the folder that the command line asks for."""
+    from surgrad.config.recipe import derive, set_fields
     from surgrad.recipes import DEFAULT, find_recipe
-    from surgrad.train.recipe import derive, set_fields
     from surgrad.train.run import recipe_of
 
     held = arguments.out and arguments.resume and (arguments.out / "recipe.json").exists()

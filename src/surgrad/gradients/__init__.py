@@ -3,9 +3,9 @@ with the steps.
 
     loss, output = GRADIENTS["sltt"](network, images, lambda output: cross_entropy(output, labels))
 
-runs a `SpikingNetwork` and adds to the `grad` of its parameters, as `backward` does. `judge`: the loss of an output [T,
-N, classes]. `forward`: how the network is called, where that is not by itself (under autocast, say). A network that a
-gradient is not made for is refused, by its `check` before a training begins.
+runs a `SpikingNetwork` and adds to the `grad` of its parameters, as `backward` does. `loss_fn`: the loss of an output
+[T, N, classes]. `forward`: how the network is called, where that is not by itself (under autocast, say). A network that
+a gradient is not made for is refused, by its `check` before a training begins.
 
 To add one: write its function and what it refuses, and add them to `GRADIENTS`.
 """
@@ -26,12 +26,12 @@ from surgrad.models import SpikingNetwork
 def bptt(
     network: SpikingNetwork,
     x: Tensor,
-    judge: Callable[[Tensor], Tensor],
+    loss_fn: Callable[[Tensor], Tensor],
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Backpropagation through time: (loss 0-d, output [T, N, classes]). Memory grows with the steps."""
     output = (forward or network)(x)
-    loss = judge(output)
+    loss = loss_fn(output)
     loss.backward()
     return loss.detach(), output.detach()
 

@@ -12,14 +12,14 @@ from torch.overrides import TorchFunctionMode
 
 from surgrad.errors import BadValue
 from surgrad.models import SpikingNetwork
-from surgrad.neurons import carrying, detach, neurons, whole_sequences
+from surgrad.neurons import detach, needs_whole_sequence, neurons, streaming
 
 Judge = Callable[[Tensor], Tensor]
 Forward = Callable[[Tensor], Tensor]
 
 
 def sltt(
-    network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None = None, *, count: int | None = None
+    network: SpikingNetwork, x: Tensor, loss_fn: Judge, forward: Forward | None = None, *, count: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Spatial learning through time (Meng et al. 2023): (loss 0-d, output [T, N, classes]).
 
@@ -30,10 +30,10 @@ def sltt(
         raise BadValue(f"{count} of {total} steps to go back from; give 1 to {total}")
     check_sltt(network)
     chosen = range(total) if count is None else torch.randperm(total)[:count].tolist()
-    return _step_by_step(network, x, judge, forward, set(chosen), nullcontext())
+    return _step_by_step(network, x, loss_fn, forward, set(chosen), nullcontext())
 
 
-def ottt(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None = None) -> tuple[Tensor, Tensor]:
+def ottt(network: SpikingNetwork, x: Tensor, loss_fn: Judge, forward: Forward | None = None) -> tuple[Tensor, Tensor]:
     """Online training through time (Xiao et al. 2022): (loss 0-d, output [T, N, classes]).
 
     As `sltt`, but what a weight is multiplied with when its gradient is found is a trace of the layer's input,
@@ -44,7 +44,7 @@ def ottt(network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | No
     leaves out the first layer; the paper's formula, and this, do not.)"""
     decay = check_ottt(network)
     total = _steps(network, x)
-    return _step_by_step(network, x, judge, forward, set(range(total)), _Traces(decay))
+    return _step_by_step(network, x, loss_fn, forward, set(range(total)), _Traces(decay))
 
 
 def _steps(network: SpikingNetwork, x: Tensor) -> int:
@@ -52,7 +52,7 @@ def _steps(network: SpikingNetwork, x: Tensor) -> int:
 
 
 def _step_by_step(
-    network: SpikingNetwork, x: Tensor, judge: Judge, forward: Forward | None, chosen: set[int], mode: Any
+    network: SpikingNetwork, x: Tensor, loss_fn: Judge, forward: Forward | None, chosen: set[int], mode: Any
 ) -> tuple[Tensor, Tensor]:
     """Forward and, for the chosen steps, backward at once; the potentials go on, their gradient does not."""
     forward = forward or network
@@ -65,7 +65,7 @@ def _step_by_step(
             with torch.set_grad_enabled(step in chosen), mode:
                 output = forward(x if x.ndim == 4 else x[step : step + 1])
             if step in chosen:
-                loss = judge(output) / len(chosen)
+                loss = loss_fn(output) / len(chosen)
                 loss.backward()
                 losses.append(loss.detach())
             detach(network)
@@ -77,23 +77,23 @@ def _step_by_step(
 @contextmanager
 def _carrying(network: SpikingNetwork) -> Iterator[Callable[[], None]]:
     """One step a call, each going on from the last; what it yields adds up the histograms of watched neurons."""
-    watched = {n: neuron for n, neuron in neurons(network).items() if neuron.watching}
+    watched = {n: neuron for n, neuron in neurons(network).items() if neuron.recording}
     before = network.steps
     counts: dict[str, Tensor] = {}
 
     def counted() -> None:
         for name, neuron in watched.items():
-            assert neuron.membrane is not None
-            counts[name] = neuron.membrane + counts.get(name, 0)
+            assert neuron.histogram is not None
+            counts[name] = neuron.histogram + counts.get(name, 0)
 
     try:
         network.steps = 1
-        with carrying(network):
+        with streaming(network):
             yield counted
     finally:
         network.steps = before
         for name, total in counts.items():
-            watched[name].membrane = total
+            watched[name].histogram = total
 
 
 def check_sltt(network: SpikingNetwork) -> None:
@@ -105,7 +105,7 @@ def check_sltt(network: SpikingNetwork) -> None:
             raise BadValue(
                 f"'{name}' has a width of its own for the first step, and here each is a call; give one width"
             )
-    for name, module in whole_sequences(network).items():
+    for name, module in needs_whole_sequence(network).items():
         raise BadValue(
             f"'{name}', {type(module).__name__}, needs all steps of a sequence in one call, and here each "
             "is a call; use another, or gradient bptt"

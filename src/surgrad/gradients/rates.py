@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.models import SpikingNetwork
-from surgrad.neurons import IF, LIF, PLIF, against, neurons, whole_sequences
+from surgrad.neurons import IF, LIF, PLIF, broadcast_channels, needs_whole_sequence, neurons
 from surgrad.norm import TDBN, BatchNorm
 
 
@@ -24,7 +24,7 @@ class _Seen(NamedTuple):
 def rate(
     network: SpikingNetwork,
     x: Tensor,
-    judge: Callable[[Tensor], Tensor],
+    loss_fn: Callable[[Tensor], Tensor],
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Rate-based backpropagation (Yu et al. 2024): (loss 0-d, output [1, N, classes], averaged over time).
@@ -50,7 +50,7 @@ def rate(
             output = forward(x if x.ndim == 4 else x.mean(0, keepdim=True))
     finally:
         network.steps = before
-    loss = judge(output)
+    loss = loss_fn(output)
     loss.backward()
     return loss.detach(), output.detach()
 
@@ -77,7 +77,7 @@ def check_rate(network: SpikingNetwork) -> None:
     for name, module in network.named_modules():
         if isinstance(module, BatchNorm) and type(module) not in (BatchNorm, TDBN):
             raise BadValue(f"'{name}', {type(module).__name__}, has no averaged form; give batchnorm or tdbn")
-    for name, module in whole_sequences(network).items():
+    for name, module in needs_whole_sequence(network).items():
         raise BadValue(f"'{name}', {type(module).__name__}, would do another thing in the second pass; use another")
 
 
@@ -155,13 +155,15 @@ def _norms(network: nn.Module) -> dict[str, BatchNorm]:
 
 def _slope(history: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
     """mean_t h(u_t)·∂u_t/∂c̅ [N, C, ...] of the potentials u [T, N, C, ...]."""
-    decay, threshold, width = (against(p, history[0]) for p in (neuron.decay, neuron.threshold, neuron.surrogate.width))
-    gain = 1.0 if neuron.gain is None else against(neuron.gain, history[0])
+    decay, threshold, width = (
+        broadcast_channels(p, history[0]) for p in (neuron.decay, neuron.threshold, neuron.surrogate.width)
+    )
+    gain = 1.0 if neuron.gain is None else broadcast_channels(neuron.gain, history[0])
     eager = torch.zeros_like(history[0])
     total = torch.zeros_like(history[0])
     for u, fired in zip(history, spikes, strict=True):
         eager = gain + decay * eager  # ∂u_t/∂c̅ from ∂v_{t-1}/∂c̅
-        h = neuron.surrogate.shape.slope(u - threshold, width)
+        h = neuron.surrogate.function.slope(u - threshold, width)
         total += h * eager
         through = 0.0 if neuron.detach_reset else h
         if neuron.reset_mode == "zero":

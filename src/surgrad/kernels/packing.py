@@ -96,7 +96,7 @@ def packed_spikes() -> Iterator[Packer]:
         _packer.reset(token)
 
 
-def spikes_made(spikes: Tensor) -> Tensor:
+def mark_spikes(spikes: Tensor) -> Tensor:
     """Called by a neuron on its output: the same tensor, which `packed_spikes` will now know."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return spikes

@@ -1,11 +1,11 @@
 """Instruments: what the layers of a network do, read through the same histograms as the controllers' own."""
 
-from surgrad.measure.diagnose import Diagnosis as Diagnosis
-from surgrad.measure.diagnose import Finding as Finding
-from surgrad.measure.diagnose import diagnose as diagnose
-from surgrad.measure.diagnose import findings as findings
-from surgrad.measure.energy import Accounting as Accounting
-from surgrad.measure.energy import Energy as Energy
-from surgrad.measure.energy import energy as energy
-from surgrad.measure.evidence import LayerEvidence as LayerEvidence
-from surgrad.measure.evidence import evidence as evidence
+from surgrad.measure.diagnosis import Diagnosis as Diagnosis
+from surgrad.measure.diagnosis import Finding as Finding
+from surgrad.measure.diagnosis import diagnose as diagnose
+from surgrad.measure.diagnosis import findings as findings
+from surgrad.measure.layers import LayerEvidence as LayerEvidence
+from surgrad.measure.layers import evidence as evidence
+from surgrad.measure.operations import Accounting as Accounting
+from surgrad.measure.operations import Energy as Energy
+from surgrad.measure.operations import energy as energy

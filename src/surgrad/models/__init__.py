@@ -11,7 +11,8 @@ from surgrad.models.blocks import MembraneBlock as MembraneBlock
 from surgrad.models.blocks import ResidualBlock as ResidualBlock
 from surgrad.models.blocks import SpikingNetwork as SpikingNetwork
 from surgrad.models.blocks import in_chunks as in_chunks
-from surgrad.models.densenet import densenet as densenet
+from surgrad.models.dense import densenet as densenet
+from surgrad.models.modified_resnet import resnet18 as resnet18
 from surgrad.models.ms_resnet import PreActivationBlock as PreActivationBlock
 from surgrad.models.ms_resnet import ms_resnet18 as ms_resnet18
 from surgrad.models.plif import plif_cifar as plif_cifar
@@ -21,10 +22,6 @@ from surgrad.models.resnet import resnet18_imagenet as resnet18_imagenet
 from surgrad.models.resnet import resnet20 as resnet20
 from surgrad.models.resnet import resnet34_imagenet as resnet34_imagenet
 from surgrad.models.resnet import resnet44 as resnet44
-from surgrad.models.resnet18 import resnet18 as resnet18
-from surgrad.models.resnet19 import resnet19 as resnet19
-from surgrad.models.resnet19 import resnet19_normed as resnet19_normed
-from surgrad.models.resnet19 import resnet19_tet as resnet19_tet
 from surgrad.models.sew import SpikeBlock as SpikeBlock
 from surgrad.models.sew import ds_resnet20 as ds_resnet20
 from surgrad.models.sew import sew_resnet18 as sew_resnet18
@@ -32,11 +29,14 @@ from surgrad.models.sew import sew_resnet34 as sew_resnet34
 from surgrad.models.sew import sew_resnet50 as sew_resnet50
 from surgrad.models.small import small_cnn as small_cnn
 from surgrad.models.small import small_resnet as small_resnet
+from surgrad.models.tdbn_resnet import resnet19 as resnet19
+from surgrad.models.tdbn_resnet import resnet19_normed as resnet19_normed
+from surgrad.models.tdbn_resnet import resnet19_tet as resnet19_tet
+from surgrad.models.tet_vgg import vggsnn as vggsnn
 from surgrad.models.vgg import vgg11 as vgg11
 from surgrad.models.vgg import vgg11_dct as vgg11_dct
 from surgrad.models.vgg import vgg16 as vgg16
 from surgrad.models.vgg_ws import vgg11_ws as vgg11_ws
-from surgrad.models.vggsnn import vggsnn as vggsnn
 
 MODELS: dict[str, Callable[..., SpikingNetwork]] = {
     "small_cnn": small_cnn,

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.kernels.packing import packed_spikes
 from surgrad.layers import PerStep
-from surgrad.neurons import LIF, carrying
+from surgrad.neurons import LIF, streaming
 from surgrad.norm import NoNorm, NormNeuron
-from surgrad.surrogate import Surrogate
+from surgrad.surrogates import Surrogate
 
 NeuronFactory = Callable[[], nn.Module]
 NormFactory = Callable[[int], nn.Module]
@@ -43,8 +43,9 @@ class SpikingNetwork(nn.Module):
     coding: makes recordings of images first (`surgrad.coding`); None shows them as they are.
 
     While `pack_spikes` is set, the backward pass keeps spikes as bits (`surgrad.kernels.packing`). While `last_step` is
-    set, the output is the last step's alone, [1, N, classes]; while `twice` is set, the head sees every sample twice in
-    training, for dropout to choose anew: [T, 2N, classes], one half after the other, for `surgrad.losses.rdrop`."""
+    set, the output is the last step's alone, [1, N, classes]; while `duplicate_batch` is set, the head sees every
+    sample twice in training, for dropout to choose anew: [T, 2N, classes], one half after the other, for
+    `surgrad.losses.rdrop`."""
 
     def __init__(self, stem: nn.Module, fire: NormNeuron, body: nn.Module, head: nn.Module, steps: int):
         super().__init__()
@@ -55,7 +56,7 @@ class SpikingNetwork(nn.Module):
         self.body = body
         self.head = head
         self.steps = steps
-        self.pack_spikes = self.last_step = self.twice = False
+        self.pack_spikes = self.last_step = self.duplicate_batch = False
         self.coding: nn.Module | None = None
 
     def encoded(self, x: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class SpikingNetwork(nn.Module):
         static = x.ndim == 4
         current = self.stem(x.unsqueeze(0) if static else x)
         features = self.body(self.fire(current, steps=self.steps if static else None))
-        if self.twice and self.training:
+        if self.duplicate_batch and self.training:
             features = torch.cat([features, features], 1)
         out = self.head(features)
         return out[-1:] if self.last_step else out
@@ -90,7 +91,7 @@ def in_chunks(network: SpikingNetwork, x: Tensor, steps: int, chunk: int = 10) -
         network.last_step = False
         x = network.encoded(x)
         steps = steps if x.ndim == 4 else len(x)
-        with carrying(network):
+        with streaming(network):
             for done in range(0, steps, chunk):
                 network.steps = min(chunk, steps - done)
                 outputs.append(network(x if x.ndim == 4 else x[done : done + chunk]).float())

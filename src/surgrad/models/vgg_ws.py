@@ -42,7 +42,7 @@ class StandardisedConv2d(nn.Conv2d):
         return F.conv2d(input, weight, self.bias, self.stride, self.padding)
 
 
-class Worth(nn.Module):
+class SpikeScale(nn.Module):
     """Spikes times what one counts."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def vgg11_ws(
         body += [PerStep(StandardisedConv2d(inputs, outputs, scale=_SPIKE)), NormNeuron(norm(outputs), neuron())]
         if place in (1, 3, 5):
             body.append(PerStep(nn.AvgPool2d(2)))
-    head = nn.Sequential(pooled_head(), Worth(), linear(widths[-1], classes))
+    head = nn.Sequential(pooled_head(), SpikeScale(), linear(widths[-1], classes))
     stem = PerStep(StandardisedConv2d(in_channels, widths[0]))
     network = SpikingNetwork(stem, NormNeuron(norm(widths[0]), neuron()), nn.Sequential(*body), head, steps)
     for module in network.modules():

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from surgrad.errors import BadValue
 from surgrad.neurons.stepped import Stepped
-from surgrad.surrogate import Surrogate
+from surgrad.surrogates import Surrogate
 
 
 class ASGL(Stepped):
@@ -33,6 +33,6 @@ class ASGL(Stepped):
     def fire(self, x: Tensor, width: Tensor, threshold: Tensor) -> Tensor:
         if not self.training:
             return super().fire(x, width, threshold)
-        smooth = self.surrogate.shape.step(x, width)
+        smooth = self.surrogate.function.step(x, width)
         spikes = torch.rand_like(x) >= self.smooth
         return smooth + (spikes * ((x >= 0).to(x.dtype) - smooth)).detach()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from surgrad.kernels.lif import Reset
-from surgrad.neurons.lif import against
+from surgrad.neurons.lif import broadcast_channels
 from surgrad.neurons.stepped import Stepped
 
 
@@ -28,5 +28,5 @@ class CLIF(Stepped):
     def left(self, state: Tensor | None, u: Tensor, fired: Tensor, threshold: Tensor) -> Tensor:
         remembered = fired
         if state is not None:
-            remembered = state[1] * torch.sigmoid((1 - against(self.decay.to(u.dtype), u)) * u) + fired
+            remembered = state[1] * torch.sigmoid((1 - broadcast_channels(self.decay.to(u.dtype), u)) * u) + fired
         return torch.stack([u - fired * (threshold + torch.sigmoid(remembered)), remembered])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import Reset
 from surgrad.neurons.lif import LIF
-from surgrad.surrogate import Surrogate
+from surgrad.surrogates import Surrogate
 
 
 class ConvertedIF(LIF):
@@ -18,8 +18,8 @@ class ConvertedIF(LIF):
     those units, that a sequence begins with; ½ rounds to the nearest multiple, and adds up to the shift of the bias by
     λ/(2T) in every step (Deng and Gu 2021), whatever T. The surrogate serves a later training."""
 
-    leaks = False
-    in_units = True
+    has_decay = False
+    threshold_units = True
     positive = ("level",)
 
     def __init__(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
-from surgrad.neurons.lif import against
+from surgrad.neurons.lif import broadcast_channels
 from surgrad.neurons.stepped import Stepped
 
 
@@ -19,7 +19,7 @@ class GLIF(Stepped):
     last. The threshold is trained too. State: [2, N, C, ...], u·(1 - g·o) and (1 - g)·v_re·o.
     """
 
-    per_step = True
+    per_time_step = True
 
     def __init__(self, *args, steps: int = 4, threshold: float = 0.5, channels: int | None = None, **options):
         if not 0 < threshold < 1:
@@ -54,10 +54,12 @@ class GLIF(Stepped):
         by_factor, weighted, _ = torch.sigmoid(self.gates)
         own = torch.sigmoid(self.logit_inputs[min(step, len(self.logit_inputs) - 1)])
         leak = (1 - by_factor) * torch.sigmoid(self.logit_leak)
-        u = against(1 - weighted * (1 - own), current) * current - against(leak, current)
+        u = broadcast_channels(1 - weighted * (1 - own), current) * current - broadcast_channels(leak, current)
         return u if state is None else u + decay * state[0] - state[1]
 
     def left(self, state: Tensor | None, u: Tensor, fired: Tensor, threshold: Tensor) -> Tensor:
         to_zero = torch.sigmoid(self.gates[2])
         by_voltage = (1 - to_zero) * torch.sigmoid(self.logit_reset)
-        return torch.stack([u * (1 - against(to_zero, u) * fired), against(by_voltage, u) * fired])
+        return torch.stack(
+            [u * (1 - broadcast_channels(to_zero, u) * fired), broadcast_channels(by_voltage, u) * fired]
+        )

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from surgrad.neurons.lif import against
+from surgrad.neurons.lif import broadcast_channels
 from surgrad.neurons.stepped import Stepped
 
 
@@ -21,4 +21,4 @@ class KLIF(Stepped):
         self.scale = nn.Parameter(torch.ones(self.threshold.shape))
 
     def charge(self, state: Tensor | None, current: Tensor, decay: Tensor, step: int) -> Tensor:
-        return F.relu(against(self.scale, current) * super().charge(state, current, decay, step))
+        return F.relu(broadcast_channels(self.scale, current) * super().charge(state, current, decay, step))

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import LIFOutput, Norm, Reset, lif, lif_history
-from surgrad.kernels.packing import spikes_made
-from surgrad.shapes import Shape
-from surgrad.surrogate import Surrogate
+from surgrad.kernels.packing import mark_spikes
+from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
 class LIF(nn.Module):
@@ -30,23 +29,23 @@ class LIF(nn.Module):
     carry: keep the potential from call to call, until `surgrad.reset`; `surgrad.detach` cuts its gradient.
     backend: see `surgrad.lif`.
 
-    While `watch` is set and it trains, `membrane` holds the last call's histogram (`surgrad.kernels.lif`). While
+    While `watch` is set and it trains, `histogram` holds the last call's histogram (`surgrad.kernels.lif`). While
     `penalise` is set and it trains, `penalty` holds what that says of the last call's potentials
     (`surgrad.penalties`); the neuron then runs on the reference.
     """
 
-    per_step = False
+    per_time_step = False
     """Whether it does another thing in every step, and so is made with their number (`steps`)."""
-    in_units = False
+    threshold_units = False
     """Whether its potentials are in units of the threshold, which is then 1 to all who ask."""
     positive: tuple[str, ...] = ()
     """Its parameters that an optimiser must leave above 0 (`surgrad.neurons.keep_positive`)."""
-    leaks = True
+    has_decay = True
     """Whether it has a decay to be told."""
-    carries = True
+    supports_streaming = True
     """Whether a sequence may come in several calls (`carry`)."""
 
-    membrane: Tensor | None
+    histogram: Tensor | None
     penalty: Tensor | None
     penalise: "Callable[[Tensor, Tensor, LIF], Tensor] | None"
     potential: Tensor | None
@@ -60,7 +59,7 @@ class LIF(nn.Module):
         tau: float | None = None,
         train_decay: bool = False,
         threshold: float = 0.5,
-        surrogate: Surrogate | Shape | str = "rect",
+        surrogate: Surrogate | SurrogateFunction | str = "rect",
         reset: Reset = "zero",
         detach_reset: bool = False,
         channels: int | None = None,
@@ -79,7 +78,7 @@ class LIF(nn.Module):
         self.carry = carry
         self.backend = backend
         self.watch = False
-        self.membrane = None
+        self.histogram = None
         self.penalise = self.penalty = None
         self.potential = None
 
@@ -101,7 +100,7 @@ class LIF(nn.Module):
         return torch.sigmoid(self.logit_decay) if "logit_decay" in self._parameters else self.fixed_decay
 
     @property
-    def watching(self) -> bool:
+    def recording(self) -> bool:
         """Whether potentials are counted: what is evaluated is no evidence."""
         return self.watch and self.training
 
@@ -121,7 +120,7 @@ class LIF(nn.Module):
         return self.penalise is not None and self.training
 
     @property
-    def keeps(self) -> bool:
+    def needs_final_potential(self) -> bool:
         """Whether the last potential is of use after a call."""
         return self.carry
 
@@ -157,7 +156,7 @@ class LIF(nn.Module):
                 x,
                 self.surrogate.width,
                 self._start(x),
-                self.keeps,
+                self.needs_final_potential,
                 norm=norm,
                 plus=plus,
                 plus_norm=plus_norm,
@@ -171,15 +170,15 @@ class LIF(nn.Module):
     def _emitted(self, spikes: Tensor) -> Tensor:
         amplitude = self.amplitude
         if amplitude is not None:
-            spikes = spikes * against(amplitude, spikes, 2).to(spikes.dtype)
-        return spikes_made(spikes) if self.binary else spikes
+            spikes = spikes * broadcast_channels(amplitude, spikes, 2).to(spikes.dtype)
+        return mark_spikes(spikes) if self.binary else spikes
 
     def _remember(self, out: LIFOutput, history: Tensor | None) -> None:
         """What is asked of this call later."""
         if self.carry:
             self.potential = out.potential
-        if self.watching:
-            self.membrane = out.membrane
+        if self.recording:
+            self.histogram = out.histogram
         if self.penalise is not None:
             self.penalty = None if history is None else self.penalise(history, out.spikes, self)
 
@@ -189,12 +188,12 @@ class LIF(nn.Module):
         """The output, and while penalised the potentials of every step. above: what is added to the threshold."""
         threshold = self.threshold + above if above else self.threshold
         fused |= {
-            "shape": self.surrogate.shape,
+            "shape": self.surrogate.function,
             "threshold": threshold,
             "reset": self.reset_mode,
             "start": start,
             "detach_reset": self.detach_reset,
-            "watch": self.watching,
+            "watch": self.recording,
             "keep": keep,
             "backend": self.backend,
         }
@@ -228,13 +227,13 @@ class LIF(nn.Module):
             x,
             self.surrogate.width,
             first.potential,
-            self.keeps,
+            self.needs_final_potential,
             norm=norm,
             plus=plus,
             plus_norm=plus_norm,
             steps=total - 1,
         )
-        counts = None if first.membrane is None or rest.membrane is None else first.membrane + rest.membrane
+        counts = None if first.histogram is None or rest.histogram is None else first.histogram + rest.histogram
         history = None if before is None or after is None else torch.cat([before, after])
         return LIFOutput(torch.cat([first.spikes, rest.spikes]), rest.potential, counts), history
 
@@ -260,7 +259,7 @@ class LIF(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy gets: all but the state of the last call."""
-        return {**self.__dict__, "potential": None, "membrane": None, "penalty": None}
+        return {**self.__dict__, "potential": None, "histogram": None, "penalty": None}
 
     def extra_repr(self) -> str:
         trained = "trained " if "logit_decay" in self._parameters else ""
@@ -283,7 +282,7 @@ class PLIF(LIF):
         tau: float | None = None,
         train_decay: bool = True,
         threshold: float = 1.0,
-        surrogate: Surrogate | Shape | str | None = None,
+        surrogate: Surrogate | SurrogateFunction | str | None = None,
         detach_reset: bool = True,
         **options,
     ):
@@ -308,13 +307,13 @@ class PLIF(LIF):
 class IF(LIF):
     """Integrate-and-fire: a LIF that leaks nothing (β = 1). Threshold 1 by default (Fang et al. 2021, SEW-ResNet)."""
 
-    leaks = False
+    has_decay = False
 
     def __init__(self, *, threshold: float = 1.0, **options):
         super().__init__(decay=1.0, threshold=threshold, **options)
 
 
-def against(parameter: Tensor, x: Tensor, channel: int = 1) -> Tensor:
+def broadcast_channels(parameter: Tensor, x: Tensor, channel: int = 1) -> Tensor:
     """A parameter, 0-d or [C], shaped to meet x, whose axis `channel` has the channels: 1 in a step [N, C, ...]."""
     return parameter if parameter.ndim == 0 else parameter.view(-1, *[1] * (x.ndim - 1 - channel))
 

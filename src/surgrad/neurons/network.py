@@ -32,18 +32,18 @@ def keep_positive(network: nn.Module, least: float = 1e-3) -> None:
             neuron.get_parameter(name).clamp_(min=least)
 
 
-def whole_sequences(network: nn.Module) -> dict[str, nn.Module]:
+def needs_whole_sequence(network: nn.Module) -> dict[str, nn.Module]:
     """By path, the modules that need all steps of a sequence in one call: those that do another thing in every step
-    (`per_step`), and those that say so (`carries`)."""
+    (`per_time_step`), and those that say so (`supports_streaming`)."""
     return {
         name: module
         for name, module in network.named_modules()
-        if getattr(module, "per_step", False) or not getattr(module, "carries", True)
+        if getattr(module, "per_time_step", False) or not getattr(module, "supports_streaming", True)
     }
 
 
 @contextmanager
-def carrying(network: nn.Module) -> Iterator[None]:
+def streaming(network: nn.Module) -> Iterator[None]:
     """Within it, the steps of a sequence may come in several calls: potentials are carried, from rest at its start.
     `reset` begins a new sequence."""
     before = {neuron: neuron.carry for neuron in neurons(network).values()}

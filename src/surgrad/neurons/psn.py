@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import LIFOutput, Norm, checked, histogram
 from surgrad.neurons.lif import LIF
-from surgrad.surrogate import Surrogate, spike
+from surgrad.surrogates import Surrogate, spike
 
 
 class PSN(LIF):
@@ -19,8 +19,8 @@ class PSN(LIF):
     sequence; a shorter one uses the first rows and columns. W is drawn as a linear layer's. The defaults are the
     paper's: threshold 1, ATan of SpikingJelly's α = 2."""
 
-    per_step = True
-    leaks = carries = False
+    per_time_step = True
+    has_decay = supports_streaming = False
 
     def __init__(
         self,
@@ -77,12 +77,12 @@ class PSN(LIF):
             x,
             self.decay,
             self.surrogate.width,
-            self.surrogate.shape,
+            self.surrogate.function,
             self.threshold,
             self.reset_mode,
             self.detach_reset,
             None,
-            self.watching,
+            self.recording,
             False,
             norm,
             plus,
@@ -96,7 +96,7 @@ class PSN(LIF):
         with torch.autocast(x.device.type, enabled=False):  # which would round the potentials
             above = torch.tensordot(weight, current, 1) - threshold
         spikes = spike(above, call.width, call.shape).to(x.dtype)
-        counts = histogram(above, call.threshold) if self.watching else None
+        counts = histogram(above, call.threshold) if self.recording else None
         self._remember(LIFOutput(spikes, None, counts), above + call.threshold if self.penalised else None)
         return self._emitted(spikes)
 

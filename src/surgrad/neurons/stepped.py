@@ -6,7 +6,7 @@ from torch import Tensor
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import LIFOutput, Norm, after_reset, checked, histogram
 from surgrad.neurons.lif import LIF
-from surgrad.surrogate import spike
+from surgrad.surrogates import spike
 
 
 class Stepped(LIF):
@@ -35,7 +35,7 @@ class Stepped(LIF):
 
     def fire(self, x: Tensor, width: Tensor, threshold: Tensor) -> Tensor:
         """The spikes of a step; x = u - threshold, [N, C, ...]; width: the surrogate's, shaped to meet it."""
-        return spike(x, width, self.surrogate.shape)
+        return spike(x, width, self.surrogate.function)
 
     def left(self, state: Tensor | None, u: Tensor, fired: Tensor, threshold: Tensor) -> Tensor:
         """The state after a step; fired: its spikes, constants where the reset is detached."""
@@ -57,12 +57,12 @@ class Stepped(LIF):
             x,
             self.decay,
             self.surrogate.width,
-            self.surrogate.shape,
+            self.surrogate.function,
             self.threshold,
             self.reset_mode,
             self.detach_reset,
             None,
-            self.watching,
+            self.recording,
             self.carry,
             norm,
             plus,
@@ -81,7 +81,7 @@ class Stepped(LIF):
             threshold = self.threshold_of(u, layers, step)
             seen = self.seen(u)
             fired = self.fire(seen - threshold, width, threshold)
-            if self.watching:
+            if self.recording:
                 counted = histogram(seen - threshold, layers)
                 counts = counted if counts is None else counts + counted
             spikes.append(fired.to(x.dtype))

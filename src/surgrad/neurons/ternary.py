@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.neurons.stepped import Stepped
-from surgrad.surrogate import spike
+from surgrad.surrogates import spike
 
 
 class TernaryLIF(Stepped):
@@ -22,7 +22,7 @@ class TernaryLIF(Stepped):
         return self.trained_amplitude
 
     def fire(self, x: Tensor, width: Tensor, threshold: Tensor) -> Tensor:
-        return spike(x, width, self.surrogate.shape) - spike(-x - 2 * threshold, width, self.surrogate.shape)
+        return spike(x, width, self.surrogate.function) - spike(-x - 2 * threshold, width, self.surrogate.function)
 
     def left(self, state: Tensor | None, u: Tensor, fired: Tensor, threshold: Tensor) -> Tensor:
         return super().left(state, u, fired.abs() if self.reset_mode == "zero" else fired, threshold)

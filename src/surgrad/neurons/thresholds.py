@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import LIFOutput, Reset
-from surgrad.neurons.lif import LIF, against
-from surgrad.surrogate import Surrogate
+from surgrad.neurons.lif import LIF, broadcast_channels
+from surgrad.surrogates import Surrogate
 
 
 class LTMD(LIF):
@@ -42,7 +42,7 @@ class DietLIF(LIF):
     Their leak is a free number, and leaves what the reset takes alone; here it is a sigmoid, and leaks that too, as
     everywhere."""
 
-    in_units = True
+    threshold_units = True
     positive = ("trained_threshold",)
 
     def __init__(
@@ -105,7 +105,7 @@ class TrLIF(LIF):
     the last potential of those neurons that fired at all; in units of the threshold here (`running_rest`)."""
 
     running_rest: Tensor
-    in_units = True
+    threshold_units = True
 
     def __init__(
         self,
@@ -135,11 +135,11 @@ class TrLIF(LIF):
         return 1 / self.amplitude
 
     @property
-    def keeps(self) -> bool:
+    def needs_final_potential(self) -> bool:
         return self.carry or (self.mp_init and self.training)
 
     @property
-    def carries(self) -> bool:  # type: ignore[override]  # a constant there
+    def supports_streaming(self) -> bool:  # type: ignore[override]  # a constant there
         return not (self.mp_init and self.training)  # every call ends a sequence
 
     def rest(self, x: Tensor) -> Tensor | None:
@@ -167,4 +167,4 @@ class IMPLIF(LIF):
     def rest(self, x: Tensor) -> Tensor | None:
         if self.initial.ndim and x.shape[2:3] != self.initial.shape:
             return None  # the kernel will say what does not fit
-        return against(self.initial, x[0]).expand(x.shape[1:])
+        return broadcast_channels(self.initial, x[0]).expand(x.shape[1:])

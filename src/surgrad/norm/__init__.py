@@ -1,7 +1,7 @@
 """Normalisation over time, alone and in the neuron's own pass.
 
 To add one: write its class, a `BatchNorm` where it has statistics, and add it to `NORMS`. One that does another thing
-in every step says so (`per_step`), is made with their number, and runs apart from the neuron.
+in every step says so (`per_time_step`), is made with their number, and runs apart from the neuron.
 """
 
 from surgrad.norm.batch import TDBN as TDBN

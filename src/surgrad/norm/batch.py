@@ -16,7 +16,7 @@ class BatchNorm(_BatchNorm):
     normalises, the unbiased one enters the running estimate, which is used in evaluation. momentum: of that estimate;
     None averages over all batches."""
 
-    per_step = False
+    per_time_step = False
     """Whether it does another thing in every step, and so needs their number (`steps`) and no static image."""
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1):
@@ -77,7 +77,7 @@ class BatchNorm(_BatchNorm):
 class NoNorm(nn.Identity):
     """In a norm's place, nothing: currents as they come."""
 
-    per_step = False
+    per_time_step = False
 
     def __init__(self, channels: int):
         super().__init__()

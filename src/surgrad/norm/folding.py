@@ -16,7 +16,7 @@ def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
     The norm must follow the convolution at once; past a max-pool the folding holds only where γ >= 0.
 
     w' = w·sγ/√(σ²+ε), bias' = μ + (bias - mean)·sγ/√(σ²+ε)  (Zheng et al. 2021, section on inference)."""
-    if norm.per_step:
+    if norm.per_time_step:
         raise BadValue(
             f"{type(norm).__name__} does another thing in every step, which no one convolution does; fold a "
             "BatchNorm or TDBN"

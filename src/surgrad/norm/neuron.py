@@ -35,7 +35,7 @@ class NormNeuron(nn.Module):
             plus_norm = cast(BatchNorm | None, self.plus_norm)
             summand = None if plus is None or plus_norm is None else plus_norm.statistics(plus, backend)
             return self.neuron(x, norm.statistics(x, backend), plus, summand, steps)
-        if steps is not None and any(getattr(norm, "per_step", False) for norm in (self.norm, self.plus_norm)):
+        if steps is not None and any(getattr(norm, "per_time_step", False) for norm in (self.norm, self.plus_norm)):
             x = x.expand(steps, *x.shape[1:])
             plus = None if plus is None else plus.expand(steps, *plus.shape[1:])
         current = self.norm(x)
@@ -57,7 +57,7 @@ class NormNeuron(nn.Module):
         assert isinstance(self.neuron, LIF)
         if self.neuron.surrogate.first_width is not None:  # its first step is a call of its own
             return None
-        backend = choose(self.neuron.backend, x, self.neuron.surrogate.shape)
+        backend = choose(self.neuron.backend, x, self.neuron.surrogate.function)
         return backend if backend in COMPILED else None
 
 

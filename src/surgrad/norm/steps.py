@@ -15,7 +15,7 @@ class TEBN(BatchNorm):
 
     p is `step_scale` [steps], 1 at the start. Shorter sequences use the first of it."""
 
-    per_step = True
+    per_time_step = True
 
     def __init__(self, channels: int, steps: int, **options):
         super().__init__(channels, **options)
@@ -30,7 +30,7 @@ class BNTT(BatchNorm):
     """Batch normalisation through time (Kim and Panda 2021): each step has statistics and a weight of its own, and no
     bias: y_t = γ_t·(x_t - mean_t)/√(var_t + ε). `weight`, `running_mean`, `running_var`: [steps·C], step by step."""
 
-    per_step = True
+    per_time_step = True
 
     def __init__(self, channels: int, steps: int, *, eps: float = 1e-4, momentum: float | None = 0.1):
         super().__init__(steps * channels, eps=eps, momentum=momentum)
@@ -72,7 +72,7 @@ class TAB(BatchNorm):
 
     with a trained scale p (`step_scale` [steps], 1 at the start). Running estimates: [steps, C]."""
 
-    per_step = True
+    per_time_step = True
 
     def __init__(self, channels: int, steps: int, **options):
         super().__init__(channels, **options)

@@ -4,6 +4,7 @@ To add one: write a function that returns a `Recipe`, derived from another where
 names, and decorate it with `@recipe`; or with `@rows`, which makes a recipe of each row of a paper's table.
 """
 
+from surgrad.config.recipe import Recipe
 from surgrad.errors import unknown
 from surgrad.recipes import (
     conversion,
@@ -26,7 +27,6 @@ from surgrad.recipes import (
     tet,
 )
 from surgrad.recipes.registry import RECIPES as RECIPES
-from surgrad.train.recipe import Recipe
 
 DEFAULT = "lsg_fashion_small_t4"
 FILES = (

@@ -4,8 +4,8 @@ Hu, Tang, Wang, Pan, Pan, TNNLS 2021 (spiking residual networks, T=350) and Kund
 (fine-tuning by surrogate gradients, T=100). How their ANNs were trained is in no text at hand: unstated here.
 """
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
 
 
 @rows(

@@ -5,8 +5,8 @@ and a slope of 0.3 of a triangle; this recipe trains from scratch with tdBN, for
 normalised by ½, these by the data's moments.
 """
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 
 @rows("dct", "VGG-11", {("cifar100", 48): 0.6830}, title="DCT coding, from scratch", source="Garg et al. 2021")

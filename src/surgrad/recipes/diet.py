@@ -10,8 +10,8 @@ By itself the recipe trains from scratch. Theirs has no norm and a dropout of 0.
 dropout. Batch, and decay at the start: unstated.
 """
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 _PUBLISHED = {("cifar10", 5): 0.9270, ("cifar100", 5): 0.6967}
 

@@ -5,8 +5,8 @@ at hand, and neither are the first temperature and its step (`surgrad.adapt.sear
 not read.
 """
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 _PUBLISHED = {
     ("cifar10", 2): 0.9313,

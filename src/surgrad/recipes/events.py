@@ -7,10 +7,7 @@ Optimiser, epochs and batch of LSG are unstated: ASGL's code for CIFAR10-DVS. DV
 CIFAR10-DVS (whose split differs) take their settings from PLIF's code.
 """
 
-from surgrad.recipes.dspike import dspike_resnet18
-from surgrad.recipes.plif import plif_plifnet
-from surgrad.recipes.registry import rows
-from surgrad.train.recipe import (
+from surgrad.config.recipe import (
     AdaptConfig,
     DataConfig,
     LossConfig,
@@ -20,6 +17,9 @@ from surgrad.train.recipe import (
     Recipe,
     derive,
 )
+from surgrad.recipes.dspike import dspike_resnet18
+from surgrad.recipes.plif import plif_plifnet
+from surgrad.recipes.registry import rows
 
 _DVS = ("cifar10_dvs", 10)
 _FRAMES = DataConfig(name="cifar10_dvs", batch=32, side=48, split="first_900", flip=True, roll=5)

@@ -1,7 +1,7 @@
 """The recipes to begin with: minutes on two CPU cores."""
 
+from surgrad.config.recipe import DataConfig, LossConfig, ModelConfig, OptimConfig, Recipe, StartConfig, derive
 from surgrad.recipes.registry import recipe
-from surgrad.train.recipe import DataConfig, LossConfig, ModelConfig, OptimConfig, Recipe, StartConfig, derive
 
 
 @recipe

@@ -4,8 +4,7 @@ et al. 2024), with the settings of the authors' codes. OTTT's and the last's fig
 Their cut-outs are of random size, these of 16; SLTT's ResNet-18 has no tripled stem, this one, Dspike's, has.
 """
 
-from surgrad.recipes.registry import rows
-from surgrad.train.recipe import (
+from surgrad.config.recipe import (
     AdaptConfig,
     DataConfig,
     LossConfig,
@@ -15,6 +14,7 @@ from surgrad.train.recipe import (
     Recipe,
     derive,
 )
+from surgrad.recipes.registry import rows
 
 
 @rows("sltt", "ResNet-18", {("cifar10", 6): 0.9444}, title="SLTT", source="Meng et al. 2023")

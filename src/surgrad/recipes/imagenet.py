@@ -7,8 +7,8 @@ there too. ESG's headline (χ) is SEW-ResNet-34's training with steered widths; 
 
 import math
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
 
 _DATA = DataConfig(name="imagenet", batch=256, flip=True)
 _OPTIM = OptimConfig("sgd", epochs=320, lr=0.1, momentum=0.9, weight_decay=0.0)

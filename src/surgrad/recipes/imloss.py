@@ -5,9 +5,9 @@ The authors' published code has another loss, (mean - 0.5/T)² at λ = 0.005. Op
 are those of their line of code for Dspike (unstated in the text at hand).
 """
 
+from surgrad.config.recipe import Recipe, derive
 from surgrad.recipes.dspike import dspike_resnet18
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import Recipe, derive
 
 _PUBLISHED = {("cifar10", 2): 0.9385, ("cifar10", 4): 0.9540, ("cifar10", 6): 0.9549}
 

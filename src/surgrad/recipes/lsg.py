@@ -5,8 +5,8 @@ marked `unstated`, are the ones of the same laboratory's public code for ASGL, w
 with LSG's Table 2. LSG reports averages over 5 runs.
 """
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
 from surgrad.recipes.registry import RECIPES, rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
 
 _TABLE_1 = {
     ("cifar10", "none"): 0.9268,

@@ -2,8 +2,8 @@
 connection; here the readout is the usual one.
 """
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 _PUBLISHED = {("cifar10", 2): 0.9375, ("cifar10", 4): 0.9419}
 _RATES = "50:0.25,100:0.125,150:0.025,200:0.0125,250:0.0025,300:0.00125,350:0.00025"

@@ -3,8 +3,8 @@
 LSG's table lists the figure under ResNet-19; the network is DS-ResNet-20.
 """
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 
 @rows("mlf", "DS-ResNet-20", {("cifar10", 4): 0.9425}, title="MLF", source="Feng et al. 2022")

@@ -6,8 +6,8 @@ Published is the best test accuracy of a training, as the paper's own comparison
 
 import math
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 
 @rows("plif", "PLIFNet", {("cifar10", 8): 0.9350}, title="PLIF", source="Fang et al. 2021")

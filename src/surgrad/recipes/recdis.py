@@ -5,9 +5,9 @@ LSG's table has 76.10 % for CIFAR-100, and its text a margin that fits; other pa
 taken here, as the one that more than one source gives.
 """
 
+from surgrad.config.recipe import Recipe, derive
 from surgrad.recipes.dspike import dspike_resnet18
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import Recipe, derive
 
 _PUBLISHED = {("cifar10", 2): 0.9364, ("cifar10", 6): 0.9555, ("cifar100", 4): 0.7410}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from surgrad.train.recipe import Recipe, derive
+from surgrad.config.recipe import Recipe, derive
 
 RECIPES: dict[str, Callable[[], Recipe]] = {}
 TITLES = {

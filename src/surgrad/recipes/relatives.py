@@ -3,10 +3,10 @@ they do not is Dspike's line of code (see dspike.py) or LSG's (see lsg.py). Figu
 GLIF's 95.14 % is approximate.
 """
 
+from surgrad.config.recipe import Recipe, derive
 from surgrad.recipes.dspike import dspike_resnet18
 from surgrad.recipes.lsg import lsg_resnet19
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import Recipe, derive
 
 
 @rows(

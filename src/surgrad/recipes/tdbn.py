@@ -5,9 +5,9 @@ What is marked `unstated` is not in the text at hand; it is LSG's (see lsg.py), 
 
 import math
 
+from surgrad.config.recipe import Recipe, derive
 from surgrad.recipes.lsg import lsg_resnet19
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import Recipe, derive
 
 _PUBLISHED = {
     ("cifar10", 2): 0.9234,

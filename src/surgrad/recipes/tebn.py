@@ -4,9 +4,9 @@ The text at hand states the norm and the figures; neuron, optimiser and augmenta
 they share (unstated).
 """
 
+from surgrad.config.recipe import Recipe, derive
 from surgrad.recipes.registry import rows
 from surgrad.recipes.tet import tet_resnet19
-from surgrad.train.recipe import Recipe, derive
 
 _PUBLISHED = {
     ("cifar10", 2): 0.9457,

@@ -4,8 +4,8 @@ The hidden layer of its ResNet-19's head has no norm: at a threshold of 1 its ne
 slowly. `model.name=resnet19_normed` gives it one.
 """
 
+from surgrad.config.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 from surgrad.recipes.registry import rows
-from surgrad.train.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
 
 _PUBLISHED = {
     ("cifar10", 2): 0.9416,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from surgrad.errors import BadValue, unknown
 
 if TYPE_CHECKING:
-    from surgrad.train.recipe import Recipe
+    from surgrad.config.recipe import Recipe
 
 
 KEYS = ("recipe", "label", "set", "seeds", "against")
@@ -134,8 +134,8 @@ def _texts(path: Path, held: dict[str, Any], key: str, example: str) -> tuple[st
 def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
     """Every entry with seed 0 first, so that a sweep that is stopped has something of all. What is wrong with one, or
     was trained otherwise in its folder, is said before any of them trains."""
+    from surgrad.config.recipe import derive, set_fields
     from surgrad.recipes import find_recipe
-    from surgrad.train.recipe import derive, set_fields
 
     if seeds < 1:
         raise BadValue(f"{seeds} seeds train nothing; give 1 or more")
@@ -153,7 +153,7 @@ def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
 
 def _check_held(path: Path, wanted: "Recipe") -> None:
     """Refuse a folder in which something else was trained."""
-    from surgrad.train.recipe import derive, differences, from_dict
+    from surgrad.config.recipe import derive, differences, from_dict
 
     if not path.exists():
         return

@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
 from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS
+from surgrad.config.recipe import LossConfig, NeuronConfig, Recipe
 from surgrad.data import DATASETS, FOLDERS, FolderData, ImageData, load, load_folder
 from surgrad.data.augment import Augment
+from surgrad.data.batches.folders import FolderBatches
+from surgrad.data.batches.memory import Batches
+from surgrad.data.batches.recordings import EventBatches
+from surgrad.data.batches.stored import StoredBatches
 from surgrad.data.events.sets import EVENT_SETS, EventData, load_events
 from surgrad.errors import BadValue, unknown
 from surgrad.gradients import GRADIENTS
@@ -23,15 +28,9 @@ from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import LIF, NEURONS, neurons
 from surgrad.norm import NORMS, TDBN
+from surgrad.optim.building import OPTIMIZERS, build_optimizers
 from surgrad.penalties import PENALTIES, penalise, penalty
-from surgrad.shapes import SHAPES, dspike
-from surgrad.surrogate import Surrogate
-from surgrad.train.batches import Batches
-from surgrad.train.folders import FolderBatches
-from surgrad.train.optim import OPTIMIZERS, build_optimizers
-from surgrad.train.recipe import LossConfig, NeuronConfig, Recipe
-from surgrad.train.recordings import EventBatches
-from surgrad.train.stored import StoredBatches
+from surgrad.surrogates import SURROGATES, Surrogate, dspike
 
 Data = ImageData | FolderData | EventData
 DIRECT = "direct"
@@ -70,7 +69,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     model.to(device)
     model.pack_spikes = recipe.run.pack_spikes
     model.last_step = recipe.model.last_step
-    model.twice = recipe.loss.name == "rdrop"
+    model.duplicate_batch = recipe.loss.name == "rdrop"
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     loss = build_loss(recipe.loss)
@@ -94,7 +93,7 @@ def _check_names(recipe: Recipe) -> None:
         ("coding", recipe.model.coding, (*CODINGS, DIRECT)),
         ("norm", recipe.model.norm, NORMS),
         ("neuron", recipe.neuron.name, (*NEURONS, RELU)),
-        ("shape", recipe.neuron.shape, SHAPES),
+        ("surrogate function", recipe.neuron.shape, SURROGATES),
         ("reset", recipe.neuron.reset, RESETS),
         ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
         ("controller", recipe.adapt.controller, CONTROLLERS),
@@ -136,7 +135,7 @@ def _check_settings(recipe: Recipe) -> None:
             f"run.compile compiles all steps as one graph, and optim.gradient = {recipe.optim.gradient} "
             "takes them apart; set run.compile=false, or optim.gradient=bptt"
         )
-    if recipe.loss.name == "rdrop" and getattr(CONTROLLERS[recipe.adapt.controller], "probes", False):
+    if recipe.loss.name == "rdrop" and getattr(CONTROLLERS[recipe.adapt.controller], "needs_probe", False):
         raise BadValue(
             f"loss.name = rdrop judges every image under two dropouts, and {recipe.adapt.controller} needs "
             "one answer; give another loss, or a controller that does not probe"
@@ -184,7 +183,13 @@ def build_model(recipe: Recipe, data: Data) -> SpikingNetwork:
     """The recipe's network for the images and classes of that data set."""
     config = recipe.model
     kind: Any = NORMS[config.norm]
-    told = {"threshold": recipe.neuron.threshold} if kind is TDBN else {"steps": config.steps} if kind.per_step else {}
+    told = (
+        {"threshold": recipe.neuron.threshold}
+        if kind is TDBN
+        else {"steps": config.steps}
+        if kind.per_time_step
+        else {}
+    )
     norm = partial(kind, **told)
     builder = MODELS[config.name]
     takes = inspect.signature(builder).parameters
@@ -220,10 +225,10 @@ def build_neuron(config: NeuronConfig, steps: int) -> LIF | nn.ReLU:
     if config.name == RELU:
         return nn.ReLU()
     kind = NEURONS[config.name]
-    told: dict[str, Any] = {"decay": config.decay, "train_decay": config.train_decay} if kind.leaks else {}
-    if kind.per_step:
+    told: dict[str, Any] = {"decay": config.decay, "train_decay": config.train_decay} if kind.has_decay else {}
+    if kind.per_time_step:
         told["steps"] = steps
-    shape = dspike(1.0 if kind.in_units else config.threshold) if config.shape == "dspike" else config.shape
+    shape = dspike(1.0 if kind.threshold_units else config.threshold) if config.shape == "dspike" else config.shape
     surrogate = Surrogate(shape, config.width, learn=config.learn_width, first=config.first_width)
     return kind(
         threshold=config.threshold,

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from surgrad.config.recipe import Recipe, derive, to_dict
 from surgrad.conversion import accuracy_over_time, convert
 from surgrad.errors import BadValue
 from surgrad.models import SpikingNetwork
@@ -18,7 +19,6 @@ from surgrad.train import checkpoint
 from surgrad.train.build import RELU, Parts, build, build_neuron
 from surgrad.train.environment import environment
 from surgrad.train.log import write_json
-from surgrad.train.recipe import Recipe, derive, to_dict
 from surgrad.train.run import new_folder, recipe_of
 
 CALIBRATION = 1_024

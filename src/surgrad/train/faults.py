@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from surgrad.adapt.probe import Batch
 
 
-def blame(model: nn.Module, batch: Batch) -> str:
+def locate_nonfinite(model: nn.Module, batch: Batch) -> str:
     """A sentence that names the first parameter, else the first layer of a forward pass, that is not finite; else
     the first parameter whose gradient is not."""
     for name, parameter in model.named_parameters():

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from surgrad.config.recipe import Recipe, derive
 from surgrad.errors import BadValue
 from surgrad.measure import Accounting, Energy, diagnose, energy
 from surgrad.train import checkpoint
 from surgrad.train.build import RELU, Parts, build
 from surgrad.train.log import read_rows
-from surgrad.train.recipe import Recipe, derive
 from surgrad.train.run import recipe_of
 
 
@@ -30,7 +30,7 @@ def diagnose_recipe(
     parts = build(
         derive(recipe, data={"batch": images}, start={"share": 0.0, "side": None}, run={"compile": False}), data
     )
-    parts.model.twice = False  # one answer to each question
+    parts.model.duplicate_batch = False  # one answer to each question
     when = "before training" if folder is None else _loaded(parts, folder, recipe)
     found = diagnose(parts.model.train(), next(iter(parts.batches.train(0))), parts.loss, directions=directions)
     return {"name": recipe.name, "about": f"{recipe.summary}; {when}, on {images} training images", **found.record()}

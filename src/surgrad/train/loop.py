@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgrad.config.recipe import OptimConfig
 from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
 from surgrad.measure import LayerEvidence, evidence, findings
 from surgrad.models import in_chunks
 from surgrad.neurons import keep_positive as keep_thresholds_positive
-from surgrad.neurons import neurons, whole_sequences
-from surgrad.surrogate import keep_positive, surrogates
+from surgrad.neurons import needs_whole_sequence, neurons
+from surgrad.optim.building import rate, set_rate
+from surgrad.surrogates import find_surrogates, keep_positive
 from surgrad.train import checkpoint
 from surgrad.train.build import Parts
-from surgrad.train.faults import blame
+from surgrad.train.faults import locate_nonfinite
 from surgrad.train.log import append_rows, keep_rows, read_rows
-from surgrad.train.optim import rate, set_rate
 from surgrad.train.progress import Progress
-from surgrad.train.recipe import OptimConfig
 
 AT_ONCE = 16  # steps of an evaluation; those of longer ones are computed a few at a time
 SAVE_SECONDS = 600.0  # between two checkpoints within a long epoch
@@ -54,7 +54,7 @@ class Loop:
         self.progress = progress
         self.at = Position()
         self._time_steps = parts.model.steps
-        self._slots = list(surrogates(parts.model).values())
+        self._slots = list(find_surrogates(parts.model).values())
         self._trains_thresholds = any(neuron.positive for neuron in neurons(parts.model).values())
         self._interrupted = False
         self._alarmed: dict[str, float] = {}  # layers of the last alarm, by kind
@@ -158,7 +158,7 @@ class Loop:
 
     def _blame(self, batch: tuple[Tensor, Tensor]) -> str:
         with torch.autocast(self.parts.device.type, torch.bfloat16, enabled=self.parts.bf16):
-            return blame(self.parts.model, batch)
+            return locate_nonfinite(self.parts.model, batch)
 
     def _finish_epoch(self) -> None:
         at = self.at
@@ -257,7 +257,7 @@ class Loop:
 def evaluate(parts: Parts) -> tuple[float, float]:
     """(mean loss, accuracy in [0, 1]) over all test images."""
     parts.model.eval()
-    long = parts.model.steps > AT_ONCE and not whole_sequences(parts.model)
+    long = parts.model.steps > AT_ONCE and not needs_whole_sequence(parts.model)
     loss = 0.0
     right = 0
     for images, labels in parts.batches.test():

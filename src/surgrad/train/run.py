@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from surgrad.config.recipe import Recipe, derive, differences, from_dict, to_dict
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.train import checkpoint
 from surgrad.train.build import Parts, build
@@ -23,7 +24,6 @@ from surgrad.train.environment import environment
 from surgrad.train.log import read_json, write_json
 from surgrad.train.loop import Loop, evaluate
 from surgrad.train.progress import Progress, progress
-from surgrad.train.recipe import Recipe, derive, differences, from_dict, to_dict
 
 LOGS = ("metrics.jsonl", "widths.jsonl", "adapt.jsonl", "alarms.jsonl")
 

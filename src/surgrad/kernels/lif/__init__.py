@@ -11,20 +11,20 @@ from torch import Tensor
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif.backends import BACKENDS as BACKENDS
 from surgrad.kernels.lif.backends import COMPILED as COMPILED
-from surgrad.kernels.lif.backends import HISTORIANS as HISTORIANS
+from surgrad.kernels.lif.backends import HISTORY_BACKENDS as HISTORY_BACKENDS
 from surgrad.kernels.lif.backends import choose as choose
 from surgrad.kernels.lif.backends import moments as moments
-from surgrad.kernels.lif.call import Call, Term
+from surgrad.kernels.lif.call import Call, Summand
 from surgrad.kernels.lif.call import Norm as Norm
-from surgrad.kernels.lif.membrane import BINS as BINS
-from surgrad.kernels.lif.membrane import PER_THRESHOLD as PER_THRESHOLD
-from surgrad.kernels.lif.membrane import histogram as histogram
-from surgrad.kernels.lif.membrane import mean_of as mean_of
-from surgrad.kernels.lif.membrane import reach_of as reach_of
-from surgrad.kernels.lif.membrane import share_within as share_within
-from surgrad.kernels.lif.membrane import spread_of as spread_of
+from surgrad.kernels.lif.histograms import BINS as BINS
+from surgrad.kernels.lif.histograms import PER_THRESHOLD as PER_THRESHOLD
+from surgrad.kernels.lif.histograms import histogram as histogram
+from surgrad.kernels.lif.histograms import mean_of as mean_of
+from surgrad.kernels.lif.histograms import reach_of as reach_of
+from surgrad.kernels.lif.histograms import share_within as share_within
+from surgrad.kernels.lif.histograms import spread_of as spread_of
 from surgrad.kernels.lif.reference import after_reset as after_reset
-from surgrad.shapes import Shape, find_shape
+from surgrad.surrogates import SurrogateFunction, find_surrogate
 
 Reset = Literal["zero", "subtract", "none"]
 RESETS: tuple[str, ...] = ("zero", "subtract", "none")
@@ -42,7 +42,7 @@ class LIFOutput(NamedTuple):
 
     spikes: Tensor
     potential: Tensor | None
-    membrane: Tensor | None
+    histogram: Tensor | None
 
 
 def lif(
@@ -50,7 +50,7 @@ def lif(
     decay: Tensor | float,
     width: Tensor | float,
     *,
-    shape: str | Shape,
+    shape: str | SurrogateFunction,
     threshold: Tensor | float = 0.5,
     reset: Reset = "zero",
     detach_reset: bool = False,
@@ -85,8 +85,8 @@ def lif(
     call = checked(
         current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus, plus_norm, steps
     )
-    spikes, potential, membrane, _ = BACKENDS[choose(backend, current, call.shape)](call)
-    return LIFOutput(spikes, potential if keep else None, membrane)
+    spikes, potential, histogram, _ = BACKENDS[choose(backend, current, call.shape)](call)
+    return LIFOutput(spikes, potential if keep else None, histogram)
 
 
 def lif_history(
@@ -94,7 +94,7 @@ def lif_history(
     decay: Tensor | float,
     width: Tensor | float,
     *,
-    shape: str | Shape,
+    shape: str | SurrogateFunction,
     threshold: Tensor | float = 0.5,
     reset: Reset = "zero",
     detach_reset: bool = False,
@@ -127,21 +127,21 @@ def lif_history(
         history=True,
     )
     name = choose(backend, current, call.shape)
-    if name not in HISTORIANS and backend != "auto":
+    if name not in HISTORY_BACKENDS and backend != "auto":
         raise BadValue(
             f"backend '{backend}' keeps no history of potentials; give backend='auto', "
-            f"{' or '.join(map(repr, HISTORIANS))}"
+            f"{' or '.join(map(repr, HISTORY_BACKENDS))}"
         )
-    spikes, potential, membrane, history = BACKENDS[name if name in HISTORIANS else "reference"](call)
+    spikes, potential, histogram, history = BACKENDS[name if name in HISTORY_BACKENDS else "reference"](call)
     assert history is not None  # it was asked for
-    return LIFOutput(spikes, potential if keep else None, membrane), history
+    return LIFOutput(spikes, potential if keep else None, histogram), history
 
 
 def checked(
     current: Tensor,
     decay: Tensor | float,
     width: Tensor | float,
-    shape: str | Shape,
+    shape: str | SurrogateFunction,
     threshold: Tensor | float,
     reset: str,
     detach_reset: bool,
@@ -159,7 +159,11 @@ def checked(
         raise unknown("reset", reset, RESETS)
     if plus is None and plus_norm is not None:
         raise BadValue("plus_norm is given and plus is not; give what it is to normalise")
-    terms = (Term(current, norm),) if plus is None else (Term(current, norm), Term(plus.to(current.dtype), plus_norm))
+    terms = (
+        (Summand(current, norm),)
+        if plus is None
+        else (Summand(current, norm), Summand(plus.to(current.dtype), plus_norm))
+    )
     steps = _checked_steps(terms, steps)
     dtype = torch.promote_types(current.dtype, torch.float32)
     decay, width, threshold = (_parameter(v, current, dtype) for v in (decay, width, threshold))
@@ -167,11 +171,11 @@ def checked(
     _check_devices(current, plus=plus, start=start, norm=norm and norm.weight, plus_norm=plus_norm and plus_norm.weight)
     start = _checked_start(start, current, dtype)
     return Call(
-        terms, decay, threshold, width, find_shape(shape), steps, reset, detach_reset, start, watch, keep, history
+        terms, decay, threshold, width, find_surrogate(shape), steps, reset, detach_reset, start, watch, keep, history
     )
 
 
-def _checked_steps(terms: tuple[Term, ...], steps: int | None) -> int:
+def _checked_steps(terms: tuple[Summand, ...], steps: int | None) -> int:
     current = terms[0].x
     if current.ndim < 2 or current.shape[0] < 1 or not current.is_floating_point():
         given = f"{current.dtype} of shape {list(current.shape)}"
@@ -189,7 +193,7 @@ def _checked_steps(terms: tuple[Term, ...], steps: int | None) -> int:
     return steps
 
 
-def _check_norms(terms: tuple[Term, ...]) -> None:
+def _check_norms(terms: tuple[Summand, ...]) -> None:
     for name, (x, norm) in zip(("current", "plus"), terms, strict=False):
         size = x.shape[2:3] if x.ndim > 2 else (1,)
         if norm is not None and any(row.shape != size for row in norm[:4]):

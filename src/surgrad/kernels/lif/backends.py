@@ -10,7 +10,7 @@ from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import native, plain, reference, triton
 from surgrad.kernels.lif.call import Call, Result
 from surgrad.kernels.lif.operators import dense, register, transformed, wants_channels_last
-from surgrad.shapes import SHAPES, Shape
+from surgrad.surrogates import SURROGATES, SurrogateFunction
 
 BACKENDS: dict[str, Callable[[Call], Result]] = {
     "reference": reference.lif,
@@ -19,9 +19,9 @@ BACKENDS: dict[str, Callable[[Call], Result]] = {
     "triton": register("triton", triton),
 }
 COMPILED = ("native", "triton")
-HISTORIANS = (*COMPILED, "reference")
+HISTORY_BACKENDS = (*COMPILED, "reference")
 """Those that keep the potentials of every step."""
-_FORMULAS = {name: shape.formula for name, shape in SHAPES.items() if name in native.GENERATED}
+_FORMULAS = {name: shape.formula for name, shape in SURROGATES.items() if name in native.GENERATED}
 _REMEDIES = {
     "native": "with a C++ compiler at hand: pip install --force-reinstall --no-cache-dir surgrad",
     "triton": "pip install 'triton>=3.6'",
@@ -30,7 +30,7 @@ _TYPES = tuple(native.DTYPES)
 _SAID: set[str] = set()
 
 
-def choose(backend: str, x: Tensor, shape: Shape) -> str:
+def choose(backend: str, x: Tensor, shape: SurrogateFunction) -> str:
     """The backend of a call with such a current, by name; raises where it cannot serve."""
     if backend == "auto":
         return _fastest(x, shape)
@@ -48,7 +48,7 @@ def moments(backend: str, x: Tensor) -> Tensor:
     return getattr(torch.ops.surgrad, f"{backend}_moments")(dense(x.detach(), wants_channels_last(x)))
 
 
-def _fastest(x: Tensor, shape: Shape) -> str:
+def _fastest(x: Tensor, shape: SurrogateFunction) -> str:
     backend = "triton" if x.is_cuda else "native"
     if not torch.compiler.is_compiling() and transformed():  # the reference's trade
         return "reference"
@@ -58,12 +58,12 @@ def _fastest(x: Tensor, shape: Shape) -> str:
     return "torch" if reason else backend
 
 
-def _why_not(backend: str, x: Tensor, shape: Shape) -> str:
+def _why_not(backend: str, x: Tensor, shape: SurrogateFunction) -> str:
     """Why a compiled backend cannot serve such a call; empty where it can."""
     if x.dtype not in _TYPES:
         return f"computes in float32 and takes float32, bfloat16 and float16, not {x.dtype}"
     if not generated(shape):
-        return f"knows the formulas of surgrad.shapes, and shape '{shape.name}' is another"
+        return f"knows the formulas of surgrad.surrogates, and shape '{shape.name}' is another"
     if backend == "native":
         if x.device.type != "cpu":
             return f"runs on the CPU, and the current is on {x.device}"
@@ -71,7 +71,7 @@ def _why_not(backend: str, x: Tensor, shape: Shape) -> str:
     return triton.why_not(x.device)
 
 
-def generated(shape: Shape) -> bool:
+def generated(shape: SurrogateFunction) -> bool:
     """Whether the compiled kernels hold this shape's formula; its constants may differ."""
     return shape.name in _FORMULAS and _FORMULAS[shape.name] == shape.formula
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surgrad.shapes import Shape
+from surgrad.surrogates import SurrogateFunction
 
 
 class Norm(NamedTuple):
@@ -38,7 +38,7 @@ class Norm(NamedTuple):
         return (x - mean) * torch.rsqrt(variance + self.eps) * weight + bias
 
 
-class Term(NamedTuple):
+class Summand(NamedTuple):
     """A summand of the current: x [T, N, C, ...], or [1, N, C, ...] where it is the same at every step."""
 
     x: Tensor
@@ -56,11 +56,11 @@ class Call:
     state's dtype, on the currents' device; `keep` asks for the potential after the last step, `history` for that of
     every step before its reset."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[Summand, ...]
     decay: Tensor
     threshold: Tensor
     width: Tensor
-    shape: Shape
+    shape: SurrogateFunction
     steps: int
     reset: str
     detach_reset: bool

@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif.call import Call, Norm, Result
-from surgrad.kernels.lif.membrane import BINS
+from surgrad.kernels.lif.histograms import BINS
 
 NO_SECOND = "of the LIF backends only the reference has a second derivative; give backend='reference'"
 SUMS = 6  # rows of a backward pass's sums: Σδ, Σδ(x - mean) of both terms, ∂decay, ∂threshold, ∂width

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif.call import Call, Result
-from surgrad.kernels.lif.membrane import histogram
+from surgrad.kernels.lif.histograms import histogram
 from surgrad.kernels.lif.operators import NO_SECOND, empty, wants_channels_last
-from surgrad.shapes import Shape
+from surgrad.surrogates import SurrogateFunction
 
 
 def lif(call: Call) -> Result:
@@ -21,7 +21,7 @@ def lif(call: Call) -> Result:
 
 
 class _Options(NamedTuple):
-    shape: Shape
+    shape: SurrogateFunction
     reset: str
     detach_reset: bool
     dtype: torch.dtype  # of the spikes

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from surgrad.kernels.lif.call import Call, Result
-from surgrad.kernels.lif.membrane import histogram
-from surgrad.surrogate import spike
+from surgrad.kernels.lif.histograms import histogram
+from surgrad.surrogates import spike
 
 
 def lif(call: Call) -> Result:

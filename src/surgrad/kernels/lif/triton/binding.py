@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from surgrad.kernels.lif.membrane import BINS, PER_THRESHOLD
+from surgrad.kernels.lif.histograms import BINS, PER_THRESHOLD
 from surgrad.kernels.lif.operators import ROW_DECAY, SUMS, Arguments, gradients, outputs
 from surgrad.kernels.lif.triton import kernels, statistics
 from surgrad.kernels.lif.triton.tiling import Tiling, tiling

@@ -1,4 +1,4 @@
-"""Written by scripts/generate_slopes.py from surgrad.shapes; edit the shapes, not this file."""
+"""Written by scripts/generate_slopes.py from surgrad.surrogates; edit the shapes, not this file."""
 
 import triton
 import triton.language as tl

@@ -10,8 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import histogram
-from surgrad.shapes import SHAPES, Shape
-from surgrad.surrogate import Surrogate
+from surgrad.surrogates import SURROGATES, Surrogate, SurrogateFunction
 
 HOLDERS = ("surrogate", "spike_grad", "surrogate_function")
 """Attributes by which our neurons, snnTorch's and SpikingJelly's hold the slope of their spikes."""
@@ -35,7 +34,7 @@ class Alpha:
     def __init__(self, module: nn.Module):
         name, self._turned = ALPHAS[type(module).__name__]
         self.module: Any = module
-        self.shape: Shape = SHAPES[name]
+        self.function: SurrogateFunction = SURROGATES[name]
 
     @property
     def width(self) -> Tensor:
@@ -48,14 +47,14 @@ class Alpha:
             self.module.alpha = self._turned(width.item())
 
 
-class Guest:
-    """A neuron of another library. While `watch` is set, `membrane` counts the potentials that its slope is called with
-    in training, until the adapter has read them; a library's fused backends do not call it."""
+class ForeignNeuron:
+    """A neuron of another library. While `watch` is set, `histogram` counts the potentials that its surrogate is called
+    with in training, until the adapter has read them; a library's fused backends do not call it."""
 
     def __init__(self, module: nn.Module, holder: str, surrogate: Surrogate | Alpha):
         self.module: Any = module
         self.surrogate = surrogate
-        self.membrane: Tensor | None = None
+        self.histogram: Tensor | None = None
         self._slope: nn.Module = getattr(module, holder)
         self._hook: RemovableHandle | None = None
 
@@ -95,7 +94,7 @@ class Guest:
     def _count(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self.module.training:
             counts = histogram(inputs[0], self.threshold.to(inputs[0].device).mean())
-            self.membrane = counts if self.membrane is None else self.membrane.to(counts.device) + counts
+            self.histogram = counts if self.histogram is None else self.histogram.to(counts.device) + counts
 
 
 def neuron_of(module: nn.Module) -> Any:
@@ -104,9 +103,9 @@ def neuron_of(module: nn.Module) -> Any:
     for holder in HOLDERS:
         slope: Any = getattr(module, holder, None)
         if isinstance(slope, Surrogate):
-            return module if holder == "surrogate" else Guest(module, holder, slope)
+            return module if holder == "surrogate" else ForeignNeuron(module, holder, slope)
         if type(slope).__name__ in ALPHAS and type(slope).__module__.startswith("spikingjelly."):
-            return Guest(module, holder, Alpha(slope))
+            return ForeignNeuron(module, holder, Alpha(slope))
     return None
 
 

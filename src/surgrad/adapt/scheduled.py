@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, as_tensor
 
-from surgrad.adapt.base import Controller, Moment
+from surgrad.adapt.base import Controller, StepContext
 from surgrad.errors import BadValue, unknown
 
 
@@ -41,7 +41,7 @@ class schedule(Controller):  # noqa: N801
         self.start = start
         self.end = end
 
-    def __call__(self, moment: Moment) -> dict[str, Tensor]:
+    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
         return dict.fromkeys(moment.neurons, as_tensor(self._width(moment.progress)))
 
     def _width(self, progress: float) -> float:

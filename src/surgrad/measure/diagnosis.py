@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgrad.adapt.dspike import Difference, difference
+from surgrad.adapt.esg import effective, width_of
 from surgrad.adapt.probe import Batch, Loss, Probe
-from surgrad.adapt.search import Difference, difference
-from surgrad.adapt.steer import effective, width_of
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, reach_of
-from surgrad.measure.evidence import LayerEvidence, evidence
+from surgrad.measure.layers import LayerEvidence, evidence
 from surgrad.neurons import neurons
 
 DEAD = 0.5
@@ -259,7 +259,7 @@ def _better(chosen: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
     found = []
     for layer in chosen:
         half = torch.tensor(reach_of(torch.tensor(layer.histogram), GOOD) * layer.threshold)
-        shape = modules[layer.layer].surrogate.shape
+        shape = modules[layer.layer].surrogate.function
         width = width_of(shape, half)
         if abs(effective(shape, width) / half - 1) < 0.1:  # else the shape has no such width
             found.append(width.item())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from surgrad.errors import BadValue
-from surgrad.shapes.base import Shape, sech2, shape, tail
+from surgrad.surrogates.base import SurrogateFunction, sech2, surrogate_function, tail
 
 
 def _bisect(function: Callable[[float], float], low: float, high: float) -> float:
@@ -35,7 +35,7 @@ def _multi_gaussian_step(x: Tensor, w: Tensor, h: float, s: float, gamma: float)
     return 0.5 + gamma / 2 * ((1 + h) * torch.erf(z) - h * lobes)
 
 
-def multi_gaussian(h: float = 0.15, s: float = 6.0, gamma: float = 0.5) -> Shape:
+def multi_gaussian(h: float = 0.15, s: float = 6.0, gamma: float = 0.5) -> SurrogateFunction:
     """γ[(1+h)·N(x; 0, w) - h·N(x; w, sw) - h·N(x; -w, sw)]: a bump with negative side lobes, of mass γ(1-h)."""
     mass = gamma * (1 - h)
     constants = (h, s, gamma)
@@ -48,7 +48,7 @@ def multi_gaussian(h: float = 0.15, s: float = 6.0, gamma: float = 0.5) -> Shape
         edge = _bisect(beyond, 0.0, 4.0)  # past it the side lobes take mass away
         return _bisect(lambda k: 2 * _multi_gaussian_step(k * one, one, *constants).item() - 1 - share * mass, 0, edge)
 
-    return shape(
+    return surrogate_function(
         "multi_gaussian",
         step=_multi_gaussian_step,
         slope=_multi_gaussian_slope,
@@ -71,12 +71,12 @@ def _leaky_box_width_slope(x: Tensor, w: Tensor, leak: float) -> Tensor:
     return torch.where(x.abs() < w, -x / (2 * w.square()), -leak * x.sign())
 
 
-def leaky_box(leak: float = 0.01) -> Shape:
+def leaky_box(leak: float = 0.01) -> SurrogateFunction:
     """1/(2w) for |x| < w and a constant `leak` outside: no potential is ever without a gradient.
 
     Its mass is infinite, so `reach` speaks of the box alone, and G leaves [0, 1] outside it.
     """
-    return shape(
+    return surrogate_function(
         "leaky_box",
         step=_leaky_box_step,
         slope=_leaky_box_slope,
@@ -97,7 +97,7 @@ def _tilted_slope(x: Tensor, w: Tensor, tilt: float) -> Tensor:
     return (x.abs() < w / 2) * (1 + 2 * tilt * x / w) / w
 
 
-def tilted(tilt: float = 0.5) -> Shape:
+def tilted(tilt: float = 0.5) -> SurrogateFunction:
     """(1 + 2·tilt·x/w)/w for |x| < w/2: a rectangle with more gradient above the threshold than below. tilt 0 is
     `rect`, 1 the largest that is nowhere negative.
 
@@ -105,7 +105,7 @@ def tilted(tilt: float = 0.5) -> Shape:
     at width 1. Here the tilt is relative, so that it stays what it is when a controller changes the width."""
     if not 0 <= tilt <= 1:
         raise BadValue(f"tilt {tilt} leaves slopes below zero; give 0 to 1")
-    return shape(
+    return surrogate_function(
         "tilted",
         step=_tilted_step,
         slope=_tilted_slope,
@@ -128,12 +128,12 @@ def _q_slope(x: Tensor, w: Tensor, q: float) -> Tensor:
     return _q_base(x, w, q) ** -q / w
 
 
-def q_pseudospike(q: float = 3.0) -> Shape:
+def q_pseudospike(q: float = 3.0) -> SurrogateFunction:
     """(1/w)·(1 + 2|x|/((q-1)w))^(-q): tails as fat as wished, from fast_sigmoid (q = 2, of width w/2) to
     exponential (q -> ∞, of width w/2). q > 1; the default 3 lies between the two."""
     if q <= 1:
         raise BadValue(f"q = {q} has infinite mass; give q > 1")
-    return shape(
+    return surrogate_function(
         "q_pseudospike",
         step=_q_step,
         slope=_q_slope,
@@ -157,7 +157,7 @@ def _dspike_width_slope(x: Tensor, w: Tensor, region: float) -> Tensor:
     return (x.abs() <= region) * bend - x / w * _dspike_slope(x, w, region)
 
 
-def dspike(region: float = 0.5) -> Shape:
+def dspike(region: float = 0.5) -> SurrogateFunction:
     """½ + tanh(x/w)/(2·tanh(region/w)) for |x| < region, else 0 or 1: w = 1/b shares one support among all
     temperatures b. Wide it is the box of width 2·region (straight-through), narrow the step. Its edges belong to the
     support, as in the public code of its authors' line, where autograd differentiates a clamp."""
@@ -169,7 +169,7 @@ def dspike(region: float = 0.5) -> Shape:
             return torch.full_like(w, region)
         return w * torch.atanh(share * torch.tanh(region / w))
 
-    return shape(
+    return surrogate_function(
         "dspike",
         step=_dspike_step,
         slope=_dspike_slope,

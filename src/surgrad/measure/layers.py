@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.adapt import Probe
+from surgrad.adapt.esg import effective
 from surgrad.adapt.probe import Batch, Loss
-from surgrad.adapt.steer import effective
 from surgrad.kernels.lif import BINS, mean_of, share_within, spread_of
-from surgrad.neurons import against, neurons
+from surgrad.neurons import broadcast_channels, neurons
 from surgrad.norm import NoNorm, NormNeuron
 
 
@@ -93,7 +93,7 @@ def evidence(model: nn.Module, batch: Batch, loss: Loss, *, gradients: bool = Tr
 def _of_potentials(neuron: Any, counts: Tensor, steps: int) -> dict[str, Any]:
     width = neuron.surrogate.width.detach().mean()
     threshold = neuron.threshold.detach().mean()
-    shape = neuron.surrogate.shape
+    shape = neuron.surrogate.function
     decay = neuron.decay.detach().mean().item()
     half = (effective(shape, width) / threshold).item()
     return {
@@ -138,7 +138,7 @@ def _watched(model: nn.Module) -> Iterator[dict[str, dict[str, Any]]]:
 def unscaled(out: Tensor, neuron: nn.Module) -> Tensor:
     """A neuron's output as if its spikes were as large as 1, a negative one too."""
     amplitude = getattr(neuron, "amplitude", None)
-    return out.detach() if amplitude is None else (out.detach() / against(amplitude.detach(), out, 2)).abs()
+    return out.detach() if amplitude is None else (out.detach() / broadcast_channels(amplitude.detach(), out, 2)).abs()
 
 
 def _of_spikes(neuron: nn.Module, out: Tensor) -> dict[str, Any]:

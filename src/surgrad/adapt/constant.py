@@ -2,7 +2,7 @@
 
 from torch import Tensor, as_tensor
 
-from surgrad.adapt.base import Controller, Moment
+from surgrad.adapt.base import Controller, StepContext
 
 
 class fixed(Controller):  # noqa: N801  # controllers read as verbs: Adapter(model, fixed(), ...)
@@ -10,7 +10,7 @@ class fixed(Controller):  # noqa: N801  # controllers read as verbs: Adapter(mod
 
     def __init__(self, width: float | None = None):
         self.width = width
-        self.idle = width is None
+        self.writes_nothing = width is None
 
-    def __call__(self, moment: Moment) -> dict[str, Tensor]:
+    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
         return {} if self.width is None else dict.fromkeys(moment.neurons, as_tensor(self.width))

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from surgrad.config.recipe import DataConfig, StartConfig
+from surgrad.data.batches.stored import StoredBatches, View, some_of
 from surgrad.data.events.cache import FrameCache, Slicing
 from surgrad.data.events.sets import EventData, Recordings, Span
 from surgrad.data.events.views import View as FrameView
 from surgrad.errors import BadValue, DataError
-from surgrad.train.recipe import DataConfig, StartConfig
-from surgrad.train.stored import StoredBatches, View, some_of
 
 MOST_BAD = 0.01
 """The share of a data set's recordings that may be left out as bad."""

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import nn
 
+from surgrad.config.recipe import OptimConfig
 from surgrad.errors import BadValue
 from surgrad.neurons import neurons
-from surgrad.train.muon import Muon
-from surgrad.train.recipe import OptimConfig
+from surgrad.optim.muon import Muon
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surgrad.config.recipe import DataConfig, StartConfig
 from surgrad.data import ImageData, Split
 from surgrad.data.augment import Augment, window
 from surgrad.errors import BadValue
-from surgrad.train.recipe import DataConfig, StartConfig
 
 Batch = tuple[Tensor, Tensor]
 

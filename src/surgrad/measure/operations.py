@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
-from surgrad.measure.evidence import unscaled
+from surgrad.measure.layers import unscaled
 from surgrad.models import MembraneBlock, PreActivationBlock, SpikeBlock, SpikingNetwork
 from surgrad.neurons import neurons
 from surgrad.norm import NormNeuron

@@ -7,47 +7,49 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
-from surgrad.shapes import Shape, find_shape
+from surgrad.surrogates.base import SurrogateFunction
+from surgrad.surrogates.registry import find_surrogate
 
 
 class _Spike(torch.autograd.Function):
-    """Θ(x) forward, shape.slope backward. `width` is saved for backward, so that writing it between forward and
+    """Θ(x) forward, function.slope backward. `width` is saved for backward, so that writing it between forward and
     backward raises autograd's own in-place error."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, width: Tensor, shape: Shape) -> Tensor:
+    def forward(x: Tensor, width: Tensor, function: SurrogateFunction) -> Tensor:
         return (x >= 0).to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        x, width, ctx.shape = inputs
+        x, width, ctx.function = inputs
         ctx.save_for_backward(x, width)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         (grad,) = grads
         x, width = ctx.saved_tensors
-        to_x = (grad * ctx.shape.slope(x, width)).to(x.dtype)
+        to_x = (grad * ctx.function.slope(x, width)).to(x.dtype)
         to_width = None
         if ctx.needs_input_grad[1]:
-            to_width = (grad * ctx.shape.width_slope(x, width)).sum_to_size(width.shape).to(width.dtype)
+            to_width = (grad * ctx.function.width_slope(x, width)).sum_to_size(width.shape).to(width.dtype)
         return to_x, to_width, None
 
 
-def spike(x: Tensor, width: Tensor, shape: Shape) -> Tensor:
+def spike(x: Tensor, width: Tensor, function: SurrogateFunction) -> Tensor:
     """Spikes Θ(x) of x = u - v_th: 1 where x >= 0, else 0, of x's dtype.
 
-    Backward: ∂/∂x is shape.slope(x, width); ∂/∂width is Σ grad·∂G/∂w, where width requires a gradient.
+    Backward: ∂/∂x is function.slope(x, width); ∂/∂width is Σ grad·∂G/∂w, where width requires a gradient.
     `width` broadcasts against x."""
-    return _Spike.apply(x, width, shape)
+    return _Spike.apply(x, width, function)
 
 
 class Surrogate(nn.Module):
-    """A surrogate gradient: a shape and the slot of its width. Call it on x = u - threshold; it returns spikes.
+    """A surrogate gradient: a surrogate function and the slot of its width. Call it on x = u - threshold; it returns
+    spikes.
 
-    shape: a name of `surgrad.shapes.SHAPES` or a `Shape`.
+    function: a name of `surgrad.surrogates.SURROGATES` or a `SurrogateFunction`.
     width: initial width, in units of potential: a number, or one per channel as a tensor [C].
     learn: make the width a parameter, trained by the gradient Σ grad·∂G/∂w; else it is a persistent buffer that
         only a controller (or you) writes, between backward and the next forward pass.
@@ -62,12 +64,17 @@ class Surrogate(nn.Module):
     first_width: Tensor | None
 
     def __init__(
-        self, shape: str | Shape = "rect", width: float | Tensor = 1.0, *, learn: bool = False, first: bool = False
+        self,
+        function: str | SurrogateFunction = "rect",
+        width: float | Tensor = 1.0,
+        *,
+        learn: bool = False,
+        first: bool = False,
     ):
         super().__init__()
         if learn and first:
             raise BadValue("learn and first are both set, and a learned width is one for all steps; set one of them")
-        self.shape = find_shape(shape)
+        self.function = find_surrogate(function)
         value = torch.as_tensor(width, dtype=torch.float32).clone()
         if value.ndim > 1 or not (torch.isfinite(value) & (value > 0)).all():
             raise BadValue(f"width {width} is not a surrogate's width; give a positive number, or one per channel")
@@ -82,12 +89,12 @@ class Surrogate(nn.Module):
         width = self.width
         if width.ndim and x.ndim > 2:
             width = width.view(-1, *[1] * (x.ndim - 2))
-        return spike(x, width, self.shape)
+        return spike(x, width, self.function)
 
     def extra_repr(self) -> str:
         width = f"{self.width.item():.4g}" if self.width.ndim == 0 else f"[{len(self.width)}]"
         learned = ", learn=True" if isinstance(self.width, nn.Parameter) else ""
-        return f"{self.shape.name}, width={width}{learned}"
+        return f"{self.function.name}, width={width}{learned}"
 
 
 @torch.no_grad()
@@ -98,6 +105,6 @@ def keep_positive(slots: Iterable[Surrogate], least: float = 1e-3) -> None:
             slot.width.clamp_(min=least)
 
 
-def surrogates(model: nn.Module) -> dict[str, Surrogate]:
+def find_surrogates(model: nn.Module) -> dict[str, Surrogate]:
     """Every surrogate of a model by its module path."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Surrogate)}

@@ -5,10 +5,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from surgrad.adapt.base import Controller, Moment
+from surgrad.adapt.base import Controller, StepContext
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import reach_of, share_within
-from surgrad.shapes import Shape
+from surgrad.surrogates import SurrogateFunction
 
 Target = Literal["floor", "band", "exact"]
 Scope = Literal["layer", "global"]
@@ -35,7 +35,7 @@ class steer(Controller):  # noqa: N801
     """
 
     watch = True
-    clocked = True
+    has_own_period = True
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class steer(Controller):  # noqa: N801
         self.half: dict[str, float] = {}  # k by layer (or of "all"), in thresholds
         self.counts: dict[str, Tensor] = {}  # of the period so far
 
-    def __call__(self, moment: Moment) -> dict[str, Tensor]:
+    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
         if not self.half:
             self.half = self._start(moment)
         for name, counts in moment.histograms.items():
@@ -98,7 +98,7 @@ class steer(Controller):  # noqa: N801
             self._move(key, counts, sharpening, moment.step, widest[key])
         self.counts = {}
         return {
-            name: width_of(neuron.surrogate.shape, self.half[self._key(name)] * neuron.threshold)
+            name: width_of(neuron.surrogate.function, self.half[self._key(name)] * neuron.threshold)
             for name, neuron in moment.neurons.items()
             if self._key(name) in self.half
         }
@@ -109,19 +109,19 @@ class steer(Controller):  # noqa: N801
     def _moving(self, progress: float) -> bool:
         return self.warmup <= progress < 1 - self.freeze
 
-    def _start(self, moment: Moment) -> dict[str, float]:
+    def _start(self, moment: StepContext) -> dict[str, float]:
         halves: dict[str, list[float]] = {}
         for name, neuron in moment.neurons.items():
-            half = effective(neuron.surrogate.shape, neuron.surrogate.width.detach()) / neuron.threshold
+            half = effective(neuron.surrogate.function, neuron.surrogate.width.detach()) / neuron.threshold
             halves.setdefault(self._key(name), []).append(half.mean().item())
         return {key: sum(values) / len(values) for key, values in halves.items()}
 
-    def _widest(self, moment: Moment) -> dict[str, float]:
+    def _widest(self, moment: StepContext) -> dict[str, float]:
         """The largest half-width that the shape of each layer can have, in thresholds, at most `most`."""
         found: dict[str, float] = {}
         for name, neuron in moment.neurons.items():
             threshold = neuron.threshold.detach().mean()
-            reach = (effective(neuron.surrogate.shape, 64 * threshold) / threshold).item()
+            reach = (effective(neuron.surrogate.function, 64 * threshold) / threshold).item()
             found[self._key(name)] = min(reach, found.get(self._key(name), self.most))
         return found
 
@@ -146,14 +146,14 @@ class steer(Controller):  # noqa: N801
         self.counts = dict(state["counts"])
 
 
-def effective(shape: Shape, width: Tensor) -> Tensor:
+def effective(shape: SurrogateFunction, width: Tensor) -> Tensor:
     """Half-width of the interval in which a surrogate acts: its support, or what holds 90 % of its mass where the
     support is the whole line or the same for every width (as Dspike's is)."""
     fixed = torch.equal(shape.reach(width, 1.0), shape.reach(2 * width, 1.0))
     return shape.reach(width, 0.9) if fixed else shape.reach(width, 1.0)
 
 
-def width_of(shape: Shape, half: Tensor) -> Tensor:
+def width_of(shape: SurrogateFunction, half: Tensor) -> Tensor:
     """The width whose `effective` half-width is `half` (0-d or [C]), by bisection; 64 times `half` where none is wide
     enough."""
     low = half.double() / 64

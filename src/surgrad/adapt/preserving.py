@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-STATE = ("potential", "membrane", "watch", "training")
+STATE = ("potential", "histogram", "watch", "training")
 """What modules hold outside their parameters and buffers."""
 
 
 @contextmanager
-def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
+def preserved_state(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Begin with our neurons at rest, put their state and the random numbers back as they were, and run no hooks of the
     model itself."""
     kept = [(m, key, getattr(m, key)) for m in model.modules() for key in STATE if hasattr(m, key)]

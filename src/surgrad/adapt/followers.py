@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from surgrad.adapt.base import FIRST, Controller, Moment
+from surgrad.adapt.base import FIRST, Controller, StepContext
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import spread_of
 
@@ -61,16 +61,16 @@ class follow(Controller):  # noqa: N801
         self.first = first or (FIRST_RULES.get(rule, self.rule) if isinstance(rule, str) else self.rule)
         self.watch = "spread" in (*_reads(self.rule), *_reads(self.first))
 
-    def __call__(self, moment: Moment) -> dict[str, Tensor]:
+    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
         names = moment.histograms if self.watch else moment.neurons
         apart = [name for name in names if getattr(moment.neurons[name].surrogate, "first_width", None) is not None]
         later = {name: self._width(self.rule, moment, name) for name in names}
         return later | {name + FIRST: self._width(self.first, moment, name) for name in apart}
 
-    def _width(self, rule: Rule, moment: Moment, name: str) -> Tensor:
+    def _width(self, rule: Rule, moment: StepContext, name: str) -> Tensor:
         return rule(*(self._evidence(moment, name, what) for what in _reads(rule)))
 
-    def _evidence(self, moment: Moment, name: str, what: str) -> Tensor:
+    def _evidence(self, moment: StepContext, name: str, what: str) -> Tensor:
         if what == "gain":
             if name not in moment.gains:
                 raise BadValue(

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surgrad.adapt.base import Controller, Moment
+from surgrad.adapt.base import Controller, StepContext
 from surgrad.adapt.probe import Probe
 from surgrad.errors import BadValue
 
@@ -25,8 +25,8 @@ class compete(Controller):  # noqa: N801
     rate 0.01, a training set split in two halves; how many iterations is not stated.
     """
 
-    probes = True
-    clocked = True
+    needs_probe = True
+    has_own_period = True
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class compete(Controller):  # noqa: N801
         self.temperature: dict[str, float] = {}
         self.mixture: dict[str, list[Tensor]] = {}  # by neuron: a, and Adam's two moments
 
-    def __call__(self, moment: Moment) -> dict[str, Tensor]:
+    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
         self.temperature = self.temperature or dict.fromkeys(moment.neurons, self.start)
         turn = moment.step % moment.steps_per_epoch
         if moment.probe is not None and turn < min(self.iterations, moment.steps_per_epoch):
@@ -67,7 +67,7 @@ class compete(Controller):  # noqa: N801
                 self._decide(moment)
         return {name: self._width(neuron, self.temperature[name]) for name, neuron in moment.neurons.items()}
 
-    def _compete(self, moment: Moment, probe: Probe, turn: int) -> None:
+    def _compete(self, moment: StepContext, probe: Probe, turn: int) -> None:
         if len(probe) < 2:
             raise BadValue("a batch of one has no other half to serve; give 2 images or more")
         half = len(probe) // 2
@@ -80,7 +80,7 @@ class compete(Controller):  # noqa: N801
             gradient = self._gradient(moment, name, weights[0], ours, others, old[0])
             self.mixture[name] = _adam(old, gradient, self.rate, turn + 1)
 
-    def _gradient(self, moment: Moment, name: str, weight: str, ours: Probe, others: Probe, a: Tensor) -> Tensor:
+    def _gradient(self, moment: StepContext, name: str, weight: str, ours: Probe, others: Probe, a: Tensor) -> Tensor:
         """Of the other half's loss with respect to a."""
         value = ours.parameter(weight)
         neuron = moment.neurons[name]
@@ -92,7 +92,7 @@ class compete(Controller):  # noqa: N801
         slopes = torch.stack([(back.double() * w.double()).sum() for w in moved]).cpu()
         return share * (slopes - (share * slopes).sum())
 
-    def _decide(self, moment: Moment) -> None:
+    def _decide(self, moment: StepContext) -> None:
         for name, (a, *_) in self.mixture.items():
             best = self._candidates(name)[int(a.argmax())] if a.any() else self.temperature[name]
             self.note(step=moment.step, layer=name, temperature=best, mixture=a.softmax(0).tolist())

@@ -35,7 +35,7 @@ class Formula:
 
 
 @dataclass(frozen=True)
-class Shape:
+class SurrogateFunction:
     """A smoothed step G(x; w) of x = u - v_th, and its slope g = dG/dx used in the backward pass.
 
     `step`, `slope` and `width_slope` take x (any shape) and w (broadcastable), work in float32 or better whatever
@@ -89,7 +89,7 @@ def _checked(reach: Reach) -> Reach:
     return checked
 
 
-def shape(
+def surrogate_function(
     name: str,
     step: Callable[..., Tensor],
     slope: Callable[..., Tensor],
@@ -100,14 +100,14 @@ def shape(
     mass: float = 1.0,
     even: bool = True,
     constants: tuple[float, ...] = (),
-) -> Shape:
-    """Build a `Shape` from functions of (x, w, *constants). `width_slope` may be left out where G depends on x/w alone:
-    then ∂G/∂w = -(x/w)·g.
+) -> SurrogateFunction:
+    """Build a `SurrogateFunction` from functions of (x, w, *constants). `width_slope` may be left out where G depends
+    on x/w alone: then ∂G/∂w = -(x/w)·g.
 
     Functions defined once, at the top of a module, let the fused kernels serve every choice of the constants."""
     formula = Formula(slope, width_slope)
     wide = partial(_at_least_float32, constants=constants)
-    return Shape(
+    return SurrogateFunction(
         name,
         wide(step),
         wide(slope),

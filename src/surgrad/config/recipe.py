@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from surgrad.config.fields import Checked, at_least, parsed, positive
 from surgrad.errors import BadValue, unknown
-from surgrad.train.fields import Checked, at_least, parsed, positive
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class ModelConfig(Checked):
 
 @dataclass(frozen=True)
 class NeuronConfig(Checked):
-    """Which neuron and surrogate, in every layer (`surgrad.neurons`, `surgrad.shapes`)."""
+    """Which neuron and surrogate, in every layer (`surgrad.neurons`, `surgrad.surrogates`)."""
 
     name: str = "lif"
     decay: float = at_least(0, 0.2, high=1)

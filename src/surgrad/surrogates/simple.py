@@ -6,11 +6,11 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from surgrad.shapes.base import Shape, sech2, shape, tail
+from surgrad.surrogates.base import SurrogateFunction, sech2, surrogate_function, tail
 
 
-def rect() -> Shape:
-    return shape(
+def rect() -> SurrogateFunction:
+    return surrogate_function(
         "rect",
         step=lambda x, w: (x / w + 0.5).clamp(0, 1),
         slope=lambda x, w: (x.abs() < w / 2) / w,
@@ -19,12 +19,12 @@ def rect() -> Shape:
     )
 
 
-def triangle() -> Shape:
+def triangle() -> SurrogateFunction:
     def step(x: Tensor, w: Tensor) -> Tensor:
         z = (x / w).clamp(-1, 1)
         return 0.5 + z - z * z.abs() / 2
 
-    return shape(
+    return surrogate_function(
         "triangle",
         step=step,
         slope=lambda x, w: (w - x.abs()).clamp(min=0) / w.square(),
@@ -33,8 +33,8 @@ def triangle() -> Shape:
     )
 
 
-def exponential() -> Shape:
-    return shape(
+def exponential() -> SurrogateFunction:
+    return surrogate_function(
         "exponential",
         step=lambda x, w: 0.5 - x.sign() * torch.expm1(-x.abs() / w) / 2,
         slope=lambda x, w: torch.exp(-x.abs() / w) / (2 * w),
@@ -43,8 +43,8 @@ def exponential() -> Shape:
     )
 
 
-def sigmoid() -> Shape:
-    return shape(
+def sigmoid() -> SurrogateFunction:
+    return surrogate_function(
         "sigmoid",
         step=lambda x, w: torch.sigmoid(x / w),
         slope=lambda x, w: sech2(x / (2 * w)) / (4 * w),
@@ -53,8 +53,8 @@ def sigmoid() -> Shape:
     )
 
 
-def fast_sigmoid() -> Shape:
-    return shape(
+def fast_sigmoid() -> SurrogateFunction:
+    return surrogate_function(
         "fast_sigmoid",
         step=lambda x, w: 0.5 + 0.5 * x / (w + x.abs()),
         slope=lambda x, w: 0.5 / (w * (1 + x.abs() / w).square()),
@@ -63,8 +63,8 @@ def fast_sigmoid() -> Shape:
     )
 
 
-def atan() -> Shape:
-    return shape(
+def atan() -> SurrogateFunction:
+    return surrogate_function(
         "atan",
         step=lambda x, w: 0.5 + torch.atan(x / w) / math.pi,
         slope=lambda x, w: 1 / (math.pi * w * (1 + (x / w).square())),
@@ -73,8 +73,8 @@ def atan() -> Shape:
     )
 
 
-def tanh() -> Shape:
-    return shape(
+def tanh() -> SurrogateFunction:
+    return surrogate_function(
         "tanh",
         step=lambda x, w: 0.5 + torch.tanh(x / w) / 2,
         slope=lambda x, w: sech2(x / w) / (2 * w),
@@ -83,8 +83,8 @@ def tanh() -> Shape:
     )
 
 
-def gaussian() -> Shape:
-    return shape(
+def gaussian() -> SurrogateFunction:
+    return surrogate_function(
         "gaussian",
         step=lambda x, w: 0.5 + torch.erf(x / (w * math.sqrt(2))) / 2,
         slope=lambda x, w: torch.exp(-(x / w).square() / 2) / (w * math.sqrt(2 * math.pi)),

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from surgrad.config.recipe import DataConfig, StartConfig
+from surgrad.data.batches.stored import StoredBatches, View, some_of
 from surgrad.data.folder import FolderData, Tree, check_views, evaluation_view, training_view
 from surgrad.errors import BadValue, DataError
-from surgrad.train.recipe import DataConfig, StartConfig
-from surgrad.train.stored import StoredBatches, View, some_of
 
 
 class FolderBatches(StoredBatches):

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from surgrad.config.recipe import DataConfig, StartConfig
+from surgrad.data.batches.memory import Batch, seeded
 from surgrad.errors import BadValue, DataError
-from surgrad.train.batches import Batch, seeded
-from surgrad.train.recipe import DataConfig, StartConfig
 
 View = tuple[str | None, Tensor, Tensor]
 """What is wrong with an example, or None, the example and its label."""
 
 
 class StoredBatches:
-    """`surgrad.train.batches.Batches` for examples on disk: the order and every example's view depend on (seed, epoch,
-    example) alone, so that any batch can be made again. A subclass says how an example is seen (`views`) and what a
-    batch of them becomes (`finished`)."""
+    """`surgrad.data.batches.memory.Batches` for examples on disk: the order and every example's view depend on (seed,
+    epoch, example) alone, so that any batch can be made again. A subclass says how an example is seen (`views`) and
+    what a batch of them becomes (`finished`)."""
 
     about: Mapping[str, Any] = MappingProxyType({})
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from surgrad.adapt.base import Controller, Moment
+from surgrad.adapt.base import Controller, StepContext
 from surgrad.adapt.probe import Probe
 from surgrad.errors import BadValue, unknown
 
@@ -37,8 +37,8 @@ class search(Controller):  # noqa: N801
     Normalisation takes the batch's own statistics, as constants, for both gradients.
     """
 
-    probes = True
-    clocked = True
+    needs_probe = True
+    has_own_period = True
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class search(Controller):  # noqa: N801
         self.seed = seed
         self.temperature: dict[str, float] = {}  # by neuron
 
-    def __call__(self, moment: Moment) -> dict[str, Tensor]:
+    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
         if moment.probe is not None and moment.step % moment.steps_per_epoch == 0:
             self._search(moment, moment.probe.frozen())
         elif self.temperature:
@@ -85,7 +85,7 @@ class search(Controller):  # noqa: N801
             self.temperature = dict.fromkeys(moment.neurons, self.start)
         return self._widths(moment, self.temperature)
 
-    def _search(self, moment: Moment, probe: Probe) -> None:
+    def _search(self, moment: StepContext, probe: Probe) -> None:
         self.temperature = self.temperature or dict.fromkeys(moment.neurons, self.start)
         name = self.parameter or probe.first_weight()
         seed = self.seed * 1_000_003 + moment.epoch
@@ -109,7 +109,7 @@ class search(Controller):  # noqa: N801
                 cosines={f"{b:g}": cosine for b, cosine in cosines.items()},
             )
 
-    def _groups(self, moment: Moment, probe: Probe) -> dict[str, list[str]]:
+    def _groups(self, moment: StepContext, probe: Probe) -> dict[str, list[str]]:
         if self.scope == "global":
             return {"all": [*moment.neurons]}
         if self.scope == "layer":
@@ -119,7 +119,7 @@ class search(Controller):  # noqa: N801
             groups.setdefault("×".join(map(str, size)) or "flat", []).append(name)
         return groups
 
-    def _widths(self, moment: Moment, temperature: Mapping[str, float]) -> dict[str, Tensor]:
+    def _widths(self, moment: StepContext, temperature: Mapping[str, float]) -> dict[str, Tensor]:
         return {name: 2 * neuron.threshold / temperature[name] for name, neuron in moment.neurons.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Configuration: what a recipe is, checked and read without torch."""
