@@ -12,10 +12,13 @@ import surgrad
 ROOT = Path(surgrad.__file__).parent
 ORDER = (
     "errors",
+    "deprecated",
     "files",
     "process",
     "config",
     "recipes",
+    "state",
+    "hooks",
     "surrogates",
     "kernels",
     "neurons",
@@ -37,7 +40,7 @@ ORDER = (
     "cli",
     "__main__",
 )
-TORCH_FREE = ("errors", "files", "process", "config", "recipes", "report", "cli")
+TORCH_FREE = ("errors", "deprecated", "files", "process", "config", "recipes", "report", "cli")
 
 
 def layer_of(path):

@@ -3,13 +3,18 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+FEW = 8
+"""So many known names are listed where none resembles the given one."""
+
 
 class SurgradError(Exception):
     """Base of every error that surgrad raises on purpose; the command line prints it without a traceback."""
 
 
 class UnknownName(SurgradError, KeyError):
-    """A name that no registry holds."""
+    """A name that no registry holds. near: up to three known names that resemble it, in words ("'a', 'b' or 'c'")."""
+
+    near = ""
 
     def __str__(self) -> str:  # KeyError would print the repr
         return self.args[0]
@@ -35,13 +40,29 @@ class Interrupted(SurgradError):
     """Training was stopped from outside, and saved; it can be resumed."""
 
 
-def unknown(kind: str, given: object, known: Iterable[str]) -> UnknownName:
-    """The error for an unknown `kind`, with the nearest known name offered.
+def unknown(kind: str, given: object, known: Iterable[str], where: str = "") -> UnknownName:
+    """The error for an unknown `kind`: it offers up to three known names that resemble the given one; where none does,
+    all of them if they are few. where: what lists them, if they are many.
 
-    >>> str(unknown("shape", "triangel", ["rect", "triangle"]))
-    "unknown shape 'triangel'; did you mean 'triangle'? known: rect, triangle"
+    >>> str(unknown("surrogate function", "triangel", ["rect", "triangle"]))
+    "unknown surrogate function 'triangel'; did you mean 'triangle'?"
     """
     names = sorted(known)
-    near = get_close_matches(str(given), names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else ";"
-    return UnknownName(f"unknown {kind} '{given}'{hint} known: {', '.join(names)}")
+    near = in_words([f"'{name}'" for name in nearest(str(given), names)])
+    few = f"choose from {', '.join(names)}" if len(names) <= FEW else where or f"there are {len(names)}"
+    error = UnknownName(f"unknown {kind} '{given}'; " + (f"did you mean {near}?" if near else few))
+    error.near = near
+    return error
+
+
+def nearest(given: str, names: Iterable[str], most: int = 3) -> list[str]:
+    """Up to `most` of the names that resemble the given one: spelt alike, or beginning with it."""
+    names = list(names)
+    alike = get_close_matches(given, names, n=most, cutoff=0.6)
+    begin = [name for name in names if given and name.startswith(given) and name not in alike]
+    return (alike + begin)[:most]
+
+
+def in_words(items: list[str]) -> str:
+    """ "a", "a or b", "a, b or c"."""
+    return " or ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))

@@ -1,0 +1,105 @@
+"""Registries: parts by name, each with the options that its own constructor declares."""
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from surgrad.config.values import checked, is_plain
+from surgrad.errors import BadValue, unknown
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting that a constructor declares: its annotation, and its default (`Option.REQUIRED` where it has none)."""
+
+    hint: Any
+    default: Any
+
+    REQUIRED: typing.ClassVar[Any] = inspect.Parameter.empty
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Parts of one kind by name, as a mapping from names to constructors (classes or functions).
+
+    kind: what the parts are, in an error ("unknown neuron 'plfi'; did you mean 'plif'?").
+    context: parameters of the constructors that are given by whoever builds (the number of channels, say), and never by
+        a recipe. A constructor gets those of them that it takes.
+
+    Every other parameter with a plain annotation (numbers, words, `None`, `Annotated` ranges, `Literal` choices,
+    tuples; see `surgrad.config.values`) is an option, and can be set from a recipe and from the command line.
+    """
+
+    def __init__(self, kind: str, parts: Mapping[str, T], context: Iterable[str] = ()):
+        self.kind = kind
+        self.context = frozenset(context)
+        self._parts = dict(parts)
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._parts:
+            raise unknown(self.kind, name, self._parts)
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def add(self, name: str, part: T) -> T:
+        """Register a part from outside the package; a name that is taken is an error."""
+        if name in self._parts and self._parts[name] is not part:
+            raise BadValue(f"there already is a {self.kind} '{name}'; choose another name")
+        self._parts[name] = part
+        return part
+
+    def options(self, name: str) -> dict[str, Option]:
+        """The options of a part, in the order of its constructor's parameters."""
+        return {key: option for key, option in options_of(self[name]).items() if key not in self.context}
+
+    def check(self, name: str, options: Mapping[str, Any], path: str | None = None) -> dict[str, Any]:
+        """The options with their values checked and converted; an unknown one, a wrong type or a number out of range is
+        an error. path: how errors name the part, as in "neuron"; its kind by default."""
+        path = path or self.kind
+        known = self.options(name)
+        for key in options:
+            if key not in known:
+                raise self.no_option(name, key, path)
+        return {key: checked(f"{path}.{key}", value, known[key].hint) for key, value in options.items()}
+
+    def no_option(self, name: str, key: str, path: str | None = None) -> BadValue:
+        """The error for an option that a part does not have."""
+        known = list(self.options(name))
+        near = unknown("option", key, known).near
+        have = f"did you mean {near}?" if near else f"it has {', '.join(known[:8]) or 'none'}"
+        return BadValue(f"{path or self.kind}.{key}: {self.kind} '{name}' has no option '{key}'; {have}")
+
+    def build(self, name: str, options: Mapping[str, Any] | None = None, /, **context: Any) -> Any:
+        """The part, made with these options and with those entries of the context that its constructor takes."""
+        given = self.check(name, options or {})
+        taken = inspect.signature(self[name]).parameters
+        return self[name](**given, **{key: value for key, value in context.items() if key in taken})
+
+    def takes(self, name: str, parameter: str) -> bool:
+        """Whether a part's constructor has a parameter of that name."""
+        return parameter in inspect.signature(self[name]).parameters
+
+
+def options_of(part: Callable[..., Any]) -> dict[str, Option]:
+    """The plainly annotated parameters of a class's or function's signature."""
+    function = getattr(part, "func", part)  # of a functools.partial
+    function = function.__init__ if inspect.isclass(function) else function
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(part).parameters
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return {
+        name: Option(hints[name], parameter.default)
+        for name, parameter in parameters.items()
+        if parameter.kind in named and name in hints and is_plain(hints[name])
+    }
