@@ -199,7 +199,7 @@ def backward(
     R: tl.constexpr,
     K: tl.constexpr,
 ):
-    """Sums go to partial [rows of SumRow, slots, channels]; kept [chunks, elements], with LONG, is v before each chunk."""
+    """Sums go to partial [rows of SumRow, slots, channels]; with LONG, kept [chunks, elements] has v before a chunk."""
     pid = tl.program_id(0)
     group = pid % groups
     chunks = tl.cdiv(steps, CHUNK)
