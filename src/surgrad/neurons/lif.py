@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgrad.broadcasting import broadcast_channels as broadcast_channels
 from surgrad.errors import BadValue, unknown
-from surgrad.kernels.lif import LIFOutput, Norm, Reset, lif, lif_history
+from surgrad.kernels.lif import LIFOutput, Norm, Reset, lif
 from surgrad.kernels.packing import mark_spikes
 from surgrad.surrogates import Surrogate, SurrogateFunction
 
@@ -188,18 +189,18 @@ class LIF(nn.Module):
         """The output, and while penalised the potentials of every step. above: what is added to the threshold."""
         threshold = self.threshold + above if above else self.threshold
         fused |= {
-            "shape": self.surrogate.function,
+            "surrogate": self.surrogate.function,
             "threshold": threshold,
             "reset": self.reset_mode,
-            "start": start,
+            "initial_potential": start,
             "detach_reset": self.detach_reset,
-            "watch": self.recording,
-            "keep": keep,
+            "return_histogram": self.recording,
+            "return_potential": keep,
+            "return_history": self.penalised,
             "backend": self.backend,
         }
-        if self.penalised:
-            return lif_history(x, self.decay, width, **fused)
-        return lif(x, self.decay, width, **fused), None
+        out = lif(x, self.decay, width, **fused)
+        return out, out.history
 
     def _run_apart(
         self,
@@ -311,11 +312,6 @@ class IF(LIF):
 
     def __init__(self, *, threshold: float = 1.0, **options):
         super().__init__(decay=1.0, threshold=threshold, **options)
-
-
-def broadcast_channels(parameter: Tensor, x: Tensor, channel: int = 1) -> Tensor:
-    """A parameter, 0-d or [C], shaped to meet x, whose axis `channel` has the channels: 1 in a step [N, C, ...]."""
-    return parameter if parameter.ndim == 0 else parameter.view(-1, *[1] * (x.ndim - 1 - channel))
 
 
 def _decay_of(decay: float | None, tau: float | None) -> float:

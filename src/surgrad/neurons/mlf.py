@@ -38,7 +38,7 @@ class MLF(LIF):
     ) -> tuple[LIFOutput, Tensor | None]:
         starts = [None] * self.levels if start is None else start.unbind(0)
         ran = [super(MLF, self)._run(x, width, v, keep, above=level, **fused) for level, v in enumerate(starts)]
-        spikes, potentials, counts = zip(*(out for out, _ in ran), strict=True)
+        spikes, potentials, counts = zip(*(out[:3] for out, _ in ran), strict=True)
         total = LIFOutput(
             torch.stack(spikes).sum(0),
             torch.stack(potentials) if keep else None,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import LIFOutput, Norm, checked, histogram
+from surgrad.kernels.lif import LIFOutput, Norm, histogram, lif_arguments
 from surgrad.neurons.lif import LIF
 from surgrad.surrogates import Surrogate, spike
 
@@ -73,31 +73,27 @@ class PSN(LIF):
     ) -> Tensor:
         """x [T, N, C, ...] -> spikes of the same shape and dtype; the rest as in `surgrad.lif`."""
         self._check_backend("auto", "reference")
-        call = checked(
+        arguments = lif_arguments(
             x,
             self.decay,
             self.surrogate.width,
-            self.surrogate.function,
-            self.threshold,
-            self.reset_mode,
-            self.detach_reset,
-            None,
-            self.recording,
-            False,
-            norm,
-            plus,
-            plus_norm,
-            steps,
+            surrogate=self.surrogate.function,
+            threshold=self.threshold,
+            reset=self.reset_mode,
+            norm=norm,
+            plus=plus,
+            plus_norm=plus_norm,
+            steps=steps,
         )
-        current = call.current()
+        current = arguments.current()
         length = len(current)
         threshold = self.step_threshold[:length].to(current.dtype).view(-1, *[1] * (current.ndim - 1))
         weight = self.over_time(length).to(current.dtype)
         with torch.autocast(x.device.type, enabled=False):  # which would round the potentials
             above = torch.tensordot(weight, current, 1) - threshold
-        spikes = spike(above, call.width, call.shape).to(x.dtype)
-        counts = histogram(above, call.threshold) if self.recording else None
-        self._remember(LIFOutput(spikes, None, counts), above + call.threshold if self.penalised else None)
+        spikes = spike(above, arguments.width, arguments.surrogate).to(x.dtype)
+        counts = histogram(above, arguments.threshold) if self.recording else None
+        self._remember(LIFOutput(spikes, None, counts), above + arguments.threshold if self.penalised else None)
         return self._emitted(spikes)
 
 

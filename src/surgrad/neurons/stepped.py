@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import LIFOutput, Norm, after_reset, checked, histogram
+from surgrad.kernels.lif import LIFOutput, Norm, after_reset, histogram, lif_arguments
 from surgrad.neurons.lif import LIF
 from surgrad.surrogates import spike
 
@@ -53,30 +53,28 @@ class Stepped(LIF):
         self._check_backend("auto", "reference")
         if self.surrogate.first_width is not None:
             raise BadValue(f"{type(self).__name__} has one width for all steps; give a Surrogate without first")
-        call = checked(
+        arguments = lif_arguments(
             x,
             self.decay,
             self.surrogate.width,
-            self.surrogate.function,
-            self.threshold,
-            self.reset_mode,
-            self.detach_reset,
-            None,
-            self.recording,
-            self.carry,
-            norm,
-            plus,
-            plus_norm,
-            steps,
+            surrogate=self.surrogate.function,
+            threshold=self.threshold,
+            reset=self.reset_mode,
+            norm=norm,
+            plus=plus,
+            plus_norm=plus_norm,
+            steps=steps,
         )
-        decay, layers, width = (call.against_a_step(p) for p in (call.decay, call.threshold, call.width))
+        decay, layers, width = (
+            arguments.broadcast_to_step(p) for p in (arguments.decay, arguments.threshold, arguments.width)
+        )
         state = self._start(x)
         counts = None
         state = None if state is None else state.to(decay.dtype)
         spikes: list[Tensor] = []
         history: list[Tensor] = []
         first = 0 if self.potential is None else self._seen
-        for step, current in enumerate(call.current().to(decay.dtype).unbind(0), first):
+        for step, current in enumerate(arguments.current().to(decay.dtype).unbind(0), first):
             u = self.charge(state, current, decay, step)
             threshold = self.threshold_of(u, layers, step)
             seen = self.seen(u)
@@ -88,8 +86,8 @@ class Stepped(LIF):
             if self.penalised:
                 history.append(seen)
             state = self.left(state, u, fired.detach() if self.detach_reset else fired, threshold)
-        out = torch.cat(spikes).unflatten(0, call.size[:2])
-        potentials = torch.cat(history).unflatten(0, call.size[:2]) if history else None
-        self._seen = first + call.steps
+        out = torch.cat(spikes).unflatten(0, arguments.size[:2])
+        potentials = torch.cat(history).unflatten(0, arguments.size[:2]) if history else None
+        self._seen = first + arguments.steps
         self._remember(LIFOutput(out, state, counts), potentials)
         return self._emitted(out)
