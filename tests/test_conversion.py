@@ -150,7 +150,7 @@ def test_what_cannot_be_converted():
             convert(ann("vgg11"), batches, percentile=percentile)
     with pytest.raises(BadValue, match=r"the 1th percentile of '.*' is 0, so nothing of it would be left"):
         convert(ann("vgg11"), batches, percentile=1.0)
-    with pytest.raises(BadValue, match=r"threshold 0 is not a threshold"):
+    with pytest.raises(BadValue, match=r"threshold must be positive, got 0"):
         ConvertedIF(threshold=0)
 
 

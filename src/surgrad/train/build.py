@@ -26,7 +26,7 @@ from surgrad.gradients import GRADIENTS
 from surgrad.kernels.lif import BACKENDS, RESETS, Reset
 from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
-from surgrad.neurons import LIF, NEURONS, neurons
+from surgrad.neurons import NEURONS, Neuron, neurons
 from surgrad.norm import NORMS, TDBN
 from surgrad.optim.building import OPTIMIZERS, build_optimizers
 from surgrad.penalties import PENALTIES, penalise, penalty
@@ -220,21 +220,21 @@ def build_model(recipe: Recipe, data: Data) -> SpikingNetwork:
     return network
 
 
-def build_neuron(config: NeuronConfig, steps: int) -> LIF | nn.ReLU:
+def build_neuron(config: NeuronConfig, steps: int) -> Neuron | nn.ReLU:
     """A new neuron with a surrogate of its own; Dspike's support is (0, 2·v_th), whatever the threshold."""
     if config.name == RELU:
         return nn.ReLU()
-    kind = NEURONS[config.name]
+    kind: Any = NEURONS[config.name]
     told: dict[str, Any] = {"decay": config.decay, "train_decay": config.train_decay} if kind.has_decay else {}
     if kind.per_time_step:
         told["steps"] = steps
+    if NEURONS.takes(config.name, "reset"):
+        told |= {"reset": cast(Reset, config.reset), "detach_reset": config.detach_reset}
     shape = dspike(1.0 if kind.threshold_units else config.threshold) if config.shape == "dspike" else config.shape
     surrogate = Surrogate(shape, config.width, learn=config.learn_width, first=config.first_width)
     return kind(
         threshold=config.threshold,
         surrogate=surrogate,
-        reset=cast(Reset, config.reset),
-        detach_reset=config.detach_reset,
         backend=config.backend,
         **told,
     )
@@ -275,7 +275,7 @@ def build_penalty(model: nn.Module, config: LossConfig) -> Callable[[float], Ten
     def weighted(progress: float) -> Tensor | float:
         if progress >= config.penalty_until:  # nobody asks any more
             for neuron in neurons(model).values():
-                neuron.penalise = neuron.penalty = None
+                neuron.penalty_fn = neuron.penalty = None
             return 0.0
         return (
             config.penalty_weight * (progress / config.penalty_until if config.penalty_ramp else 1.0) * penalty(model)
