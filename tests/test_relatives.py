@@ -220,7 +220,9 @@ def test_diet(options: dict):
 
     compare(neuron, slow)
     assert DietLIF(threshold=0.6).trained_threshold.item() == pytest.approx(0.6)
-    with pytest.raises(BadValue, match=r"damping 0.3 scales the gradient of the spikes only.* give detach_reset=True or damping=1"):
+    with pytest.raises(
+        BadValue, match=r"damping 0.3 scales the gradient of the spikes only.* give detach_reset=True or damping=1"
+    ):
         DietLIF(detach_reset=False)
 
 
@@ -429,7 +431,9 @@ def test_masked_ones_see_no_later_step(kind: type[ParallelNeuron]):
 def test_errors_of_parallel_neurons():
     with pytest.raises(BadValue, match=r"built for 4 steps, got a sequence of 5; build it with steps=5"):
         PSN(steps=4)(currents())
-    with pytest.raises(BadValue, match=r"PSN has one weight matrix for the whole layer and no potential to carry; give neither"):
+    with pytest.raises(
+        BadValue, match=r"PSN has one weight matrix for the whole layer and no potential to carry; give neither"
+    ):
         PSN(carry=True)
     for kind in (MaskedPSN, SlidingPSN):
         with pytest.raises(BadValue, match=r"^order must be at least 1 time step, got 0$"):

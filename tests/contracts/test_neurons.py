@@ -58,7 +58,7 @@ def currents(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def test_has_decay_says_what_the_constructor_takes():
-    assert LEAKY == [name for name, neuron in NEURONS.items() if "decay" in inspect.signature(neuron).parameters]
+    assert [name for name, neuron in NEURONS.items() if "decay" in inspect.signature(neuron).parameters] == LEAKY
 
 
 @every_sigmoid
@@ -427,10 +427,14 @@ def test_refuses_impossible_decays(name: str):
     with pytest.raises(BadValue, match=r"decay 0.2 and tau 2 are both given; give one of them"):
         neuron(0.2, tau=2.0)
     for decay in (-0.1, 1.1, math.nan):
-        with pytest.raises(BadValue, match=r"decay must be from 0 \(forgets everything\) to 1 \(forgets nothing\), got "):
+        with pytest.raises(
+            BadValue, match=r"decay must be from 0 \(forgets everything\) to 1 \(forgets nothing\), got "
+        ):
             neuron(decay, train_decay=False)
     for end in (0.0, 1.0):
-        with pytest.raises(BadValue, match=r"a trained decay is a sigmoid, so it must start between 0 and 1, not at [01];"):
+        with pytest.raises(
+            BadValue, match=r"a trained decay is a sigmoid, so it must start between 0 and 1, not at [01];"
+        ):
             neuron(end, train_decay=True)
 
 

@@ -257,7 +257,9 @@ def test_norms_of_steps_take_shorter_sequences_and_refuse_longer_ones(name: str)
     assert norm(inputs(1, 3, 5, 4, 4)).shape == (1, 3, 5, 4, 4)
     with pytest.raises(BadValue, match="has 5 steps, and this norm was built for 4; build it with steps=5"):
         norm(inputs(5, 3, 5, 4, 4))
-    with pytest.raises(BadValue, match="differs from step to step, so no single convolution computes it; fold a BatchNorm or TDBN"):
+    with pytest.raises(
+        BadValue, match="differs from step to step, so no single convolution computes it; fold a BatchNorm or TDBN"
+    ):
         fold(nn.Conv2d(3, 5, 3), norm)
 
 

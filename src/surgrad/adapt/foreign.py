@@ -48,8 +48,9 @@ class Alpha:
 
 
 class ForeignNeuron:
-    """A neuron of another library. While `record_histogram` is set, `histogram` counts the potentials that its surrogate
-    is called with in training, until the adapter has read them; a library's fused backends do not call it."""
+    """A neuron of another library. While `record_histogram` is set, `histogram` counts the potentials that its
+    surrogate is called with in training, until the adapter has read them; fused backends of a library do not call it.
+    """
 
     def __init__(self, module: nn.Module, holder: str, surrogate: Surrogate | Alpha):
         self.module: Any = module

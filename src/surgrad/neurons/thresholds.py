@@ -223,8 +223,8 @@ class TrLIF(FusedNeuron):
 class IMPLIF(FusedNeuron):
     """A trained initial potential (NeurIPS 2024, IMP): sequences begin at `initial` in place of 0.
 
-    `initial` is 0 before training; one per layer or per channel. The paper's loss reads the last step only (`SpikingNetwork.last_step`). The parameters are
-    those of `Neuron`.
+    `initial` is 0 before training; one per layer or per channel. The paper's loss reads the last step only
+    (`SpikingNetwork.last_step`). The parameters are those of `Neuron`.
     """
 
     def __init__(
