@@ -130,10 +130,10 @@ def test_what_does_another_thing_in_every_step_is_refused():
 def test_thresholds_stay_above_zero():
     for neuron in (ConvertedIF(threshold=0.5), DietLIF(), LTMD()):
         with torch.no_grad():
-            for name in neuron.positive:
+            for name in neuron.positive_parameters:
                 neuron.get_parameter(name).fill_(-1.0)
         keep_positive(neuron)
-        assert all(neuron.get_parameter(name).item() == pytest.approx(1e-3) for name in neuron.positive)
+        assert all(neuron.get_parameter(name).item() == pytest.approx(1e-3) for name in neuron.positive_parameters)
         assert neuron(torch.randn(3, 4, 5)).isfinite().all()
 
 
@@ -150,7 +150,7 @@ def test_what_cannot_be_converted():
             convert(ann("vgg11"), batches, percentile=percentile)
     with pytest.raises(BadValue, match=r"the 1th percentile of '.*' is 0, so nothing of it would be left"):
         convert(ann("vgg11"), batches, percentile=1.0)
-    with pytest.raises(BadValue, match=r"threshold 0 is not a threshold"):
+    with pytest.raises(BadValue, match=r"threshold must be positive, got 0"):
         ConvertedIF(threshold=0)
 
 

@@ -132,7 +132,7 @@ def test_nothing_is_left_behind(name: str):
     assert all(module.training for module in network.modules())
     for neuron in neurons(network).values():
         assert neuron.potential is None
-        assert (neuron.carry, neuron.penalise, neuron.penalty) == (False, None, None)
+        assert (neuron.carry, neuron.penalty_fn, neuron.penalty) == (False, None, None)
 
 
 @every_gradient
@@ -140,7 +140,7 @@ def test_histograms_are_of_all_steps(name: str):
     network = flat(plain_lif)
     x = recording()
     for neuron in neurons(network).values():
-        neuron.watch = True
+        neuron.record_histogram = True
     found(bptt, network, x)
     expected = [neuron.histogram for neuron in neurons(network).values()]
     found(GRADIENTS[name], network, x)
@@ -558,7 +558,7 @@ def test_rate_refuses_evaluation_last_steps_and_penalties():
     with pytest.raises(BadValue, match="has no last step"):
         rate(network, recording(), loss_fn)
     network.last_step = False
-    next(iter(neurons(network).values())).penalise = lambda u, o, neuron: u.mean()
+    next(iter(neurons(network).values())).penalty_fn = lambda u, o, neuron: u.mean()
     with pytest.raises(BadValue, match="penalties look at potentials"):
         rate(network, recording(), loss_fn)
 

@@ -179,7 +179,7 @@ def test_neurons_within_residual_blocks_can_be_left_out(model: str):
     """IM-Loss's layers: all but those before an addition (Guo et al. 2022a)."""
     net = MODELS[model](width_multiplier=0.05)
     penalise(net, "im_loss", inner=False)
-    asked = {key for key, neuron in neurons(net).items() if neuron.penalise is not None}
+    asked = {key for key, neuron in neurons(net).items() if neuron.penalty_fn is not None}
     all_of_them = {*neurons(net)}
     blocks = [key for key, module in net.named_modules() if isinstance(module, ResidualBlock)]
     if model == "small_resnet":  # whose shortcuts carry currents: both neurons of a block lie inside it
@@ -187,7 +187,7 @@ def test_neurons_within_residual_blocks_can_be_left_out(model: str):
     else:
         assert all_of_them - asked == {f"{key}.fire1.neuron" for key in blocks}
     penalise(net, "im_loss")
-    assert all(neuron.penalise is not None for neuron in neurons(net).values())
+    assert all(neuron.penalty_fn is not None for neuron in neurons(net).values())
 
 
 def test_an_unknown_penalty_is_named():

@@ -773,7 +773,7 @@ def test_a_penalty_grows_and_ends(tiny):
     whole = sum(neuron.penalty.item() for neuron in neurons(parts.model).values())
     assert whole > 0
     assert [torch.as_tensor(parts.penalty(p)).item() for p in (0, 0.4, 0.8)] == pytest.approx([0, 1.5 * whole, 0])
-    assert all(neuron.penalise is None for neuron in neurons(parts.model).values()), "nobody asks any more"
+    assert all(neuron.penalty_fn is None for neuron in neurons(parts.model).values()), "nobody asks any more"
     assert build.build(tiny()).penalty(0.5) == 0
 
 

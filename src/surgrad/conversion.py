@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.models import SpikingNetwork, in_chunks
-from surgrad.neurons import LIF, ConvertedIF, needs_whole_sequence
+from surgrad.neurons import ConvertedIF, Neuron, needs_whole_sequence
 from surgrad.surrogates import Surrogate
 
 Batch = tuple[Tensor, Tensor]
@@ -43,7 +43,7 @@ def convert(
     steps: int = 100,
     shift: float = 0.5,
     scale: float = 1.0,
-    neuron: Callable[[float], LIF] | None = None,
+    neuron: Callable[[float], Neuron] | None = None,
 ) -> SpikingNetwork:
     """A copy of a network of ReLUs with `ConvertedIF` neurons in their places, in evaluation mode.
 

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue, unknown
 from surgrad.models import Block
-from surgrad.neurons import LIF, neurons
+from surgrad.neurons import Neuron, neurons
 
-Penalty = Callable[[Tensor, Tensor, LIF], Tensor]
+Penalty = Callable[[Tensor, Tensor, Neuron], Tensor]
 
 
-def im_loss(potentials: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
+def im_loss(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
     """Information maximisation (Guo et al. 2022a, IM-Loss): (mean u - v_th)², over all of a layer. A spike tells most
     where it comes half of the time, which is where the potentials' middle is the threshold. The authors'
     published code has 0.5/T in place of v_th; this is the paper's."""
     return (potentials.mean() - neuron.threshold.mean()).square()
 
 
-def recdis(potentials: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
+def recdis(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
     """The membrane potential distribution loss of RecDis-SNN (Guo et al. 2022b), as we read it: the formula is in no
     text at hand, and only its three aims are known. z = (u - v_th)/k, k the half-width of the surrogate's window
     (that of 90 % of its mass, where it has tails), μ and σ its mean and deviation in a channel:
@@ -44,7 +44,7 @@ def recdis(potentials: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
     return torch.stack([fault.relu().square() for fault in faults]).sum(0).mean()
 
 
-def rmp_loss(potentials: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
+def rmp_loss(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
     """Regularised membrane potentials (Guo et al. 2023, RMP-Loss): mean (u - o)², the error of writing a potential as
     a spike."""
     return (potentials - spikes).square().mean()
@@ -63,7 +63,7 @@ def penalise(network: nn.Module, by: str | Penalty, *, inner: bool = True) -> No
     blocks = [m for m in network.modules() if isinstance(m, Block)]
     within = {id(n) for block in blocks for part in block.inner for n in neurons(block.get_submodule(part)).values()}
     for neuron in neurons(network).values():
-        neuron.penalise = by if inner or id(neuron) not in within else None
+        neuron.penalty_fn = by if inner or id(neuron) not in within else None
 
 
 def penalty(network: nn.Module) -> Tensor:

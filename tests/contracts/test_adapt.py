@@ -517,7 +517,7 @@ class TestProbe:
         batch = next(batches())
         counts = Probe(model, cross_entropy, batch).membranes()
         assert {name: c.sum().item() for name, c in counts.items()} == {"2": 3 * 32 * 16, "5": 3 * 32 * 16}
-        assert all(neuron.histogram is None and not neuron.watch for neuron in neurons(model).values())
+        assert all(neuron.histogram is None and not neuron.record_histogram for neuron in neurons(model).values())
 
     def test_unknown_parameter_offers_the_nearest(self):
         probe = Probe(network(), cross_entropy, next(batches()))

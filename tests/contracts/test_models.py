@@ -152,7 +152,7 @@ def test_every_layer_fires_at_the_start(name: str):
     """A layer that no image makes fire teaches nothing to the weights behind it."""
     network = build(name, width_multiplier=0.25)
     for neuron in neurons(network).values():
-        neuron.watch = True
+        neuron.record_histogram = True
     network(images(name, 16))
     for key, neuron in neurons(network).items():
         assert neuron.histogram is not None

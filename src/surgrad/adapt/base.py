@@ -128,7 +128,7 @@ class Adapter:
         self._attached: Any = None
         if getattr(controller, "watch", False):
             for neuron in self.neurons.values():
-                neuron.watch = True
+                neuron.record_histogram = True
         self._write(self.controller(self._moment(None, {})))
         self._counting = self.model.register_forward_pre_hook(self._count)
 
@@ -233,7 +233,7 @@ class Adapter:
     def _check_seen(self) -> None:
         """Refuse another library's neuron whose potentials a controller wants and nobody counted."""
         for name, neuron in self.neurons.items():
-            if isinstance(neuron, ForeignNeuron) and neuron.watch and neuron.histogram is None:
+            if isinstance(neuron, ForeignNeuron) and neuron.record_histogram and neuron.histogram is None:
                 raise BadValue(
                     f"neuron '{name}' ({type(neuron.module).__name__}) did not call its surrogate in the "
                     "last forward pass, as SpikingJelly's fused passes do not, so its potentials cannot be "

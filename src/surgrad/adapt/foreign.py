@@ -48,8 +48,9 @@ class Alpha:
 
 
 class ForeignNeuron:
-    """A neuron of another library. While `watch` is set, `histogram` counts the potentials that its surrogate is called
-    with in training, until the adapter has read them; a library's fused backends do not call it."""
+    """A neuron of another library. While `record_histogram` is set, `histogram` counts the potentials that its
+    surrogate is called with in training, until the adapter has read them; fused backends of a library do not call it.
+    """
 
     def __init__(self, module: nn.Module, holder: str, surrogate: Surrogate | Alpha):
         self.module: Any = module
@@ -59,11 +60,11 @@ class ForeignNeuron:
         self._hook: RemovableHandle | None = None
 
     @property
-    def watch(self) -> bool:
+    def record_histogram(self) -> bool:
         return self._hook is not None
 
-    @watch.setter
-    def watch(self, on: bool) -> None:
+    @record_histogram.setter
+    def record_histogram(self, on: bool) -> None:
         if on and self._hook is None:
             self._hook = self._slope.register_forward_pre_hook(self._count)
         elif not on and self._hook is not None:

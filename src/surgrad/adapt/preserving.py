@@ -7,24 +7,23 @@ from typing import Any
 import torch
 from torch import nn
 
-STATE = ("potential", "histogram", "watch", "training")
-"""What modules hold outside their parameters and buffers."""
+from surgrad import state
+
+FLAGS = ("record_histogram", "training")
+"""Settings of modules that a probe changes."""
 
 
 @contextmanager
 def preserved_state(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Begin with our neurons at rest, put their state and the random numbers back as they were, and run no hooks of the
     model itself."""
-    kept = [(m, key, getattr(m, key)) for m in model.modules() for key in STATE if hasattr(m, key)]
+    kept = [(m, key, getattr(m, key)) for m in model.modules() for key in FLAGS if hasattr(m, key)]
     jelly: list[Any] = [m for m in model.modules() if hasattr(m, "_memories")]  # SpikingJelly's neurons
     kept += [(m, "_memories", dict(m._memories)) for m in jelly]
     hooks = model._forward_pre_hooks
     model._forward_pre_hooks = type(model._forward_pre_hooks)()
-    for module, key, _ in kept:
-        if key == "potential":
-            setattr(module, key, None)
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with state.preserved_state(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
     finally:
         model._forward_pre_hooks = hooks

@@ -14,10 +14,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from surgrad.adapt.foreign import neuron_of, slot_of
 from surgrad.adapt.preserving import preserved_state
 from surgrad.adapt.ranks import all_reduce
-from surgrad.coding import DCT
 from surgrad.errors import BadValue, unknown
-from surgrad.layers import Dropout, ModerateDropout, PerStep
-from surgrad.neurons import MPBN, Stepped
+from surgrad.layers import PerStep
+from surgrad.neurons import MPBN
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], Tensor]
@@ -109,7 +108,11 @@ class Probe:
 
     def _norms(self) -> list[Any]:
         """What sees the whole batch in training, by statistics of which it has a running estimate."""
-        return [module for module in self._model.modules() if isinstance(module, (_BatchNorm, MPBN, DCT))]
+        return [
+            module
+            for module in self._model.modules()
+            if isinstance(module, _BatchNorm) or getattr(module, "tracks_batch_statistics", False)
+        ]
 
     def first_weight(self) -> str:
         """The first parameter of two dimensions or more."""
@@ -190,9 +193,11 @@ class Probe:
     def membranes(self) -> dict[str, Tensor]:
         """Every neuron's membrane histogram (`surgrad.kernels.lif`) on this batch, by module path, of this rank."""
         with torch.no_grad(), preserved_state(self._model, self._batch[0].device):
-            watched: dict[str, Any] = {name: m for name, m in self._model.named_modules() if hasattr(m, "watch")}
+            watched: dict[str, Any] = {
+                name: m for name, m in self._model.named_modules() if hasattr(m, "record_histogram")
+            }
             for module in watched.values():
-                module.watch = module.training = True  # neurons count while they train
+                module.record_histogram = module.training = True  # neurons count while they train
             self._run({}, self._batch[0])
             return {name: module.histogram for name, module in watched.items()}
 
@@ -213,7 +218,8 @@ class Probe:
         if parameter != self.first_weight() or leaf != "weight" or not isinstance(holder, PerStep):
             return None
         if any(
-            m.training and isinstance(m, (_DropoutNd, Dropout, ModerateDropout, Stepped)) for m in self._model.modules()
+            m.training and (isinstance(m, _DropoutNd) or getattr(m, "couples_samples", False))
+            for m in self._model.modules()
         ):
             return None  # side by side in one batch they would draw other random numbers, or see each other
         layer = self._model.get_submodule(path)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from surgrad.errors import BadValue
 from surgrad.models import SpikingNetwork
-from surgrad.neurons import IF, LIF, PLIF, broadcast_channels, needs_whole_sequence, neurons
+from surgrad.neurons import IF, LIF, PLIF, Neuron, broadcast_channels, needs_whole_sequence, neurons
 from surgrad.norm import TDBN, BatchNorm
 
 
@@ -72,7 +72,7 @@ def check_rate(network: SpikingNetwork) -> None:
                 f"'{name}' trains parameters of its own, of which averages know no gradient; train neither "
                 "decay nor width (neuron.train_decay=false)"
             )
-        if neuron.penalise is not None:
+        if neuron.penalty_fn is not None:
             raise BadValue("penalties look at potentials, which averages have none of; give none, or gradient bptt")
     for name, module in network.named_modules():
         if isinstance(module, BatchNorm) and type(module) not in (BatchNorm, TDBN):
@@ -86,7 +86,7 @@ def _spiking(network: SpikingNetwork, seen: dict[str, _Seen]) -> Iterator[None]:
     """The first pass, which leaves in `seen` what the second one needs."""
 
     def after(name: str) -> Callable[..., None]:
-        def take(neuron: LIF, args: Any, out: Tensor) -> None:
+        def take(neuron: Neuron, args: Any, out: Tensor) -> None:
             assert neuron.penalty is not None
             seen[name] = _Seen(out.mean(0, keepdim=True), neuron.penalty.unsqueeze(0))
             neuron.penalty = None
@@ -102,13 +102,13 @@ def _spiking(network: SpikingNetwork, seen: dict[str, _Seen]) -> Iterator[None]:
 
     hooks = [norm.register_forward_pre_hook(before(name)) for name, norm in _norms(network).items()]
     for name, neuron in neurons(network).items():
-        neuron.penalise = _slope
+        neuron.penalty_fn = _slope
         hooks.append(neuron.register_forward_hook(after(name)))
     try:
         yield
     finally:
         for neuron in neurons(network).values():
-            neuron.penalise = neuron.penalty = None
+            neuron.penalty_fn = neuron.penalty = None
         for hook in hooks:
             hook.remove()
 
@@ -120,7 +120,7 @@ def _averaged(network: SpikingNetwork, seen: dict[str, _Seen]) -> Iterator[None]
     def neuron_after(name: str) -> Callable[..., Tensor]:
         spikes, slope = seen[name]
 
-        def replace(neuron: LIF, args: Any, out: Tensor) -> Tensor:
+        def replace(neuron: Neuron, args: Any, out: Tensor) -> Tensor:
             current = args[0]
             return spikes.to(current.dtype) + slope.to(current.dtype) * (current - current.detach())
 
@@ -131,7 +131,7 @@ def _averaged(network: SpikingNetwork, seen: dict[str, _Seen]) -> Iterator[None]
 
     parts = {name: module for name, module in network.named_modules() if name in seen}
     hooks = [
-        part.register_forward_hook((neuron_after if isinstance(part, LIF) else norm_after)(name))
+        part.register_forward_hook((neuron_after if isinstance(part, Neuron) else norm_after)(name))
         for name, part in parts.items()
     ]
     was = {name: part.training for name, part in parts.items()}
@@ -153,7 +153,7 @@ def _norms(network: nn.Module) -> dict[str, BatchNorm]:
     }
 
 
-def _slope(history: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
+def _slope(history: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
     """mean_t h(u_t)·∂u_t/∂c̅ [N, C, ...] of the potentials u [T, N, C, ...]."""
     decay, threshold, width = (
         broadcast_channels(p, history[0]) for p in (neuron.decay, neuron.threshold, neuron.surrogate.width)

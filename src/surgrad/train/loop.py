@@ -55,7 +55,7 @@ class Loop:
         self.at = Position()
         self._time_steps = parts.model.steps
         self._slots = list(find_surrogates(parts.model).values())
-        self._trains_thresholds = any(neuron.positive for neuron in neurons(parts.model).values())
+        self._trains_thresholds = any(neuron.positive_parameters for neuron in neurons(parts.model).values())
         self._interrupted = False
         self._alarmed: dict[str, float] = {}  # layers of the last alarm, by kind
         self._saved = time.monotonic()
