@@ -69,7 +69,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     model.to(device)
     model.pack_spikes = recipe.run.pack_spikes
     model.last_step = recipe.model.last_step
-    model.duplicate_batch = recipe.loss.name == "rdrop"
+    model.duplicate_batch = getattr(LOSSES[recipe.loss.name], "duplicates_batch", False)
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     loss = build_loss(recipe.loss)
@@ -130,15 +130,16 @@ def _check_settings(recipe: Recipe) -> None:
         raise BadValue(
             "run.compile and run.pack_spikes are both true, and a compiled graph keeps what it chooses; set one of them"
         )
-    if recipe.run.compile and recipe.optim.gradient != "bptt":
+    if recipe.run.compile and not GRADIENTS[recipe.optim.gradient].allows_compile:
         raise BadValue(
             f"run.compile compiles all steps as one graph, and optim.gradient = {recipe.optim.gradient} "
             "takes them apart; set run.compile=false, or optim.gradient=bptt"
         )
-    if recipe.loss.name == "rdrop" and getattr(CONTROLLERS[recipe.adapt.controller], "needs_probe", False):
+    twofold = getattr(LOSSES[recipe.loss.name], "duplicates_batch", False)
+    if twofold and getattr(CONTROLLERS[recipe.adapt.controller], "needs_probe", False):
         raise BadValue(
-            f"loss.name = rdrop judges every image under two dropouts, and {recipe.adapt.controller} needs "
-            "one answer; give another loss, or a controller that does not probe"
+            f"loss.name = {recipe.loss.name} judges every image under two dropouts, and "
+            f"{recipe.adapt.controller} needs one answer; give another loss, or a controller that does not probe"
         )
     if recipe.model.coding != DIRECT and recipe.data.name in EVENT_SETS:
         raise BadValue(
@@ -199,12 +200,12 @@ def build_model(recipe: Recipe, data: Data) -> SpikingNetwork:
     side = side if coding is None else coding.side(side)
     options: dict[str, Any] = {"image_size": side} if sized else {}
     if config.summand_alpha != 1:
-        if kind is not TDBN or "summand" not in takes:
+        if kind is not TDBN or "summand_alpha" not in takes:
             raise BadValue(
                 f"model.summand_alpha = {config.summand_alpha} is tdBN's, of residual additions, and this "
                 f"is {config.name} with {config.norm}; give 1, or resnet19 with tdbn"
             )
-        options["summand"] = partial(norm, alpha=config.summand_alpha)
+        options["summand_alpha"] = config.summand_alpha
     if sized and recipe.start.side is not None:
         raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
     network = builder(
@@ -248,22 +249,21 @@ def build_loss(config: LossConfig) -> Loss:
 
 def build_gradient(recipe: Recipe, model: SpikingNetwork) -> Callable[..., tuple[Tensor, Tensor]]:
     """How the recipe's gradient is found; refuses what that model has none for."""
-    found = GRADIENTS[recipe.optim.gradient]
+    name = recipe.optim.gradient
     count = recipe.optim.gradient_steps
-    try:
-        found.check(model)
-    except BadValue as error:
-        raise BadValue(f"optim.gradient = {recipe.optim.gradient}: {error}") from error
-    if count is None:
-        return found.find
     least = min(recipe.start.steps, recipe.model.steps) if recipe.start.share else recipe.model.steps
-    if recipe.optim.gradient != "sltt" or count > least:
+    if count is not None and ("steps" not in GRADIENTS.options(name) or count > least):
         raise BadValue(
             f"optim.gradient_steps = {count} is sltt's, of {least} steps (model.steps, and start.steps "
-            f"where start.share is set), and optim.gradient = {recipe.optim.gradient}; give none, or "
+            f"where start.share is set), and optim.gradient = {name}; give none, or "
             "optim.gradient=sltt and no more than those"
         )
-    return partial(found.find, count=count)
+    gradient = GRADIENTS.build(name, {} if count is None else {"steps": count})
+    try:
+        gradient.check(model, least)
+    except BadValue as error:
+        raise BadValue(f"optim.gradient = {name}: {error}") from error
+    return gradient.find
 
 
 def build_penalty(model: nn.Module, config: LossConfig) -> Callable[[float], Tensor | float]:
