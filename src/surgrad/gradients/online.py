@@ -94,8 +94,9 @@ def _step_by_step(
     losses = []
     x = network.encoded(x)
     sequence = network.is_sequence(x)
+    total = network.time_steps(x)
     with _single_steps(network) as add_histograms:
-        for step in range(network.time_steps(x)):
+        for step in range(total):
             with torch.set_grad_enabled(step in chosen), mode:
                 output = forward(x[step : step + 1] if sequence else x)
             if step in chosen:
