@@ -1,5 +1,6 @@
 """Gradients through time, against what their papers' formulas give when they are written down slowly."""
 
+import inspect
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from surgrad import gradients
 from surgrad.errors import BadValue, UnknownName
 from surgrad.gradients import GRADIENTS, bptt, ottt, rate_based, sltt
 from surgrad.gradients.online import _Traces
@@ -84,6 +86,55 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor], **bounds: float) ->
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
+
+
+@every_gradient
+def test_every_parameter_of_a_gradient_is_an_option(name: str):
+    assert set(inspect.signature(GRADIENTS[name]).parameters) == set(GRADIENTS.options(name))
+    gradient = GRADIENTS.build(name)
+    gradient.check(flat(plain_lif))
+    assert gradient.allows_compile == (name == "bptt")
+
+
+@every_gradient
+def test_functions_are_the_registered_gradients(name: str):
+    network = flat(plain_lif, TDBN)
+    function = getattr(gradients, {"rate": "rate_based"}.get(name, name))
+    loss, output, expected = found(GRADIENTS.build(name).find, network, recording())
+    again, outputs, ours = found(function, network, recording())
+    assert torch.equal(loss, again)
+    assert torch.equal(output, outputs)
+    same(ours, expected, rtol=0.0, atol=0.0)
+
+
+def test_options_of_gradients():
+    assert GRADIENTS.build("sltt", {"steps": 2}).steps == 2
+    with pytest.raises(BadValue, match=r"gradient.steps = 0 is out of range; give a number from 1"):
+        GRADIENTS.build("sltt", {"steps": 0})
+    with pytest.raises(BadValue, match=r"gradient.steps: gradient 'ottt' has no option 'steps'; it has none"):
+        GRADIENTS.build("ottt", {"steps": 2})
+    with pytest.raises(BadValue, match=r"a backward pass of 3 time steps, and there are 2; give at most 2"):
+        GRADIENTS.build("sltt", {"steps": 3}).check(flat(plain_lif, steps=2))
+    GRADIENTS.build("sltt", {"steps": 3}).check(flat(plain_lif, steps=2), steps=3)
+
+
+def test_rate_was_renamed():
+    with pytest.warns(
+        FutureWarning, match=r"surgrad.gradients.rate is deprecated .*; use surgrad.gradients.rate_based"
+    ):
+        from surgrad.gradients import rate
+    assert rate is rate_based
+
+
+@every_gradient
+def test_static_features_are_shown_in_every_step(name: str):
+    """By `sample_dims`, a network of features takes [N, features] for static input."""
+    network = flat(plain_lif)
+    x = recording(1)[0]
+    _, static, to_static = found(GRADIENTS[name]().find, network, x)
+    _, shown, to_shown = found(GRADIENTS[name]().find, network, x.expand(STEPS, *x.shape))
+    torch.testing.assert_close(static, shown)
+    same(to_static, to_shown)
 
 
 @every_gradient
