@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from surgrad.train.build import build
 from torch import Tensor
 
 from surgrad.coding import CODINGS, DCT
@@ -14,7 +15,6 @@ from surgrad.models import in_chunks, vgg11_dct
 from surgrad.neurons import LIF
 from surgrad.norm import BatchNorm
 from surgrad.train import loop
-from surgrad.train.build import build
 from surgrad.train.loop import evaluate
 
 ZIGZAG = [
@@ -174,7 +174,7 @@ def test_networks_learn_from_coded_images(coding: str, gradient: str):
     network.body = torch.nn.Sequential(*[m for m in network.body if type(m).__name__ != "Dropout"])
     network.coding = code
     labels = torch.tensor([0, 1, 2, 0])
-    _, output = GRADIENTS[gradient](network, images(4, side=16), lambda out: cross_entropy(out, labels))
+    _, output = GRADIENTS[gradient]().find(network, images(4, side=16), lambda out: cross_entropy(out, labels))
     assert output.shape == (1 if gradient == "rate" else 6, 4, 3)
     assert network.stem[0].weight.grad.any()
 

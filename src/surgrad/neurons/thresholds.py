@@ -210,8 +210,8 @@ class TrLIF(FusedNeuron):
     def initial_potential(self, x: Tensor) -> Tensor | None:
         return self.running_rest.clone().expand(x.shape[1:]) if self.mp_init else None
 
-    def _store(self, out: LIFOutput, potentials: Tensor | None) -> None:
-        super()._store(out, potentials)
+    def _store(self, out: LIFOutput) -> None:
+        super()._store(out)
         if self.mp_init and self.training and out.potential is not None:
             with torch.no_grad():
                 fired = out.spikes.any(0)
