@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
+from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, Controller
 from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS
-from surgrad.config.recipe import LossConfig, NeuronConfig, Recipe
+from surgrad.config.recipe import AdaptConfig, LossConfig, NeuronConfig, Recipe
 from surgrad.data import DATASETS, FOLDERS, FolderData, ImageData, load, load_folder
 from surgrad.data.augment import Augment
 from surgrad.data.batches.folders import FolderBatches
@@ -76,8 +76,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     batches = build_batches(recipe, data, device)
     steps = batches.per_epoch * recipe.optim.epochs
     optimizers = build_optimizers(model, recipe.optim)
-    knobs = asdict(recipe.adapt)
-    controller = make(knobs.pop("controller"), **knobs)
+    controller = build_controller(recipe.adapt)
     adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
     forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
     penalty = build_penalty(model, recipe.loss)
@@ -96,7 +95,7 @@ def _check_names(recipe: Recipe) -> None:
         ("surrogate function", recipe.neuron.shape, SURROGATES),
         ("reset", recipe.neuron.reset, RESETS),
         ("backend", recipe.neuron.backend, (*BACKENDS, "auto")),
-        ("controller", recipe.adapt.controller, CONTROLLERS),
+        ("controller", recipe.adapt.controller, ("follow", *FORMER_CONTROLLERS, *CONTROLLERS)),
         ("rule", recipe.adapt.rule or "lsg", RULES),
         ("law", recipe.adapt.law or "geometric", LAWS),
         ("loss", recipe.loss.name, LOSSES),
@@ -135,7 +134,7 @@ def _check_settings(recipe: Recipe) -> None:
             f"run.compile compiles all steps as one graph, and optim.gradient = {recipe.optim.gradient} "
             "takes them apart; set run.compile=false, or optim.gradient=bptt"
         )
-    if recipe.loss.name == "rdrop" and getattr(CONTROLLERS[recipe.adapt.controller], "needs_probe", False):
+    if recipe.loss.name == "rdrop" and CONTROLLERS[_controller_name(recipe.adapt)].needs_probe:
         raise BadValue(
             f"loss.name = rdrop judges every image under two dropouts, and {recipe.adapt.controller} needs "
             "one answer; give another loss, or a controller that does not probe"
@@ -238,6 +237,32 @@ def build_neuron(config: NeuronConfig, steps: int) -> LIF | nn.ReLU:
         backend=config.backend,
         **told,
     )
+
+
+FORMER_CONTROLLERS = {"steer": "esg", "search": "dspike", "compete": "dgs"}
+FORMER_KNOBS = {
+    "steer": {"least": "min_half_width", "most": "max_half_width"},
+    "search": {"move": "delta", "count": "samples", "reliable": "min_reliability"},
+    "compete": {"move": "delta", "reach": "per_side", "lr": "weight_lr", "rate": "mixture_lr"},
+}
+
+
+def _controller_name(config: AdaptConfig) -> str:
+    if config.controller == "follow":
+        return config.rule or "lsg"
+    return FORMER_CONTROLLERS.get(config.controller, config.controller)
+
+
+def build_controller(config: AdaptConfig) -> Controller:
+    """The recipe's controller; its knobs by their former names."""
+    knobs = {knob: value for knob, value in asdict(config).items() if value is not None}
+    former = knobs.pop("controller")
+    if former == "follow":
+        knobs.pop("rule", None)
+    renamed = FORMER_KNOBS.get(former, {})
+    options = {renamed.get(knob, knob): value for knob, value in knobs.items()}
+    controller: Controller = CONTROLLERS.build(_controller_name(config), options)
+    return controller
 
 
 def build_loss(config: LossConfig) -> Loss:
