@@ -105,7 +105,7 @@ class LSG(Follow):
 
 
 class MPDAGL(Follow):
-    """LSG's width times the mean weight of the layer's norm; in the first step without the decay (Jiang et al. 2025)."""
+    """LSG's width times the mean weight of the layer's norm; in the first step without decay (Jiang et al. 2025)."""
 
     def __init__(self) -> None:
         super().__init__(mpd_agl_width, first=mpd_agl_first_width)
