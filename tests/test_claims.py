@@ -7,7 +7,7 @@ import torch
 
 from surgrad import lif
 from surgrad.adapt import lsg_width
-from surgrad.adapt.scheduled import geometric
+from surgrad.adapt.prescribed import geometric
 from surgrad.kernels.lif import mean_of, share_within, spread_of
 from surgrad.surrogates import SURROGATES
 

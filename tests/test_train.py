@@ -548,14 +548,14 @@ def test_a_controller_never_sees_the_test_images(tiny, tmp_path, monkeypatch):
     counted = []
 
     class Watcher(Controller):
-        watch = True
+        needs_histograms = True
 
         def __call__(self, moment):
             counted.extend(counts.sum().item() for counts in islice(moment.histograms.values(), 1))
             return {}
 
-    monkeypatch.setitem(CONTROLLERS, "follow", Watcher)
-    train(tiny(), tmp_path / "run")
+    CONTROLLERS.add("watcher", Watcher)
+    train(tiny("adapt.controller=watcher"), tmp_path / "run")
     assert len(counted) == 7  # all steps but the first
     assert len(set(counted)) == 1
 
