@@ -3,7 +3,7 @@
     python scripts/make_fashion_subset.py DATA [OUT]
 
 DATA is a folder in which surgrad finds the full Fashion-MNIST. Writes 6000 training and 1000 test images as
-IDX .gz and prints the checksums of their content for src/surgrad/data/registry.py.
+IDX .gz and prints the checksums of their content for src/surgrad/data/image_sets.py.
 """
 
 import gzip

@@ -13,14 +13,8 @@ from torch import Tensor, nn
 from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
 from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS
-from surgrad.config.recipe import LossConfig, NeuronConfig, Recipe
-from surgrad.data import DATASETS, FOLDERS, FolderData, ImageData, load, load_folder
-from surgrad.data.augment import Augment
-from surgrad.data.batches.folders import FolderBatches
-from surgrad.data.batches.memory import Batches
-from surgrad.data.batches.recordings import EventBatches
-from surgrad.data.batches.stored import StoredBatches
-from surgrad.data.events.sets import EVENT_SETS, EventData, load_events
+from surgrad.config.recipe import DataConfig, LossConfig, NeuronConfig, Recipe
+from surgrad.data import DATASETS, EVENT_SETS, Batches, BatchSettings, DataSource, Progressive, as_source
 from surgrad.errors import BadValue, unknown
 from surgrad.gradients import GRADIENTS
 from surgrad.kernels.lif import BACKENDS, RESETS, Reset
@@ -32,7 +26,6 @@ from surgrad.optim.building import OPTIMIZERS, build_optimizers
 from surgrad.penalties import PENALTIES, penalise, penalty
 from surgrad.surrogates import SURROGATES, Surrogate, dspike
 
-Data = ImageData | FolderData | EventData
 DIRECT = "direct"
 """No coding: images are shown as they are."""
 RELU = "relu"
@@ -52,7 +45,7 @@ class Parts:
     gradient: Callable[..., tuple[Tensor, Tensor]]
     optimizers: list[torch.optim.Optimizer]
     adapter: Adapter
-    batches: Batches | StoredBatches
+    batches: Batches
     device: torch.device
     bf16: bool
 
@@ -63,7 +56,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     _check_settings(recipe)
     device = _device(recipe.run.device)
     bf16 = _bf16(recipe.run.precision, device)
-    data = _load(recipe, root)
+    data = as_source(_load(recipe, root))
     torch.manual_seed(recipe.seed)
     model = build_model(recipe, data)
     model.to(device)
@@ -88,7 +81,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
 def _check_names(recipe: Recipe) -> None:
     """Refuse a name that no registry holds, before any data is loaded."""
     for kind, name, known in (
-        ("data set", recipe.data.name, (*DATASETS, *FOLDERS, *EVENT_SETS)),
+        ("data set", recipe.data.name, DATASETS),
         ("model", recipe.model.name, MODELS),
         ("coding", recipe.model.coding, (*CODINGS, DIRECT)),
         ("norm", recipe.model.norm, NORMS),
@@ -151,35 +144,34 @@ def _check_settings(recipe: Recipe) -> None:
         raise BadValue(f"neuron 'relu' knows no time, and model.steps = {recipe.model.steps}; set it to 1")
 
 
-def _load(recipe: Recipe, root: Path | None) -> Data:
-    if recipe.data.name in EVENT_SETS:
-        return load_events(recipe.data.name, root, recipe.data.split)
-    if recipe.data.name in FOLDERS:
-        return load_folder(recipe.data.name, root, recipe.data.side)
-    return load(recipe.data.name, root)
-
-
-def build_batches(recipe: Recipe, data: Data, device: torch.device) -> Batches | StoredBatches:
-    """Training and test batches of the data set, augmented as the recipe says."""
+def _load(recipe: Recipe, root: Path | None) -> DataSource:
+    """The recipe's data set with those of its settings that are this data set's options, or that it must not have."""
     config = recipe.data
+    defaults = DataConfig()
+    names = {*DATASETS.options(config.name), "crop", "autoaugment", "cutout", "skip_bad"}
+    options = {key: value for key, value in asdict(config).items() if key in names}
+    own = {key: value for key, value in options.items() if value != getattr(defaults, key)}
+    return DATASETS.build(config.name, DATASETS.check(config.name, own, "data"), root=root)
+
+
+def build_batches(recipe: Recipe, data: DataSource, device: torch.device) -> Batches:
+    """Training and test batches of the data set, for the settings of the recipe."""
     start = recipe.start
-    epochs = recipe.optim.epochs
-    last = recipe.run.channels_last
-    if isinstance(data, EventData):
-        return EventBatches(data, config, recipe.model.steps, recipe.seed, device, start, epochs)
-    if isinstance(data, FolderData):
-        return FolderBatches(data, config, recipe.seed, device, last, start, epochs)
-    augment = Augment(
-        crop=config.crop,
-        flip=config.flip,
-        autoaugment=config.autoaugment,
-        cutout=config.cutout,
-        fill=tuple(round(255 * m) for m in data.mean),
+    return data.batches(
+        BatchSettings(
+            batch=recipe.data.batch,
+            seed=recipe.seed,
+            device=device,
+            epochs=recipe.optim.epochs,
+            steps=recipe.model.steps,
+            limit=recipe.data.limit,
+            channels_last=recipe.run.channels_last,
+            progressive=Progressive(start.share, start.steps, start.side),
+        )
     )
-    return Batches(data, config, augment, recipe.seed, device, last, start, epochs)
 
 
-def build_model(recipe: Recipe, data: Data) -> SpikingNetwork:
+def build_model(recipe: Recipe, data: DataSource) -> SpikingNetwork:
     """The recipe's network for the images and classes of that data set."""
     config = recipe.model
     kind: Any = NORMS[config.norm]
@@ -194,7 +186,7 @@ def build_model(recipe: Recipe, data: Data) -> SpikingNetwork:
     builder = MODELS[config.name]
     takes = inspect.signature(builder).parameters
     sized = "image_size" in takes
-    channels, _, side = (2, recipe.data.side, recipe.data.side) if isinstance(data, EventData) else data.shape
+    channels, *_, side = data.input_shape
     coding = None if config.coding == DIRECT else CODINGS[config.coding]()
     side = side if coding is None else coding.side(side)
     options: dict[str, Any] = {"image_size": side} if sized else {}
