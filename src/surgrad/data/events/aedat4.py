@@ -1,4 +1,4 @@
-"""AEDAT 4, written by current cameras: compressed packets and a table of their offsets, decoded by the package `aedat`."""
+"""AEDAT 4, written by current cameras: compressed packets and a table of offsets, decoded by the package `aedat`."""
 
 from dataclasses import replace
 from pathlib import Path
