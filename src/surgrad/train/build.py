@@ -14,7 +14,7 @@ from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
 from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS
 from surgrad.config.recipe import DataConfig, LossConfig, NeuronConfig, Recipe
-from surgrad.data import DATASETS, EVENT_SETS, Batches, BatchSettings, DataSource, Progressive, as_source
+from surgrad.data import DATASETS, EVENT_SETS, Batches, BatchSettings, DataSource, ImageData, Progressive, as_source
 from surgrad.errors import BadValue, unknown
 from surgrad.gradients import GRADIENTS
 from surgrad.kernels.lif import BACKENDS, RESETS, Reset
@@ -171,9 +171,10 @@ def build_batches(recipe: Recipe, data: DataSource, device: torch.device) -> Bat
     )
 
 
-def build_model(recipe: Recipe, data: DataSource) -> SpikingNetwork:
+def build_model(recipe: Recipe, data: DataSource | ImageData) -> SpikingNetwork:
     """The recipe's network for the images and classes of that data set."""
     config = recipe.model
+    source = as_source(data)
     kind: Any = NORMS[config.norm]
     told = (
         {"threshold": recipe.neuron.threshold}
@@ -186,7 +187,7 @@ def build_model(recipe: Recipe, data: DataSource) -> SpikingNetwork:
     builder = MODELS[config.name]
     takes = inspect.signature(builder).parameters
     sized = "image_size" in takes
-    channels, *_, side = data.input_shape
+    channels, *_, side = source.input_shape
     coding = None if config.coding == DIRECT else CODINGS[config.coding]()
     side = side if coding is None else coding.side(side)
     options: dict[str, Any] = {"image_size": side} if sized else {}
@@ -200,7 +201,7 @@ def build_model(recipe: Recipe, data: DataSource) -> SpikingNetwork:
     if sized and recipe.start.side is not None:
         raise BadValue(f"model '{config.name}' is made for one image size; give start.side=none")
     network = builder(
-        len(data.classes),
+        len(source.classes),
         in_channels=channels,
         steps=config.steps,
         neuron=partial(build_neuron, recipe.neuron, config.steps),
