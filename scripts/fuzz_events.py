@@ -3,8 +3,8 @@
     python scripts/fuzz_events.py FORMAT CORPUS -max_total_time=600
 
 FORMAT is a name of `surgrad.data.events.FORMATS`, or spoken. CORPUS is a folder of small valid files (written by this
-script if the folder is empty), to which the fuzzer adds what it finds. Needs atheris (pip install atheris). Findings are
-exceptions other than a SurgradError that names the file, hangs, and more memory than -rss_limit_mb.
+script if the folder is empty), to which the fuzzer adds what it finds. Needs atheris (pip install atheris). Findings
+are exceptions other than a SurgradError that names the file, hangs, and more memory than -rss_limit_mb.
 """
 
 import sys

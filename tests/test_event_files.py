@@ -96,12 +96,12 @@ def test_compressed_packets_and_too_many_overflows_are_refused(tmp_path: Path):
 
 
 def test_small_files_that_say_they_hold_much(tmp_path: Path):
-    """Nothing is made of them: an HDF5 whose chunks were never written, an npz of zeros."""
+    """Nothing is allocated for them: an HDF5 whose chunks were never written, an npz of zeros."""
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for name in "xytp":
             file.create_dataset(name, (2**28,), np.int64, chunks=(2**16,))
-    np.savez_compressed(tmp_path / "a.npz", **{name: np.zeros(2**24, np.int64) for name in "xytp"})
+    np.savez_compressed(tmp_path / "a.npz", **{name: np.zeros(2**22, np.int64) for name in "xytp"})
     with h5py.File(tmp_path / "spoken.h5", "w") as file:
         for name, kind in (("times", np.float16), ("units", np.uint16)):
             file.create_dataset(f"spikes/{name}", (2**28,), h5py.vlen_dtype(kind), chunks=(2**16,))
@@ -371,11 +371,12 @@ def test_no_permission_to_read():
 
 @every_format
 def test_altered_bytes_are_read_or_refused_by_name(tmp_path: Path, name: str):
-    """A few thousand flips, cuts and insertions: nothing but an error of ours comes out."""
+    """Hundreds of flips, cuts and insertions: the only exceptions are surgrad's own. Fewer for AEDAT 4, since
+    each of its files is decoded in a process."""
     rng = np.random.default_rng(0)
     path = written(tmp_path, name, bounded(name, count=40))
     whole = path.read_bytes()
-    for _ in range(150):
+    for _ in range(30 if name == "aedat4" else 150):
         data = bytearray(whole)
         for _ in range(rng.integers(1, 4)):
             at = int(rng.integers(0, len(data)))
