@@ -1,4 +1,4 @@
-"""Readers of event files: what is written is read, event for event, and what is wrong is named with file and offset."""
+"""Readers of event files: every written event is read, and errors name the file and the offset."""
 
 import os
 import sys
@@ -29,11 +29,11 @@ def bounded(name: str, **options) -> NDArray:
     return some_events(**({"height": 120, **options} if name == "bin" else options))
 
 
-# --- what is whole ----------------------------------------------------------------------------------------------------
+# --- valid files ------------------------------------------------------------------------------------------------------
 
 
 def place(name: str, count: int, number: int, path: Path) -> str:
-    """What is said of where an event is in a file of `count`: its byte, where surgrad itself reads the bytes."""
+    """How an error names the place of an event in a file of `count`: its byte, if surgrad itself reads the bytes."""
     size = {"aedat2": 8, "aedat3": 8, "bin": 5, "dat": 8}.get(name)
     return f"event {number}" if size is None else f"byte {path.stat().st_size - size * (count - number)}"
 
@@ -182,7 +182,7 @@ def test_events_may_be_sorted(tmp_path: Path):
     assert np.array_equal(read(path, sort=True), events[np.argsort(events["t"], kind="stable")])
 
 
-# --- what is not ------------------------------------------------------------------------------------------------------
+# --- damaged files ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "size"), [("aedat2", 8), ("bin", 5), ("dat", 8)])
@@ -511,7 +511,7 @@ def test_real_files(end: str):
 
 
 def test_damaged_aedat4_never_brings_this_process_down(tmp_path: Path):
-    """Its decoder can panic, and abort."""
+    """Its decoder can panic and abort."""
     data = sample(".aedat4").read_bytes()[:60_000]
     path = tmp_path / "a.aedat4"
     rng = np.random.default_rng(0)
@@ -524,5 +524,5 @@ def test_damaged_aedat4_never_brings_this_process_down(tmp_path: Path):
         except DataError as error:
             said = str(error)
         else:
-            continue  # what is read in spite of the damage is fine
+            continue  # the damage did not matter
         assert said.startswith(f"{path}: ")

@@ -1,4 +1,4 @@
-"""From recordings to batches: slicings against slow ones, splits, the cache, views, bad files, and a training."""
+"""From recordings to batches: slicings against slow loops, splits, the cache, views, bad files, and a training."""
 
 import json
 import os
@@ -195,7 +195,7 @@ def test_the_key_holds_all_that_shapes_frames():
         Slicing(4, size, sort=False),
     ]
     assert len({one.key for one in shaped}) == len(shaped)
-    assert Slicing(4, (34, 34), step=10).key == Slicing(4, (34, 34)).key, "of no matter there"
+    assert Slicing(4, (34, 34), step=10).key == Slicing(4, (34, 34)).key, "the step has no effect there"
 
 
 def test_a_changed_file_has_new_frames(tmp_path: Path):
@@ -229,7 +229,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path):
         FrameCache(tmp_path / "cache", tmp_path, Slicing(4, (34, 34))).frames(path)
 
 
-def test_two_data_sets_share_no_frames(tmp_path: Path):
+def test_two_data_sets_do_not_share_frames(tmp_path: Path):
     """Though their files have the same names, sizes and times."""
     made = []
     for number in range(2):
@@ -351,7 +351,7 @@ def test_views_refuse(options: dict, text: str):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three classes of recordings that differ by how closely their events lie."""
+    """Three classes of recordings that differ in the area of their events."""
     for part, count in (("train", 12), ("test", 4)):
         for label in range(3):
             place = tmp_path / "data" / part / f"class{label}"
@@ -382,7 +382,7 @@ def test_a_training_on_recordings_learns(tiny: Any, folder: Path, tmp_path: Path
 
 
 def test_a_training_on_files_of_frames(tiny: Any, folder: Path, tmp_path: Path):
-    """What another library has sliced gives the batches that its recordings do."""
+    """Frames that another library sliced give the same batches as the recordings."""
     for path in folder.rglob("*.bin"):
         made = Slicing(4, (128, 128)).apply(path).astype(np.float32)
         place = tmp_path / "frames" / path.relative_to(folder).with_suffix(".npz")
@@ -394,7 +394,7 @@ def test_a_training_on_files_of_frames(tiny: Any, folder: Path, tmp_path: Path):
 
 
 def test_a_training_on_recordings_resumes_exactly(tiny: Any, folder: Path, tmp_path: Path, monkeypatch: Any):
-    """With two workers, which decode ahead of what is stopped."""
+    """With two workers, which decode ahead of the interruption."""
     recipe = derive(recipe_of(tiny, "optim.epochs=2"), data={"workers": 2})
     whole = train(recipe, tmp_path / "whole", data=folder)
     real = Loop._finish_epoch

@@ -115,7 +115,7 @@ def _transfer(url: str, part: Path, timeout: float, report: Progress) -> None:
     """Complete `part`, connecting again as long as each connection receives bytes."""
     for _ in range(ATTEMPTS):
         have = _size(part)
-        fault: Exception | None = None
+        error: Exception | None = None
         try:
             if _receive(url, part, have, timeout, report):
                 return
@@ -127,9 +127,9 @@ def _transfer(url: str, part: Path, timeout: float, report: Progress) -> None:
             part.unlink()  # longer than the file: a part of another file
             continue
         except (OSError, HTTPException) as err:
-            fault = err
+            error = err
         if _size(part) <= have:
-            raise fault or ConnectionError(f"the connection was cut at {have} bytes repeatedly")
+            raise error or ConnectionError(f"the connection was cut at {have} bytes repeatedly")
     raise ConnectionError(f"not complete after {ATTEMPTS} connections")
 
 

@@ -53,7 +53,7 @@ def divide(train: P, test: P, *, holdout: float, seed: int, limited: Callable[[P
         test: its test samples.
         holdout: the share of the training samples to set apart, in [0, 1); see `split_holdout`.
         seed: of the holdout.
-        limited: what a limit leaves of a part.
+        limited: gives the samples of a part that remain under the limit.
     """
     if not holdout:
         return Parts(limited(train), train.only([]), limited(test))
@@ -89,7 +89,7 @@ def split_holdout(labels: Tensor, holdout: float, seed: int) -> tuple[list[int],
 
 def random_part(part: P, limit: int | None) -> P:
     """`limit` samples of a part, drawn at random and always the same, for samples that are stored class by class; the
-    whole part where there is no limit or fewer samples."""
+    whole part without a limit or if it has fewer samples."""
     if limit is None or limit >= len(part):
         return part
     return part.only(torch.randperm(len(part), generator=seeded(3))[:limit].sort().values.tolist())

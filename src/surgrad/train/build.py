@@ -14,7 +14,20 @@ from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
 from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS
 from surgrad.config.recipe import DataConfig, LossConfig, NeuronConfig, Recipe
-from surgrad.data import DATASETS, EVENT_SETS, Batches, BatchSettings, DataSource, ImageData, Progressive, as_source
+from surgrad.config.registry import options_of
+from surgrad.data import (
+    DATASETS,
+    EVENT_SETS,
+    Batches,
+    BatchSettings,
+    DataSource,
+    EventData,
+    EventSource,
+    ImageData,
+    ImageSource,
+    Progressive,
+    as_source,
+)
 from surgrad.errors import BadValue, unknown
 from surgrad.gradients import GRADIENTS
 from surgrad.kernels.lif import BACKENDS, RESETS, Reset
@@ -56,7 +69,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     _check_settings(recipe)
     device = _device(recipe.run.device)
     bf16 = _bf16(recipe.run.precision, device)
-    data = as_source(_load(recipe, root))
+    data = _as_source(recipe, _load(recipe, root))
     torch.manual_seed(recipe.seed)
     model = build_model(recipe, data)
     model.to(device)
@@ -152,6 +165,14 @@ def _load(recipe: Recipe, root: Path | None) -> DataSource:
     options = {key: value for key, value in asdict(config).items() if key in names}
     own = {key: value for key, value in options.items() if value != getattr(defaults, key)}
     return DATASETS.build(config.name, DATASETS.check(config.name, own, "data"), root=root)
+
+
+def _as_source(recipe: Recipe, data: DataSource | ImageData | EventData) -> DataSource:
+    """Loaded data with those of the recipe's settings that are options of that kind of data."""
+    if not isinstance(data, ImageData | EventData):
+        return data
+    names = options_of(ImageSource if isinstance(data, ImageData) else EventSource)
+    return as_source(data, {key: value for key, value in asdict(recipe.data).items() if key in names})
 
 
 def build_batches(recipe: Recipe, data: DataSource, device: torch.device) -> Batches:

@@ -94,21 +94,21 @@ def prepare(
     Raises:
         DataError: if recordings cannot be read, and `skip_bad` is false or they are more than 1 %.
     """
-    wanted = [item for part in vars(parts).values() for item in part.items()]
-    errors = _errors(cache, wanted, workers)
+    items = [item for part in vars(parts).values() for item in part.items()]
+    errors = _errors(cache, items, workers)
     if not errors:
         return parts, []
     first = next(iter(errors.values()))
     if not skip_bad:
         others = len(errors) - 1
-        more = f"; and {others} more, of {len(wanted)}" if others else ""
+        more = f"; and {others} more, of {len(items)}" if others else ""
         raise DataError(f"{first}{more}. Use data.skip_bad=true to leave them out, up to 1 % of all")
-    if len(errors) > MOST_BAD * len(wanted):
-        raise DataError(f"{len(errors)} of {len(wanted)} recordings cannot be read, more than 1 %, the first: {first}")
+    if len(errors) > MOST_BAD * len(items):
+        raise DataError(f"{len(errors)} of {len(items)} recordings cannot be read, more than 1 %, the first: {first}")
     for error in errors.values():
         print(f"left out: {error}", file=sys.stderr)
-    print(f"left out {len(errors)} of {len(wanted)} recordings, {len(errors) / len(wanted):.2%}", file=sys.stderr)
-    bad = {wanted[number] for number in errors}
+    print(f"left out {len(errors)} of {len(items)} recordings, {len(errors) / len(items):.2%}", file=sys.stderr)
+    bad = {items[number] for number in errors}
     good = {
         name: part.only([number for number, item in enumerate(part.items()) if item not in bad])
         for name, part in vars(parts).items()
@@ -116,15 +116,15 @@ def prepare(
     return Parts(**good), list(errors.values())
 
 
-def _errors(cache: FrameCache, wanted: list[tuple[str, Span | None]], workers: int | None) -> dict[int, str]:
+def _errors(cache: FrameCache, items: list[tuple[str, Span | None]], workers: int | None) -> dict[int, str]:
     """The error texts of the recordings that cannot be sliced, by their numbers."""
     workers = worker_count(workers)
     slice_one = partial(_slice, cache)
-    if workers > 1 and len(wanted) > MANY:
+    if workers > 1 and len(items) > MANY:
         with ProcessPoolExecutor(workers) as pool:
-            errors = list(pool.map(slice_one, wanted, chunksize=50))
+            errors = list(pool.map(slice_one, items, chunksize=50))
     else:
-        errors = [slice_one(item) for item in wanted]
+        errors = [slice_one(item) for item in items]
     return {number: error for number, error in enumerate(errors) if error is not None}
 
 

@@ -28,8 +28,8 @@ def parse_numpy(path: Path, data: bytes) -> Parsed | NDArray:
         held = np.load(io.BytesIO(data), allow_pickle=False)
         if not isinstance(held, np.ndarray):
             names = held.files
-            wanted = ("frames",) if "frames" in names else FIELDS
-            held = held["events"] if names == ["events"] else {name: held[name] for name in wanted if name in names}
+            columns_of = ("frames",) if "frames" in names else FIELDS
+            held = held["events"] if names == ["events"] else {name: held[name] for name in columns_of if name in names}
     except DataError:
         raise
     except Exception as err:  # damaged files raise many kinds of error
@@ -72,8 +72,8 @@ def parse_hdf5(path: Path, data: bytes) -> Parsed | NDArray:
                     f"{path}: it holds many recordings of spikes; read it with surgrad.data.events.read_spoken"
                 )
             place = file.get("events", file)
-            wanted = ("frames",) if "frames" in file else FIELDS
-            parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in wanted if n in place}
+            columns_of = ("frames",) if "frames" in file else FIELDS
+            parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in columns_of if n in place}
             _check_size(path, sum(part.size * part.dtype.itemsize for part in parts.values()), len(data))
             ragged = any(
                 part.dtype.hasobject for part in parts.values()

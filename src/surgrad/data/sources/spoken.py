@@ -83,16 +83,14 @@ class SpokenSource:
                 )
             events["x"] = events["x"].astype(np.int64) * self.bins // CHANNELS
             counts = frames(events, steps, (self.bins, 1), slicing=self.slicing, step=self.step_us)
-            samples.append(torch.from_numpy(counts[:, 1].astype(np.int32)))  # all spikes have polarity 1
+            samples.append(counts[:, 1].copy())  # all spikes have polarity 1
             labels.append(label)
         if not labels:
             raise DataError(f"{path}: it holds no recording; download it again")
-        return Split(_small(torch.stack(samples)), torch.tensor(labels))
-
-
-def _small(counts: torch.Tensor) -> torch.Tensor:
-    """Counts as uint8 if they fit."""
-    return counts.to(torch.uint8) if int(counts.max()) <= 255 else counts
+        whole = np.stack(samples)  # uint8 unless a count is above 255
+        return Split(
+            torch.from_numpy(whole if whole.dtype == np.uint8 else whole.astype(np.int32)), torch.tensor(labels)
+        )
 
 
 def _find(spec: SpokenSet, root: Path) -> Path:
