@@ -45,7 +45,11 @@ MOVED = {
 }
 """Old paths of settings, and where they are today."""
 
-KNOBS: dict[str, dict[str, str]] = {}
+KNOBS: dict[str, dict[str, str]] = {
+    "esg": {"least": "min_half_width", "most": "max_half_width"},
+    "dspike": {"move": "delta", "count": "samples", "reliable": "min_reliability"},
+    "dgs": {"move": "delta", "reach": "per_side", "lr": "weight_lr", "rate": "mixture_lr"},
+}
 """By today's name of a controller, its old knobs that have another name today."""
 
 

@@ -33,6 +33,8 @@ class MPBN(SteppedNeuron):
     """
 
     tracks_batch_statistics = True
+    one_batch_momentum = None
+    """The momentum that makes the running estimate that of one batch: here the mean over its steps."""
     norm_mean: Tensor
     norm_variance: Tensor
     steps_in_call: int

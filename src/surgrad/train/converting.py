@@ -68,7 +68,7 @@ def convert_run(
         "percentile": percentile,
         "scale": scale,
         "ann_accuracy": accuracy_over_time(parts.model, _first(parts, images), 1)[0],
-        "images": min(parts.batches.test_images, images or parts.batches.test_images),
+        "images": min(parts.batches.test_count, images or parts.batches.test_count),
         "thresholds": levels_of(network),
         "accuracy": accuracy_over_time(network, _first(parts, images, show), steps),
     }
@@ -83,7 +83,7 @@ def _first(
     parts: Parts, images: int | None, show: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The first so many test images, or all; says how many after each batch."""
-    total = min(parts.batches.test_images, images or parts.batches.test_images)
+    total = min(parts.batches.test_count, images or parts.batches.test_count)
     done = 0
     for batch, labels in parts.batches.test():
         yield batch[: total - done], labels[: total - done]
