@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from surgrad import cli
 from surgrad.config.recipe import DataConfig, LossConfig, NeuronConfig, OptimConfig, Recipe, from_dict, to_dict
 from surgrad.errors import BadValue, CheckpointError, DataError, Interrupted, SurgradError, TrainingStopped, UnknownName
+from surgrad.files import write_json
 from surgrad.recipes import find_recipe
 from surgrad.report import read_run
 from surgrad.train import build, checkpoint, derive, evaluate_run, train
-from surgrad.train.log import write_json
 from surgrad.train.progress import Lines
 from surgrad.train.run import recipe_of
 
@@ -514,7 +514,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tiny, tmp_path, monkeypatch, wher
     monkeypatch.undo()
     said = str(caught.value)
     assert said.startswith(f"no space left to write in {out}; ")
-    assert "what was there before is whole" in said
+    assert "all files that were complete before still are" in said
     assert said.endswith(f"`surgrad train --resume --out {out}`")
     assert not list(out.glob("*.tmp*"))
     assert checkpoint.load(out, lambda text: pytest.fail(text))[1]["progress"]["epoch"] == 1

@@ -16,7 +16,7 @@ from surgrad.data import ImageData, Split, load
 from surgrad.data.augment import Augment
 from surgrad.data.batches.memory import Batches, seeded
 from surgrad.errors import BadValue, CheckpointError, Interrupted, UnknownName
-from surgrad.files import replace_file
+from surgrad.files import append_rows, keep_rows, replace_file
 from surgrad.kernels.lif import BACKENDS, BINS
 from surgrad.measure import Finding, LayerEvidence
 from surgrad.models import SpikingNetwork
@@ -26,7 +26,6 @@ from surgrad.optim.muon import Muon
 from surgrad.penalties import penalty
 from surgrad.recipes import find_recipe
 from surgrad.train import build, derive, evaluate_run, train
-from surgrad.train.log import append_rows, keep_rows
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Lines, clock
 

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import CheckpointError
-from surgrad.files import replace_file, write_beside
-from surgrad.train.log import room_needed
+from surgrad.files import replace_file, room_needed, write_beside
 
 NAMES = ("last", "previous")
 

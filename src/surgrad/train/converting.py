@@ -13,12 +13,12 @@ from torch import Tensor
 from surgrad.config.recipe import Recipe, derive, to_dict
 from surgrad.conversion import accuracy_over_time, convert
 from surgrad.errors import BadValue
+from surgrad.files import write_json
 from surgrad.models import SpikingNetwork
 from surgrad.neurons import LIF, neurons
 from surgrad.train import checkpoint
 from surgrad.train.build import RELU, Parts, build, build_neuron
 from surgrad.train.environment import environment
-from surgrad.train.log import write_json
 from surgrad.train.run import new_folder, recipe_of
 
 CALIBRATION = 1_024

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from surgrad.config.recipe import Recipe, derive
 from surgrad.errors import BadValue
+from surgrad.files import read_rows
 from surgrad.measure import Accounting, Energy, diagnose, energy
 from surgrad.train import checkpoint
 from surgrad.train.build import RELU, Parts, build
-from surgrad.train.log import read_rows
 from surgrad.train.run import recipe_of
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from surgrad.config.recipe import OptimConfig
 from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
+from surgrad.files import append_rows, keep_rows, read_rows
 from surgrad.measure import LayerEvidence, evidence, findings
 from surgrad.models import in_chunks
 from surgrad.neurons import keep_positive as keep_thresholds_positive
@@ -23,7 +24,6 @@ from surgrad.surrogates import find_surrogates, keep_positive
 from surgrad.train import checkpoint
 from surgrad.train.build import Parts
 from surgrad.train.faults import locate_nonfinite
-from surgrad.train.log import append_rows, keep_rows, read_rows
 from surgrad.train.progress import Progress
 
 AT_ONCE = 16  # steps of an evaluation; those of longer ones are computed a few at a time

@@ -18,10 +18,10 @@ from torch import nn
 
 from surgrad.config.recipe import Recipe, derive, differences, from_dict, to_dict
 from surgrad.errors import BadValue, CheckpointError
+from surgrad.files import read_json, write_json
 from surgrad.train import checkpoint
 from surgrad.train.build import Parts, build
 from surgrad.train.environment import environment
-from surgrad.train.log import read_json, write_json
 from surgrad.train.loop import Loop, evaluate
 from surgrad.train.progress import Progress, progress
 
