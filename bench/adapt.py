@@ -73,7 +73,7 @@ def steps(data: Path | None) -> dict[str, Any]:
             parts = _parts(data, **options)
             loop = Loop(parts, find_recipe(RECIPE).optim, Path(folder), Lines(1))
             batch = next(iter(parts.batches.train(0)))
-            calls[name] = lambda loop=loop, batch=batch: loop._step(batch)
+            calls[name] = lambda loop=loop, batch=batch: loop.train_step(batch)
         found = rows(interleave(calls, Effort(rounds=31, budget=90.0)))
     return {"steps": found, "epoch": found[0]["median"] * parts.batches.per_epoch}
 

@@ -127,7 +127,7 @@ def steps(folder: Path) -> dict[str, Any]:
             start = time.perf_counter()
             batch = next(batches)
             middle = time.perf_counter()
-            loop._step(batch)
+            loop.train_step(batch)
             waits.append(middle - start)
             works.append(time.perf_counter() - middle)
     return {"batch": 32, "wait": waits[1:], "work": works[1:]}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from surgrad.norm import BatchNorm as BatchNorm
     from surgrad.norm import NormNeuron as NormNeuron
     from surgrad.surrogates import Surrogate as Surrogate
+    from surgrad.train import load_run as load_run
 
 # Loaded when first asked for, so that `surgrad --help` need not wait for torch.
 _MODULES = ("adapt", "conversion", "data", "errors", "losses", "models", "penalties", "recipes", "surrogates", "train")
@@ -42,6 +43,7 @@ _HOMES = {
     "BatchNorm": "norm",
     "NormNeuron": "norm",
     "Surrogate": "surrogates",
+    "load_run": "train.loading",
 }
 
 

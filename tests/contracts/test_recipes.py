@@ -216,7 +216,7 @@ def test_builds_takes_two_steps_in_two_epochs_and_resumes(recipe, tmp_path, monk
     loop = Loop(parts, small.optim, tmp_path, Lines(1))
     two_steps(loop, 0)
     loop.at = Position(1)
-    loop._save()
+    loop.save()
     two_steps(loop, 1)
     moved = [name for name, p in parts.model.named_parameters() if not torch.equal(p, before[name])]
     assert any("weight" in name for name in moved)
@@ -237,7 +237,7 @@ def two_steps(loop, epoch):
     loop.at = Position(epoch)
     loop.parts.model.train()
     for batch in loop.parts.batches.train(epoch):
-        loss, right = loop._step(batch)
+        loss, right = loop.train_step(batch)
         loop.at.batch += 1
         assert math.isfinite(loss)
         assert 0 <= right <= 4

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from surgrad.adapt import CONTROLLERS, LAWS, RULES, Adapter, make
 from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS
-from surgrad.config.recipe import LossConfig, NeuronConfig, Recipe
+from surgrad.config.recipe import LossConfig, NeuronConfig, OptimConfig, Recipe
 from surgrad.data import DATASETS, FOLDERS, FolderData, ImageData, load, load_folder
 from surgrad.data.augment import Augment
 from surgrad.data.batches.folders import FolderBatches
@@ -28,9 +28,11 @@ from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import LIF, NEURONS, neurons
 from surgrad.norm import NORMS, TDBN
-from surgrad.optim.building import OPTIMIZERS, build_optimizers
+from surgrad.optim import OPTIMIZERS, SCHEDULES, Schedule, build_optimizers
 from surgrad.penalties import PENALTIES, penalise, penalty
 from surgrad.surrogates import SURROGATES, Surrogate, dspike
+from surgrad.train.average import WeightAverage
+from surgrad.train.inputs import InputSpec, inputs_of
 
 Data = ImageData | FolderData | EventData
 DIRECT = "direct"
@@ -51,10 +53,13 @@ class Parts:
     penalty: Callable[[float], Tensor | float]  # of the progress, 0 to 1; added to the loss
     gradient: Callable[..., tuple[Tensor, Tensor]]
     optimizers: list[torch.optim.Optimizer]
+    schedule: Schedule
     adapter: Adapter
     batches: Batches | StoredBatches
+    inputs: InputSpec
     device: torch.device
     bf16: bool
+    average: WeightAverage | None = None
 
 
 def build(recipe: Recipe, root: Path | None = None) -> Parts:
@@ -63,6 +68,7 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     _check_settings(recipe)
     device = _device(recipe.run.device)
     bf16 = _bf16(recipe.run.precision, device)
+    optimizer, schedule = _named_optim(recipe.optim)
     data = _load(recipe, root)
     torch.manual_seed(recipe.seed)
     model = build_model(recipe, data)
@@ -75,14 +81,46 @@ def build(recipe: Recipe, root: Path | None = None) -> Parts:
     loss = build_loss(recipe.loss)
     batches = build_batches(recipe, data, device)
     steps = batches.per_epoch * recipe.optim.epochs
-    optimizers = build_optimizers(model, recipe.optim)
+    optimizers = build_optimizers(model, *optimizer, lr=recipe.optim.lr, neuron_lr=recipe.optim.neuron_lr)
     knobs = asdict(recipe.adapt)
     controller = make(knobs.pop("controller"), **knobs)
     adapter = Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
     forward: Any = torch.compile(model, fullgraph=True, dynamic=False) if recipe.run.compile else model
     penalty = build_penalty(model, recipe.loss)
     gradient = build_gradient(recipe, model)
-    return Parts(model, forward, loss, penalty, gradient, optimizers, adapter, batches, device, bf16)
+    return Parts(
+        model=model,
+        forward=forward,
+        loss=loss,
+        penalty=penalty,
+        gradient=gradient,
+        optimizers=optimizers,
+        schedule=SCHEDULES.build(*schedule),
+        adapter=adapter,
+        batches=batches,
+        inputs=inputs_of(data, recipe),
+        device=device,
+        bf16=bf16,
+    )
+
+
+def _named_optim(config: OptimConfig) -> tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]:
+    """The optimiser and the schedule that the fields of OptimConfig stand for: (name, options) of each."""
+    if config.drops is not None and config.period is not None:
+        raise BadValue("optim.drops and optim.period are both given, and a rate follows one of them; give one")
+    options: dict[str, Any] = {"weight_decay": config.weight_decay}
+    if config.name == "muon":
+        options = {"momentum": config.momentum}
+    elif config.name == "sgd":
+        options |= {"momentum": config.momentum, "nesterov": config.nesterov}
+    else:
+        options |= {"beta1": config.momentum}
+    if config.nesterov and config.momentum == 0:
+        raise BadValue("optim.nesterov needs momentum; give optim.momentum above 0, or optim.nesterov=false")
+    schedule: dict[str, Any] = {"warmup": config.warmup}
+    if config.drops is not None:
+        return (config.name, options), ("steps", {**schedule, "drops": config.drops})
+    return (config.name, options), ("cosine", {**schedule, "period": config.period})
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -179,7 +217,7 @@ def build_batches(recipe: Recipe, data: Data, device: torch.device) -> Batches |
     return Batches(data, config, augment, recipe.seed, device, last, start, epochs)
 
 
-def build_model(recipe: Recipe, data: Data) -> SpikingNetwork:
+def build_model(recipe: Recipe, data: Data | InputSpec) -> SpikingNetwork:
     """The recipe's network for the images and classes of that data set."""
     config = recipe.model
     kind: Any = NORMS[config.norm]

@@ -83,6 +83,13 @@ class Batches:
     def test_images(self) -> int:
         return len(self._test)
 
+    holdout_count = 0
+    """Training examples that are held out, for the choice of the best epoch."""
+
+    def holdout(self) -> Iterator[Batch]:
+        """The training examples that are held out, as they are evaluated."""
+        return iter(())
+
     def _normalised(self, images: Tensor) -> Tensor:
         return ((images.float() - self._mean) / self._std).contiguous(memory_format=self._format)
 

@@ -76,6 +76,13 @@ class StoredBatches:
     def test_images(self) -> int:
         return len(self._test)
 
+    holdout_count = 0
+    """Training examples that are held out, for the choice of the best epoch."""
+
+    def holdout(self) -> Iterator[Batch]:
+        """The training examples that are held out, as they are evaluated."""
+        return iter(())
+
     def _loaded(self, views: Dataset[View], chosen: Sequence[list[int]]) -> Iterator[Batch]:
         workers = self._config.workers
         workers = min(os.cpu_count() or 1, 16) if workers is None else workers
