@@ -26,7 +26,7 @@ from surgrad.norm import TDBN, TEBN, BatchNorm, NormNeuron
 from surgrad.surrogates import SURROGATES, Surrogate, spike
 from surgrad.train import train
 from surgrad.train.build import build
-from surgrad.train.loop import Loop
+from surgrad.train.progress import Lines
 
 STEPS = 4
 N = 6
@@ -192,9 +192,7 @@ class _Box:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("words", [("sltt",), ("sltt", "optim.gradient_steps=1"), ("ottt",), ("rate",)], ids=str)
-def test_a_training_by_it_stops_and_resumes_exactly(
-    tiny: Any, tmp_path: Path, monkeypatch: Any, words: tuple[str, ...]
-):
+def test_a_training_by_it_stops_and_resumes_exactly(tiny: Any, tmp_path: Path, words: tuple[str, ...]):
     name, *more = words
     recipe = tiny(
         f"optim.gradient={name}",
@@ -207,10 +205,8 @@ def test_a_training_by_it_stops_and_resumes_exactly(
     whole = train(recipe, tmp_path / "whole")
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_finish_epoch", stopped_after(Loop._finish_epoch))
-        with pytest.raises(Stopped):
-            train(recipe, tmp_path / "broken")
+    with pytest.raises(Stopped):
+        train(recipe, tmp_path / "broken", show=StoppedAfterAnEpoch(2))
     again = train(recipe, tmp_path / "broken", resume=True)
     one, other = (load_file(run / "last.safetensors") for run in (whole, again))
     assert set(one) == set(other)
@@ -221,12 +217,9 @@ class Stopped(Exception):
     pass
 
 
-def stopped_after(real: Callable[[Loop], None]) -> Callable[[Loop], None]:
-    def finish(loop: Loop) -> None:
-        real(loop)
+class StoppedAfterAnEpoch(Lines):
+    def finish(self, row: dict[str, Any]) -> None:
         raise Stopped
-
-    return finish
 
 
 @pytest.mark.parametrize(

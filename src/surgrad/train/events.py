@@ -31,12 +31,7 @@ class Observer:
     """
 
     name: str = ""
-    """Unique among the observers of a training; by default the class's name."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "name" not in vars(cls):
-            cls.name = cls.__name__
+    """Unique among the observers of a training; "" stands for the class's name."""
 
     def run_begins(self, loop: "Loop") -> None:
         """The training begins, or continues from the position `loop.at`; a checkpoint's state is already loaded."""
@@ -70,7 +65,7 @@ class Observers(Observer):
 
     def __init__(self, members: Iterable[Observer]):
         self.members = list(members)
-        names = [member.name for member in self.members]
+        names = [name_of(member) for member in self.members]
         for name in names:
             if names.count(name) > 1:
                 raise BadValue(f"{names.count(name)} observers are called '{name}'; give each another name")
@@ -101,11 +96,16 @@ class Observers(Observer):
 
     def state_dict(self) -> dict[str, Any]:
         """By name, the state of every observer that has any."""
-        states = {member.name: member.state_dict() for member in self.members}
+        states = {name_of(member): member.state_dict() for member in self.members}
         return {name: state for name, state in states.items() if state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what the checkpoint has; an observer without an entry there begins as new."""
         for member in self.members:
-            if member.name in state:
-                member.load_state_dict(state[member.name])
+            if name_of(member) in state:
+                member.load_state_dict(state[name_of(member)])
+
+
+def name_of(observer: Observer) -> str:
+    """The name under which a checkpoint stores the observer's state."""
+    return observer.name or type(observer).__name__
