@@ -37,12 +37,12 @@ def ann_resnet44() -> Recipe:
     source="Kundu et al. 2021",
 )
 def kundu_vgg11() -> Recipe:
-    """From the folder that `surgrad convert` wrote, with --set start.weights=DIR; without it, from scratch. Their
+    """From the folder that `surgrad convert` wrote, with --set init_from=DIR; without it, from scratch. Their
     attention-guided compression is left out."""
     return derive(
         ann_resnet44(),
         name="kundu_vgg11",
         model={"name": "vgg11"},
         neuron={"name": "converted", "reset": "subtract", "threshold": 1.0},
-        optim={"name": "adam", "epochs": 60, "lr": 0.0001, "weight_decay": 0.0, "neuron_lr": 0.0001},
+        optim=OptimConfig("adam", epochs=60, lr=1e-4, weight_decay=0.0, neuron_lr=1e-4),
     )

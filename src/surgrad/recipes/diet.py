@@ -4,7 +4,7 @@ Theirs starts from a trained ANN, with thresholds from its 99.7th percentile tim
 
     surgrad train conversion_cifar10_resnet44_t350 --set model.name=vgg16 --out ANN
     surgrad convert ANN --into diet_cifar10_vgg16_t5 --percentile 99.7 --scale 0.5 --out START
-    surgrad train diet_cifar10_vgg16_t5 --set start.weights=START
+    surgrad train diet_cifar10_vgg16_t5 --set init_from=START
 
 By itself the recipe trains from scratch. Theirs has no norm and a dropout of 0.2; this has batch normalisation, and no
 dropout. Batch, and decay at the start: unstated.

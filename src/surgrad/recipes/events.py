@@ -69,7 +69,7 @@ def tet_vggsnn() -> Recipe:
         neuron={"train_decay": False, "threshold": 1.0},
         surrogate={"name": "triangle"},
         adapt={"name": "fixed"},
-        optim={"name": "adam", "epochs": 300, "lr": 0.001, "weight_decay": 0.0},
+        optim=OptimConfig("adam", epochs=300, lr=0.001, weight_decay=0.0),
     )
 
 
@@ -77,7 +77,8 @@ def tet_vggsnn() -> Recipe:
 def dspike_resnet18_dvs() -> Recipe:
     """Frames made smaller by the nearest pixel; the rest as on images."""
     return derive(
-        dspike_resnet18(), data={"crop": 0, "side": 48, "split": "first_900", "roll": 5, "scaling": "nearest"}
+        dspike_resnet18(),
+        data=DataConfig("cifar10_dvs", batch=128, side=48, split="first_900", flip=True, roll=5, scaling="nearest"),
     )
 
 
@@ -86,7 +87,7 @@ def plif_plifnet_dvs() -> Recipe:
     """Twenty slices of as many events at 128×128, counts as they are."""
     return derive(
         plif_plifnet(),
-        data={"crop": 0, "flip": False, "side": 128, "normalise": "none", "split": "first_900"},
+        data=DataConfig("cifar10_dvs", batch=16, side=128, normalise="none", split="first_900"),
         model={"name": "plif_dvs"},
         optim={"epochs": 512},
     )
