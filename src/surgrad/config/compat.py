@@ -26,6 +26,14 @@ MOVED = {
     "model.coding": "coding.name",
     "adapt.controller": "adapt.name",
     "adapt.rule": "adapt.name",
+    "adapt.least": "adapt.min_half_width",
+    "adapt.most": "adapt.max_half_width",
+    "adapt.move": "adapt.delta",
+    "adapt.count": "adapt.samples",
+    "adapt.reliable": "adapt.min_reliability",
+    "adapt.reach": "adapt.per_side",
+    "adapt.lr": "adapt.weight_lr",
+    "adapt.rate": "adapt.mixture_lr",
     "loss.tet_weight": "loss.weight",
     "loss.tet_target": "loss.target",
     "loss.penalty": "penalty.name",
@@ -44,14 +52,6 @@ MOVED = {
     "start.weights": "init_from",
 }
 """Old paths of settings, and where they are today."""
-
-KNOBS: dict[str, dict[str, str]] = {
-    "esg": {"least": "min_half_width", "most": "max_half_width"},
-    "dspike": {"move": "delta", "count": "samples", "reliable": "min_reliability"},
-    "dgs": {"move": "delta", "reach": "per_side", "lr": "weight_lr", "rate": "mixture_lr"},
-}
-"""By today's name of a controller, its old knobs that have another name today."""
-
 
 def is_old(values: Mapping[str, Any]) -> bool:
     """Whether a recipe as JSON has it is of an earlier release."""
@@ -97,7 +97,8 @@ def _controller(old: Mapping[str, Any]) -> dict[str, Any]:
     given = _given(old)
     rule = given.pop("rule", None) or "lsg"
     name = controller_name(given.pop("controller", "follow"), rule)
-    return {"name": name} | {KNOBS.get(name, {}).get(key, key): value for key, value in given.items()}
+    paths = {key: MOVED.get(f"adapt.{key}", f"adapt.{key}") for key in given}
+    return {"name": name} | {paths[key].removeprefix("adapt."): value for key, value in given.items()}
 
 
 def controller_name(old: str, rule: str = "lsg") -> str:

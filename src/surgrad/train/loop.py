@@ -154,7 +154,7 @@ class Loop:
         for optimizer in parts.optimizers:
             optimizer.zero_grad()
         progress = self.step_number / self.steps
-        loss, output = parts.gradient(
+        loss, output = parts.gradient.find(
             parts.model, batch[0], lambda out: parts.loss(out, batch[1]) + parts.penalty(progress), self._forward
         )
         self.observers.after_backward(self, loss)
