@@ -1324,6 +1324,7 @@ def test_the_native_header_has_the_rows_of_the_sums():
     assert max(len(function.constants) for function in SURROGATES.values()) <= CONSTANTS
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_old_names_of_keywords_work_and_warn():
     x = torch.randn(3, 2, 4)
     start = torch.randn(2, 4)

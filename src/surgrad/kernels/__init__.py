@@ -1,1 +1,1 @@
-"""Kernels: one function a neuron, several backends, one meaning."""
+"""Kernels: one function per neuron, with several backends that compute the same."""

@@ -1,4 +1,4 @@
-"""Spikes kept for the backward pass as bits, where the layers behind them would keep them whole."""
+"""Spikes saved for the backward pass as bits, instead of full-precision saved activations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from surgrad.kernels.lif import native
 
 
 class Bits(NamedTuple):
-    """What stands for a tensor of spikes until the backward pass needs it."""
+    """A tensor of spikes, packed until the backward pass needs it."""
 
     bits: Tensor
     size: torch.Size
@@ -23,31 +23,32 @@ class Bits(NamedTuple):
 
 
 class Packer:
-    """The spikes seen so far. A weak reference holds the identity of their memory, not the memory itself, so that no
-    other tensor can be taken for them."""
+    """The spikes marked so far, and their bits. A weak reference identifies their memory without keeping it alive, so
+    that no other tensor can be mistaken for them."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[StorageWeakRef, torch.dtype, int]] = {}
-        self.packed: dict[int, Tensor] = {}
+        self.marked: dict[int, tuple[StorageWeakRef, torch.dtype, int]] = {}
+        self.bits: dict[int, Tensor] = {}
 
-    def see(self, spikes: Tensor) -> None:
+    def mark(self, spikes: Tensor) -> None:
+        """Remember that a tensor holds spikes."""
         reference = StorageWeakRef(spikes.untyped_storage())
-        self.seen[reference.cdata] = (reference, spikes.dtype, spikes._version)
+        self.marked[reference.cdata] = (reference, spikes.dtype, spikes._version)
 
     def pack(self, tensor: Tensor) -> Tensor | Bits:
-        """What to keep of a tensor until the backward pass: bits, if it holds spikes."""
+        """Return what to save of a tensor for the backward pass: bits if it holds spikes, else itself."""
         storage = tensor.untyped_storage()
-        known = self.seen.get(storage._cdata)
+        known = self.marked.get(storage._cdata)
         if known is None or known[1:] != (tensor.dtype, tensor._version) or not _whole(tensor):
             return tensor
-        if storage._cdata not in self.packed:
+        if storage._cdata not in self.bits:
             flat = torch.as_strided(tensor.detach(), (tensor.numel(),), (1,), 0)
-            self.packed[storage._cdata] = _to_bits(flat)
-        return Bits(self.packed[storage._cdata], tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
+            self.bits[storage._cdata] = _to_bits(flat)
+        return Bits(self.bits[storage._cdata], tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
 
 
 def _whole(tensor: Tensor) -> bool:
-    """Whether a tensor is all of its memory, each place once, in whatever order."""
+    """Whether a tensor covers all of its memory, each element once, in any order of its axes."""
     strides = sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size != 1)
     expected = 1
     for stride, size in strides:
@@ -58,7 +59,7 @@ def _whole(tensor: Tensor) -> bool:
 
 
 def unpack(kept: Tensor | Bits) -> Tensor:
-    """The tensor again that `Packer.pack` was given."""
+    """Return the tensor that `Packer.pack` was given."""
     if isinstance(kept, Tensor):
         return kept
     flat = torch.empty(kept.size.numel(), dtype=kept.dtype, device=kept.device)
@@ -70,7 +71,7 @@ def _native(flat: Tensor) -> bool:
 
 
 def _to_bits(flat: Tensor) -> Tensor:
-    """Bits by the native kernel; elsewhere a byte a spike."""
+    """Pack by the native kernel; elsewhere one byte per spike."""
     return native.pack(flat) if _native(flat) else flat.to(torch.bool)
 
 
@@ -83,10 +84,14 @@ _packer: ContextVar[Packer | None] = ContextVar("packer", default=None)
 
 @contextmanager
 def packed_spikes() -> Iterator[Packer]:
-    """Run a forward pass inside it, and what autograd keeps of spikes is a bit each, instead of two or four bytes, for
-    the time of packing and unpacking; where the native kernel does not serve (CUDA, float64) a byte each. Gradients
-    stay the same to the last bit. Hooks on saved tensors from outside, such as `save_on_cpu`, do not act inside; those
-    from inside replace the packer's, which they may call: it is what this gives."""
+    """Save spikes for the backward pass as bits, in a forward pass inside this context.
+
+    A spike takes one bit instead of two or four bytes, at the cost of packing and unpacking; where the native kernel is
+    not available (CUDA, float64) it takes one byte. Gradients stay the same to the last bit.
+
+    Hooks on saved tensors that are set outside, such as `save_on_cpu`, do not act inside. Hooks that are set inside
+    replace the packer's; they may call those of the packer that this context returns.
+    """
     packer = Packer()
     token = _packer.set(packer)
     try:
@@ -97,10 +102,10 @@ def packed_spikes() -> Iterator[Packer]:
 
 
 def mark_spikes(spikes: Tensor) -> Tensor:
-    """Called by a neuron on its output: the same tensor, which `packed_spikes` will now know."""
+    """Tell `packed_spikes` that a neuron's output holds spikes; return the same tensor."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return spikes
     packer = _packer.get()
     if packer is not None:
-        packer.see(spikes)
+        packer.mark(spikes)
     return spikes

@@ -1,6 +1,6 @@
 """The arguments of one call of `surgrad.lif`, checked, as they travel from a neuron to a backend."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import torch
@@ -161,10 +161,6 @@ class LIFArguments:
         first, *others = self.summands
         return sum((summand.current(self.steps) for summand in others), first.current(self.steps))
 
-    def summed(self) -> "LIFArguments":
-        """The same call with the current computed: a single summand, without a norm."""
-        return replace(self, x=self.current(), norm=None, plus=None, plus_norm=None, batch=False, plus_batch=False)
-
     def broadcast_to_step(self, parameter: Tensor) -> Tensor:
         """Shape a parameter, 0-d or [C], so that it broadcasts against one step [N, C, ...]."""
         return broadcast_channels(parameter, self.x, 2)
@@ -240,7 +236,7 @@ def _checked_steps(current: Tensor, plus: Tensor | None, steps: int | None) -> i
     if current.ndim < 2 or current.shape[0] < 1 or not current.is_floating_point():
         given = f"{current.dtype} of shape {list(current.shape)}"
         raise BadValue(f"current is {given}; give floating-point currents [T, N, ...] with T >= 1")
-    steps = max(len(current), 0 if plus is None else len(plus)) if steps is None else steps
+    steps = max(current.shape[0], 0 if plus is None else plus.shape[0]) if steps is None else steps
     if steps < 1:
         raise BadValue(f"steps must be at least 1, got {steps}")
     _check_summand("current", current, current, steps)
@@ -250,7 +246,7 @@ def _checked_steps(current: Tensor, plus: Tensor | None, steps: int | None) -> i
 
 
 def _check_summand(name: str, x: Tensor, current: Tensor, steps: int) -> None:
-    if len(x) not in (1, steps) or x.shape[1:] != current.shape[1:]:
+    if x.shape[0] not in (1, steps) or (x is not current and x.shape[1:] != current.shape[1:]):
         raise BadValue(
             f"{name} {list(x.shape)} does not fit {steps} steps of currents {list(current.shape[1:])}; give "
             f"{[steps, *current.shape[1:]]}, or {[1, *current.shape[1:]]} where it is the same at every step"

@@ -93,7 +93,8 @@ def _why_not(backend: str, x: Tensor, surrogate: SurrogateFunction) -> str:
 
 def generated(surrogate: SurrogateFunction) -> bool:
     """Whether the compiled kernels contain this surrogate function's formula; its constants may differ."""
-    return surrogate.name in _FORMULAS and _FORMULAS[surrogate.name] == surrogate.formula
+    known = _FORMULAS.get(surrogate.name)
+    return known is not None and (known is surrogate.formula or known == surrogate.formula)
 
 
 @torch.compiler.assume_constant_result  # runs while a graph is traced; traced itself, a warning would break it

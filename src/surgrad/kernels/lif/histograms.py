@@ -1,4 +1,4 @@
-"""The histogram of membrane potentials that a watched neuron collects on the way."""
+"""The histogram of membrane potentials, which a neuron can count during its forward pass."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ PER_THRESHOLD = 32  # bins to one threshold: the range is ±8 thresholds around 
 
 
 def histogram(x: Tensor, threshold: Tensor) -> Tensor:
-    """Counts of x/threshold, x = u - threshold: int64 [BINS]. Whether a unit fired is exact: zero starts a bin.
+    """Count x/threshold, x = u - threshold: int64 [BINS]. The number of fired units is exact, since 0 starts a bin.
 
-    Counted a time step at a time in float32, so exact while a bin holds fewer than 2^24 units of that step."""
+    Each time step is counted in float32, which is exact while a bin holds fewer than 2^24 units of the step."""
     bins = torch.floor(x.detach().float() * (PER_THRESHOLD / threshold.detach())) + BINS // 2
     return torch.histc(bins.clamp(0, BINS - 1) + 0.5, BINS, 0, BINS).to(torch.int64)
 
 
 def share_within(counts: Tensor, reach: float) -> float:
-    """Share of a histogram with |u - v_th| < reach, reach in thresholds; linear within a bin."""
+    """Compute the share of a histogram with |u - v_th| < reach, reach in thresholds; linear within a bin."""
     counts = counts.cpu().double()
     edges = _edges()
     inside = edges[1:].clamp(-reach, reach) - edges[:-1].clamp(-reach, reach)
@@ -24,12 +24,15 @@ def share_within(counts: Tensor, reach: float) -> float:
 
 
 def reach_of(counts: Tensor, share: float) -> float:
-    """The reverse of `share_within`: the half-width, in thresholds, that holds this share; at most the range, 8."""
+    """Compute the half-width, in thresholds, that holds this share: the inverse of `share_within`, at most 8."""
     low = 0.0
     high = BINS / 2 / PER_THRESHOLD
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if share_within(counts, middle) < share else (low, middle)
+        if share_within(counts, middle) < share:
+            low = middle
+        else:
+            high = middle
     return high
 
 
@@ -38,12 +41,12 @@ def _edges() -> Tensor:
 
 
 def mean_of(counts: Tensor) -> Tensor:
-    """The mean of u/v_th, 0-d float64, taking each unit for the middle of its bin."""
+    """Compute the mean of u/v_th, 0-d float64; every unit counts as the middle of its bin."""
     return (_middles() * counts.cpu()).sum() / counts.sum().clamp(min=1).cpu()
 
 
 def spread_of(counts: Tensor) -> Tensor:
-    """The standard deviation of u/v_th, 0-d float64, with Sheppard's correction for the width of a bin."""
+    """Compute the standard deviation of u/v_th, 0-d float64, with Sheppard's correction for the width of a bin."""
     squares = ((_middles() - mean_of(counts)).square() * counts.cpu()).sum() / counts.sum().clamp(min=1).cpu()
     return (squares - 1 / (12 * PER_THRESHOLD**2)).clamp(min=0).sqrt()
 

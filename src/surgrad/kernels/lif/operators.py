@@ -172,7 +172,7 @@ def _dense_tensors(a: LIFArguments) -> PerTensor[Any]:
 def empty(like: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
     """New memory [steps, ...] with a dense tensor's layout, and its dtype by default."""
     dtype = dtype or like.dtype
-    if steps == len(like):
+    if steps == like.shape[0]:
         return torch.empty_like(like, dtype=dtype)
     size = (steps, *like.shape[1:])
     one = like[0]
@@ -197,8 +197,8 @@ def new_gradients(wanted: PerTensor[bool], a: LIFArguments) -> KernelGradients:
     none = a.x.new_empty(0)
     initial = a.initial_potential
     return KernelGradients(
-        x=empty(a.x, len(a.x)) if wanted.x else none,
-        plus=empty(a.plus, len(a.plus)) if a.plus is not None and wanted.plus else none.clone(),
+        x=torch.empty_like(a.x) if wanted.x else none,
+        plus=torch.empty_like(a.plus) if a.plus is not None and wanted.plus else none.clone(),
         initial_potential=(
             torch.empty_like(initial) if initial is not None and wanted.initial_potential else none.float().clone()
         ),

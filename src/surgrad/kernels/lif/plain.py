@@ -7,17 +7,16 @@ import torch
 from torch import Tensor
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif.arguments import OPTIONS, LIFArguments, LIFOutput, PerTensor
+from surgrad.kernels.lif.arguments import OPTIONS, TENSORS, LIFArguments, LIFOutput, PerTensor
 from surgrad.kernels.lif.histograms import histogram
-from surgrad.kernels.lif.operators import NO_SECOND, empty, options_of, tensors_of, wants_channels_last
+from surgrad.kernels.lif.operators import NO_SECOND, empty, options_of, wants_channels_last
 
 
 def lif(a: LIFArguments) -> LIFOutput:
     """See `surgrad.lif`. It takes any shape, dtype and device, keeps only the current for the backward pass, and has no
     history."""
-    dtype = a.x.dtype
-    a = a.summed()
-    spikes, potential, counts = _LIF.apply(dtype, *tensors_of(a), *options_of(a))
+    summed = PerTensor(a.current(), None, None, None, a.decay, a.threshold, a.width, a.initial_potential)
+    spikes, potential, counts = _LIF.apply(a.x.dtype, *summed, *options_of(a))
     return LIFOutput(spikes, potential if a.return_potential else None, counts if a.return_histogram else None)
 
 
@@ -27,8 +26,8 @@ class _LIF(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dtype: torch.dtype, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
         a = LIFArguments(*given)
-        ctx.save_for_backward(*tensors_of(a))
-        ctx.options = options_of(a)
+        ctx.save_for_backward(*given[: len(TENSORS)])
+        ctx.options = given[len(TENSORS) :]
         ctx.set_materialize_grads(False)
         decay, threshold = (a.broadcast_to_step(p) for p in (a.decay, a.threshold))
         counts = torch.zeros((), dtype=torch.int64, device=a.x.device)
@@ -47,7 +46,7 @@ class _LIF(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        wanted = PerTensor(*ctx.needs_input_grad[1 : 1 + len(PerTensor._fields)])
+        wanted = PerTensor(*ctx.needs_input_grad[1 : 1 + len(TENSORS)])
         with torch.no_grad():
             found = _backward(LIFArguments(*ctx.saved_tensors, *ctx.options), wanted, *grads[:2])
         if torch.is_grad_enabled():  # create_graph: the first derivative is right, and a second is refused

@@ -198,7 +198,7 @@ def _call(a: LIFArguments, grads: tuple[Tensor | None, ...] = (None, None), **fi
         slot.eps = eps
         slot.batch = batch
         slot.grad = _pointer(grad)
-        slot.stride = call.elements if len(x) > 1 else 0
+        slot.stride = call.elements if x.shape[0] > 1 else 0
     for name in ("decay", "threshold", "width"):
         value: Tensor = getattr(a, name)
         setattr(call, name, value.data_ptr())

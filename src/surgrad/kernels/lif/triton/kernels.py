@@ -324,5 +324,5 @@ def finish(
         live = rows(block, outer, exists, R)
         base = wide(block, row_stride) * R
         delta = tl.load(to_x + base + at, live, other=0.0).to(tl.float32)
-        apart = tl.load(x + base + at, live, other=0.0).to(tl.float32) - mean
-        tl.store(to_x + base + at, (gain * (delta - offset - apart * tilt)).to(to_x.dtype.element_ty), live)
+        difference = tl.load(x + base + at, live, other=0.0).to(tl.float32) - mean
+        tl.store(to_x + base + at, (gain * (delta - offset - difference * tilt)).to(to_x.dtype.element_ty), live)

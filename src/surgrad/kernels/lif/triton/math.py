@@ -1,4 +1,4 @@
-"""Elementary functions that the slopes of slopes.py are made of."""
+"""Elementary functions that the slopes of slopes.py use."""
 
 import triton
 import triton.language as tl
@@ -11,7 +11,7 @@ def sign(x):
 
 @triton.jit
 def reciprocal(x):
-    """1/x rounded as IEEE asks: exact for a power of two, which the plain `/` of a GPU does not promise."""
+    """1/x rounded as IEEE requires: exact for a power of two, which the plain `/` of a GPU does not guarantee."""
     return tl.div_rn(1.0, x)
 
 

@@ -1,4 +1,4 @@
-"""Mean and variance of every channel, in two kernels, so that neither order nor rounding hangs on the machine."""
+"""Mean and variance of every channel, in two kernels, so that order and rounding do not depend on the machine."""
 
 import triton
 import triton.language as tl
@@ -29,9 +29,10 @@ def gather(
     R: tl.constexpr,
     K: tl.constexpr,
 ):
-    """Of every program's elements, their number, mean and squared deviation from it, to partial [3, slots, channels].
+    """Store each program's count, mean and squared deviation from the mean to partial [3, slots, channels].
 
-    Of differences to the channel's first element, by Welford's update in every lane: little cancels, whatever the mean.
+    They are of differences to the channel's first element, by Welford's update in every lane: little cancels, whatever
+    the mean.
     """
     pid = tl.program_id(0)
     group = pid % groups
@@ -45,9 +46,9 @@ def gather(
         here = block * R + tl.arange(0, R)[:, None] < outer
         number += here.to(tl.float32)
         share = tl.where(here, 1.0 / tl.maximum(number, 1.0), 0.0)
-        apart = tl.load(x + wide(block, row_stride) * R + at, live, other=0.0).to(tl.float32) - near - mean
-        mean += apart * share
-        square += apart * apart * (share * (number - 1.0))
+        difference = tl.load(x + wide(block, row_stride) * R + at, live, other=0.0).to(tl.float32) - near - mean
+        mean += difference * share
+        square += difference * difference * (share * (number - 1.0))
     number = tl.where(exists, number, 0.0) + tl.zeros((R, K), tl.float32)
     slot = pid // groups if LAST else pid // groups * column_blocks + group % column_blocks
     to = partial + slot * channels + channel
@@ -66,7 +67,7 @@ def gather(
 
 @triton.jit
 def merge(x, partial, out, slots, channels, columns, LAST: tl.constexpr, R: tl.constexpr, K: tl.constexpr):
-    """out [2, channels], mean and biased variance, from what `gather` left."""
+    """out [2, channels], mean and biased variance, from the results of `gather`."""
     channel = tl.program_id(0) * K + tl.arange(0, K)[None, :]
     inside = channel < channels
     total = tl.zeros((R, K), tl.float64)

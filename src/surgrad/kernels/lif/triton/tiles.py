@@ -1,8 +1,7 @@
-"""What the kernels share: where a program's elements lie, and how they become currents and potentials.
+"""Helpers of the kernels: the memory layout of a program's elements, and how currents and potentials come from them.
 
-A step is [outer, channels, inner] in memory. A tile is rows of `outer` by columns that lie side by side: of `inner`,
-all of one channel, or, where inner is 1 (LAST), of the channels. Offsets within a tile fit 32 bits; those of tiles and
-steps take 64.
+A step is [outer, channels, inner] in memory. A tile is rows of `outer` by adjacent columns: of `inner`, all of one
+channel, or, if inner is 1 (LAST), of the channels. Offsets within a tile fit 32 bits; those of tiles and steps take 64.
 """
 
 import triton
@@ -32,7 +31,7 @@ def wide(count, stride):
 
 @triton.jit
 def parameter(pointer, channel, channels, MANY: tl.constexpr):
-    """A parameter of the tile's channels. Channels that do not exist get 1, which nothing divides to NaN by."""
+    """A parameter of the tile's channels. Channels that do not exist get 1, so that no division gives NaN."""
     return tl.load(pointer + channel, channel < channels, other=1.0) if MANY else tl.load(pointer)
 
 
@@ -57,8 +56,8 @@ def deviation(norm, channel, channels, eps):
 
 @triton.jit
 def read(pointer, base, at, first, steps, stride, live, COUNT: tl.constexpr, RAGGED: tl.constexpr):
-    """A tile's values at COUNT steps from `first` on; zeros where nothing exists. All are asked for before any is
-    needed: a load may not overtake a store, so that later it would wait for memory at every step."""
+    """A tile's values at COUNT steps from `first` on; zeros outside the tensor. All loads are issued before the first
+    value is used: a load may not overtake a store, and would later wait for memory at every step."""
     values = ()
     if pointer is not None:
         for i in tl.static_range(COUNT):
@@ -69,7 +68,7 @@ def read(pointer, base, at, first, steps, stride, live, COUNT: tl.constexpr, RAG
 
 @triton.jit
 def summand(x, scale):
-    """A summand of the current from what is stored of it; scale: see `affine`."""
+    """A summand of the current from its stored values; scale: see `affine`."""
     y = x.to(tl.float32)
     if len(scale) > 0:
         y = (y - scale[0]) * scale[1] + scale[2]
@@ -78,7 +77,7 @@ def summand(x, scale):
 
 @triton.jit
 def current(xs, scale, ps, plus_scale, i: tl.constexpr):
-    """I at step i of those read; a term that is the same at every step was read once."""
+    """The current at step i of those read; a summand that is the same at every step was read once."""
     out = summand(xs[i if len(xs) > 1 else 0], scale)
     if len(ps) > 0:
         out += summand(ps[i if len(ps) > 1 else 0], plus_scale)
@@ -98,5 +97,5 @@ def after_reset(u, threshold, RESET: tl.constexpr):
 
 @triton.jit
 def state(pointer, base, at, live, R: tl.constexpr, K: tl.constexpr):
-    """A tile of float32 that may not be given: zeros then."""
+    """A tile of an optional float32 tensor; zeros without one."""
     return tl.zeros((R, K), tl.float32) if pointer is None else tl.load(pointer + base + at, live, other=0.0)

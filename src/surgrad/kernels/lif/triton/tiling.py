@@ -1,4 +1,4 @@
-"""How the elements of a step are cut into tiles; tiles.py says what the kernels make of it."""
+"""How the elements of a step are divided into tiles; tiles.py describes how the kernels use them."""
 
 import math
 from typing import NamedTuple
@@ -8,8 +8,8 @@ from torch import Tensor
 from surgrad.kernels.lif.operators import laid_out_last
 
 THREADS = 128  # of a program
-MOST_PROGRAMS = 4096  # some waves on a large GPU; more would mean more sums to add up, and parameters to fetch
-WIDEST_ROW = 64  # of channels side by side, for the same reason
+MOST_PROGRAMS = 4096  # a few waves on a large GPU; more programs mean more sums to add and parameters to load
+WIDEST_ROW = 64  # adjacent channels, for the same reason
 
 
 class Tiling(NamedTuple):
@@ -46,11 +46,11 @@ class Tiling(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """Programs that leave sums of the same channel."""
+        """The number of programs that store sums of the same channel."""
         return self.programs if self.last else self.programs * self.column_blocks
 
     def arguments(self) -> dict[str, int | bool]:
-        """Those of every kernel. Products are rounded before they are added, as the reference does."""
+        """The arguments that every kernel takes. Products are rounded before they are added, as in the reference."""
         return {
             "outer": self.outer,
             "channels": self.channels,
@@ -69,9 +69,9 @@ class Tiling(NamedTuple):
 
 
 def tiling(x: Tensor, steps: int, per_thread: int, *, by_channel: bool) -> Tiling:
-    """The tiles of `steps` successive steps of x, taken as one, with so many elements for each thread.
+    """The tiles of `steps` successive steps of x, treated as one, with `per_thread` elements for each thread.
 
-    by_channel: whether channels differ in anything."""
+    by_channel: whether channels differ in a parameter or a norm."""
     size = THREADS * per_thread
     outer, channels, columns, last = _view(x, steps, size if not by_channel else 0)
     k = _columns_of_tile(columns, WIDEST_ROW if last else size)
@@ -82,7 +82,7 @@ def tiling(x: Tensor, steps: int, per_thread: int, *, by_channel: bool) -> Tilin
 
 
 def _view(x: Tensor, steps: int, size: int) -> tuple[int, int, int, bool]:
-    """(outer, channels, columns, last); with a size, the layout does not matter, and rows are cut to suit it."""
+    """(outer, channels, columns, last); with a size, the layout does not matter, and rows are chosen to divide it."""
     elements = x[0].numel()
     side = math.gcd(elements, size)
     if size and side >= 32:
@@ -94,12 +94,12 @@ def _view(x: Tensor, steps: int, size: int) -> tuple[int, int, int, bool]:
 
 
 def _columns_of_tile(columns: int, most: int) -> int:
-    """The power of two that leaves the fewest lanes without an element; of equals the largest."""
+    """The power of two that leaves the fewest lanes without an element; the largest of several."""
     largest = min(most, _power_of_two(columns))
     some = [2**i for i in range(largest.bit_length()) if 2**i >= min(32, largest)]
     return min(some, key=lambda k: (-(-columns // k) * k, -k))
 
 
 def _power_of_two(n: int) -> int:
-    """The smallest that is no smaller than n."""
+    """The smallest power of two that is at least n."""
     return 1 << max(0, n - 1).bit_length()
