@@ -68,7 +68,7 @@ def refused(capsys):
         ("optim.lr=fast", "optim.lr = 'fast' cannot be read; give a number"),
         ("optim.lr=-1", "optim.lr = -1.0 is out of range; give a number above 0"),
         ("optim.epochs=0", "optim.epochs = 0 is out of range; give a number from 1"),
-        ("data.batch=129", "data.batch = 129 of 128 training images; give 1 to that many"),
+        ("data.batch=129", "data.batch = 129 of 128 training samples; give at most 128"),
         ("data.crop=-1", "data.crop = -1 is out of range; give a number from 0"),
         ("neuron.width=0", "neuron.width = 0.0 is out of range; give a number above 0"),
         ("neuron.decay=1", "a trained decay is a sigmoid and cannot start at 1; start within (0, 1)"),
