@@ -206,11 +206,11 @@ def test_missing_data(refused, tmp_path, monkeypatch):
     said = refused("train", "lsg_cifar10_small_t2", "--data", tmp_path / "data", "--out", tmp_path / "run")
     for part in (
         "cifar10: the data was not found",
-        "wanted: data_batch_1",
+        "needed: data_batch_1",
         "test_batch",
         "no network in tests",
         f"looked in: {tmp_path / 'data' / 'cifar-10-batches-py'}",
-        "to get it where the network allows:",
+        "to download it by hand:",
         "(md5 ",
         "`--data DIR`",
     ):
