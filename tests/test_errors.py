@@ -68,7 +68,7 @@ def refused(capsys):
         ("optim.lr=fast", "optim.lr = 'fast' cannot be read; give a number"),
         ("optim.lr=-1", "optim.lr = -1.0 is out of range; give a number above 0"),
         ("optim.epochs=0", "optim.epochs = 0 is out of range; give a number from 1"),
-        ("data.batch=129", "data.batch = 129 of 128 training images; give 1 to that many"),
+        ("data.batch=129", "data.batch = 129 of 128 training samples; give at most 128"),
         ("data.crop=-1", "data.crop = -1 is out of range; give a number from 0"),
         ("neuron.width=0", "neuron.width = 0.0 is out of range; give a number above 0"),
         ("neuron.decay=1", "a trained decay is a sigmoid and cannot start at 1; start within (0, 1)"),
@@ -206,11 +206,11 @@ def test_missing_data(refused, tmp_path, monkeypatch):
     said = refused("train", "lsg_cifar10_small_t2", "--data", tmp_path / "data", "--out", tmp_path / "run")
     for part in (
         "cifar10: the data was not found",
-        "wanted: data_batch_1",
+        "needed: data_batch_1",
         "test_batch",
         "no network in tests",
         f"looked in: {tmp_path / 'data' / 'cifar-10-batches-py'}",
-        "to get it where the network allows:",
+        "to download it by hand:",
         "(md5 ",
         "`--data DIR`",
     ):

@@ -87,10 +87,10 @@ class SpokenSource:
             labels.append(label)
         if not labels:
             raise DataError(f"{path}: it holds no recording; download it again")
-        whole = np.stack(samples)  # uint8 unless a count is above 255
-        return Split(
-            torch.from_numpy(whole if whole.dtype == np.uint8 else whole.astype(np.int32)), torch.tensor(labels)
-        )
+        whole = np.stack(samples)
+        if whole.dtype != np.uint8:  # a count is above 255
+            whole = whole.astype(np.int32)
+        return Split(torch.from_numpy(whole), torch.tensor(labels))
 
 
 def _find(spec: SpokenSet, root: Path) -> Path:
