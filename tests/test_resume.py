@@ -253,6 +253,19 @@ def unbroken(recipe, tmp_path_factory):
     return get
 
 
+@pytest.fixture(scope="module")
+def killed(recipe, tmp_path_factory):
+    """The folder of a training that was killed at a point, with a checkpoint after every step; made once a point."""
+
+    @cache
+    def get(doom):
+        out = tmp_path_factory.mktemp("killed") / "run"
+        assert not attempt(recipe, out, doom, ("often",))
+        return out
+
+    return get
+
+
 def test_checkpoints_within_an_epoch_change_nothing(unbroken):
     assert_same_run(unbroken("often"), unbroken())
 
@@ -311,10 +324,9 @@ SETTLING = [("in reading", 0), ("last.safetensors", 0), ("last.pt", 0)]
     ],
     ids=lambda point: point if isinstance(point, str) else f"{point[0]} {point[1]}",
 )
-def test_two_kills_in_two_saves(recipe, unbroken, tmp_path, first, second):
+def test_two_kills_in_two_saves(recipe, unbroken, killed, tmp_path, first, second):
     """The second strikes when the resume reads the checkpoint, settles its names, or saves for the first time."""
-    out = tmp_path / "run"
-    assert not attempt(recipe, out, (first, 2), ("often",))
+    out = shutil.copytree(killed((first, 2)), tmp_path / "run")
     assert not attempt(recipe, out, second, ("often",))
     assert attempt(recipe, out)
     assert_same_run(out, unbroken())
