@@ -181,7 +181,7 @@ def start(target, *args):
 
 
 def attempt(recipe, out, doom=None, options=()) -> bool:
-    """Train in a process of its own; whether it finished. It may die, but not fail."""
+    """Train in a separate process; returns whether it finished. It may die, but not fail."""
     process = start(work, recipe, out, doom, options)
     process.join(60)
     said = (out.parent / "said.txt").read_text()
@@ -195,7 +195,7 @@ def lines_in(path):
 
 
 def wait_for(path, lines):
-    """Until a file that a process writes holds so many lines."""
+    """Until a file that a process writes has that many lines."""
     end = time.monotonic() + 60
     while lines_in(path) < lines:
         assert time.monotonic() < end, f"{path} never came"
@@ -353,13 +353,13 @@ def test_kills_at_random_moments(recipe, unbroken, tmp_path, options):
     """From outside, whatever the process is doing; again and again."""
     draw = random.Random(str(options))
     out = tmp_path / "run"
-    told = tmp_path / "steps.txt"
+    steps = tmp_path / "steps.txt"
     expected = unbroken(*[option for option in options if option != "often"])
     quotas = QUOTAS["a step" if "often" in options else "an epoch"]
     for quota in draw.sample(quotas, len(quotas)):
-        before = lines_in(told)
+        before = lines_in(steps)
         process = start(work, recipe, out, None, (*options, {"stall": quota}))
-        wait_for(told, before + quota)
+        wait_for(steps, before + quota)
         time.sleep(draw.uniform(0, 0.06))  # in that step, its save, the evaluation, or where it waits to be killed
         process.kill()
         process.join()

@@ -631,9 +631,9 @@ def test_a_file_that_could_not_be_replaced_is_the_old_one_and_alone(tmp_path, mo
     path = tmp_path / "some.json"
     path.write_text("old")
 
-    def write(beside):
-        assert beside == tmp_path / "some.tmp.json"
-        beside.write_text("new")
+    def write(temporary):
+        assert temporary == tmp_path / "some.tmp.json"
+        temporary.write_text("new")
         assert path.read_text() == "old"
         if fault == "in writing":
             raise OSError("broken")
@@ -648,7 +648,7 @@ def test_a_file_that_could_not_be_replaced_is_the_old_one_and_alone(tmp_path, mo
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["some.json"]
     assert path.read_text() == "old"
-    assert replace_file(path, lambda beside: beside.write_text("new")) == path
+    assert replace_file(path, lambda temporary: temporary.write_text("new")) == path
     assert [p.name for p in tmp_path.iterdir()] == ["some.json"]
     assert path.read_text() == "new"
 
