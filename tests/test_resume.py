@@ -224,7 +224,8 @@ def assert_equal_averages(one, other):
     """The observers' states of two checkpoints: with the same average, or both without."""
     assert one.keys() == other.keys()
     if "average" in one:
-        a, b = one["average"], other["average"]
+        a = one["average"]
+        b = other["average"]
         assert a["updates"] == b["updates"]
         assert [key for key in a["weights"] if not torch.equal(a["weights"][key], b["weights"][key])] == []
 
