@@ -180,6 +180,7 @@ def test_eval_prints_what_the_training_found(finished, capsys):
     assert result == {
         "run": str(finished),
         "weights": "last",
+        "best_by": "test",
         "test_loss": last["test_loss"],
         "test_accuracy": last["test_accuracy"],
     }

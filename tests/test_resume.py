@@ -184,7 +184,7 @@ def start(target, *args):
 
 
 def attempt(recipe, out, doom=None, options=()) -> bool:
-    """Train in a process of its own; whether it finished. It may die, but not fail."""
+    """Train in a separate process; returns whether it finished. It may die, but not fail."""
     process = start(work, recipe, out, doom, options)
     process.join(60)
     said = (out.parent / "said.txt").read_text()
@@ -198,7 +198,7 @@ def lines_in(path):
 
 
 def wait_for(path, lines):
-    """Until a file that a process writes holds so many lines."""
+    """Until a file that a process writes has that many lines."""
     end = time.monotonic() + 60
     while lines_in(path) < lines:
         assert time.monotonic() < end, f"{path} never came"
@@ -227,7 +227,8 @@ def assert_equal_averages(one, other):
     """The observers' states of two checkpoints: with the same average, or both without."""
     assert one.keys() == other.keys()
     if "average" in one:
-        a, b = one["average"], other["average"]
+        a = one["average"]
+        b = other["average"]
         assert a["updates"] == b["updates"]
         assert [key for key in a["weights"] if not torch.equal(a["weights"][key], b["weights"][key])] == []
 
@@ -252,6 +253,19 @@ def unbroken(recipe, tmp_path_factory):
             made[options] = tmp_path_factory.mktemp("unbroken") / "run"
             assert attempt(recipe, made[options], options=options)
         return made[options]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def killed(recipe, tmp_path_factory):
+    """The folder of a training that was killed at a point, with a checkpoint after every step; made once a point."""
+
+    @cache
+    def get(doom):
+        out = tmp_path_factory.mktemp("killed") / "run"
+        assert not attempt(recipe, out, doom, ("often",))
+        return out
 
     return get
 
@@ -314,10 +328,9 @@ SETTLING = [("in reading", 0), ("last.safetensors", 0), ("last.pt", 0)]
     ],
     ids=lambda point: point if isinstance(point, str) else f"{point[0]} {point[1]}",
 )
-def test_two_kills_in_two_saves(recipe, unbroken, tmp_path, first, second):
+def test_two_kills_in_two_saves(recipe, unbroken, killed, tmp_path, first, second):
     """The second strikes when the resume reads the checkpoint, settles its names, or saves for the first time."""
-    out = tmp_path / "run"
-    assert not attempt(recipe, out, (first, 2), ("often",))
+    out = shutil.copytree(killed((first, 2)), tmp_path / "run")
     assert not attempt(recipe, out, second, ("often",))
     assert attempt(recipe, out)
     assert_same_run(out, unbroken())
@@ -344,13 +357,13 @@ def test_kills_at_random_moments(recipe, unbroken, tmp_path, options):
     """From outside, whatever the process is doing; again and again."""
     draw = random.Random(str(options))
     out = tmp_path / "run"
-    told = tmp_path / "steps.txt"
+    steps = tmp_path / "steps.txt"
     expected = unbroken(*[option for option in options if option != "often"])
     quotas = QUOTAS["a step" if "often" in options else "an epoch"]
     for quota in draw.sample(quotas, len(quotas)):
-        before = lines_in(told)
+        before = lines_in(steps)
         process = start(work, recipe, out, None, (*options, {"stall": quota}))
-        wait_for(told, before + quota)
+        wait_for(steps, before + quota)
         time.sleep(draw.uniform(0, 0.06))  # in that step, its save, the evaluation, or where it waits to be killed
         process.kill()
         process.join()

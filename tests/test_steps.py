@@ -20,7 +20,7 @@ def test_dropout_drops_the_same_units_at_every_step():
     x = torch.ones(4, 8, 500)
     out = Dropout(0.3)(x)
     assert torch.equal(out[0], out[3])
-    assert not torch.equal(out[:, 0], out[:, 1]), "each sample has a mask of its own"
+    assert not torch.equal(out[:, 0], out[:, 1]), "each sample has a separate mask"
     torch.testing.assert_close(out.unique(), torch.tensor([0, 1 / 0.7]))
     assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.03)  # 4 σ of 4,000 draws
 

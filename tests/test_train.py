@@ -328,6 +328,21 @@ def test_every_optimiser_resumes_exactly(tiny, tmp_path, name):
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
 
 
+@pytest.mark.parametrize("name", ["psn", "masked_psn", "sliding_psn", "lif"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_matrix_inside_a_neuron_trains_with_the_weights(tiny, name, optimizer):
+    """With the network's optimiser, learning rate and weight decay; its scalars and vectors with the neurons' Adam."""
+    recipe = tiny(f"neuron.name={name}", "adapt.controller=fixed")
+    model = build.build_model(recipe, load("fashion_mnist_small"))
+    network, own = build_optimizers(model, optimizer, {"weight_decay": 0.01}, lr=0.2, neuron_lr=0.003)
+    decayed = {id(p) for p in network.param_groups[0]["params"]}
+    inside = [p for neuron in neurons(model).values() for p in neuron.parameters()]
+    assert {id(p) for p in inside if p.ndim > 1} <= decayed
+    assert {id(p) for p in inside if p.ndim <= 1} == {id(p) for p in own.param_groups[0]["params"]}
+    assert any(p.ndim > 1 for p in inside) == (name in ("psn", "masked_psn"))
+    assert network.param_groups[0]["weight_decay"] == 0.01
+
+
 def test_muon_without_convolutions():
     with pytest.raises(BadValue, match="trains convolutions, and this network has none"):
         build_optimizers(torch.nn.Linear(2, 2), "muon", lr=0.1, neuron_lr=0.1)
@@ -631,9 +646,9 @@ def test_a_file_that_could_not_be_replaced_is_the_old_one_and_alone(tmp_path, mo
     path = tmp_path / "some.json"
     path.write_text("old")
 
-    def write(beside):
-        assert beside == tmp_path / "some.tmp.json"
-        beside.write_text("new")
+    def write(temporary):
+        assert temporary == tmp_path / "some.tmp.json"
+        temporary.write_text("new")
         assert path.read_text() == "old"
         if fault == "in writing":
             raise OSError("broken")
@@ -648,7 +663,7 @@ def test_a_file_that_could_not_be_replaced_is_the_old_one_and_alone(tmp_path, mo
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["some.json"]
     assert path.read_text() == "old"
-    assert replace_file(path, lambda beside: beside.write_text("new")) == path
+    assert replace_file(path, lambda temporary: temporary.write_text("new")) == path
     assert [p.name for p in tmp_path.iterdir()] == ["some.json"]
     assert path.read_text() == "new"
 
