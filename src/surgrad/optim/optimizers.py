@@ -119,9 +119,7 @@ def build_optimizers(
     model: nn.Module, name: str, options: Mapping[str, Any] | None = None, *, lr: float, neuron_lr: float
 ) -> list[torch.optim.Optimizer]:
     """The network's optimiser, and Adam for the parameters that it does not train, where there are any: the neurons'
-    scalars and vectors (decays, thresholds, widths), and those that the optimiser leaves out. A matrix inside a neuron
-    (PSN's weights, recurrent weights) is a weight like those of the layers, and trained with them. Each group notes its
-    peak learning rate as "peak_lr".
+    own, and those that the optimiser leaves out. Each group notes its peak learning rate as "peak_lr".
 
     Args:
         model: the network.
@@ -135,7 +133,7 @@ def build_optimizers(
         BadValue: for options that it does not have, values out of range, or a network that it cannot train.
     """
     optimizer = OPTIMIZERS.build(name, options)
-    own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters() if p.ndim <= 1}
+    own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters()}
     network = [p for p in model.parameters() if id(p) not in own]
     rest = [*own.values(), *(p for p in network if not optimizer.trains(p))]
     optimizers = [optimizer.build([p for p in network if optimizer.trains(p)], lr)]
