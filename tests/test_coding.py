@@ -157,6 +157,15 @@ def test_dct_refuses_what_is_no_code(options: dict):
         DCT().side(3)
 
 
+def test_codings_are_built_from_their_options():
+    assert CODINGS.build("direct") is None
+    coding = CODINGS.build("dct", {"block": 8, "stride": 4, "percentiles": [5, 95]})
+    assert (coding.block, coding.stride, coding.percentiles) == (8, 4, (5.0, 95.0))
+    assert (DCT.tracks_batch_statistics, set(CODINGS.options("direct"))) == (True, set())
+    with pytest.raises(BadValue, match=r"coding.blocks: coding 'dct' has no option 'blocks'; did you mean 'block'\?"):
+        CODINGS.build("dct", {"blocks": 8})
+
+
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_networks_learn_from_coded_images(coding: str, gradient: str):

@@ -71,7 +71,7 @@ def refused(capsys):
         ("data.batch=129", "data.batch = 129 of 128 training samples; give at most 128"),
         ("data.crop=-1", "data.crop = -1 is out of range; give a number from 0"),
         ("neuron.width=0", "neuron.width = 0.0 is out of range; give a number above 0"),
-        ("neuron.decay=1", "a trained decay is a sigmoid and cannot start at 1; start within (0, 1)"),
+        ("neuron.decay=1", "a trained decay is a sigmoid, so it must start between 0 and 1, not at 1"),
         ("neuron.threshold=-1", "neuron.threshold = -1.0 is out of range; give a number above 0"),
         ("model.steps=0", "model.steps = 0 is out of range; give a number from 1"),
         ("neuron.reset=hard", "unknown reset 'hard'; known: none, subtract, zero"),

@@ -1,4 +1,4 @@
-"""Forward hooks that are removed again, whatever happens in between."""
+"""Forward hooks that are removed again, also after an error."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager

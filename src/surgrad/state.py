@@ -1,11 +1,10 @@
-"""State: what a module keeps from one call to the next besides its parameters and buffers.
+"""State: what a module keeps between calls besides its parameters and buffers.
 
 A module that keeps any derives from `Stateful` and declares each piece by name, as it would register a buffer:
 
     self.register_state("potential", carried=True)
 
-That one declaration is all that resetting, truncated backpropagation, probes, copies, pickles, checkpoints and memory
-reports need to know.
+Reset, truncated backpropagation, probes, copies, pickles and memory reports all follow from that one declaration.
 """
 
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 class Stateful(nn.Module):
     """A module with declared state. Each piece is an attribute, None until a call sets it.
 
-    A carried piece belongs to a sequence that may go on in the next call (a membrane potential): `reset` forgets it and
-    `detach` cuts its gradient. Any other piece is a by-product of the last call (a histogram).
+    A carried piece belongs to a sequence that may continue in the next call (a membrane potential): `reset` forgets it
+    and `detach` cuts its gradient. Any other piece is a by-product of the last call (a histogram).
     """
 
     def __init__(self) -> None:
@@ -34,7 +33,7 @@ class Stateful(nn.Module):
         Args:
             name: the attribute's name.
             value: what it is before the first call and after a reset.
-            carried: whether it belongs to a sequence that may go on in the next call.
+            carried: whether it belongs to a sequence that may continue in the next call.
         """
         self._initial_state[name] = value
         if carried:
@@ -46,10 +45,15 @@ class Stateful(nn.Module):
         return {name: getattr(self, name) for name in self._initial_state}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Set pieces of state by name."""
+        """Set pieces of state by name.
+
+        Raises:
+            AttributeError: for a name that is not declared.
+        """
         for name, value in state.items():
             if name not in self._initial_state:
-                raise AttributeError(f"{type(self).__name__} declares no state '{name}'")
+                known = ", ".join(self._initial_state) or "none"
+                raise AttributeError(f"{type(self).__name__} declares no state '{name}'; it declares {known}")
             setattr(self, name, value)
 
     def reset_state(self) -> None:

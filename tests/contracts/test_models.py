@@ -201,7 +201,7 @@ def test_neurons_and_norms_come_from_the_factories(name: str):
         return made[-1]  # type: ignore[return-value]
 
     network = build(name, neuron=neuron, norm=norm)
-    used = [m for m in network.modules() if isinstance(m, LIF | nn.modules.batchnorm._BatchNorm)]
+    used = [m for m in network.modules() if isinstance(m, LIF | BatchNorm | nn.modules.batchnorm._BatchNorm)]
     assert {id(module) for module in used} == {id(module) for module in made}
     norms = [module for module in made if isinstance(module, TDBN)]
     hidden = {"resnet19_normed": 1, "vgg11_dct": 2}.get(name, 0)

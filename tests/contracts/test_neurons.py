@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import surgrad
+import surgrad.neurons
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import BINS
 from surgrad.layers import Dropout
@@ -22,8 +23,11 @@ from surgrad.neurons import (
     NEURONS,
     PLIF,
     PSN,
+    FusedNeuron,
     Neuron,
+    ParallelNeuron,
     Readout,
+    SteppedNeuron,
     needs_whole_sequence,
     neurons,
     streaming,
@@ -52,6 +56,97 @@ def make(name: str, **options: Any) -> Neuron:
 def currents(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Strong enough that a good share of all potentials fires, and a good share does not."""
     return torch.randn(size, generator=torch.Generator().manual_seed(1)).to(dtype) * 3
+
+
+# --- the constructor ------------------------------------------------------------------------------------------------
+
+
+@every_neuron
+def test_every_option_is_a_named_parameter(name: str):
+    """So that type checkers find a misspelt one, and recipes can set it."""
+    parameters = inspect.signature(NEURONS[name]).parameters.values()
+    assert not [p.name for p in parameters if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    assert {p.name for p in parameters} == {*NEURONS.options(name), *(NEURONS.context & {p.name for p in parameters})}
+    assert {"threshold", "backend"} <= set(NEURONS.options(name))
+    assert ("decay" in NEURONS.options(name)) == NEURONS[name].has_decay
+    assert all(option.default is not option.REQUIRED for option in NEURONS.options(name).values())
+    with pytest.raises(TypeError, match="thresold"):
+        NEURONS[name](thresold=1.0)
+
+
+@every_neuron
+def test_a_neuron_is_built_from_its_options(name: str):
+    """All defaults, stated: what a recipe does."""
+    options = {key: option.default for key, option in NEURONS.options(name).items()}
+    surrogate = Surrogate("tanh", 0.3)
+    neuron = NEURONS.build(name, options, surrogate=surrogate, steps=4)
+    assert type(neuron) is NEURONS[name]
+    assert neuron.surrogate is surrogate
+    assert repr(neuron) == repr(NEURONS[name](surrogate=Surrogate("tanh", 0.3)))
+    with pytest.raises(BadValue, match=r"neuron.threshold = 0.0 is out of range; give a number above 0"):
+        NEURONS.build(name, {"threshold": 0.0})
+    with pytest.raises(
+        BadValue, match=rf"neuron.thresold: neuron '{name}' has no option 'thresold'; did you mean 'thr"
+    ):
+        NEURONS.build(name, {"thresold": 0.5})
+
+
+def test_options_of_single_neurons():
+    assert NEURONS.build("mlf", {"levels": 2}).levels == 2
+    assert NEURONS.build("trsg", {"mp_init": False}).mp_init is False
+    assert NEURONS.build("mpbn", {"momentum": None}, norm_channels=3).norm_weight.shape == (3,)
+    assert NEURONS.build("glif", steps=7).logit_inputs.shape == (7,)
+    with pytest.raises(UnknownName, match="unknown neuron 'plfi'; did you mean 'plif'"):
+        NEURONS["plfi"]
+
+
+def test_neurons_are_abstract_or_final():
+    for base in (Neuron, ParallelNeuron):
+        with pytest.raises(TypeError, match="abstract"):
+            base()
+    for kind in NEURONS.values():
+        bases = {base for base in kind.__mro__[1:] if base in NEURONS.values()}
+        assert not bases, f"{kind.__name__} overrides {bases}"
+        assert issubclass(kind, FusedNeuron) + issubclass(kind, SteppedNeuron) + issubclass(kind, ParallelNeuron) == 1
+
+
+def test_old_names_are_served_with_a_warning():
+    with pytest.warns(
+        FutureWarning, match=r"surgrad\.neurons\.Stepped is deprecated .* use surgrad\.neurons\.SteppedNeu"
+    ):
+        assert surgrad.neurons.Stepped is SteppedNeuron
+    neuron = LIF()
+    with pytest.warns(FutureWarning, match=r"Neuron\.watch is deprecated .* use record_histogram"):
+        neuron.watch = True
+    assert neuron.record_histogram
+    neuron(currents(1, 2, 3))
+    with pytest.warns(FutureWarning, match=r"Neuron\.membrane is deprecated .* use histogram"):
+        assert neuron.membrane is neuron.histogram
+    with pytest.warns(FutureWarning, match=r"Neuron\.watch is deprecated"):
+        assert neuron.watch
+
+
+@every_carrying
+def test_equal_channels_are_one_layer(name: str):
+    """Decay, threshold and width of each channel, all as they start: the spikes and gradients of the layer."""
+    options = {"norm_channels": 3} if name == "mpbn" else {}
+    layer = make(name, **options)
+    channels = make(name, channels=3)
+    assert channels.surrogate.width.shape == channels.threshold.shape == channels.decay.shape == (3,)
+    own = dict(layer.named_parameters())
+    for key, parameter in channels.named_parameters():
+        assert torch.equal(parameter.movedim(-1, 0), own[key].expand(parameter.movedim(-1, 0).shape)) or (
+            parameter.ndim == own[key].ndim + 1 and torch.equal(parameter, own[key].unsqueeze(-1).expand_as(parameter))
+        ), key
+    x = currents(4, 6, 3, 2)
+    gradients = []
+    for neuron in (layer, channels):
+        y = x.clone().requires_grad_()
+        spikes = neuron(y)
+        (spikes * x).sum().backward()
+        gradients.append((spikes, y.grad))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 # --- the decay ------------------------------------------------------------------------------------------------------

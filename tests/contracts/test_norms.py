@@ -1,6 +1,7 @@
 """The contract of every normalisation over time, against torch's own and against the formula of Zheng et al. 2021."""
 
 import copy
+import inspect
 import math
 from typing import Any
 
@@ -51,6 +52,64 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor, int]:
     values = x.transpose(0, 2).flatten(1)
     mean = values.sum(1) / values.shape[1]
     return mean, (values - mean[:, None]).square().sum(1) / values.shape[1], values.shape[1]
+
+
+# --- the constructor, and torch's own tools ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_every_option_is_a_named_parameter(name: str):
+    parameters = inspect.signature(NORMS[name]).parameters.values()
+    assert not [p.name for p in parameters if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    assert {p.name for p in parameters} == {*NORMS.options(name), *(NORMS.context & {p.name for p in parameters})}
+    options = {key: option.default for key, option in NORMS.options(name).items()}
+    norm = NORMS.build(name, options, channels=5, steps=4, threshold=2.0)
+    assert norm.channels == 5
+    assert repr(norm) == repr(made(name, 5))
+    if name == "tdbn":
+        assert norm.scale == 2.0
+        with pytest.raises(BadValue, match=r"norm.alpha = -1 is out of range; give a number above 0"):
+            NORMS.build(name, {"alpha": -1}, channels=5)
+
+
+@every_norm
+def test_conversion_to_synchronised_norms_leaves_them_as_they_are(name: str):
+    """torch's would normalise axis 1, the batch, and know no scale."""
+    network = nn.Sequential(NormNeuron(made(name, 5), LIF()), PerStep(nn.BatchNorm1d(5)))
+    x = inputs(4, 3, 5)
+    twin = copy.deepcopy(network[0])
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    assert type(converted[0].norm) is NORMS[name]
+    assert isinstance(converted[1][0], nn.SyncBatchNorm), "torch's own are converted"
+    assert torch.equal(converted[0](x), twin(x))
+
+
+@every_norm
+def test_keys_are_those_of_torchs_norms(name: str):
+    keys = set(made(name, 5).state_dict())
+    assert set(nn.BatchNorm2d(5).state_dict()) == keys - {"step_scale"} | ({"bias"} if name == "bntt" else set())
+
+
+def test_weights_are_exchanged_with_torchs_norms():
+    theirs = learned(nn.BatchNorm2d(5))
+    theirs.num_batches_tracked.fill_(3)
+    ours = BatchNorm(5)
+    ours.load_state_dict(theirs.state_dict())
+    assert all(torch.equal(value, ours.state_dict()[key]) for key, value in theirs.state_dict().items())
+    theirs.load_state_dict(ours.state_dict())
+
+
+@every_norm
+def test_states_of_before_batches_were_counted_load(name: str):
+    norm = made(name, 5)
+    old = {key: value for key, value in learned(made(name, 5)).state_dict().items() if key != "num_batches_tracked"}
+    norm.load_state_dict(old)
+    assert norm.num_batches_tracked == 0
+    with pytest.raises(RuntimeError, match="running_mean"):
+        norm.load_state_dict({key: value for key, value in old.items() if key != "running_mean"})
+
+
+# --- the formulas -----------------------------------------------------------------------------------------------------
 
 
 @every_size
