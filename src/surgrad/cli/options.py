@@ -8,7 +8,7 @@ from typing import Any
 
 from surgrad.config.registry import Option, Registry, options_of
 from surgrad.config.values import Range, alternatives
-from surgrad.errors import unknown
+from surgrad.errors import in_words, unknown
 
 GENERAL = "recipe"
 """The group of settings that belong to no part."""
@@ -35,7 +35,7 @@ def show_options(arguments: argparse.Namespace) -> int:
             raise unknown(part, name, entries)
     chosen = [part] if part else names
     print(
-        "\n\n".join("\n".join(_lines(group, settings.get(group, {}), known.get(group, []), name)) for group in chosen)
+        "\n\n".join("\n".join(lines_of(group, settings.get(group, {}), known.get(group, []), name)) for group in chosen)
     )
     return 0
 
@@ -52,7 +52,7 @@ def own_settings() -> dict[str, dict[str, Option]]:
 
 
 def _fields(settings: Any) -> dict[str, Option]:
-    """The fields of a dataclass with their values here as defaults; the options of a part are listed by its registry."""
+    """The fields of a dataclass, with the values in this object as defaults. Registries list the options of parts."""
     hints = typing.get_type_hints(type(settings), include_extras=True)
     names = [entry.name for entry in dataclasses.fields(settings) if entry.name != "options"]
     return {name: Option(hints[name], getattr(settings, name)) for name in names}
@@ -81,7 +81,7 @@ def registries() -> dict[str, Group]:
     }
 
 
-def _lines(group: str, settings: dict[str, Option], known: Group, name: str) -> Iterator[str]:
+def lines_of(group: str, settings: Mapping[str, Option], known: Group, name: str = "") -> Iterator[str]:
     """The settings of one part of a recipe: its own, those that all its entries have, and those of each entry."""
     entries = {entry: _options(registry, entry) for registry in known for entry in registry}
     prefix = "" if group == GENERAL else f"{group}."
@@ -118,14 +118,14 @@ def _rows(prefix: str, options: Mapping[str, Option]) -> Iterator[str]:
     for key, option in options.items():
         required = option.default is Option.REQUIRED
         default = "no default" if required else f"default: {_text(option.default)}"
-        yield f"  {prefix + key:<32} {in_words(option.hint):<36} {default}"
+        yield f"  {prefix + key:<32} {values_in_words(option.hint):<36} {default}"
 
 
-def in_words(hint: Any) -> str:
+def values_in_words(hint: Any) -> str:
     """The values that an annotation allows.
 
     >>> from surgrad.config.values import Positive
-    >>> in_words(Positive | None)
+    >>> values_in_words(Positive | None)
     'number above 0 or none'
     """
     return " or ".join(_kind_in_words(kind) + str(limits or Range()) for kind, limits in alternatives(hint))
@@ -133,7 +133,7 @@ def in_words(hint: Any) -> str:
 
 def _kind_in_words(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
-        return ", ".join(typing.get_args(kind))
+        return in_words([*typing.get_args(kind)])
     if typing.get_origin(kind) is tuple:
         return "values separated by commas"
     return WORDS.get(kind, getattr(kind, "__name__", str(kind)))
