@@ -216,7 +216,7 @@ def folder_of(said):
 def test_train_without_out_makes_a_folder_and_resume_finds_the_newest(here, tiny_words, capsys):
     words = ["train", *tiny_words, "--set", "optim.epochs=1", "--seed", "3"]
     folders = []
-    for _ in range(2):  # within one second, perhaps
+    for _ in range(2):  # possibly within one second
         assert cli.main(words) == 0
         folders.append(folder_of(capsys.readouterr().out))
     assert len(set(folders)) == 2

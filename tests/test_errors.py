@@ -532,7 +532,7 @@ def fill_up(monkeypatch, out, where, number):
     flush = os.fsync
 
     def write_bytes(path, data):
-        if (out / "last.pt").exists() and path.name == beside:
+        if (out / "last.pt").exists() and path.name == temporary:
             write(path, data[: len(data) // 2])
             raise OSError(number, os.strerror(number))
         return write(path, data)
@@ -545,7 +545,7 @@ def fill_up(monkeypatch, out, where, number):
     if where == "flush":
         monkeypatch.setattr(os, "fsync", fsync)
     else:
-        beside = {"weights": "last.tmp.safetensors", "state": "last.tmp.pt"}[where]
+        temporary = {"weights": "last.tmp.safetensors", "state": "last.tmp.pt"}[where]
         monkeypatch.setattr(Path, "write_bytes", write_bytes)
 
 

@@ -111,10 +111,10 @@ def test_two_at_a_time_and_again(file):
     said = []
     sweep.train_all(queue, workers=2, say=said.append)
     assert all(job.done for job in queue)
-    assert said[0] == "2 trainings, 0 of them done"
+    assert said[0] == "trainings: 2, done: 0"
     assert len(said) == 3
     sweep.train_all(queue, say=said.append)
-    assert said[3:] == ["2 trainings, 2 of them done"]
+    assert said[3:] == ["trainings: 2, done: 2"]
     lines = sweep.outcome(queue)
     assert [len(line.scores) for line in lines] == [1, 1]
     path = sweep.write_table(lines, file.parent / "out")
@@ -142,7 +142,7 @@ def test_stopped_and_resumed(file, capsys):
     file.write_text(one)  # the rest of the queue is the subject of other tests
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert "1 trainings, 0 of them done" in said
+    assert "trainings: 1, done: 0" in said
     assert "| lsg | " in said
     assert {"table.md", "table.json", "table.png", "report.html"} <= {path.name for path in out.iterdir()}
     assert json.loads((out / "lsg-seed0" / "env.json").read_text())["resumed"]

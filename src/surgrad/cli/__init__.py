@@ -5,9 +5,9 @@ parser, in a module of this package; then add both to `COMMANDS`.
 """
 
 import argparse
-import inspect
 import os
 import sys
+import textwrap
 from typing import Any, NoReturn
 
 import surgrad
@@ -82,8 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"surgrad {surgrad.__version__}")
     commands = parser.add_subparsers(dest="command_name", metavar="command", required=True, parser_class=_Parser)
     for name, (function, describe) in COMMANDS.items():
-        text = inspect.cleandoc(function.__doc__ or "")
+        text = _cleaned(function.__doc__)
         sub = commands.add_parser(name, help=text.splitlines()[0], description=text)
         describe(sub)
         sub.set_defaults(command=function)
     return parser
+
+
+def _cleaned(docstring: str) -> str:
+    """A docstring without the indentation of its code; `inspect.cleandoc` would take longer to load than the help."""
+    first, _, rest = docstring.partition("\n")
+    return f"{first}\n{textwrap.dedent(rest)}".strip()

@@ -1,14 +1,14 @@
 """The command that lists the settings of recipes."""
 
 import argparse
-import dataclasses
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from surgrad.config.registry import Option, Registry, options_of
-from surgrad.config.values import Range, alternatives
 from surgrad.errors import in_words, unknown
+
+if TYPE_CHECKING:
+    from surgrad.config.registry import Option
 
 GENERAL = "recipe"
 """The group of settings that belong to no part."""
@@ -40,8 +40,10 @@ def show_options(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def own_settings() -> dict[str, dict[str, Option]]:
+def own_settings() -> dict[str, dict[str, "Option"]]:
     """The settings that every recipe has, by part; those outside of parts under `GENERAL`."""
+    import dataclasses
+
     from surgrad.config.recipe import Recipe
 
     recipe = Recipe("")
@@ -51,8 +53,12 @@ def own_settings() -> dict[str, dict[str, Option]]:
     return {GENERAL: general, **{name: _fields(part) for name, part in parts.items()}}
 
 
-def _fields(settings: Any) -> dict[str, Option]:
+def _fields(settings: Any) -> dict[str, "Option"]:
     """The fields of a dataclass, with the values in this object as defaults. Registries list the options of parts."""
+    import dataclasses
+
+    from surgrad.config.registry import Option
+
     hints = typing.get_type_hints(type(settings), include_extras=True)
     names = [entry.name for entry in dataclasses.fields(settings) if entry.name != "options"]
     return {name: Option(hints[name], getattr(settings, name)) for name in names}
@@ -81,7 +87,7 @@ def registries() -> dict[str, Group]:
     }
 
 
-def lines_of(group: str, settings: Mapping[str, Option], known: Group, name: str = "") -> Iterator[str]:
+def lines_of(group: str, settings: Mapping[str, "Option"], known: Group, name: str = "") -> Iterator[str]:
     """The settings of one part of a recipe: its own, those that all its entries have, and those of each entry."""
     entries = {entry: _options(registry, entry) for registry in known for entry in registry}
     prefix = "" if group == GENERAL else f"{group}."
@@ -104,19 +110,21 @@ def lines_of(group: str, settings: Mapping[str, Option], known: Group, name: str
             yield from _rows(prefix, further)
 
 
-def _options(registry: Mapping[str, Any], name: str) -> dict[str, Option]:
+def _options(registry: Mapping[str, Any], name: str) -> dict[str, "Option"]:
+    from surgrad.config.registry import Registry, options_of
+
     return registry.options(name) if isinstance(registry, Registry) else options_of(registry[name])
 
 
-def _shared(entries: list[dict[str, Option]]) -> dict[str, Option]:
+def _shared(entries: list[dict[str, "Option"]]) -> dict[str, "Option"]:
     """The options that all entries have, with the same type and default."""
     first = entries[0] if len(entries) > 1 else {}
     return {key: option for key, option in first.items() if all(entry.get(key) == option for entry in entries)}
 
 
-def _rows(prefix: str, options: Mapping[str, Option]) -> Iterator[str]:
+def _rows(prefix: str, options: Mapping[str, "Option"]) -> Iterator[str]:
     for key, option in options.items():
-        required = option.default is Option.REQUIRED
+        required = option.default is option.REQUIRED
         default = "no default" if required else f"default: {_text(option.default)}"
         yield f"  {prefix + key:<32} {values_in_words(option.hint):<36} {default}"
 
@@ -128,6 +136,8 @@ def values_in_words(hint: Any) -> str:
     >>> values_in_words(Positive | None)
     'number above 0 or none'
     """
+    from surgrad.config.values import Range, alternatives
+
     return " or ".join(_kind_in_words(kind) + str(limits or Range()) for kind, limits in alternatives(hint))
 
 

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +116,8 @@ def _recipe_and_folder(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
 
 def _folder(recipe: "Recipe", resume: bool) -> Path:
     """The run folder where --out is not given: to resume, the newest run of this recipe and seed; else a new folder."""
+    from datetime import datetime
+
     stem = f"{recipe.name}-seed{recipe.seed}"
     runs = [path.parent for path in RUNS.glob(f"{stem}-*/recipe.json")]
     if resume and runs:

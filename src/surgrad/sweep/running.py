@@ -44,7 +44,7 @@ def train_all(
         Interrupted: it was stopped; everything is saved.
     """
     waiting = [job for job in queue if not job.done]
-    say(f"{len(queue)} trainings, {len(queue) - len(waiting)} of them done")
+    say(f"trainings: {len(queue)}, done: {len(queue) - len(waiting)}")
     if not waiting:
         return
     backend = _RayTrainings(address, data) if address else _LocalTrainings(workers, data)
