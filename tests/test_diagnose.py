@@ -10,9 +10,11 @@ from torch import nn
 
 from surgrad import LIF, PerStep, Surrogate
 from surgrad.adapt import Probe
-from surgrad.kernels.lif import BINS
+from surgrad.criteria import HISTOGRAM_REACH, RENAMED_KINDS
+from surgrad.kernels.lif import BINS, PER_THRESHOLD
 from surgrad.losses import cross_entropy
 from surgrad.measure import diagnose, evidence
+from surgrad.measure.diagnosis import CHECKS
 from surgrad.models import MODELS, resnet19, small_cnn
 from surgrad.models.blocks import lsg_neuron
 from surgrad.neurons import ConvertedIF, TernaryLIF, neurons
@@ -286,6 +288,18 @@ def test_residual_layers_know_the_weights_before_them():
     before = probe.weights_before()
     assert before["fire.neuron"] == ["stem.0.weight"]
     assert before["body.3.fire2.neuron"] == ["body.3.conv2.0.weight", "body.3.shortcut.0.weight"]
+
+
+def test_reports_know_the_axis_of_the_kernels_histograms():
+    """Reports do not import torch, so they have the range from `surgrad.criteria`."""
+    assert BINS == 2 * HISTOGRAM_REACH * PER_THRESHOLD
+
+
+def test_every_check_has_a_kind_that_is_not_an_old_name():
+    kinds = [check.kind for check in CHECKS]
+    assert len(set(kinds)) == len(kinds)
+    assert not set(kinds) & set(RENAMED_KINDS)
+    assert set(RENAMED_KINDS.values()) <= set(kinds)
 
 
 def test_record_is_json():

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import surgrad
+from surgrad.criteria import NARROW_SHARE
 from surgrad.errors import BadValue, CheckpointError
-from surgrad.report import compare, overview_picture, read_run, words, write_report
+from surgrad.report import compare, histograms, overview_picture, read_run, words, write_report
 
 LAYERS = ("stem.neuron", "layer1.0.neuron1", "head.neuron")
 ACCURACIES = (0.5, 0.7, 0.883, 0.881)
@@ -280,6 +281,31 @@ def test_odd_rows_cost_only_themselves(tmp_path):
     assert "Nearly silent at the end (firing rate below 0.1 %): head.neuron." in text
     assert "Hardly any gradient at the end (for less than 5 % of the neurons): head.neuron." in text
     assert "Not recorded in this run: Decay of the membrane potential." in text
+
+
+@pytest.mark.parametrize(("chi", "narrow"), [(NARROW_SHARE / 1.1, True), (NARROW_SHARE * 1.1, False)])
+def test_the_page_judges_a_layer_as_a_diagnosis_does(tmp_path, chi, narrow):
+    """By χ and its criterion in `surgrad.criteria`, even where the gradient-available share is large."""
+    run = make_run(tmp_path / "run")
+    with (run / "widths.jsonl").open("a") as file:
+        file.write(
+            json.dumps({"epoch": 5, "layer": "head.neuron", "share": 0.5, "chi": chi, "firing_rate": 0.1}) + "\n"
+        )
+    assert ("Hardly any gradient at the end" in text_of(page([run], tmp_path))) is narrow
+
+
+def test_the_axis_of_a_histogram():
+    """Sixteen thresholds in all, the threshold in the middle; the density integrates to 1."""
+    counts = [0] * 512
+    counts[256] = 3  # the bin that begins at the threshold
+    counts[255] = 1
+    edges, measured = histograms.density(counts)
+    assert (edges[0], edges[256], edges[-1]) == (-7, 1, 9)
+    assert measured[256] == 3 * measured[255]
+    assert sum(measured) * 16 / 512 == pytest.approx(1)
+    edges, measured = histograms.density(counts, joined=4)
+    assert (len(measured), edges[64]) == (128, 1)
+    assert sum(measured) * 16 / 128 == pytest.approx(1)
 
 
 def test_a_resumed_run_counts_the_later_line_of_an_epoch(tmp_path):
