@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from surgrad.train.building import build
 from torch import Tensor
 
 from surgrad.coding import CODINGS, DCT

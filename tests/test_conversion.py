@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from surgrad.train.building import build
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -22,6 +21,7 @@ from surgrad.neurons import IF, LTMD, ConvertedIF, DietLIF, keep_positive, neuro
 from surgrad.norm import TDBN, TEBN, BatchNorm
 from surgrad.recipes import RECIPES
 from surgrad.train import convert_run, diagnose_recipe, evaluate_run, progress, train
+from surgrad.train.building import build
 from surgrad.train.run import recipe_of
 
 CLASSES = 5

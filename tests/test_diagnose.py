@@ -1,4 +1,4 @@
-"""A diagnosis names what is wrong with networks made sick on purpose, and finds nothing wrong with a sound one."""
+"""Diagnoses: the problems of networks that were damaged on purpose are found, and none in a healthy network."""
 
 import inspect
 import math
@@ -10,9 +10,11 @@ from torch import nn
 
 from surgrad import LIF, PerStep, Surrogate
 from surgrad.adapt import Probe
-from surgrad.kernels.lif import BINS
+from surgrad.criteria import HISTOGRAM_REACH, RENAMED_KINDS
+from surgrad.kernels.lif import BINS, PER_THRESHOLD
 from surgrad.losses import cross_entropy
 from surgrad.measure import diagnose, evidence
+from surgrad.measure.diagnosis import CHECKS
 from surgrad.models import MODELS, resnet19, small_cnn
 from surgrad.models.blocks import lsg_neuron
 from surgrad.neurons import ConvertedIF, TernaryLIF, neurons
@@ -35,7 +37,7 @@ def batch(n=64):
     return torch.randn(3, n, 32, generator=generator), torch.randint(0, 5, (n,), generator=generator)
 
 
-def make_sick(model, layers, **changes):
+def damage(model, layers, **changes):
     """Set the norm's weight or bias, or the width, of some layers (from 1)."""
     with torch.no_grad():
         for place in layers:
@@ -46,7 +48,7 @@ def make_sick(model, layers, **changes):
     return model
 
 
-def test_a_sound_network_has_no_finding():
+def test_a_healthy_network_has_no_finding():
     for model, data in (
         (network(), batch()),
         (small_cnn(steps=2, width_multiplier=0.25), (torch.randn(16, 1, 16, 16), torch.randint(0, 10, (16,)))),
@@ -74,15 +76,15 @@ USUAL = {
 
 
 @pytest.mark.parametrize("shape", SURROGATES)
-def test_no_shape_of_a_usual_width_is_called_ill(shape):
-    """Nor one with tails, which give every neuron some gradient."""
+def test_no_surrogate_of_a_usual_width_has_a_finding(shape):
+    """Not one with tails either, which give every neuron some gradient."""
     model = network(lambda: LIF(0.2, surrogate=Surrogate(shape, USUAL[shape])))
     assert diagnose(model, batch(), cross_entropy).findings == []
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_no_fresh_network_has_layers_without_gradient(name):
-    """Also the modified ResNet-18, whose branches start as nothing, and whose gradients there are zero by design."""
+    """Not the modified ResNet-18 either: its branches start at zero, and so do their gradients, by design."""
     sized = inspect.signature(MODELS[name]).parameters.get("image_size")
     side = sized.default if sized else 16
     model = MODELS[name](in_channels=3, steps=2, width_multiplier=0.125)
@@ -92,14 +94,14 @@ def test_no_fresh_network_has_layers_without_gradient(name):
 
 def test_a_small_batch_is_no_evidence_of_dead_neurons():
     """At a rate of a few per cent most neurons are silent in eight presentations."""
-    rows = evidence(make_sick(network(), range(1, 7), bias=-0.35), batch(), cross_entropy)
+    rows = evidence(damage(network(), range(1, 7), bias=-0.35), batch(), cross_entropy)
     assert 0.01 < rows[0].firing_rate < 0.12
     few = (batch()[0][:1, :8], batch()[1][:8])
-    found = diagnose(make_sick(network(), range(1, 7), bias=-0.35), few, cross_entropy).findings
+    found = diagnose(damage(network(), range(1, 7), bias=-0.35), few, cross_entropy).findings
     assert not any(finding.kind == "dead" and "1.neuron" in finding.layers for finding in found)
 
 
-def test_gradients_that_fade_or_swell_are_named():
+def test_gradients_that_vanish_or_explode_are_named():
     class Times(nn.Module):
         def __init__(self, factor):
             super().__init__()
@@ -108,7 +110,7 @@ def test_gradients_that_fade_or_swell_are_named():
         def forward(self, x):
             return x * self.factor + (x - x * self.factor).detach()
 
-    for factor, kind in ((1e-6, "vanishing"), (1e6, "loud")):
+    for factor, kind in ((1e-6, "vanishing_gradient"), (1e6, "exploding_gradient")):
         model = network()
         model[4] = nn.Sequential(Times(factor), model[4])  # the gradient of what lies before
         found = {finding.kind: finding for finding in diagnose(model, batch(), cross_entropy).findings}
@@ -122,12 +124,17 @@ def test_gradients_that_fade_or_swell_are_named():
         ("narrow", (3, 4, 5), {"width": 0.02}, ["Layers 3–5: 99 %", "width 0.02 is too narrow; try 0."]),
         ("wide", range(1, 7), {"width": 10.0}, ["Every layer: 100 % of the neurons get a", "width 10 is too wide"]),
         ("dead", (4,), {"bias": -5.0}, ["Layer 4 (7.neuron): 100 %", "never fire", "mean -", "optim.lr"]),
-        ("saturated", (2,), {"bias": 9.0}, ["Layer 2 (3.neuron): ", "fire at every step", "driven them there"]),
-        ("exploding", (5,), {"weight": 50.0}, ["Layer 5 (9.neuron): ", "explode", "optim.lr"]),
+        (
+            "saturated",
+            (2,),
+            {"bias": 9.0},
+            ["Layer 2 (3.neuron): ", "fire at every time step", "norm before the neurons"],
+        ),
+        ("exploding_potential", (5,), {"weight": 50.0}, ["Layer 5 (9.neuron): ", "potentials explode", "optim.lr"]),
     ],
 )
 def test_what_is_wrong_is_named(kind, layers, changes, words):
-    found = diagnose(make_sick(network(), layers, **changes), batch(), cross_entropy).findings
+    found = diagnose(damage(network(), layers, **changes), batch(), cross_entropy).findings
     assert found[0].kind == kind
     assert found[0].layers == tuple(f"{2 * place - 1}.neuron" for place in layers)
     for piece in words:
@@ -135,16 +142,17 @@ def test_what_is_wrong_is_named(kind, layers, changes, words):
 
 
 @pytest.mark.parametrize("bias", [-5.0, 9.0])
-def test_layers_behind_a_mute_one_are_not_blamed(bias):
-    found = diagnose(make_sick(network(), (4,), bias=bias), batch(), cross_entropy).findings
+def test_layers_after_a_constant_one_are_blocked(bias):
+    found = diagnose(damage(network(), (4,), bias=bias), batch(), cross_entropy).findings
     assert found[0].layers == ("7.neuron",)
     assert found[-1].layers == ("9.neuron", "11.neuron")
-    assert "the same whatever the image, since layer 4 (7.neuron) says nothing" in found[-1].sentence
+    assert found[-1].kind == "blocked_upstream"
+    assert "the same for every image, because the output of layer 4 (7.neuron) is constant" in found[-1].sentence
 
 
-def test_layers_behind_a_mute_one_are_not_blamed_in_a_trained_network_either():
-    """Whose norms have biases of their own by channel."""
-    model = make_sick(network(), (4,), bias=-5.0)
+def test_layers_after_a_constant_one_are_blocked_in_a_trained_network_too():
+    """Its norms have different biases by channel."""
+    model = damage(network(), (4,), bias=-5.0)
     with torch.no_grad():
         for place in (5, 6):
             model[2 * place - 1].norm.bias.uniform_(-0.6, 0.6, generator=torch.Generator().manual_seed(place))
@@ -153,25 +161,25 @@ def test_layers_behind_a_mute_one_are_not_blamed_in_a_trained_network_either():
     assert found[-1].layers == ("9.neuron", "11.neuron")
 
 
-def test_a_network_without_norms_is_told_to_use_them():
+def test_a_network_without_norms_is_advised_to_use_them():
     torch.manual_seed(0)
     model = nn.Sequential(PerStep(nn.Linear(32, 32)), LIF(0.2, threshold=50.0), PerStep(nn.Linear(32, 5)))
     sentence = diagnose(model, batch(), cross_entropy).findings[0].sentence
     assert "put a norm before the neurons (surgrad.NormNeuron with TDBN), or lower the threshold" in sentence
 
 
-def test_no_width_is_proposed_that_a_shape_cannot_have():
+def test_no_width_is_proposed_that_a_surrogate_cannot_have():
     """Dspike's effective half-width is at most 0.45, whatever its width."""
     model = network(lambda: LIF(0.2, threshold=2.0, surrogate=Surrogate("dspike", 0.01)))
     found = diagnose(model, batch(), cross_entropy).findings
     assert all("try a controller" in finding.sentence for finding in found if finding.kind == "narrow")
 
 
-def test_the_width_proposed_cures():
-    model = make_sick(network(), range(1, 7), width=0.01)
+def test_the_proposed_width_repairs():
+    model = damage(network(), range(1, 7), width=0.01)
     proposed = diagnose(model, batch(), cross_entropy).findings[0].sentence.split("try ")[1].split(",")[0]
     width = float(proposed.split(" to ")[0])
-    found = diagnose(make_sick(model, range(1, 7), width=width), batch(), cross_entropy)
+    found = diagnose(damage(model, range(1, 7), width=width), batch(), cross_entropy)
     assert found.findings == []
     assert all(0.3 < layer.chi < 0.5 for layer in found.layers)
 
@@ -184,8 +192,10 @@ def test_weights_without_any_gradient_are_named():
     model = network()
     model[4] = nn.Sequential(Cut(), model[4])
     found = {finding.kind: finding for finding in diagnose(model, batch(), cross_entropy).findings}
-    assert found["vanishing"].layers == ("1.neuron", "3.neuron")
-    assert found["vanishing"].sentence.startswith("Layers 1–2 (1.neuron, 3.neuron): no gradient reaches the weights")
+    assert found["vanishing_gradient"].layers == ("1.neuron", "3.neuron")
+    assert found["vanishing_gradient"].sentence.startswith(
+        "Layers 1–2 (1.neuron, 3.neuron): no gradient reaches the weights"
+    )
 
 
 def test_evidence_is_what_a_slow_count_finds():
@@ -280,6 +290,18 @@ def test_residual_layers_know_the_weights_before_them():
     assert before["body.3.fire2.neuron"] == ["body.3.conv2.0.weight", "body.3.shortcut.0.weight"]
 
 
+def test_reports_know_the_axis_of_the_kernels_histograms():
+    """Reports do not import torch, so they have the range from `surgrad.criteria`."""
+    assert BINS == 2 * HISTOGRAM_REACH * PER_THRESHOLD
+
+
+def test_every_check_has_a_kind_that_is_not_an_old_name():
+    kinds = [check.kind for check in CHECKS]
+    assert len(set(kinds)) == len(kinds)
+    assert not set(kinds) & set(RENAMED_KINDS)
+    assert set(RENAMED_KINDS.values()) <= set(kinds)
+
+
 def test_record_is_json():
     import json
 
@@ -291,7 +313,7 @@ def test_record_is_json():
 
 @pytest.mark.parametrize("neuron", [partial(ConvertedIF, threshold=0.3), partial(TernaryLIF, threshold=0.3)])
 def test_small_spikes_are_spikes(neuron):
-    """Of neurons whose spikes are as large as something trained."""
+    """Also of neurons whose spikes have a trained size."""
     layer = neuron()
     with torch.no_grad():
         for parameter in layer.parameters():
@@ -304,7 +326,7 @@ def test_small_spikes_are_spikes(neuron):
 
 @pytest.mark.parametrize("name", ["plif_cifar", "densenet"])
 def test_directions_that_change_nothing_have_no_slope(name):
-    """Though dropout draws anew at every pass: directions are then followed one by one, on the same numbers."""
+    """Although dropout draws random numbers in every pass: all directions are followed with the same ones."""
     torch.manual_seed(0)
     model = MODELS[name](in_channels=3, steps=2, width_multiplier=0.0625)
     side = 32

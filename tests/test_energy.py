@@ -1,4 +1,4 @@
-"""Operations are counted as torch counts them, and cost what they are said to."""
+"""Operations: the counts agree with those of torch, and the energies with the published costs."""
 
 import inspect
 from dataclasses import fields
@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from surgrad import LIF, PerStep
-from surgrad.cli.instruments import SWITCHES
+from surgrad.cli.measuring import SWITCHES
 from surgrad.errors import BadValue
 from surgrad.measure import Accounting, energy
 from surgrad.models import MODELS, SpikingNetwork, small_cnn
@@ -33,7 +33,7 @@ def test_connections_are_torchs_own_count(name):
 
 
 class Chosen(LIF):
-    """A neuron that fires at a chosen rate: the first so many of its inputs, in every step."""
+    """A neuron that fires at a chosen rate: a share of its inputs, the first ones, spikes at every time step."""
 
     def __init__(self, rate):
         super().__init__(0.2)

@@ -58,6 +58,6 @@ def test_unfinished_runs_are_no_evidence(runs, tmp_path):
     recipe = json.loads((cut / "recipe.json").read_text())
     recipe["optim"]["epochs"] = 9
     (cut / "recipe.json").write_text(json.dumps(recipe))
-    with pytest.raises(BadValue, match="the data for no figure; give finished runs"):
+    with pytest.raises(BadValue, match="do not have the data of any figure; give finished runs"):
         write_figures([cut], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from surgrad.train.building import build
 from torch import Tensor, nn
 from torch.testing import assert_close
 

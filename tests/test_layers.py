@@ -13,6 +13,7 @@ ROOT = Path(surgrad.__file__).parent
 ORDER = (
     "errors",
     "deprecated",
+    "criteria",
     "files",
     "process",
     "config",
@@ -43,7 +44,7 @@ ORDER = (
     "cli",
     "__main__",
 )
-TORCH_FREE = ("errors", "deprecated", "files", "process", "config", "recipes", "report", "cli")
+TORCH_FREE = ("errors", "deprecated", "criteria", "files", "process", "config", "recipes", "report", "cli")
 
 
 def layer_of(path):

@@ -1,4 +1,4 @@
-"""The report: what it says about whole, cut-off and odd run folders, and that it stands alone."""
+"""The report: its texts for complete, cut-off and damaged run folders, and that the page is self-contained."""
 
 import json
 import os
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import surgrad
+from surgrad.criteria import NARROW_SHARE
 from surgrad.errors import BadValue, CheckpointError
-from surgrad.report import compare, overview_picture, read_run, words, write_report
+from surgrad.report import compare, histograms, overview_picture, read_run, words, write_report
 
 LAYERS = ("stem.neuron", "layer1.0.neuron1", "head.neuron")
 ACCURACIES = (0.5, 0.7, 0.883, 0.881)
@@ -66,7 +67,7 @@ def page(runs, tmp_path):
 
 
 def text_of(html):
-    """What a reader sees: the page without tags, its spaces as plain ones."""
+    """The text of a page, without tags and with plain spaces."""
     found = []
 
     class Reader(HTMLParser):
@@ -104,7 +105,7 @@ def test_the_layer_table_holds_the_last_epoch(tmp_path):
     assert row, text
 
 
-def test_what_a_controller_saw_and_what_ailed_the_network_are_shown(tmp_path):
+def test_measurements_of_a_controller_and_alarms_are_shown(tmp_path):
     run = make_run(tmp_path / "run")
     seen = [
         {"epoch": 1, "step": step, "layer": layer, "chi": 0.1 * step, "half_width": 1.0}
@@ -117,9 +118,75 @@ def test_what_a_controller_saw_and_what_ailed_the_network_are_shown(tmp_path):
     text = text_of(page([run], tmp_path))
     assert "After epoch 2: head.neuron is <dead>." in text
     assert "The last line of adapt.jsonl is half written" in text
-    for wanted in ("What the widths were based on", "χ of each layer", "Half-width of each layer, thresholds"):
+    for wanted in ("Measurements behind the widths", "χ of each layer", "Half-width of each layer, thresholds"):
         assert wanted in text, wanted
     assert "Temperature" not in text
+
+
+def test_kinds_of_alarms_of_older_runs_have_their_present_names(tmp_path):
+    run = make_run(tmp_path / "run")
+    alarms = [{"epoch": 1, "kind": kind, "layers": ["a"], "sentence": "."} for kind in ("loud", "starved", "dead")]
+    (run / "alarms.jsonl").write_text("".join(json.dumps(alarm) + "\n" for alarm in alarms))
+    kinds = [alarm["kind"] for alarm in read_run(run).alarms]
+    assert kinds == ["exploding_gradient", "blocked_upstream", "dead"]
+
+
+def test_both_layouts_of_a_recipe_have_the_same_settings(tmp_path):
+    old = make_run(
+        tmp_path / "old",
+        neuron={"name": "lif", "shape": "rect", "width": 2.5, "train_decay": False},
+        adapt={"controller": "follow", "rule": None},
+        model={"steps": 2, "norm": "tdbn"},
+        start={"share": 0.5, "weights": None},
+    )
+    new = make_run(
+        tmp_path / "new",
+        format=2,
+        neuron={"name": "lif", "train_decay": False},
+        surrogate={"name": "rect", "width": 2.5},
+        adapt={"name": "lsg"},
+        model={"steps": 2},
+        norm={"name": "tdbn"},
+        progressive={"fraction": 0.5},
+        init_from=None,
+    )
+    for run in (read_run(old), read_run(new)):
+        assert run.setting("surrogate.width") == 2.5
+        assert run.setting("adapt.name") == "lsg"
+        assert run.setting("norm.name") == "tdbn"
+        assert run.setting("progressive.fraction") == 0.5
+        assert run.setting("init_from", "nothing") == "nothing"
+        assert run.setting("optim.lr.more") is None
+    assert compare.differences([read_run(old), read_run(new)]) == {}
+
+
+def test_recorded_runs_are_read():
+    """Also the oldest ones in records/."""
+    for recipe in sorted((Path(__file__).parents[1] / "records").glob("**/recipe.json")):
+        run = read_run(recipe.parent)
+        assert run.setting("adapt.name") in {"fixed", "schedule", "lsg", "mpd_agl", "ds_atgo", "esg", "dspike", "dgs"}
+        assert run.setting("surrogate.width") > 0
+        assert run.setting("model.steps") > 0
+        assert run.planned
+
+
+def test_held_out_images_choose_the_best_epoch_and_averaged_weights_are_shown(tmp_path):
+    run = make_run(tmp_path / "run")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row, holdout in zip(rows, (0.5, 0.9, 0.8, 0.7), strict=True):
+        row |= {"holdout_accuracy": holdout, "test_accuracy_average": holdout + 0.05, "best_by": "holdout"}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_run(run).best == (2, 0.7)
+    html = page([run], tmp_path)
+    text = text_of(html)
+    assert "averaged weights: 75.00 %; best epoch 2: 70.00 % (chosen on held-out images)" in text
+    for label in ("held out", "test, averaged weights"):
+        assert f">{label}</text>" in html
+    text = text_of(page([run, make_run(tmp_path / "other", seed=1)], tmp_path))
+    assert "Final test accuracyAveraged weightsHeld-out accuracyBest epoch" in text
+    assert "70.00 % (epoch 2, by held-out images)" in text
+    assert "88.30 % (epoch 3)" in text
+    assert "chosen on the test set where nothing else is said" in text
 
 
 def test_a_searchs_decisions_are_shown(tmp_path):
@@ -137,7 +204,7 @@ def test_a_searchs_decisions_are_shown(tmp_path):
     ]
     (run / "adapt.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = text_of(page([run], tmp_path))
-    for wanted in ("What the widths were based on", "Temperature b", "Cosine with the finite-difference gradient"):
+    for wanted in ("Measurements behind the widths", "Temperature b", "Cosine with the finite-difference gradient"):
         assert wanted in text, wanted
 
 
@@ -212,8 +279,33 @@ def test_odd_rows_cost_only_themselves(tmp_path):
     assert "88.30 % test accuracy, last tested at epoch 3; 4 of 4 epochs" in text
     assert "not a finite number from epoch 4 on" in text
     assert "Nearly silent at the end (firing rate below 0.1 %): head.neuron." in text
-    assert "Hardly any gradient at the end (available to less than 1 % of neurons): head.neuron." in text
+    assert "Hardly any gradient at the end (for less than 5 % of the neurons): head.neuron." in text
     assert "Not recorded in this run: Decay of the membrane potential." in text
+
+
+@pytest.mark.parametrize(("chi", "narrow"), [(NARROW_SHARE / 1.1, True), (NARROW_SHARE * 1.1, False)])
+def test_the_page_judges_a_layer_as_a_diagnosis_does(tmp_path, chi, narrow):
+    """By χ and its criterion in `surgrad.criteria`, even where the gradient-available share is large."""
+    run = make_run(tmp_path / "run")
+    with (run / "widths.jsonl").open("a") as file:
+        file.write(
+            json.dumps({"epoch": 5, "layer": "head.neuron", "share": 0.5, "chi": chi, "firing_rate": 0.1}) + "\n"
+        )
+    assert ("Hardly any gradient at the end" in text_of(page([run], tmp_path))) is narrow
+
+
+def test_the_axis_of_a_histogram():
+    """Sixteen thresholds in all, the threshold in the middle; the density integrates to 1."""
+    counts = [0] * 512
+    counts[256] = 3  # the bin that begins at the threshold
+    counts[255] = 1
+    edges, measured = histograms.density(counts)
+    assert (edges[0], edges[256], edges[-1]) == (-7, 1, 9)
+    assert measured[256] == 3 * measured[255]
+    assert sum(measured) * 16 / 512 == pytest.approx(1)
+    edges, measured = histograms.density(counts, joined=4)
+    assert (len(measured), edges[64]) == (128, 1)
+    assert sum(measured) * 16 / 128 == pytest.approx(1)
 
 
 def test_a_resumed_run_counts_the_later_line_of_an_epoch(tmp_path):
@@ -246,9 +338,9 @@ def test_several_runs_are_compared_and_averaged_over_seeds(tmp_path):
     text = text_of(html)
     assert "4 runs compared" in text
     assert "91.00 ± 1.41 %" in text
-    assert "1 unfinished left out" in text
+    assert "1 unfinished not counted" in text
     assert "1 of 2 (unfinished)" in text
-    assert "adapt.controller" in text
+    assert "adapt.name" in text
     assert html.count("<svg ") == 2 + 4 * len(runs)
     assert "small, seed 1" in text
 
@@ -258,7 +350,7 @@ def test_runs_with_other_settings_or_a_repeated_seed_are_not_averaged(tmp_path):
     found = [read_run(run) for run in runs]
     groups = compare.groups(found)
     assert [(group.count, group.settings) for group in groups] == [(1, "optim.lr = 0.1"), (1, "optim.lr = 1")]
-    assert groups[0].note == "1 of a repeated seed left out"
+    assert groups[0].note == "1 with a repeated seed not counted"
     assert compare.labels(found) == ["small, seed 0 (a)", "small, seed 0 (b)", "small, seed 0 (c)"]
     assert compare.groups(found[1:]) == []
 

@@ -1,4 +1,4 @@
-"""`surgrad show`: a recording as pictures."""
+"""`surgrad show`: pictures of recordings."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_frames_are_shown(tmp_path: Path, capsys: Any):
     frames[range(3), 0, range(3), 0] = 2
     np.save(tmp_path / "one.npy", frames)
     assert main(["show", str(tmp_path / "one.npy"), "--out", str(tmp_path / "a.png")]) == 0
-    assert "3 frames of 7×5 pixels, of 6 events" in capsys.readouterr().out
+    assert "3 frames of 7×5 pixels, with 6 events" in capsys.readouterr().out
     assert Image.open(tmp_path / "a.gif").n_frames == 3
 
 
@@ -78,7 +78,7 @@ def test_a_training_on_recordings_shows_what_it_sees(tmp_path: Path, tiny_words:
     assert main(["train", *tiny_words, *words, "--data", str(tmp_path / "data"), "--out", str(out)]) == 0
     page = (out / "report.html").read_text()
     assert "data:image/png;base64," in page
-    assert "What the network sees" in page
+    assert "Input of the network" in page
     assert "Firing rate over time" in page
     assert (out / "example.gif").exists()
     env = json.loads((out / "env.json").read_text())
@@ -96,9 +96,9 @@ def test_errors(tmp_path: Path, capsys: Any):
     assert main(["show", str(tmp_path / "one.bin"), "--slicing", "tiem"]) == 2
     assert "unknown slicing 'tiem'; did you mean 'time'" in capsys.readouterr().err
     for name, text in (
-        ("a.gif", "give the sheet another suffix"),
+        ("a.gif", "is the name of the animation"),
         ("a.xyz", "give a name that ends with .png"),
-        ("a", "a has no ending of a picture's name"),
+        ("a", "a does not have the ending of a picture"),
     ):
         with pytest.raises(BadValue, match=text):
             write_recording(np.ones((2, 2, 3, 3), np.uint8), tmp_path / name)

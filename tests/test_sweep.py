@@ -1,10 +1,12 @@
-"""A sweep trains what is missing, can be stopped and resumed, and makes one table."""
+"""Sweeps: what is missing is trained, a sweep can be stopped and resumed, and the results make one table."""
 
 import json
 import math
+import os
+import re
 import signal
-import subprocess
 import sys
+import threading
 import time
 import types
 from pathlib import Path
@@ -13,6 +15,7 @@ from statistics import mean, stdev
 import pytest
 
 from surgrad import sweep
+from surgrad.cli import main
 from surgrad.config.recipe import derive, to_dict
 from surgrad.errors import BadValue, SurgradError, UnknownName
 from surgrad.recipes import find_recipe
@@ -46,18 +49,27 @@ def test_a_file_of_runs_is_read(file):
     assert words[-3:] == ["--out", str(file.parent / "lsg-seed1"), "--resume"]
 
 
+def test_the_label_of_a_recipe_in_a_file_is_its_function():
+    (entry,) = sweep.entries(["mine/recipes.py:wide"])
+    assert (entry.label, entry.recipe) == ("wide", "mine/recipes.py:wide")
+
+
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        ("[[run]]\nlabel='a'", BadValue, r"a \[\[run\]\] of .* names no recipe"),
+        ("[[run]]\nlabel='a'", BadValue, r"a \[\[run\]\] in .* has no recipe"),
         ("[[runs]]\nrecipe='a'", UnknownName, "unknown key 'runs'; did you mean 'run'"),
         ("[[run]]\nrecipe='a'\nsett=[]", UnknownName, r"unknown key 'run\.sett'; did you mean 'run\.set'"),
-        ("seeds", BadValue, "is no TOML"),
-        ("[run]\nrecipe='a'", BadValue, r"has \[run\] once for all; write \[\[run\]\]"),
+        ("seeds", BadValue, "is not valid TOML"),
+        ("[run]\nrecipe='a'", BadValue, r"has a table \[run\]; write \[\[run\]\]"),
         ("[[run]]\nrecipe='a'\nset='optim.lr=1'", BadValue, "has set = 'optim.lr=1'; give a list of texts"),
-        ("", BadValue, r"holds no \[\[run\]\]"),
-        ("[[run]]\nrecipe='a'\n[[run]]\nrecipe='a'", BadValue, "label 'a' occurs 2 times; give each run a label"),
-        ("[[run]]\nrecipe='a'\nlabel='x/y'", BadValue, "label 'x/y' names a folder"),
+        ("", BadValue, r"has no \[\[run\]\]"),
+        (
+            "[[run]]\nrecipe='a'\n[[run]]\nrecipe='a'",
+            BadValue,
+            "label 'a' occurs 2 times; give each run a different label",
+        ),
+        ("[[run]]\nrecipe='a'\nlabel='x/y'", BadValue, "label 'x/y' cannot name a folder"),
         ("[[run]]\nrecipe='a'\nseeds=0", BadValue, "has seeds = 0; give a whole number, 1 or more"),
         ("[[run]]\nrecipe='a'\nagainst='a'", BadValue, "has against = 'a'; give a list of texts"),
         ("[[run]]\nrecipe='a'\nagainst=['b']", UnknownName, "unknown label 'b'"),
@@ -84,53 +96,63 @@ def test_a_folder_of_other_settings_is_not_taken_for_done(file):
         recipe = derive(find_recipe(job.entry.recipe), optim={"lr": 0.01})
         job.folder.mkdir(parents=True)
         (job.folder / "recipe.json").write_text(json.dumps(to_dict(recipe)))
-    with pytest.raises(BadValue, match=r"lsg-seed0 holds a training with other settings: .*optim\.lr"):
+    with pytest.raises(BadValue, match=r"lsg-seed0 has a training with other settings: .*optim\.lr"):
         sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
     (queue[0].folder / "recipe.json").write_text("{")
     with pytest.raises(BadValue, match="is cut short or altered"):
         sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
-    with pytest.raises(BadValue, match="0 seeds train nothing"):
+    with pytest.raises(BadValue, match="seeds must be 1 or more, got 0"):
         sweep.jobs_of(sweep.entries([str(file)]), 0, file.parent / "out")
 
 
 def test_two_at_a_time_and_again(file):
-    """The second time there is nothing to train."""
+    """The second call has nothing to train."""
     queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
     said = []
     sweep.train_all(queue, workers=2, say=said.append)
     assert all(job.done for job in queue)
-    assert said[0] == "2 trainings, 0 of them done"
+    assert said[0] == "trainings: 2, done: 0"
     assert len(said) == 3
     sweep.train_all(queue, say=said.append)
-    assert said[3:] == ["2 trainings, 2 of them done"]
+    assert said[3:] == ["trainings: 2, done: 2"]
     lines = sweep.outcome(queue)
     assert [len(line.scores) for line in lines] == [1, 1]
     path = sweep.write_table(lines, file.parent / "out")
     assert path.read_text().splitlines()[2].startswith("| lsg | ")
 
 
-def test_stopped_and_resumed(file):
+def test_stopped_and_resumed(file, capsys):
+    """Ctrl-C stops the training under way, and starts no other; the same command continues."""
     out = file.parent / "out"
-    words = [sys.executable, "-m", "surgrad", "sweep", str(file), "--seeds", "1", "--out", str(out)]
-    first = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (out / "lsg-seed0" / "widths.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    first.send_signal(signal.SIGINT)
-    _, errors = first.communicate(timeout=60)
-    assert first.returncode == 130
-    assert "stopped; every training is saved" in errors
+    words = ["sweep", str(file), "--seeds", "1", "--out", str(out)]
+
+    def interrupt():
+        deadline = time.monotonic() + 60
+        while not (out / "lsg-seed0" / "widths.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert main(words) == 130
+    thread.join()
+    assert "stopped; every training is saved" in capsys.readouterr().err
     assert not (out / "fixed-seed0" / "metrics.jsonl").exists()
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "| lsg | " in done.stdout
+    one = re.sub(r"\[\[run\]\]\nrecipe.*\nlabel = .fixed.*\n.*\n", "", file.read_text())
+    file.write_text(one)  # the rest of the queue is the subject of other tests
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "trainings: 1, done: 0" in said
+    assert "| lsg | " in said
     assert {"table.md", "table.json", "table.png", "report.html"} <= {path.name for path in out.iterdir()}
+    assert json.loads((out / "lsg-seed0" / "env.json").read_text())["resumed"]
 
 
 def test_a_training_that_fails_does_not_stop_the_others(file, monkeypatch):
     queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
     queue[0].folder.mkdir(parents=True)
     (queue[0].folder / "last.pt").write_text("")
-    with pytest.raises(SurgradError, match=r"1 of 2 trainings failed; .* lsg-seed0: exit status 2; see"):
+    with pytest.raises(SurgradError, match=r"1 of 2 trainings failed, .* lsg-seed0: exit status 2; see"):
         sweep.train_all(queue, workers=2, say=lambda _: None)
     assert queue[1].done
 
@@ -147,7 +169,7 @@ def test_statistics_of_a_line():
 
 
 def test_differences_are_taken_seed_by_seed():
-    """What all seeds share falls out: the interval is that of the differences."""
+    """What all seeds have in common cancels: the interval is that of the differences."""
     one = sweep.Line(sweep.Entry("one", "a", against=("other",)), {0: 0.51, 1: 0.72, 2: 0.93, 3: 0.5}, 1.0)
     other = sweep.Line(sweep.Entry("other", "a"), {0: 0.50, 1: 0.70, 2: 0.90}, 1.0)
     assert one.minus(other).values == pytest.approx((0.01, 0.02, 0.03))
@@ -157,7 +179,7 @@ def test_differences_are_taken_seed_by_seed():
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "sweeps").glob("*.toml")), ids=lambda p: p.stem)
-def test_sweeps_at_hand_ask_for_what_exists(path, tmp_path):
+def test_the_sweeps_of_the_package_name_what_exists(path, tmp_path):
     queue = sweep.jobs_of(sweep.entries([str(path)]), 1, tmp_path)
     assert len({job.folder for job in queue}) == len(queue) > 5
 
@@ -180,7 +202,7 @@ label = "few"
 
 
 def test_on_a_cluster(file, monkeypatch):
-    """With Ray's interface: remote, wait, get."""
+    """With a stand-in of Ray: remote, wait, get."""
     ran = []
 
     class Remote:
@@ -218,10 +240,10 @@ def test_on_ray_itself(tmp_path):
     assert all(job.done for job in queue)
 
 
-def test_a_cluster_that_nobody_serves(file, monkeypatch):
+def test_a_cluster_that_does_not_answer(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace())
     queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
-    with pytest.raises(BadValue, match=r"no Ray cluster at '127\.0\.0\.1:9'.*give the address of its head"):
+    with pytest.raises(BadValue, match=r"no Ray cluster at '127\.0\.0\.1:9'.*give the address of its head node"):
         sweep.train_all(queue, address="127.0.0.1:9", say=lambda _: None)
 
 

@@ -1,18 +1,20 @@
 """The command line, `surgrad COMMAND`. Torch is loaded by the commands that need it.
 
-To add a command: write its function, whose docstring is its help, and one that describes its arguments, in a module of
-this package, and add both to `COMMANDS`.
+To add a command: write its function, whose docstring becomes its help, and a function that adds its arguments to a
+parser, in a module of this package; then add both to `COMMANDS`.
 """
 
 import argparse
-import inspect
+import os
 import sys
+import textwrap
 from typing import Any, NoReturn
 
 import surgrad
 from surgrad import process
 from surgrad.cli.converting import convert, describe_convert
-from surgrad.cli.instruments import count_energy, describe_diagnose, describe_energy, diagnose
+from surgrad.cli.measuring import count_energy, describe_diagnose, describe_energy, diagnose
+from surgrad.cli.options import describe_options, show_options
 from surgrad.cli.showing import describe_show, show
 from surgrad.cli.sweeping import describe_sweep, run_sweep
 from surgrad.cli.training import (
@@ -33,6 +35,7 @@ FAILED = 2
 STOPPED = 130
 COMMANDS: dict[str, tuple[Any, Any]] = {
     "list": (list_recipes, describe_list),
+    "options": (show_options, describe_options),
     "train": (train_recipe, describe_train),
     "eval": (evaluate, describe_eval),
     "report": (report, describe_report),
@@ -46,7 +49,7 @@ COMMANDS: dict[str, tuple[Any, Any]] = {
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for an error, 130 for a training that was stopped."""
+    """Run one command; returns the exit status: 0, 2 for an error, or 130 for a training that was stopped."""
     arguments = _parser().parse_args(words)
     process.tune()
     try:
@@ -58,12 +61,15 @@ def main(words: list[str] | None = None) -> int:
         print(f"surgrad: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("surgrad: stopped at once; what was saved before is whole", file=sys.stderr)
+        print("surgrad: aborted; the last checkpoint is intact", file=sys.stderr)
         return STOPPED
+    except BrokenPipeError:  # the program that reads the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argparse that offers the nearest command."""
+    """A parser that offers similar names for an unknown command."""
 
     def error(self, message: str) -> NoReturn:
         if "invalid choice" in message and "command" in message:
@@ -72,12 +78,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="surgrad", description="Train spiking neural networks by surrogate gradients that adapt.")
+    parser = _Parser(prog="surgrad", description="Train spiking neural networks with adaptive surrogate gradients.")
     parser.add_argument("--version", action="version", version=f"surgrad {surgrad.__version__}")
     commands = parser.add_subparsers(dest="command_name", metavar="command", required=True, parser_class=_Parser)
     for name, (function, describe) in COMMANDS.items():
-        text = inspect.cleandoc(function.__doc__ or "")
+        text = _cleaned(function.__doc__)
         sub = commands.add_parser(name, help=text.splitlines()[0], description=text)
         describe(sub)
         sub.set_defaults(command=function)
     return parser
+
+
+def _cleaned(docstring: str) -> str:
+    """A docstring without the indentation of its code; `inspect.cleandoc` would take longer to load than the help."""
+    first, _, rest = docstring.partition("\n")
+    return f"{first}\n{textwrap.dedent(rest)}".strip()

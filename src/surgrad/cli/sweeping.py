@@ -3,22 +3,23 @@
 import argparse
 from pathlib import Path
 
-from surgrad.cli.options import data_option, write_page
+from surgrad.cli.arguments import data_option, write_page
 
 
 def run_sweep(arguments: argparse.Namespace) -> int:
-    """Train recipes × seeds, and make a table.
+    """Train several recipes with several seeds, and write a table.
 
-    Trains what OUT does not hold yet, goes on with what it holds in part, and writes table.md, table.json, table.png
-    and report.html there; Ctrl-C stops after the steps under way, and the same command goes on. A FILE.toml lists runs:
+    Trains what the folder --out does not have yet, and continues what it has in part. Then writes table.md, table.json,
+    table.png and report.html there. Ctrl-C stops after the current steps; the same command continues. A FILE.toml lists
+    runs:
 
-    set = ["optim.epochs=3"]
+    set = ["optim.epochs=3"]    # for all runs
     [[run]]
     recipe = "lsg_cifar10_resnet19_t2"
-    label = "lsg"
+    label = "lsg"               # default: the recipe's name
     set = ["model.width_multiplier=0.25"]
-    seeds = 8               # of this one; else --seeds
-    against = ["width_1"]   # labels: differences to them, seed by seed
+    seeds = 8                   # for this run; default: --seeds
+    against = ["width_1"]       # labels: also compute the differences to them, seed by seed
     """
     from surgrad import sweep
 
@@ -42,14 +43,28 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
 
 def describe_sweep(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `surgrad sweep`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("what", nargs="+", metavar="FILE.toml|RECIPE", help="what to train")
+    parser.add_argument(
+        "what",
+        nargs="+",
+        metavar="FILE.toml|RECIPE",
+        help="files of runs, names of recipes, or path/to/file.py:function",
+    )
     data_option(parser)
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1 of each (default: 3)")
-    parser.add_argument("--workers", type=int, default=1, metavar="K", help="trainings at a time, sharing the cores")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="train with seeds 0 to N-1 (default: 3)")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="K", help="trainings at a time, which share the cores (default: 1)"
+    )
     parser.add_argument(
         "--address",
         metavar="HOST",
-        help="a Ray cluster instead, whose machines all see --out and --data (pip install 'surgrad[cluster]')",
+        help="train on this Ray cluster; all its machines must see --out and --data (pip install 'surgrad[cluster]')",
     )
-    parser.add_argument("--out", type=Path, default=Path("sweep"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("sweep"),
+        metavar="DIR",
+        help="folder of the run folders (default: %(default)s)",
+    )

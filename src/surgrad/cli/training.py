@@ -1,25 +1,25 @@
-"""Commands that list, train, test and report."""
+"""Commands that list recipes, train, evaluate and report."""
 
 import argparse
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from surgrad.cli.options import data_option, set_option, write_page
+from surgrad.cli.arguments import data_option, named_recipe, set_option, write_page
 from surgrad.errors import Interrupted, SurgradError, TrainingStopped
 
 if TYPE_CHECKING:
     from surgrad.train import Recipe
 
 RUNS = Path("runs")
+LOGGERS = ("tensorboard", "wandb")
 
 
 def list_recipes(arguments: argparse.Namespace) -> int:
-    """Show the recipes, the papers' figures and ours.
+    """List the recipes, with published and reproduced accuracies.
 
-    Reproduced are mean and standard deviation of the final epoch's test accuracy, over the seeds of the records.
+    Reproduced: mean and standard deviation, over seeds, of the final epoch's test accuracy in our records.
     """
     from surgrad.config.recipe import to_dict
     from surgrad.recipes import DEFAULT, RECIPES
@@ -31,7 +31,7 @@ def list_recipes(arguments: argparse.Namespace) -> int:
         return 0
     ours = reproduced()
     wide = max(len(recipe.name) for recipe in recipes)
-    print(f"{'recipe':{wide}}  {'network':17}    T  published  {'reproduced':>14}  what")
+    print(f"{'recipe':{wide}}  {'network':17}    T  published  {'reproduced':>14}  summary")
     for recipe in recipes:
         published = "-" if recipe.published is None else f"{100 * recipe.published:.2f} %"
         found = str(ours.get(recipe.name, "-"))
@@ -46,20 +46,21 @@ def list_recipes(arguments: argparse.Namespace) -> int:
 def train_recipe(arguments: argparse.Namespace) -> int:
     """Train a recipe.
 
-    Writes a run folder: recipe, environment, metrics, widths, checkpoints and report.html. Ctrl-C stops after the
-    step under way, and --resume goes on from there, bit for bit.
+    Writes a run folder with the recipe, the environment, metrics, widths, checkpoints and report.html. Ctrl-C finishes
+    the current step, saves, and stops; --resume continues from there, bit for bit.
     """
+    from surgrad.files import read_rows
     from surgrad.train import train
 
-    recipe, out = _asked(arguments)
+    recipe, out = _recipe_and_folder(arguments)
     print(f"{recipe.name}: {recipe.summary}\nrun folder: {out}", flush=True)
     try:
-        train(recipe, out, data=arguments.data, resume=arguments.resume)
+        train(recipe, out, data=arguments.data, resume=arguments.resume, **_observers(arguments.log))
     except (Interrupted, TrainingStopped):
         _draw_example(recipe, out, arguments.data)
         write_page([out], out / "report.html")
         raise
-    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    last = read_rows(out / "metrics.jsonl")[-1]
     _draw_example(recipe, out, arguments.data)
     page = write_page([out], out / "report.html")
     print(
@@ -69,32 +70,42 @@ def train_recipe(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _observers(names: list[str]) -> dict[str, Any]:
+    """The loggers of --log, as an argument of `surgrad.train.train`."""
+    if not names:
+        return {}
+    from surgrad.train import loggers_by_name
+
+    return {"observers": loggers_by_name(names)}
+
+
 def _draw_example(recipe: "Recipe", out: Path, data: Path | None) -> None:
-    """For a training on recordings, a picture of the first that it is tested on, for the report."""
-    from surgrad.data import DATASETS, EVENT_SETS
+    """Draw the first test recording of a training on recordings, for the report."""
+    from surgrad.data import EVENT_SETS
     from surgrad.report import write_recording
     from surgrad.report.recording import EXAMPLE
+    from surgrad.train.building import find_source
 
     if recipe.data.name not in EVENT_SETS:
         return
     try:
-        config = recipe.data
-        options = {name: getattr(config, name) for name in ("split", "slicing", "step_us", "cache")}
-        source = DATASETS.build(config.name, options, root=data)
+        source = find_source(recipe, data)
         write_recording(source.example(recipe.model.steps), out / EXAMPLE)
-    except SurgradError as error:  # the training is worth its report without a picture
-        print(f"surgrad: no picture of a recording: {error}", file=sys.stderr)
+    except SurgradError as error:  # the report is written without the picture
+        print(f"surgrad: the report has no picture of a recording: {error}", file=sys.stderr)
 
 
-def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
-    """The recipe and the folder that the command line asks for."""
+def _recipe_and_folder(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
+    """The recipe and the run folder of `surgrad train`."""
     from surgrad.config import derive, set_fields
-    from surgrad.recipes import DEFAULT, find_recipe
+    from surgrad.recipes import DEFAULT
     from surgrad.train.run import recipe_of
 
-    held = arguments.out and arguments.resume and (arguments.out / "recipe.json").exists()
-    named = find_recipe(arguments.recipe or DEFAULT)
-    recipe = set_fields(recipe_of(arguments.out) if held and arguments.recipe is None else named, arguments.set)
+    resumed = arguments.out and arguments.resume and (arguments.out / "recipe.json").exists()
+    if resumed and arguments.recipe is None:
+        recipe = set_fields(recipe_of(arguments.out), arguments.set)
+    else:
+        recipe = named_recipe(arguments.recipe or DEFAULT, arguments.set)
     if arguments.seed is not None:
         recipe = derive(recipe, seed=arguments.seed)
     if arguments.skip_bad:
@@ -103,7 +114,9 @@ def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
 
 
 def _folder(recipe: "Recipe", resume: bool) -> Path:
-    """Where no --out is given: the newest run of this recipe and seed to resume, else a new folder."""
+    """The run folder where --out is not given: to resume, the newest run of this recipe and seed; else a new folder."""
+    from datetime import datetime
+
     stem = f"{recipe.name}-seed{recipe.seed}"
     runs = [path.parent for path in RUNS.glob(f"{stem}-*/recipe.json")]
     if resume and runs:
@@ -114,7 +127,7 @@ def _folder(recipe: "Recipe", resume: bool) -> Path:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Test a run's weights."""
+    """Evaluate the weights of a run on the test set."""
     from surgrad.train import evaluate_run
 
     which = "best" if arguments.best else "last"
@@ -132,17 +145,17 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Make one page of one or several runs."""
+    """Write one page about one or several runs."""
     out = arguments.out or (arguments.runs[0] / "report.html" if len(arguments.runs) == 1 else Path("report.html"))
     print(write_page(arguments.runs, out))
     return 0
 
 
 def figures(arguments: argparse.Namespace) -> int:
-    """Draw the papers' figures from runs.
+    """Draw the figures of papers from runs.
 
-    What LSG (Lian et al. 2023) and Dspike (Li et al. 2021) show, and steered shares, from finished runs such as those
-    of `surgrad sweep`: the shell's DIR/*/ names them all.
+    Draws the figures of LSG (Lian et al. 2023) and Dspike (Li et al. 2021), and χ as ESG controls it, from finished
+    runs such as those of `surgrad sweep`; in a shell, DIR/*/ names all its run folders.
     """
     from surgrad.report import write_figures
 
@@ -152,40 +165,69 @@ def figures(arguments: argparse.Namespace) -> int:
 
 
 def describe_list(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="every field of every recipe, as JSON")
+    """Add the arguments of `surgrad list`."""
+    parser.add_argument("--json", action="store_true", help="print every setting of every recipe as JSON")
 
 
 def describe_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help="a name that `surgrad list` shows; default: lsg_fashion_small_t4")
+    """Add the arguments of `surgrad train`."""
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        help="a name that `surgrad list` shows, or path/to/file.py:function with a function that returns a recipe; "
+        "default: lsg_fashion_small_t4",
+    )
     data_option(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: a new one under runs/")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and augmentation")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, order of images and augmentation")
     set_option(parser)
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        choices=LOGGERS,
+        metavar="NAME",
+        help=f"also log to {' or '.join(LOGGERS)}; can be repeated",
+    )
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help="leave out recordings that cannot be read, up to 1 %% of all, and say which",
+        help="skip recordings that cannot be read, up to 1 %% of all, and list them",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from what --out holds, or begin where it holds nothing; without --out, "
-        "from the newest run of this recipe and seed under runs/",
+        help="continue the run in --out, or start one if there is none; without --out, continue the newest run of this "
+        "recipe and seed under runs/",
     )
 
 
 def describe_eval(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `surgrad eval`."""
     parser.add_argument("run", type=Path, help="run folder")
     data_option(parser)
-    parser.add_argument("--best", action="store_true", help="the weights of the best test accuracy (not a fair choice)")
-    parser.add_argument("--json", action="store_true", help="the result as JSON")
+    parser.add_argument(
+        "--best",
+        action="store_true",
+        help="use the weights of the best epoch (where it was chosen on the test set, its accuracy is too optimistic)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def describe_figures(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, nargs="+", help="run folders; others are passed over")
-    parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="default: %(default)s")
+    """Add the arguments of `surgrad figures`."""
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders; other folders are ignored")
+    parser.add_argument(
+        "--out", type=Path, default=Path("figures"), metavar="DIR", help="folder of the pictures (default: %(default)s)"
+    )
 
 
 def describe_report(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `surgrad report`."""
     parser.add_argument("runs", type=Path, nargs="+", help="run folders")
-    parser.add_argument("--out", type=Path, metavar="FILE.html", help="default: report.html in the one run's folder")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.html",
+        help="the page; default: report.html in the run folder, or here for several runs",
+    )

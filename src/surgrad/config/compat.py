@@ -4,7 +4,7 @@ Nothing here needs torch, so that reports can read any run.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 CONTROLLERS = {
@@ -53,6 +53,7 @@ MOVED = {
 }
 """Old paths of settings, and where they are today."""
 
+
 def is_old(values: Mapping[str, Any]) -> bool:
     """Whether a recipe as JSON has it is of an earlier release."""
     return "format" not in values
@@ -70,22 +71,18 @@ def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         for name, inner in value.items():
             _set(new, MOVED.get(f"{key}.{name}", f"{key}.{name}"), inner)
-    if "adapt" in values:
-        new["adapt"] = _controller(values["adapt"])
-    if "penalty" in new:
-        new["penalty"]["name"] = new["penalty"].get("name") or "none"
-    if "schedule" in new:
-        new["schedule"] = _schedule(new["schedule"])
-    if "optim" in new:
-        new["optim"] = _optimiser(new["optim"])
-    if "gradient" in new:
-        new["gradient"] = _given(new["gradient"])
+    for group, convert in _CONVERTED.items():
+        held = values.get(group) if group == "adapt" else new.get(group)
+        if isinstance(held, Mapping):
+            new[group] = convert(held)
     return new
 
 
 def _set(values: dict[str, Any], path: str, value: Any) -> None:
     group, _, name = path.rpartition(".")
-    (values.setdefault(group, {}) if group else values)[name] = value
+    owner = values.setdefault(group, {}) if group else values
+    if isinstance(owner, dict):  # else the file was altered, and what it has there stays
+        owner[name] = value
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +114,19 @@ def _optimiser(old: Mapping[str, Any]) -> dict[str, Any]:
     if new.get("name") in ("adam", "adamw") and "momentum" in new:
         new["beta1"] = new.pop("momentum")
     return new
+
+
+def _penalty(old: Mapping[str, Any]) -> dict[str, Any]:
+    return {**old, "name": old.get("name") or "none"}
+
+
+_CONVERTED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "adapt": _controller,
+    "penalty": _penalty,
+    "schedule": _schedule,
+    "optim": _optimiser,
+    "gradient": _given,
+}
 
 
 def moved(path: str, text: str) -> list[tuple[str, str]]:

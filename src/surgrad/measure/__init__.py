@@ -1,4 +1,4 @@
-"""Instruments: what the layers of a network do, read through the same histograms as the controllers' own."""
+"""Measurements of networks: the activity and gradients of each layer, problems found in them, operations and energy."""
 
 from surgrad.measure.diagnosis import Diagnosis as Diagnosis
 from surgrad.measure.diagnosis import Finding as Finding

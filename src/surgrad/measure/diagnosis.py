@@ -1,4 +1,4 @@
-"""Why a network does not learn, in plain sentences."""
+"""Problems of a network that keep it from learning, found on one batch and described in sentences."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,37 +10,43 @@ from torch import Tensor, nn
 from surgrad.adapt.dspike import Difference, difference
 from surgrad.adapt.esg import effective_half_width, width_of_half_width
 from surgrad.adapt.probe import Batch, Loss, Probe
-from surgrad.kernels.lif import BINS, PER_THRESHOLD, reach_of
+from surgrad.criteria import HISTOGRAM_REACH, NARROW_SHARE, SILENT_RATE
+from surgrad.kernels.lif import reach_of
 from surgrad.measure.layers import LayerEvidence, evidence
 from surgrad.neurons import neurons
 
-DEAD = 0.5
-SILENT = 1e-3
+DEAD_SHARE = 0.5
+"""A larger share of neurons that never fire makes a layer dead, if the batch is large enough to tell."""
 CHANCE = 0.1
-"""Share of a layer's neurons that never fire, or the layer's firing rate, that makes it dead; and how likely a living
-neuron may be to fire in no presentation of the batch, beyond which the batch is too small to tell."""
-SATURATED = 0.5
-"""Share that fires at every step of every image."""
-BEYOND = 0.2
-SPREAD = 4.0
-"""Share of the potentials 8 thresholds and more from the threshold, and their standard deviation: exploding."""
-MUTE = 0.999
-"""Share of neurons whose spikes are the same for every image."""
-NARROW = 0.05
-WIDE = 0.9
-"""Share of potentials that get a gradient: too few; and share within the half of the surrogate's mass nearest to the
-threshold: so many that the gradient no longer tells who is near a spike."""
-FAINT = 1e-4
-LOUD = 1e4
-"""Gradient of a layer's weights against the median layer's."""
-GOOD = 0.4
-"""The share that a width is proposed for; LSG's window holds 0.47 at the start (Lian et al. 2023)."""
+"""The batch is large enough if a neuron with the mean rate of the others would be silent with a lower probability."""
+SATURATED_SHARE = 0.5
+"""A larger share of neurons that fire at every time step of every image makes a layer saturated."""
+EXPLODING_SHARE = 0.2
+EXPLODING_SPREAD = 4.0
+"""Potentials explode if more than this share is at the ends of the histogram, and their standard deviation is larger
+than this, in units of the threshold."""
+CONSTANT_SHARE = 0.999
+"""A layer is constant if a larger share of its neurons spikes in the same way for every image."""
+WIDE_SHARE = 0.9
+"""A surrogate is too wide if a larger share of potentials is within the central half of its mass: the gradient then
+does not distinguish neurons near a spike from others."""
+VANISHING_RATIO = 1e-4
+EXPLODING_RATIO = 1e4
+"""A layer's gradient, divided by that of the median layer, vanishes below the one and explodes above the other."""
+PROPOSED_SHARE = 0.4
+"""The χ for which a width is proposed; LSG's window has 0.47 at the start (Lian et al. 2023)."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What ails some layers. kind: exploding, dead, saturated, narrow, wide, vanishing, loud, or
-    starved (by another that is dead or saturated)."""
+    """A problem found in some layers.
+
+    Attributes:
+        kind: "exploding_potential", "dead", "saturated", "narrow", "wide", "vanishing_gradient", "exploding_gradient",
+            or "blocked_upstream" (an earlier layer is constant). `surgrad.criteria.RENAMED_KINDS` has older names.
+        layers: their paths in the network.
+        sentence: the problem and what to do.
+    """
 
     kind: str
     layers: tuple[str, ...]
@@ -49,9 +55,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The evidence, what is wrong by it, and how surrogate gradients compare with finite-difference gradients:
-    {"cosine", "reliability", "zeros"} (`surgrad.adapt.Dspike`) of the first weights, and by layer of the weights before
-    it, where asked for."""
+    """The evidence of every layer, the problems found, and how surrogate gradients agree with finite differences.
+
+    Attributes:
+        layers: evidence, from input to output.
+        findings: problems, the most severe first.
+        first_weights: for the first weights of the network, "cosine" (between the surrogate gradient and the
+            finite-difference gradient), "reliability" (between the finite-difference gradients of the batch's two
+            halves) and "zeros" (share of finite differences that are exactly zero); see
+            `surgrad.adapt.dspike.Difference`.
+        by_layer: the same for the weights before each layer, where asked for.
+    """
 
     layers: list[LayerEvidence]
     findings: list[Finding]
@@ -59,7 +73,7 @@ class Diagnosis:
     by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """The diagnosis as JSON can hold it."""
         return {
             "findings": [vars(finding) for finding in self.findings],
             "first_weights": self.first_weights,
@@ -71,10 +85,20 @@ class Diagnosis:
 
 
 def diagnose(model: nn.Module, batch: Batch, loss: Loss, *, directions: int = 0) -> Diagnosis:
-    """What the layers do with this batch (inputs, targets), and what is wrong. The model is left as it was.
+    """Measure every layer of a network on one batch, and name the problems. The network is unchanged afterwards.
 
-    directions: also compare the gradients of every layer's weights, along so many random directions, half of
-    the weights' norm to both sides; each takes two passes of the network a layer."""
+    Args:
+        model: the network.
+        batch: (inputs, targets).
+        loss: a function of (outputs, targets).
+        directions: also compare the gradient of every layer's weights with finite differences along this number of
+            random directions (steps of half of the weights' norm to both sides); each takes two forward passes per
+            layer.
+
+    Example:
+        >>> for finding in diagnose(network, batch, surgrad.losses.cross_entropy).findings:  # doctest: +SKIP
+        ...     print(finding.sentence)
+    """
     layers = evidence(model, batch, loss)
     probe = Probe(model, loss, batch).frozen()
     by_layer = {}
@@ -83,8 +107,8 @@ def diagnose(model: nn.Module, batch: Batch, loss: Loss, *, directions: int = 0)
             finite = difference(probe, weights[0], "directions", directions)
             by_layer[name] = _compared(finite, probe.grad(weights[0]))
     first = probe.first_weight()
-    compared = _compared(difference(probe, first), probe.grad(first))
-    return Diagnosis(layers, findings(layers, neurons(model)), compared, by_layer)
+    first_weights = _compared(difference(probe, first), probe.grad(first))
+    return Diagnosis(layers, findings(layers, neurons(model)), first_weights, by_layer)
 
 
 def _compared(finite: Difference, gradient: Tensor) -> dict[str, float]:
@@ -92,81 +116,90 @@ def _compared(finite: Difference, gradient: Tensor) -> dict[str, float]:
 
 
 def findings(layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> list[Finding]:
-    """The worst first; a layer has one ailment, the first that explains the others. What others have cost it comes
-    last."""
-    left = list(layers)
+    """The problems of the layers, the most severe first, and their consequences in other layers last.
+
+    Args:
+        layers: evidence, from input to output. Each layer is in one finding only: that of the first check it matches.
+        modules: the neurons by path (`surgrad.neurons.neurons`).
+    """
+    remaining = list(layers)
     found = []
-    for kind, sick, sentence in _AILMENTS:
-        chosen = [layer for layer in left if sick(layer, layers)]
+    for check in CHECKS:
+        chosen = [layer for layer in remaining if check.matches(layer, layers)]
         if chosen:
-            what = f"{_words(chosen, layers)}: {sentence(chosen, layers, modules)}"
-            found.append(Finding(kind, tuple(layer.layer for layer in chosen), what))
-            left = [layer for layer in left if layer not in chosen]
-    return sorted(found, key=lambda finding: finding.kind == "starved")
+            sentence = f"{_place(chosen, layers)}: {check.describe(chosen, layers, modules)}"
+            found.append(Finding(check.kind, tuple(layer.layer for layer in chosen), sentence))
+            remaining = [layer for layer in remaining if layer not in chosen]
+    return sorted(found, key=lambda finding: finding.kind == "blocked_upstream")
 
 
-def _starved(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> bool:
-    return layer.mute > MUTE and any(before.mute > MUTE for before in _until(layer, layers))
+def _is_blocked(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> bool:
+    return _is_constant(layer) and any(_is_constant(before) for before in _before(layer, layers))
 
 
-def _until(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> Sequence[LayerEvidence]:
+def _is_constant(layer: LayerEvidence) -> bool:
+    return layer.constant > CONSTANT_SHARE
+
+
+def _before(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> Sequence[LayerEvidence]:
     return layers[: [other.layer for other in layers].index(layer.layer)]
 
 
-def _dead(layer: LayerEvidence, _: Any) -> bool:
-    if layer.firing_rate < SILENT:
+def _is_dead(layer: LayerEvidence, _: Any) -> bool:
+    if layer.firing_rate < SILENT_RATE:
         return True
-    living = min(layer.firing_rate / max(1 - layer.dead, 1e-9), 1)
-    return layer.dead > DEAD and (1 - living) ** layer.presentations < CHANCE
+    rate_of_others = min(layer.firing_rate / max(1 - layer.dead, 1e-9), 1)
+    return layer.dead > DEAD_SHARE and (1 - rate_of_others) ** layer.presentations < CHANCE
 
 
-def _saturated(layer: LayerEvidence, _: Any) -> bool:
-    return layer.saturated > SATURATED
+def _is_saturated(layer: LayerEvidence, _: Any) -> bool:
+    return layer.saturated > SATURATED_SHARE
 
 
-def _exploding(layer: LayerEvidence, _: Any) -> bool:
+def _has_exploding_potential(layer: LayerEvidence, _: Any) -> bool:
     ends = layer.histogram[0] + layer.histogram[-1]
-    return ends > BEYOND * sum(layer.histogram) and layer.spread > SPREAD
+    return ends > EXPLODING_SHARE * sum(layer.histogram) and layer.spread > EXPLODING_SPREAD
 
 
-def _narrow(layer: LayerEvidence, _: Any) -> bool:
-    return layer.chi < NARROW
+def _is_narrow(layer: LayerEvidence, _: Any) -> bool:
+    return layer.chi < NARROW_SHARE
 
 
-def _wide(layer: LayerEvidence, _: Any) -> bool:
-    return layer.core > WIDE
+def _is_wide(layer: LayerEvidence, _: Any) -> bool:
+    return layer.core > WIDE_SHARE
 
 
-def _against_median(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> float:
+def _ratio_to_median(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> float:
+    """A layer's gradient divided by that of the median layer; 1 where one of them is missing."""
     norms = sorted(other.gradient for other in layers if other.gradient is not None)
-    middle = norms[len(norms) // 2] if norms else 0.0
-    return 1.0 if layer.gradient is None or not middle else layer.gradient / middle
+    median = norms[len(norms) // 2] if norms else 0.0
+    return 1.0 if layer.gradient is None or not median else layer.gradient / median
 
 
-def _vanishing(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> bool:
+def _has_vanishing_gradient(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> bool:
     if layer.gradient == 0:
-        return not layer.blocked
-    return _against_median(layer, layers) < FAINT
+        return not layer.has_zero_norm
+    return _ratio_to_median(layer, layers) < VANISHING_RATIO
 
 
-def _loud(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> bool:
-    return _against_median(layer, layers) > LOUD
+def _has_exploding_gradient(layer: LayerEvidence, layers: Sequence[LayerEvidence]) -> bool:
+    return _ratio_to_median(layer, layers) > EXPLODING_RATIO
 
 
-def _words(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
-    """'layer 3', 'layers 11–16', 'layers 2, 5–7', 'every layer'; with the names where they are few."""
+def _place(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
+    """'Layer 3', 'Layers 11–16', 'Layers 2, 5–7' or 'Every layer'; with the paths of one or two layers."""
     places = [place for place, layer in enumerate(layers, 1) if layer in chosen]
     if len(places) == len(layers) > 1:
         return "Every layer"
-    runs: list[list[int]] = []
+    spans: list[list[int]] = []
     for place in places:
-        if runs and place == runs[-1][-1] + 1:
-            runs[-1].append(place)
+        if spans and place == spans[-1][-1] + 1:
+            spans[-1].append(place)
         else:
-            runs.append([place])
-    spans = ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+            spans.append([place])
+    numbers = ", ".join(f"{span[0]}" if len(span) == 1 else f"{span[0]}–{span[-1]}" for span in spans)
     names = f" ({', '.join(layer.layer for layer in chosen)})" if len(chosen) <= 2 else ""
-    return f"Layer{'s' if len(places) > 1 else ''} {spans}{names}"
+    return f"Layer{'s' if len(places) > 1 else ''} {numbers}{names}"
 
 
 def _percent(share: float) -> str:
@@ -177,74 +210,74 @@ def _mean(chosen: Sequence[LayerEvidence], key: str) -> float:
     return sum(getattr(layer, key) for layer in chosen) / len(chosen)
 
 
-def _say_starved(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
-    cause = next(layer for layer in _until(chosen[0], layers) if layer.mute > MUTE)
+def _describe_blocked(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+    cause = next(layer for layer in _before(chosen[0], layers) if _is_constant(layer))
     return (
-        f"the input is the same whatever the image, since layer {layers.index(cause) + 1} ({cause.layer}) says nothing."
+        "the input is the same for every image, because the output of layer "
+        f"{layers.index(cause) + 1} ({cause.layer}) is constant."
     )
 
 
-def _say_dead(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_dead(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
     return (
-        f"{_percent(_mean(chosen, 'dead'))} of the neurons never fire; the potentials have the mean "
-        f"{_mean(chosen, 'mean'):.1f} and the standard deviation {_mean(chosen, 'spread'):.1f} thresholds. Little "
-        f"or nothing passes: {_cure(chosen, 'lower the threshold')}."
+        f"{_percent(_mean(chosen, 'dead'))} of the neurons never fire. The potentials have the mean "
+        f"{_mean(chosen, 'mean'):.1f} and the standard deviation {_mean(chosen, 'spread'):.1f}, in units of the "
+        f"threshold. Little or no information passes: {_remedy(chosen, 'lower the threshold')}."
     )
 
 
-def _say_saturated(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_saturated(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
     return (
-        f"{_percent(_mean(chosen, 'saturated'))} of the neurons fire at every step whatever the input, so they say "
-        f"nothing: {_cure(chosen, 'raise the threshold')}."
+        f"{_percent(_mean(chosen, 'saturated'))} of the neurons fire at every time step for every input, and carry no "
+        f"information: {_remedy(chosen, 'raise the threshold')}."
     )
 
 
-def _say_exploding(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_exploding_potential(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
     ends = sum(layer.histogram[0] + layer.histogram[-1] for layer in chosen)
     share = ends / sum(sum(layer.histogram) for layer in chosen)
     return (
-        f"{_percent(share)} of the potentials lie {BINS // 2 // PER_THRESHOLD} thresholds and more from the "
-        f"threshold: they explode; {_cure(chosen, 'lower the weights')}."
+        f"the potentials explode: {_percent(share)} of them are {HISTOGRAM_REACH} thresholds or more away from the "
+        f"threshold. To repair it, {_remedy(chosen, 'make the weights smaller')}."
     )
 
 
-def _cure(chosen: Sequence[LayerEvidence], other: str) -> str:
+def _remedy(chosen: Sequence[LayerEvidence], otherwise: str) -> str:
     if all(layer.normed for layer in chosen):
-        return "the norm before the neurons has driven them there; lower the learning rate (optim.lr)"
-    return f"put a norm before the neurons (surgrad.NormNeuron with TDBN), or {other}"
+        return "lower the learning rate (optim.lr), because the weight and bias of the norm before the neurons cause it"
+    return f"put a norm before the neurons (surgrad.NormNeuron with TDBN), or {otherwise}"
 
 
-def _say_narrow(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
+def _describe_narrow(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
     return (
         f"{_percent(1 - _mean(chosen, 'chi'))} of the neurons get no gradient: width {_width(chosen)} is too "
-        f"narrow; try {_better(chosen, modules)}."
+        f"narrow; try {_better_width(chosen, modules)}."
     )
 
 
-def _say_wide(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
+def _describe_wide(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
     return (
-        f"{_percent(_mean(chosen, 'chi'))} of the neurons get a gradient, also far from the threshold, where no "
-        f"spike would change: width {_width(chosen)} is too wide; try {_better(chosen, modules)}."
+        f"{_percent(_mean(chosen, 'chi'))} of the neurons get a gradient, also those far from the threshold, where a "
+        f"small change does not change a spike: width {_width(chosen)} is too wide; try "
+        f"{_better_width(chosen, modules)}."
     )
 
 
-def _say_vanishing(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_vanishing_gradient(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
     if all(layer.gradient == 0 for layer in chosen):
-        return "no gradient reaches the weights at all; a later layer stops it, or the output does not depend on them."
-    faint = 1 / max(_against_median(layer, layers) for layer in chosen)
+        return "no gradient reaches the weights: a later layer blocks it, or the output does not depend on them."
+    factor = 1 / max(_ratio_to_median(layer, layers) for layer in chosen)
     return (
-        f"the gradient of the weights is at least {faint:.0g} times smaller than the "
-        "median layer's: it vanishes on the way. Use fewer layers, residual ones, or wider surrogates "
-        "behind."
+        f"the gradient of the weights vanishes: it is at least {factor:.0g} times smaller than that of the median "
+        "layer. Use fewer layers, residual connections, or wider surrogates in the later layers."
     )
 
 
-def _say_loud(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
-    loud = min(_against_median(layer, layers) for layer in chosen)
+def _describe_exploding_gradient(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+    factor = min(_ratio_to_median(layer, layers) for layer in chosen)
     return (
-        f"the gradient of the weights is at least {loud:.0g} times the median layer's: "
-        "it explodes on the way back. Clip it (optim.clip=1), or widen the surrogates, whose peak is "
-        "1/width."
+        f"the gradient of the weights explodes: it is at least {factor:.0g} times larger than that of the median "
+        "layer. Clip it (optim.clip=1), or use wider surrogates, whose peak is lower (1/width)."
     )
 
 
@@ -254,32 +287,40 @@ def _width(chosen: Sequence[LayerEvidence]) -> str:
     return f"{low:.3g}" if high < 1.01 * low else f"{low:.3g} to {high:.3g}"
 
 
-def _better(chosen: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
-    """Widths by which a share GOOD of the potentials lies within the effective half-width, and who finds such."""
+def _better_width(chosen: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
+    """Widths for which χ is PROPOSED_SHARE, and the controller that keeps χ in a range."""
     found = []
     for layer in chosen:
-        half = torch.tensor(reach_of(torch.tensor(layer.histogram), GOOD) * layer.threshold)
-        shape = modules[layer.layer].surrogate.function
-        width = width_of_half_width(shape, half)
-        if abs(effective_half_width(shape, width) / half - 1) < 0.1:  # else the shape has no such width
+        half = torch.tensor(reach_of(torch.tensor(layer.histogram), PROPOSED_SHARE) * layer.threshold)
+        function = modules[layer.layer].surrogate.function
+        width = width_of_half_width(function, half)
+        if abs(effective_half_width(function, width) / half - 1) < 0.1:  # else no width has this half-width
             found.append(width.item())
-    steered = "a controller that keeps the share (adapt.controller=steer)"
+    controller = "a controller that keeps χ in a range (adapt.name=esg)"
     if not found:
-        return steered
+        return controller
     low = min(found)
     high = max(found)
-    return (f"{low:.2g}" if high < 1.1 * low else f"{low:.2g} to {high:.2g}") + f", or {steered}"
+    return (f"{low:.2g}" if high < 1.1 * low else f"{low:.2g} to {high:.2g}") + f", or {controller}"
 
 
-Sick = Callable[[LayerEvidence, Sequence[LayerEvidence]], bool]
-Say = Callable[[Sequence[LayerEvidence], Sequence[LayerEvidence], dict[str, Any]], str]
-_AILMENTS: tuple[tuple[str, Sick, Say], ...] = (
-    ("starved", _starved, _say_starved),
-    ("exploding", _exploding, _say_exploding),
-    ("dead", _dead, _say_dead),
-    ("saturated", _saturated, _say_saturated),
-    ("narrow", _narrow, _say_narrow),
-    ("wide", _wide, _say_wide),
-    ("vanishing", _vanishing, _say_vanishing),
-    ("loud", _loud, _say_loud),
+@dataclass(frozen=True)
+class Check:
+    """A kind of problem: which layers have it, and how it is described."""
+
+    kind: str
+    matches: Callable[[LayerEvidence, Sequence[LayerEvidence]], bool]
+    describe: Callable[[Sequence[LayerEvidence], Sequence[LayerEvidence], dict[str, Any]], str]
+
+
+CHECKS = (
+    Check("blocked_upstream", _is_blocked, _describe_blocked),
+    Check("exploding_potential", _has_exploding_potential, _describe_exploding_potential),
+    Check("dead", _is_dead, _describe_dead),
+    Check("saturated", _is_saturated, _describe_saturated),
+    Check("narrow", _is_narrow, _describe_narrow),
+    Check("wide", _is_wide, _describe_wide),
+    Check("vanishing_gradient", _has_vanishing_gradient, _describe_vanishing_gradient),
+    Check("exploding_gradient", _has_exploding_gradient, _describe_exploding_gradient),
 )
+"""A check before others explains more; a layer that matches it is not tested by the later ones."""

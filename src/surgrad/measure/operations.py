@@ -1,7 +1,7 @@
-"""What a network computes, and what that costs: additions where spikes come in, multiplications where numbers do."""
+"""Operations and energy of a network: additions where inputs are spikes, multiplications where they are numbers."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
+from surgrad.hooks import forward_hooks
 from surgrad.measure.layers import unscaled
 from surgrad.models import MembraneBlock, PreActivationBlock, SpikeBlock, SpikingNetwork
 from surgrad.neurons import neurons
@@ -17,22 +18,23 @@ from surgrad.norm import NormNeuron
 
 MAC = 4.6
 AC = 0.9
-"""Picojoules of a 32-bit multiplication with addition, and of an addition, at 45 nm (Horowitz 2014)."""
-COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""Picojoules of a 32-bit multiply-accumulate operation, and of an accumulate operation, at 45 nm (Horowitz 2014)."""
+WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 @dataclass(frozen=True)
 class Accounting:
-    """What counts as what; the defaults are those of Li et al. 2021 (Dspike).
+    """How operations are counted; the defaults are those of Li et al. 2021 (Dspike).
 
-    stem_every_step: count the layer that sees the image T times, although it is computed once.
-    counts_as_macs: multiply by inputs that are whole numbers above 1, such as sums of spikes; else each is added as
-        often as it says.
-    fractions_as_acs: add fractional inputs, such as averages of spikes, spike for spike, as if the averaging were
-        folded into the weights; else multiply by them.
-    without_head: leave the last layer with weights out, of the ANN too.
-    residuals: count the additions of shortcuts. updates: count the neurons' own decay (a MAC) and comparison (an AC) at
-        every step.
+    Attributes:
+        stem_every_step: count the layer that sees the image T times, although it is computed once.
+        counts_as_macs: multiply by inputs that are whole numbers above 1, such as sums of spikes. Otherwise their
+            weights are added that number of times.
+        fractions_as_acs: add for each spike in fractional inputs, such as averages of spikes, as if the averaging were
+            part of the weights. Otherwise they are multiplied.
+        without_head: do not count the last layer with weights, in the ANN neither.
+        residuals: count the additions of shortcuts.
+        updates: count the decay (a MAC) and the comparison (an AC) of every neuron at every time step.
     """
 
     stem_every_step: bool = False
@@ -45,13 +47,18 @@ class Accounting:
 
 @dataclass
 class LayerEnergy:
-    """One layer with weights, or what `Accounting` adds, for one image.
+    """Operations for one image in one layer with weights, or in one group that `Accounting` adds.
 
-    connections: multiplications of one pass of the same layer in an ANN. passes: how often it runs. inputs: "image"
-    (the first layer's, unless it sees events), "spikes" (of one size, up or down: an addition or subtraction of weights
-    that have it in them), "counts" or "fractions". rate: their mean size (spikes per input and step, sums with their
-    multiplicity). spikes: the same in units of the smallest that occurs, where they are fractions: of averages over
-    four spikes, four times the rate. macs, acs: operations; energy: in picojoules.
+    Attributes:
+        layer: path of the layer, or the name of the group.
+        connections: multiplications in one pass of the same layer in an ANN.
+        passes: how often the layer runs.
+        inputs: "image" (the inputs of the first layer, unless they are events), "spikes" (0 or one size, with any
+            sign: an addition or subtraction of weights scaled by the size), "counts" or "fractions".
+        rate: mean size of the inputs (spikes per input and time step; a sum of spikes counts each of them).
+        spikes: the same, but fractions in units of the smallest one: for averages over four spikes, four times the
+            rate.
+        macs, acs: operations.
     """
 
     layer: str
@@ -65,12 +72,13 @@ class LayerEnergy:
 
     @property
     def energy(self) -> float:
+        """Picojoules."""
         return MAC * self.macs + AC * self.acs
 
 
 @dataclass(frozen=True)
 class Energy:
-    """Operation energy of one image: memory traffic, which often costs more on real hardware, is not in it."""
+    """Energy of the operations for one image. Memory traffic, which often costs more on hardware, is not counted."""
 
     layers: list[LayerEnergy]
     steps: int
@@ -84,15 +92,16 @@ class Energy:
 
     @property
     def ann(self) -> float:
-        """Picojoules of one pass of the same network with numbers in place of spikes."""
+        """Picojoules of one pass of the same network with real numbers instead of spikes."""
         return MAC * sum(layer.connections for layer in self.layers)
 
     @property
     def ratio(self) -> float:
+        """`total` divided by `ann`."""
         return self.total / self.ann
 
     def record(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """The counts as JSON can hold them."""
         layers = [{**asdict(layer), "energy": layer.energy} for layer in self.layers]
         return {
             "steps": self.steps,
@@ -107,85 +116,94 @@ class Energy:
 
 @torch.no_grad()
 def energy(model: SpikingNetwork, batches: Iterable[Tensor], accounting: Accounting | None = None) -> Energy:
-    """Count what the model does with those images (batches of them), in evaluation, by the rates that occur.
+    """Count the operations of a network in evaluation mode, at the spike rates that occur.
 
-        E = 4.6·(MACs of what sees numbers) + 0.9·Σ rate·passes·connections of what sees spikes
+        E = 4.6·(MACs of layers with numbers as inputs) + 0.9·Σ rate·passes·connections (layers with spikes as inputs)
 
-    (Li et al. 2021; Horowitz 2014). The model, a `surgrad.models.SpikingNetwork`, is left as it was."""
+    (Li et al. 2021; Horowitz 2014). The network is unchanged afterwards.
+
+    Args:
+        model: the network.
+        batches: batches of images [N, C, H, W] or of recordings [T, N, C, H, W].
+        accounting: how to count.
+
+    Raises:
+        BadValue: there is no image.
+    """
     tally = _Tally(model)
     training = model.training
     model.eval()
     try:
-        with tally.listening():
+        with tally.counting():
             for images in batches:
-                tally.images += images.shape[images.ndim % 2]  # [T, N, ...] or [N, C, H, W]
-                tally.steps = len(images) if images.ndim % 2 else model.steps
+                recorded = is_sequence(model, images)
+                tally.images += images.shape[1 if recorded else 0]
+                tally.steps = len(images) if recorded else model.steps
                 model(images)
     finally:
         model.train(training)
     if not tally.images:
-        raise BadValue("no image was given, so there is no rate to count by; give one or more")
+        raise BadValue("no image was given; give one or more, to measure the spike rates")
     return tally.result(accounting or Accounting())
 
 
+def is_sequence(network: SpikingNetwork, x: Tensor) -> bool:
+    """Whether the input of a network has time steps ([T, N, ...]), as recordings do, or is a batch of static images."""
+    own: Callable[[Tensor], bool] | None = getattr(network, "is_sequence", None)
+    return x.ndim % 2 == 1 if own is None else own(x)
+
+
 class _Tally:
-    """Sums over the images, by module path."""
+    """Sums over the images, by path of the module."""
 
     def __init__(self, model: SpikingNetwork):
         self.model = model
         self.images = 0
         self.steps = 1
-        self.shapes: dict[str, tuple[float, float]] = {}  # (connections of one row, rows)
-        self.inputs: dict[str, list[float]] = {}  # of sizes: sum, number, not 0 or 1, not whole
-        self.sizes: dict[str, tuple[float, float]] = {}  # smallest and largest but 0
-        self.spikes: dict[str, list[float]] = {}  # sum, all
+        self.shapes: dict[str, tuple[float, float]] = {}  # (connections for one row of inputs, number of rows)
+        self.inputs: dict[str, list[float]] = {}  # sum of sizes; number; those not 0 or 1; those not whole
+        self.sizes: dict[str, tuple[float, float]] = {}  # smallest and largest size above 0
+        self.spikes: dict[str, list[float]] = {}  # sum; number
         self.added = 0.0
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
+    def counting(self) -> ExitStack:
+        """Within it, every forward pass of the network is counted."""
+        modules = dict(self.model.named_modules())
         firing = neurons(self.model)
-        handles = []
-        for name, module in self.model.named_modules():
-            if isinstance(module, COUNTED):
-                handles.append(module.register_forward_hook(self._weighed(name)))
-            elif name in firing:
-                handles.append(module.register_forward_hook(self._fired(name)))
-            elif isinstance(module, NormNeuron):
-                handles.append(module.register_forward_hook(self._summed))
-            elif isinstance(module, MembraneBlock | PreActivationBlock) or _adds(module):
-                handles.append(module.register_forward_hook(lambda _, __, out: self._add(out)))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        weighted = {name: module for name, module in modules.items() if isinstance(module, WEIGHTED)}
+        others = {name: module for name, module in modules.items() if name not in weighted and name not in firing}
+        pairs = {name: module for name, module in others.items() if isinstance(module, NormNeuron)}
+        blocks = {name: module for name, module in others.items() if _adds_shortcut(module)}
+        with ExitStack() as stack:
+            stack.enter_context(forward_hooks(weighted.items(), self._count_inputs))
+            stack.enter_context(forward_hooks(firing.items(), self._count_spikes))
+            stack.enter_context(forward_hooks(pairs.items(), self._count_summand))
+            stack.enter_context(forward_hooks(blocks.items(), self._count_addition))
+            return stack.pop_all()
 
-    def _weighed(self, name: str) -> Any:
-        def note(module: Any, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-            x = inputs[0].abs()
-            flat = isinstance(module, nn.Linear)
-            per_row = module.weight.numel() if flat else prod(out.shape[1:]) * prod(module.weight.shape[1:])
-            rows = x.numel() / module.in_features if flat else len(x)
-            self.shapes[name] = (per_row, self.shapes.get(name, (0.0, 0.0))[1] + rows)
-            beyond = (x != 0) & (x != 1)
-            fractional = x != x.round()
-            _accumulate(self.inputs, name, (x.double().sum(), x.numel(), beyond.sum(), fractional.sum()))
-            least = torch.where(x > 0, x, torch.inf).min().item()
-            most = x.max().item()
-            before = self.sizes.get(name, (least, most))
-            self.sizes[name] = (min(least, before[0]), max(most, before[1]))
+    def _count_inputs(self, name: str, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        x = inputs[0].abs()
+        linear = isinstance(module, nn.Linear)
+        per_row = module.weight.numel() if linear else prod(output.shape[1:]) * prod(module.weight.shape[1:])
+        rows = x.numel() / module.in_features if linear else len(x)
+        self.shapes[name] = (per_row, self.shapes.get(name, (0.0, 0.0))[1] + rows)
+        other = (x != 0) & (x != 1)
+        fractional = x != x.round()
+        _accumulate(self.inputs, name, (x.double().sum(), x.numel(), other.sum(), fractional.sum()))
+        least = torch.where(x > 0, x, torch.inf).min().item()
+        most = x.max().item()
+        before = self.sizes.get(name, (least, most))
+        self.sizes[name] = (min(least, before[0]), max(most, before[1]))
 
-        return note
+    def _count_spikes(self, name: str, neuron: nn.Module, _: Any, output: Tensor) -> None:
+        _accumulate(self.spikes, name, (unscaled(output, neuron).double().sum(), output.numel()))
 
-    def _fired(self, name: str) -> Any:
-        return lambda own, __, out: _accumulate(self.spikes, name, (unscaled(out, own).double().sum(), out.numel()))
-
-    def _summed(self, _: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+    def _count_summand(self, _: str, __: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if len(inputs) > 1 and inputs[1] is not None:
-            self._add(out)
+            self.added += output.numel()
 
-    def _add(self, out: Tensor) -> None:
-        self.added += out.numel()
+    def _count_addition(self, _: str, __: nn.Module, ___: Any, output: Tensor) -> None:
+        self.added += output.numel()
 
     def result(self, accounting: Accounting) -> Energy:
         layers = [self._layer(name, place == 0, accounting) for place, name in enumerate(self.shapes)]
@@ -201,10 +219,10 @@ class _Tally:
 
     def _layer(self, name: str, first: bool, accounting: Accounting) -> LayerEnergy:
         per_row, rows = self.shapes[name]
-        total, count, beyond, fractional = self.inputs[name]
+        total, count, other, fractional = self.inputs[name]
         passes = rows / self.images
         least, most = self.sizes[name]
-        kind = "spikes" if least >= most else "fractions" if fractional else "counts" if beyond else "spikes"
+        kind = "spikes" if least >= most else "fractions" if fractional else "counts" if other else "spikes"
         if first and kind != "spikes":
             kind = "image"
         if first and accounting.stem_every_step:
@@ -212,12 +230,17 @@ class _Tally:
         rate = total / count / (least if kind == "spikes" else 1)
         spikes = rate / least if kind == "fractions" else rate
         numbers = {"image": True, "counts": accounting.counts_as_macs, "fractions": not accounting.fractions_as_acs}
-        done = passes * per_row
-        macs, acs = (done, 0.0) if numbers.get(kind, False) else (0.0, done * spikes)
+        multiplied = numbers.get(kind, False)
+        operations = passes * per_row
+        macs = operations if multiplied else 0.0
+        acs = 0.0 if multiplied else operations * spikes
         return LayerEnergy(name, per_row, passes, kind, rate, spikes, macs, acs)
 
 
-def _adds(module: nn.Module) -> bool:
+def _adds_shortcut(module: nn.Module) -> bool:
+    """Whether the output of a block is a sum with its shortcut."""
+    if isinstance(module, MembraneBlock | PreActivationBlock):
+        return True
     return isinstance(module, SpikeBlock) and module.connect == "add"
 
 

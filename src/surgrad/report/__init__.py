@@ -1,13 +1,15 @@
-"""Pages and pictures made from run folders alone; nothing here needs torch, and matplotlib waits until it is used."""
+"""Pages and pictures of run folders.
 
-from surgrad.report.conversion import write_conversion
+Nothing here needs torch, except one figure of `write_figures` (a family of surrogate functions); matplotlib is loaded
+when something is drawn.
+"""
+
 from surgrad.report.diagnosis import write_diagnosis
 from surgrad.report.figures import write_figures
 from surgrad.report.page import write_report
-from surgrad.report.picture import overview_picture
+from surgrad.report.pictures import overview_picture, write_conversion, write_scores
 from surgrad.report.read import Run, read_run
 from surgrad.report.recording import write_recording
-from surgrad.report.scores import write_scores
 
 __all__ = [
     "Run",

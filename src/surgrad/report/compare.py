@@ -1,14 +1,16 @@
-"""Several runs side by side: one row each, means over seeds, and the settings that differ."""
+"""The comparison of several runs: one row each, means over seeds, and the settings that differ."""
 
 import json
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import Any
 
+from surgrad.config.flat import differing
 from surgrad.report.read import Run
-from surgrad.report.words import NONE, duration, epochs_of, flat, label, percent, value_text
+from surgrad.report.words import NONE, duration, epochs_of, label, percent, settings, value_text
 
-PROSE = ("name", "summary", "source", "published", "seed")
-"""Recipe keys that change nothing about the training itself, or are shown in a column of their own."""
+DESCRIPTIVE = ("format", "name", "summary", "source", "published", "seed")
+"""Recipe keys that do not change the training, or that have a separate column."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,10 @@ class Line:
     recipe: str
     seed: str
     final: str
+    average: str
+    """Test accuracy of averaged weights."""
+    holdout: str
+    """Accuracy on images held out from training."""
     best: str
     epochs: str
     time: str
@@ -27,11 +33,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one recipe that differ in nothing but the seed."""
+    """Runs of one recipe that differ only in the seed."""
 
     recipe: str
     settings: str
-    """What sets this group apart from others of the same recipe name."""
+    """Settings that differ from other groups of the same recipe name."""
     count: int
     accuracy: str
     seeds: str
@@ -39,7 +45,7 @@ class Group:
 
 
 def labels(runs: list[Run]) -> list[str]:
-    """A distinct label per run: recipe and seed, with the folder where that is not enough."""
+    """A unique label per run: recipe and seed, and the folder where other runs have the same."""
     plain = [label(run) for run in runs]
     named = [
         f"{text} ({run.folder.resolve().name})" if plain.count(text) > 1 else text
@@ -55,7 +61,9 @@ def lines(runs: list[Run]) -> list[Line]:
             recipe=run.name,
             seed=value_text(run.seed),
             final=percent(run.final[1]) if run.final else NONE,
-            best=f"{percent(run.best[1])} (epoch {run.best[0]})" if run.best else NONE,
+            average=percent(run.last("test_accuracy_average")),
+            holdout=percent(run.last("holdout_accuracy")),
+            best=_best(run),
             epochs=epochs_of(run),
             time=duration(run.train_seconds),
             published=percent(run.published),
@@ -65,15 +73,21 @@ def lines(runs: list[Run]) -> list[Line]:
     ]
 
 
-def groups(runs: list[Run]) -> list[Group]:
-    """Mean and spread over seeds, per recipe; empty where every recipe has one run only.
+def _best(run: Run) -> str:
+    if run.best is None:
+        return NONE
+    epoch, accuracy = run.best
+    return f"{percent(accuracy)} (epoch {epoch}{', by held-out images' if run.held_out else ''})"
 
-    Runs of one name whose other settings differ are kept apart: their mean would describe neither.
+
+def groups(runs: list[Run]) -> list[Group]:
+    """Mean and standard deviation over seeds, per recipe; empty where every recipe has only one run.
+
+    Runs of the same name whose other settings differ form separate groups.
     """
     kept: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        settings = {key: value for key, value in run.recipe.items() if key not in PROSE}
-        kept.setdefault((run.name, json.dumps(settings, sort_keys=True)), []).append(run)
+        kept.setdefault((run.name, json.dumps(_training(run), sort_keys=True)), []).append(run)
     if all(len(members) == 1 for members in kept.values()):
         return []
     return [_group(members, [run for run in runs if run.name == name]) for (name, _), members in kept.items()]
@@ -86,11 +100,11 @@ def _group(members: list[Run], namesakes: list[Run]) -> Group:
             by_seed.setdefault(value_text(run.seed), run.final[1])
     scores = list(by_seed.values())
     usable = sum(1 for run in members if run.finished and run.final)
-    note = [f"{len(members) - usable} unfinished left out"] if usable < len(members) else []
-    note += [f"{usable - len(scores)} of a repeated seed left out"] if len(scores) < usable else []
-    own = flat(members[0].recipe)
-    apart = [f"{key} = {own.get(key, NONE)}" for key in differences(namesakes)]
-    return Group(members[0].name, ", ".join(apart), len(scores), _spread(scores), ", ".join(by_seed), "; ".join(note))
+    note = [f"{len(members) - usable} unfinished not counted"] if usable < len(members) else []
+    note += [f"{usable - len(scores)} with a repeated seed not counted"] if len(scores) < usable else []
+    values = settings(members[0].recipe)
+    differ = [f"{key} = {values.get(key, NONE)}" for key in differences(namesakes)]
+    return Group(members[0].name, ", ".join(differ), len(scores), _spread(scores), ", ".join(by_seed), "; ".join(note))
 
 
 def _spread(scores: list[float]) -> str:
@@ -102,8 +116,11 @@ def _spread(scores: list[float]) -> str:
 
 
 def differences(runs: list[Run]) -> dict[str, list[str]]:
-    """The settings in which the runs differ, with one value per run."""
-    found = [flat({key: value for key, value in run.recipe.items() if key not in PROSE}) for run in runs]
-    keys = dict.fromkeys(key for settings in found for key in settings)
-    rows = {key: [settings.get(key, NONE) for settings in found] for key in keys}
-    return {key: values for key, values in rows.items() if len(set(values)) > 1}
+    """The settings that differ between the runs, with one value per run."""
+    found = differing([_training(run) for run in runs])
+    return {path: [value_text(value) for value in values] for path, values in found.items()}
+
+
+def _training(run: Run) -> dict[str, Any]:
+    """The settings that change the training."""
+    return {key: value for key, value in run.recipe.items() if key not in DESCRIPTIVE}

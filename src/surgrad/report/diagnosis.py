@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgrad.report import files, plots, words
-from surgrad.report.page import Plot, environment, plot
-from surgrad.report.palette import DEPTHS, depth_step, stand_ins, theme, variables
+from surgrad.criteria import RELIABLE_COSINE
+from surgrad.report import plots, words
+from surgrad.report.histograms import density, normal_density
+from surgrad.report.page import Plot, plot, write_page
+from surgrad.report.palette import depth_step, stand_ins
 from surgrad.report.read import Run
 
 if TYPE_CHECKING:
@@ -33,52 +35,52 @@ COLUMNS = (
     "Cosine",
     "Reliability",
 )
-ACROSS = 4
-"""Histograms side by side."""
+COLUMNS_OF_HISTOGRAMS = 4
 SHOWN = (-3.0, 5.0)
-"""Potentials drawn, in thresholds."""
+"""The range of potentials in the histograms, in units of the threshold."""
 
 
 def write_diagnosis(record: dict[str, Any], out: Path, run: Run | None = None) -> Path:
-    """Write the page to `out`, and return that. record: also "name" and "about", a heading and the sentence below it.
-    run: whose widths and decays over the training are drawn too."""
+    """Write the page of a diagnosis.
+
+    Args:
+        record: `Diagnosis.record`, with two entries more: "name", the heading, and "about", the sentence below it.
+        out: the page.
+        run: also draw the widths and decays over this run's training.
+
+    Returns:
+        `out`.
+    """
     layers = record["layers"]
-    text = (
-        environment()
-        .get_template("diagnosis.html")
-        .render(
-            title=record["name"],
-            subtitle=record["about"],
-            themes={name: list(zip(variables(), theme(name), strict=True)) for name in ("light", "dark")},
-            depths=DEPTHS,
-            findings=[finding["sentence"] for finding in record["findings"]],
-            potentials=_potentials(layers),
-            plots=[*_bars(layers), *(_over_training(run) if run is not None else [])],
-            columns=COLUMNS,
-            rows=[
-                {"layer": layer["layer"], "step": depth_step(place, len(layers)), "cells": _cells(layer)}
-                for place, layer in enumerate(layers)
-            ],
-            compared=compared(record["first_weights"]),
-        )
+    return write_page(
+        "diagnosis.html",
+        out,
+        title=record["name"],
+        subtitle=record["about"],
+        findings=[finding["sentence"] for finding in record["findings"]],
+        potentials=_potentials(layers),
+        plots=[*_bars(layers), *(_over_training(run) if run is not None else [])],
+        columns=COLUMNS,
+        rows=[
+            {"layer": layer["layer"], "step": depth_step(place, len(layers)), "cells": _cells(layer)}
+            for place, layer in enumerate(layers)
+        ],
+        compared=compared(record["first_weights"]),
+        reliable=RELIABLE_COSINE,
     )
-    return files.replace(Path(out), lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def compared(first: dict[str, float]) -> str:
-    """What the finite-difference gradient of the first weights says, in a sentence."""
-    reliable = first["reliability"] >= 0.3
-    verdict = (
-        f"the surrogate gradient of the first weights has the cosine {first['cosine']:.2f} with it"
-        if reliable
-        else f"so nothing follows from its cosine with the surrogate gradient, {first['cosine']:.2f}"
+    """The comparison of the first weights' surrogate gradient with their finite-difference gradient, in sentences."""
+    text = (
+        "First weights of the network: the cosine between the surrogate gradient and the finite-difference gradient is "
+        f"{first['cosine']:.2f}. {words.percent(first['zeros'])} of the finite differences are exactly zero. The "
+        f"reliability (the cosine between the finite-difference gradients of the batch's two halves) is "
+        f"{first['reliability']:.2f}"
     )
-    zeros = words.percent(first["zeros"])
-    return (
-        f"The finite-difference gradients of the batch's two halves have the cosine {first['reliability']:.2f}, "
-        f"which is {'enough' if reliable else 'too little'} to judge by; {verdict}. {zeros} of its entries are "
-        "exactly zero."
-    )
+    if first["reliability"] >= RELIABLE_COSINE:
+        return f"{text}, which is enough for a conclusion."
+    return f"{text}, below {RELIABLE_COSINE}: too low for a conclusion from the cosine. Use more images."
 
 
 def _cells(layer: Layer) -> list[str]:
@@ -107,44 +109,38 @@ def _cells(layer: Layer) -> list[str]:
 
 def _potentials(layers: list[Layer]) -> Plot:
     """A small histogram for every layer."""
-    down = math.ceil(len(layers) / ACROSS)
+    down = math.ceil(len(layers) / COLUMNS_OF_HISTOGRAMS)
 
     def draw(figure: Figure) -> None:
         for place, layer in enumerate(layers):
-            left = place % ACROSS / ACROSS
-            bottom = 1 - (place // ACROSS + 1) / down
-            axes = figure.add_axes((left + 0.012, bottom + 0.24 / down, 0.95 / ACROSS, 0.62 / down))
+            left = place % COLUMNS_OF_HISTOGRAMS / COLUMNS_OF_HISTOGRAMS
+            bottom = 1 - (place // COLUMNS_OF_HISTOGRAMS + 1) / down
+            axes = figure.add_axes((left + 0.012, bottom + 0.24 / down, 0.95 / COLUMNS_OF_HISTOGRAMS, 0.62 / down))
             _histogram(axes, layer, place)
 
     reading = (
-        "The membrane potentials of each layer before the reset, in thresholds; the dashed line is the "
-        "threshold. Only neurons within the shaded window get a gradient: where most of the curve lies outside "
-        "it, the layer hardly learns; where it covers all, the gradient no longer says who is near a "
-        "spike."
+        "The membrane potentials of each layer before the reset, in units of the threshold. The dashed line is the "
+        "threshold. Only neurons within the shaded interval get a gradient. Where most of the curve is outside, the "
+        "layer hardly learns. Where all of it is inside, the gradient does not distinguish neurons near a spike from "
+        "others."
     )
     return plot("potentials", "Histogram of the potentials of each layer", reading, draw, (10.4, 1.9 * down))
 
 
 def _histogram(axes: Axes, layer: Layer, place: int) -> None:
     palette = stand_ins()
-    counts = layer["histogram"]
-    bins = len(counts)
-    total = max(sum(counts), 1)
-    per = bins // 16  # the histogram reaches 8 thresholds to both sides
-    joined = [sum(counts[at : at + 4]) for at in range(0, bins, 4)]
-    edges = [1 + (4 * at - bins / 2) / per for at in range(len(joined) + 1)]
-    density = [count * per / 4 / total for count in joined]
+    edges, measured = density(layer["histogram"], joined=4)
     window = layer["half_width"]
     axes.axvspan(1 - window, 1 + window, color=palette.train, alpha=0.16, linewidth=0)
-    axes.stairs(density, edges, color=palette.test, linewidth=1.3, fill=False, baseline=0)
+    axes.stairs(measured, edges, color=palette.test, linewidth=1.3, fill=False, baseline=0)
     spread = layer["predicted"]
     xs = [SHOWN[0] + (SHOWN[1] - SHOWN[0]) * n / 80 for n in range(81)]
-    ys = [math.exp(-((x / spread) ** 2) / 2) / (spread * math.sqrt(2 * math.pi)) for x in xs]
+    ys = [normal_density(x, spread) for x in xs]
     axes.plot(xs, ys, color=palette.mark, linewidth=1)
     axes.axvline(1, color=palette.ink, linewidth=0.8, linestyle="--")
-    inside = [d for d, edge in zip(density, edges, strict=False) if SHOWN[0] <= edge < SHOWN[1]]
+    inside = [d for d, edge in zip(measured, edges, strict=False) if SHOWN[0] <= edge < SHOWN[1]]
     axes.set_xlim(*SHOWN)
-    axes.set_ylim(0, 1.15 * max(max(ys), *sorted(inside)[:-1]))  # a spike of one bin, as of silent inputs, may leave it
+    axes.set_ylim(0, 1.15 * max(max(ys), *sorted(inside)[:-1]))  # one peak, as silent inputs make it, may be cut off
     axes.set_title(f"{place + 1}: {layer['layer']}", loc="left", fontsize="small", color=palette.ink, pad=4)
     axes.set_yticks([])
     axes.tick_params(colors=palette.muted, length=0, labelsize=7.5)
@@ -154,36 +150,36 @@ def _histogram(axes: Axes, layer: Layer, place: int) -> None:
 
 
 def _bars(layers: list[Layer]) -> list[Plot]:
-    """Shares, gradients and firing of every layer."""
+    """Plots of shares, gradients, firing rates and spreads by layer."""
     kinds: tuple[tuple[str, str, str, bool, tuple[tuple[str, str], ...]], ...] = (
         (
             "share",
             "Neurons with a gradient, %",
-            "The share of potentials within the window, by layer (Lian et al. "
-            "2023, Fig. 5), and of those within the effective half-width (χ); the same for a rectangle.",
+            "The share of potentials within the surrogate's window, by layer (Lian et al. 2023, Fig. 5), and within "
+            "its effective half-width (χ). Both are the same for a rectangle.",
             True,
             (("share", "in window"), ("chi", "χ")),
         ),
         (
             "gradient",
             "Gradient of the weights",
-            "Root mean square over the weights before each layer, on a logarithmic "
-            "scale: a slope is a gradient that vanishes or explodes with depth.",
+            "Root mean square over the weights before each layer, on a logarithmic scale. A rising or falling line "
+            "is a gradient that vanishes or explodes with depth.",
             False,
             (("gradient", "gradient"),),
         ),
         (
             "firing",
             "Firing, %",
-            "How often the neurons spike, and how many of them never or always do in this batch.",
+            "How often the neurons spike, and the share of them that never or always spike in this batch.",
             True,
             (("firing_rate", "firing rate"), ("dead", "never"), ("saturated", "always")),
         ),
         (
             "spread",
             "Spread of the potentials",
-            "Their standard deviation in thresholds, measured (with reset), and by "
-            "Theorem 1 of Lian et al. 2023 (without).",
+            "Their standard deviation in units of the threshold: as measured, with reset, and by Theorem 1 of Lian et "
+            "al. 2023, without reset.",
             False,
             (("spread", "measured"), ("predicted", "Theorem 1")),
         ),
@@ -225,7 +221,7 @@ def _by_layer(
 def _over_training(run: Run) -> list[Plot]:
     """f(β) = √(1 + β²) and β of each layer over the epochs (Lian et al. 2023, Figs. 6 and 7)."""
     decay = next(measure for measure in plots.LAYERED if measure.key == "decay")
-    reading = "By which LSG's width follows the decay: α = 2·v_th·f(β) (Lian et al. 2023, Fig. 6)."
+    reading = "LSG computes the width from the decay by this function: α = 2·v_th·f(β) (Lian et al. 2023, Fig. 6)."
     spread = plots.Measure("spread", "f(β) = √(1 + β²)", reading)
     rows = tuple({**row, "spread": (1 + words.number(row.get("decay")) ** 2) ** 0.5} for row in run.widths)
     shown = Run(run.folder, run.recipe, run.env, run.metrics, rows)

@@ -1,7 +1,7 @@
-"""The papers' figures, drawn anew from runs of ours.
+"""The figures of the papers, drawn from our runs.
 
-Lian et al. 2023 (LSG): Table 2 as a curve, Table 1 as curves, Fig. 3 (potentials beside Theorem 1), Fig. 5 (shares),
-Fig. 6 (f(β)), Fig. 7 (β). Li et al. 2021 (Dspike): the family, and its temperature over the training. Steered χ.
+Lian et al. 2023 (LSG): Table 2 as a curve, Table 1 as curves, Fig. 3 (potentials and Theorem 1), Fig. 5 (shares),
+Fig. 6 (f(β)), Fig. 7 (β). Li et al. 2021 (Dspike): the family, and its temperature over the training. ESG: χ.
 """
 
 from __future__ import annotations
@@ -10,80 +10,91 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from surgrad.errors import BadValue
-from surgrad.report import files, plots
+from surgrad.report import plots
 from surgrad.report.compare import differences
-from surgrad.report.palette import Palette, light
+from surgrad.report.histograms import density, normal_density
+from surgrad.report.palette import Palette
+from surgrad.report.pictures import write_plot
 from surgrad.report.read import Run, number, read_run
-from surgrad.report.svg import drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIZE = (5.6, 3.6)
 LAYERS = (2, 6, 10, 16)
-"""Layers that LSG's Figs. 6 and 7 show."""
+"""The layers in Figs. 6 and 7 of LSG."""
 TEMPERATURES = (0.2, 1.0, 3.0, 5.0, 20.0)
+PARTS = ("adapt", "neuron", "surrogate")
+"""The parts of a recipe that decide the widths, in which the runs of a figure may differ."""
 
-Draw = Callable[..., None]
-"""Into axes, with a keyword `palette`."""
+Draw = Callable[["Axes", Palette], None]
 
 
 @dataclass(frozen=True)
 class Found:
-    """Runs by what decided their widths: each a list over seeds."""
+    """Runs by the controller of their widths: each a list over seeds."""
 
     fixed: dict[float, list[Run]]
+    """By width."""
     decay: list[Run]
+    """Fixed widths, trained decays."""
     lsg: list[Run]
-    searched: list[Run]
-    steered: list[Run]
+    dspike: list[Run]
+    esg: list[Run]
 
 
 def write_figures(runs: Sequence[Path], out: Path) -> list[Path]:
-    """Every figure that these run folders have the data for, as PNG in the folder `out`; returns the files."""
-    found = _sorted([read_run(Path(run)) for run in runs])
+    """Draw every figure for which the runs have data.
+
+    Args:
+        runs: run folders.
+        out: the folder of the pictures (.png).
+
+    Returns:
+        The pictures.
+    """
+    found = _by_controller([read_run(Path(run)) for run in runs])
     drawn = [*_lsg(found), *_dspike(found), *_chi(found)]
     if len(drawn) < 2:  # the family of Dspike needs no run
-        raise BadValue("these runs have the data for no figure; give finished runs of `surgrad sweep`")
-    return [_picture(Path(out) / f"{name}.png", title, draw) for name, title, draw in drawn]
+        raise BadValue("these runs do not have the data of any figure; give finished runs of `surgrad sweep`")
+    return [write_plot(Path(out) / f"{name}.png", title, draw) for name, title, draw in drawn]
 
 
-def _sorted(runs: Iterable[Run]) -> Found:
+def _by_controller(runs: Iterable[Run]) -> Found:
     found = Found({}, [], [], [], [])
     finished = [run for run in runs if run.finished]
-    _check_alike(finished)
+    _check_comparable(finished)
     for run in finished:
-        adapt = run.recipe.get("adapt", {})
-        neuron = run.recipe.get("neuron", {})
-        controller = adapt.get("controller")
-        rectangle = neuron.get("shape") == "rect" and neuron.get("name") == "lif"
-        if controller == "follow" and adapt.get("rule") in (None, "lsg"):
-            found.lsg.append(run)
-        elif controller == "search":
-            found.searched.append(run)
-        elif controller == "steer":
-            found.steered.append(run)
-        elif controller == "fixed" and rectangle and not neuron.get("learn_width"):
-            width = adapt.get("width") or neuron.get("width")
-            if not neuron.get("train_decay"):
+        controller = run.setting("adapt.name")
+        if controller in ("lsg", "dspike", "esg"):
+            getattr(found, controller).append(run)
+        elif controller == "fixed" and _is_rectangle(run):
+            width = run.setting("adapt.width") or run.setting("surrogate.width", 1.0)
+            if not run.setting("neuron.train_decay", False):
                 found.fixed.setdefault(width, []).append(run)
             elif width == 1:
                 found.decay.append(run)
     return found
 
 
-def _check_alike(runs: Sequence[Run]) -> None:
-    """Refuse runs that differ in more than what writes their widths: a mean over them would describe none."""
-    differing = [key for key in differences(list(runs)) if key.split(".")[0] not in ("adapt", "neuron")]
+def _is_rectangle(run: Run) -> bool:
+    """Whether the widths are those of a rectangle and are not trained."""
+    names = (run.setting("surrogate.name", "rect"), run.setting("neuron.name", "lif"))
+    return names == ("rect", "lif") and not run.setting("surrogate.learn", False)
+
+
+def _check_comparable(runs: Sequence[Run]) -> None:
+    """Refuse runs that differ in more than their widths: a mean over them would describe none of them."""
+    differing = [key for key in differences(list(runs)) if key.split(".")[0] not in PARTS]
     if differing:
         raise BadValue(
-            f"these runs differ in {', '.join(differing)}, and a figure compares runs that differ in neuron "
-            "and adapt alone; give the runs of one sweep"
+            f"these runs differ in {', '.join(differing)}, and a figure compares runs that differ only in "
+            f"{', '.join(PARTS)}; give the runs of one sweep"
         )
 
 
@@ -102,37 +113,45 @@ def _lsg(found: Found) -> Iterable[tuple[str, str, Draw]]:
         runs = found.lsg
         yield "lsg_figure_3", "Density of the potentials, and Theorem 1", partial(_potentials, runs=runs)
         yield "lsg_figure_3_spread", "Spread of the potentials, thresholds", partial(_spread, runs=runs)
-        for name, title, turn in (
+        for name, title, function in (
             ("lsg_figure_6", "f(β) = √(1 + β²)", lambda b: math.sqrt(1 + b * b)),
             ("lsg_figure_7", "Decay β", lambda b: b),
         ):
-            yield name, title, partial(_decays, runs=runs, turn=turn)
+            yield name, title, partial(_decays, runs=runs, function=function)
 
 
 def _dspike(found: Found) -> Iterable[tuple[str, str, Draw]]:
     yield "dspike_family", "Dspike: slope at threshold 0.5", _family
-    if found.searched:
+    if found.dspike:
         for measure in plots.SEARCHED:
             yield (
                 f"dspike_{measure.key}",
                 measure.title,
-                partial(plots.searched, runs=found.searched, key=measure.key),
+                _draw_searched(found.dspike, measure.key),
             )
 
 
 def _chi(found: Found) -> Iterable[tuple[str, str, Draw]]:
-    for run in found.steered[:1]:
+    for run in found.esg[:1]:
         for measure in plots.STEERED:
             if any(measure.key in row for row in run.decisions):
                 yield (
                     f"steered_{measure.key}",
                     f"{measure.title} (seed {run.seed})",
-                    partial(plots.steered, runs=[run], key=measure.key),
+                    _draw_steered(run, measure.key),
                 )
 
 
+def _draw_searched(runs: Sequence[Run], key: str) -> Draw:
+    return lambda axes, palette: plots.searched(axes, runs, key, palette)
+
+
+def _draw_steered(run: Run, key: str) -> Draw:
+    return lambda axes, palette: plots.steered(axes, [run], key, palette)
+
+
 def _by_width(axes: Axes, palette: Palette, found: Found) -> None:
-    """Mean and standard deviation over seeds; LSG and the trained decay as lines across."""
+    """Mean and standard deviation over seeds; LSG and the trained decay as horizontal lines."""
     widths = sorted(found.fixed)
     means, spreads = zip(*(_spread_of(found.fixed[width]) for width in widths), strict=True)
     axes.errorbar(widths, means, yerr=spreads, fmt="o-", color=palette.test, capsize=3, label="fixed width (mean ± sd)")
@@ -176,7 +195,7 @@ def _over_epochs(axes: Axes, palette: Palette, groups: dict[str, list[Run]]) -> 
 
 
 def _last_by_layer(axes: Axes, palette: Palette, groups: dict[str, list[Run]], key: str, scale: float) -> None:
-    """A measure of each layer at the end of the training: mean and range over seeds."""
+    """A measure of each layer at the end of training: mean and range over seeds."""
     for (label, runs), colour in zip(groups.items(), (palette.train, palette.mark, palette.test), strict=True):
         if runs:
             layers = range(1, len(runs[0].layers) + 1)
@@ -188,7 +207,7 @@ def _last_by_layer(axes: Axes, palette: Palette, groups: dict[str, list[Run]], k
 
 
 def _banded(axes: Axes, xs: Sequence[float], curves: Sequence[Sequence[float]], *style: str, **options: Any) -> None:
-    """The mean of the seeds' curves, their range shaded."""
+    """Draw the mean of several curves, and shade their range."""
     at = [*zip(*curves, strict=True)]
     axes.plot(xs, [mean(values) for values in at], *style, **options)
     axes.fill_between(
@@ -202,40 +221,34 @@ def _banded(axes: Axes, xs: Sequence[float], curves: Sequence[Sequence[float]], 
 
 
 def _shown(layers: int) -> list[int]:
-    """The numbers of the layers that a figure shows: the paper's, or in a smaller network as many, evenly spread."""
+    """The numbers of the layers that a figure shows: those of the paper, or, in a smaller network, layers at the same
+    relative depths."""
     if layers >= LAYERS[-1]:
         return list(LAYERS)
     return sorted({math.ceil(layers * place / LAYERS[-1]) for place in LAYERS})
 
 
 def _potentials(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
-    """Histograms at the end of the training, of all seeds together, and Theorem 1's normal with the decays of then."""
+    """Histograms of all seeds at the end of training, and the normal distribution of Theorem 1 for the decays there."""
     shown = _shown(len(runs[0].layers))
     for order, place in enumerate(shown):
         rows = [run.layer_rows(layer)[1] for run in runs for layer in run.layers[place - 1 : place]]
         counts = [sum(column) for column in zip(*(row["histogram"] for row in rows), strict=True)]
-        per = len(counts) // 16  # bins to a threshold: the histogram reaches 8 to both sides of it
-        us = [1 + (n + 0.5 - len(counts) // 2) / per for n in range(len(counts))]
+        edges, measured = density(counts)
         colour = palette.depth(order, len(shown))
-        total = sum(counts)
-        axes.stairs(
-            [per * count / total for count in counts],
-            [u - 0.5 / per for u in us] + [us[-1] + 0.5 / per],
-            color=colour,
-            label=f"layer {place}",
-        )
+        axes.stairs(measured, edges, color=colour, label=f"layer {place}")
         sd = mean(number(row["predicted"]) for row in rows)
-        normal = [math.exp(-((u / sd) ** 2) / 2) / (sd * math.sqrt(2 * math.pi)) for u in us]
-        axes.plot(
-            us, normal, "--", color=colour, linewidth=1, label="N(0, 1 + β²)" if order == len(shown) - 1 else None
-        )
+        middles = [(low + high) / 2 for low, high in pairwise(edges)]
+        normal = [normal_density(u, sd) for u in middles]
+        label = "N(0, 1 + β²)" if order == len(shown) - 1 else None
+        axes.plot(middles, normal, "--", color=colour, linewidth=1, label=label)
     axes.axvline(1, color=palette.muted, linewidth=0.8, linestyle=":")
-    axes.set(xlim=(-4, 5), xlabel="potential before the reset, thresholds (dotted: the threshold)")
+    axes.set(xlim=(-4, 5), xlabel="potential before the reset, in units of the threshold (dotted)")
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
 def _spread(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
-    """Measured at the start and at the end of the training, and by Theorem 1 with the decays of the end."""
+    """Spread at the start and at the end of training, and by Theorem 1 for the decays at the end."""
     layers = range(1, len(runs[0].layers) + 1)
     kinds = (
         ("before training", 0, "spread", palette.train),
@@ -250,14 +263,14 @@ def _spread(axes: Axes, palette: Palette, runs: Sequence[Run]) -> None:
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
-def _decays(axes: Axes, palette: Palette, runs: Sequence[Run], turn: Callable[[float], float]) -> None:
+def _decays(axes: Axes, palette: Palette, runs: Sequence[Run], function: Callable[[float], float]) -> None:
     shown = _shown(len(runs[0].layers))
     for order, place in enumerate(shown):
         curves = [run.layer_curve(run.layers[place - 1], "decay") for run in runs]
         _banded(
             axes,
             curves[0][0],
-            [[turn(value) for value in values] for _, values in curves],
+            [[function(value) for value in values] for _, values in curves],
             color=palette.depth(order, len(shown)),
             label=f"layer {place}",
         )
@@ -267,24 +280,16 @@ def _decays(axes: Axes, palette: Palette, runs: Sequence[Run], turn: Callable[[f
 
 
 def _family(axes: Axes, palette: Palette) -> None:
-    """b·(1 - tanh²(b·(u - ½)))/(2·tanh(b/2)) on 0 <= u <= 1."""
-    us = [-0.25 + 1.5 * n / 600 for n in range(601)]
+    """The slope of Dspike at threshold 0.5, where temperature b is width 1/b. Only this figure needs torch."""
+    import torch
+
+    from surgrad.surrogates import find_surrogate
+
+    dspike = find_surrogate("dspike")
+    potentials = torch.linspace(-0.25, 1.25, 601, dtype=torch.float64)
     for place, b in enumerate(TEMPERATURES):
-        ys = [b * (1 - math.tanh(b * (u - 0.5)) ** 2) / (2 * math.tanh(b / 2)) if 0 <= u <= 1 else 0.0 for u in us]
-        axes.plot(us, ys, color=palette.depth(place, len(TEMPERATURES)), label=f"b = {b:g}")
+        slope = dspike.slope(potentials - 0.5, torch.tensor(1 / b, dtype=torch.float64))
+        colour = palette.depth(place, len(TEMPERATURES))
+        axes.plot(potentials.tolist(), slope.tolist(), color=colour, label=f"b = {b:g}")
     axes.set_xlabel("membrane potential", color=palette.muted)
     axes.legend(frameon=False, labelcolor=palette.ink)
-
-
-def _picture(out: Path, title: str, draw: Draw) -> Path:
-    from matplotlib.figure import Figure
-
-    palette = light()
-    with drawing(**{"font.size": 9.5}):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        axes = figure.add_subplot()
-        plots.frame(axes, plots.Measure("", title, ""), palette)
-        draw(axes, palette=palette)
-        return files.replace(
-            out, lambda path: figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
-        )

@@ -1,4 +1,4 @@
-"""The HTML page of one run or several."""
+"""The HTML page of one or several runs."""
 
 import base64
 import math
@@ -9,28 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgrad.errors import BadValue
-from surgrad.report import compare, files, plots, words
+from surgrad.report import compare, output, plots, words
 from surgrad.report.palette import DEPTHS, RUNS, depth_step, stand_ins, theme, variables
 from surgrad.report.read import Run, read_run
 from surgrad.report.recording import EXAMPLE
-from surgrad.report.svg import drawing, inline
+from surgrad.report.svg import FONT, drawing, inline
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIZE = (5.2, 3.2)
-"""Inches of a plot; small, so that a phone shows its letters near their own size."""
-SHOWN = ("summary", "source")
-"""Recipe keys that stand at the top of the page already."""
-CHIPS = 8
-"""Up to so many layers each is named in the colour key."""
+"""Inches of a plot; small, so that its letters are readable on a phone."""
+SHOWN = ("format", "summary", "source")
+"""Recipe keys that the list of settings leaves out: the top of the page shows them."""
+FEW_LAYERS = 8
+"""Up to this number of layers, the colour key names each."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """An SVG element (trusted: matplotlib escaped its text) and the sentence on how to read it."""
+    """An SVG element (trusted: matplotlib escaped its text), and a text on how to read it."""
 
     svg: str
     reading: str
@@ -49,56 +48,66 @@ class Layer:
     firing_rate: str
     share: str
     filled: float
-    """The share in per cent, for the bar behind it."""
+    """The share in per cent, for the bar next to it."""
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Path:
-    """Writes one self-contained HTML page about the run folders `runs` to `out` and returns `out`."""
+    """Write one self-contained HTML page about run folders.
+
+    Args:
+        runs: the folders; of several runs the page also has a comparison.
+        out: the page.
+
+    Returns:
+        `out`.
+
+    Raises:
+        CheckpointError: one of `runs` is not a run folder.
+        BadValue: there is no run, or `out` cannot be written.
+    """
     if not runs:
-        raise BadValue("no run to report on; give at least one run folder")
+        raise BadValue("there is no run to report on; give at least one run folder")
     found = [read_run(Path(run)) for run in runs]
-    text = _render(found)
-    return files.replace(Path(out), lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    names = compare.labels(found)
+    return write_page(
+        "page.html",
+        out,
+        title=found[0].name if len(found) == 1 else f"{len(found)} runs compared",
+        colours=RUNS,
+        few_layers=FEW_LAYERS,
+        comparison=_comparison(found) if len(found) > 1 else None,
+        runs=[
+            _section(run, name, place, alone=len(found) == 1)
+            for place, (run, name) in enumerate(zip(found, names, strict=True))
+        ],
+    )
 
 
-def environment() -> "Environment":
-    """Where the pages' templates are, and how they are filled."""
+def write_page(template: str, out: Path, **values: Any) -> Path:
+    """Fill one of the templates in this folder, with the colours of both themes, and write the page to `out`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _render(runs: list[Run]) -> str:
-    return (
-        environment()
-        .get_template("page.html")
-        .render(
-            title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
-            themes={name: list(zip(variables(), theme(name), strict=True)) for name in ("light", "dark")},
-            depths=DEPTHS,
-            colours=RUNS,
-            chips=CHIPS,
-            comparison=_comparison(runs) if len(runs) > 1 else None,
-            runs=[
-                _section(run, name, place, alone=len(runs) == 1)
-                for place, (run, name) in enumerate(zip(runs, compare.labels(runs), strict=True))
-            ],
-        )
-    )
+    themes = {name: list(zip(variables(), theme(name), strict=True)) for name in ("light", "dark")}
+    text = environment.get_template(template).render(themes=themes, depths=DEPTHS, **values)
+    return output.replace(Path(out), lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def _comparison(runs: list[Run]) -> dict[str, Any]:
     names = compare.labels(runs)
-    both = "Solid is test, faint dashes are train. "
+    both = "Solid: test; thin dashes: train. "
     return {
         "names": names,
         "lines": compare.lines(runs),
+        "averaged": any(math.isfinite(run.last("test_accuracy_average")) for run in runs),
+        "held_out": any(math.isfinite(run.last("holdout_accuracy")) for run in runs),
+        "chosen_on_test": any(not run.held_out for run in runs),
         "groups": compare.groups(runs),
         "differences": compare.differences(runs),
         "plots": [
@@ -114,16 +123,16 @@ def _comparison(runs: list[Run]) -> dict[str, Any]:
 
 
 def _section(run: Run, name: str, place: int, alone: bool) -> dict[str, Any]:
-    """All that the template shows of one run; the curves only where no overlay shows them already."""
+    """The values of the template for one run; the curves only where the comparison does not show them."""
     return {
         "name": name,
         "place": place,
-        "summary": run.recipe.get("summary"),
-        "source": run.recipe.get("source"),
+        "summary": run.setting("summary"),
+        "source": run.setting("source"),
         "headline": words.headline(run),
         "remarks": words.remarks(run),
         "curves": [_curve(run, measure, place) for measure in (plots.ACCURACY, plots.LOSS)] if alone else [],
-        "decided": _decided(run, place),
+        "decisions": _decisions(run, place),
         "layered": [_layered(run, measure, place) for measure in plots.LAYERED if _recorded(run, measure.key)],
         "timed": _timed(run, place),
         "example": _example(run),
@@ -131,7 +140,7 @@ def _section(run: Run, name: str, place: int, alone: bool) -> dict[str, Any]:
         "layers": [_layer(run, layer, step, len(run.layers)) for step, layer in enumerate(run.layers)],
         "last_epoch": max((row["epoch"] for row in run.widths), default=0),
         "recipe": words.sections({key: value for key, value in run.recipe.items() if key not in SHOWN}),
-        "env": words.flat(run.env),
+        "env": words.settings(run.env),
     }
 
 
@@ -143,9 +152,9 @@ def _curve(run: Run, measure: plots.Measure, place: int) -> Plot:
 
 
 def _layered(run: Run, measure: plots.Measure, place: int) -> Plot:
-    still = plots.constant(run, measure.key)
-    shown = words.percent(still or 0) if measure.fraction else words.plain(still)
-    reading = measure.reading if still is None else f"{measure.reading} Here it stays at {shown} in every layer."
+    constant = plots.constant(run, measure.key)
+    shown = words.percent(constant or 0) if measure.fraction else words.plain(constant)
+    reading = measure.reading if constant is None else f"{measure.reading} Here it stays at {shown} in every layer."
     title = f"{measure.title} of each layer of {run.name} over epochs"
     return _plot(
         f"r{place}-{measure.key}", title, reading, lambda axes: plots.per_layer(axes, run, measure, stand_ins())
@@ -153,7 +162,7 @@ def _layered(run: Run, measure: plots.Measure, place: int) -> Plot:
 
 
 def _timed(run: Run, place: int) -> list[Plot]:
-    """Firing rates over time, where there is more than one step."""
+    """Firing rates over time, where there is more than one time step."""
     if not any(len(plots.rates_of(run, layer)) > 1 for layer in run.layers):
         return []
     title = f"{plots.RATES.title} of each layer of {run.name}"
@@ -161,7 +170,7 @@ def _timed(run: Run, place: int) -> list[Plot]:
 
 
 def _example(run: Run) -> str | None:
-    """The picture of a recording that the run's folder holds, as an address that is the picture itself."""
+    """The picture of a recording in the run folder, as a data URL."""
     try:
         picture = (run.folder / EXAMPLE).read_bytes()
     except OSError:
@@ -169,8 +178,8 @@ def _example(run: Run) -> str | None:
     return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
 
 
-def _decided(run: Run, place: int) -> list[Plot]:
-    """What the controller based its widths on, if it wrote anything down."""
+def _decisions(run: Run, place: int) -> list[Plot]:
+    """The measurements on which the controller based its widths, if it wrote any."""
     first = run.decisions[0] if run.decisions else {}
     if "group" in first:
         return [_decision(run, place, measure, plots.searched) for measure in plots.SEARCHED]
@@ -178,12 +187,12 @@ def _decided(run: Run, place: int) -> list[Plot]:
 
 
 def _decision(run: Run, place: int, measure: plots.Measure, draw: Callable[..., None]) -> Plot:
-    def framed(axes: "Axes") -> None:
+    def draw_framed(axes: "Axes") -> None:
         plots.frame(axes, measure, stand_ins())
         draw(axes, [run], measure.key, stand_ins())
 
-    title = f"{measure.title} of {run.name}, as its controller saw it"
-    return _plot(f"r{place}-decided-{measure.key}", title, measure.reading, framed)
+    title = f"{measure.title} of {run.name}, as its controller measured it"
+    return _plot(f"r{place}-decision-{measure.key}", title, measure.reading, draw_framed)
 
 
 def _recorded(run: Run, key: str) -> bool:
@@ -197,11 +206,11 @@ def _plot(key: str, title: str, reading: str, draw: Callable[["Axes"], None]) ->
 def plot(
     key: str, title: str, reading: str, draw: Callable[["Figure"], None], size: tuple[float, float] = SIZE
 ) -> Plot:
-    """A figure that `draw` has drawn, for a page; size in inches."""
+    """Draw a figure of `size` inches for a page; `key` makes its ids unique there."""
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
-    with drawing(**{"font.size": 9.5}):
+    with drawing(**FONT):
         figure = Figure(figsize=size)
         draw(figure)
         return Plot(Markup(inline(figure, key, title)), reading)

@@ -1,16 +1,16 @@
-"""Colours for light and dark pages, and how a figure drawn once serves both.
+"""Colours for light and dark pages.
 
-A figure for the page is drawn in stand-in colours (#fe0000, #fe0001, …) that `surgrad.report.svg` replaces by CSS
-variables, so the browser picks the theme. A picture for a file is drawn in the light theme's real colours.
+A figure for a page is drawn once, in stand-in colours (#fe0000, #fe0001, …). `surgrad.report.svg` replaces them by CSS
+variables, so that the browser chooses the theme. A picture in a file is drawn in the real colours of the light theme.
 """
 
 from dataclasses import dataclass
 from functools import cache
 
 DEPTHS = 32
-"""Steps of the depth colour map; more could not be told apart."""
+"""Steps of the colour map for depth; nobody could distinguish more."""
 RUNS = 8
-"""Run colours before they repeat with another dash pattern."""
+"""Colours of runs; further runs repeat them with another dash pattern."""
 
 _NAMES = ("ink", "muted", "grid", "test", "train", "mark")
 _LIGHT = ("#1f2328", "#59636e", "#d8dee4", "#0b62c4", "#d9730d", "#8250df")
@@ -18,7 +18,7 @@ _DARK = ("#e6edf3", "#9aa4af", "#30363d", "#66b0ff", "#ffa657", "#c9a2ff")
 _LIGHT_RUNS = ("#0b62c4", "#d9560d", "#0a8f6a", "#b8479a", "#8a6d00", "#2f9fc4", "#6a4cc0", "#5b6570")
 _DARK_RUNS = ("#66b0ff", "#ff9559", "#3ddc97", "#f29ac9", "#e3c23c", "#7fe0f5", "#b79cff", "#b6c0ca")
 _DEPTH_RANGE = {"light": (0.0, 0.88), "dark": (0.22, 1.0)}
-"""The part of the map that stands out against each background."""
+"""The part of the colour map that is visible on each background."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ def variables() -> tuple[str, ...]:
 
 
 def stand_ins() -> Palette:
-    """Colours that only mark where a CSS variable goes."""
+    """Colours that stand for CSS variables."""
     return _palette(tuple(f"#fe{n:04x}" for n in range(len(variables()))))
 
 
 def light() -> Palette:
-    """The light theme's real colours."""
+    """The real colours of the light theme."""
     return _palette(theme("light"))
 
 

@@ -1,4 +1,4 @@
-"""The plots of a run; each draws into axes it is given, in the colours it is given."""
+"""The plots of a run; each function draws into the given axes in the given colours."""
 
 from __future__ import annotations
 
@@ -14,65 +14,67 @@ from surgrad.report.svg import TIP
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW = 15
-"""Up to so many epochs each one gets a dot."""
+FEW_EPOCHS = 15
+"""Up to this number of epochs, each gets a dot."""
 FEW_LAYERS = 6
-"""Of more, a legend names the first and the last."""
+"""Up to this number of layers, a legend names all; else the first and the last."""
 DASHES = ("-", "-.", ":")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Something measured per epoch, and how to read its plot."""
+    """A quantity measured per epoch, and how to read its plot."""
 
     key: str
     title: str
     reading: str
     fraction: bool = False
-    """Shown in per cent, from zero."""
+    """Whether it is shown in per cent, from zero."""
 
 
 ACCURACY = Measure(
     "accuracy",
     "Accuracy",
-    "The share of images classified rightly; a growing gap between train and test is overfitting.",
+    "The share of images that are classified correctly. A growing gap between train and test is overfitting.",
     fraction=True,
 )
 LOSS = Measure(
     "loss",
     "Loss",
-    "Lower is better; a test loss that rises while the train loss falls is overfitting.",
+    "Lower is better. A test loss that rises while the train loss falls is overfitting.",
 )
 RATES = Measure(
     "rates",
     "Firing rate over time",
-    "How often a neuron of the layer spikes at each time step, on the first test batch after the last epoch; where it "
-    "falls to 0 %, later steps tell nothing.",
+    "How often a neuron of the layer spikes at each time step, on the first test batch after the last epoch. Where it "
+    "falls to 0 %, later time steps carry no information.",
     fraction=True,
 )
 LAYERED = (
     Measure(
         "width",
         "Width of the surrogate gradient",
-        "How far around the threshold a layer's surrogate gradient reaches; a falling line is a gradient that narrows.",
+        "How far around the threshold the surrogate gradient of a layer reaches. A falling line is a gradient that "
+        "gets narrower.",
     ),
     Measure(
         "share",
         "Gradient-available share",
-        "The share of a layer's neurons whose membrane potential lies where the surrogate gradient is available; "
-        "near 0 % a layer hardly learns.",
+        "The share of a layer's neurons whose membrane potential is where the surrogate gradient is available. "
+        "Near 0 %, a layer hardly learns.",
         fraction=True,
     ),
     Measure(
         "firing_rate",
         "Firing rate",
-        "How often a neuron of the layer spikes per time step, on average; near 0 % a layer is silent.",
+        "How often a neuron of the layer spikes per time step, on average. Near 0 %, a layer is silent.",
         fraction=True,
     ),
     Measure(
         "decay",
         "Decay of the membrane potential",
-        "The part of its potential that a neuron keeps from one time step to the next; nearer 1 is a longer memory.",
+        "The fraction of its potential that a neuron keeps from one time step to the next. A value near 1 is a long "
+        "memory.",
     ),
 )
 
@@ -80,33 +82,55 @@ SEARCHED = (
     Measure(
         "temperature",
         "Temperature b",
-        "What a search chose at the start of each epoch; flat where none pointed better, or none is reliable.",
+        "The temperature chosen at the start of each epoch. It stays where no other one has a larger cosine, and where "
+        "the finite-difference gradient is not reliable.",
     ),
     Measure(
         "cosine",
         "Cosine with the finite-difference gradient",
-        "How nearly the best surrogate gradient points where finite differences do; dotted how nearly those of the "
-        "batch's two halves do: where that is low they are noise, and the temperature stays.",
+        "The cosine between the best surrogate gradient and the finite-difference gradient. Dotted: the reliability, "
+        "which is the cosine between the finite-difference gradients of the batch's two halves. Where it is low, they "
+        "are noise, and the temperature stays.",
     ),
 )
 STEERED = (
-    Measure("chi", "χ of each layer", "The share of a layer's potentials within the half-width, which is steered."),
+    Measure(
+        "chi",
+        "χ of each layer",
+        "The share of a layer's potentials within the half-width. The controller keeps it in its range.",
+    ),
     Measure(
         "half_width",
         "Half-width of each layer, thresholds",
-        "How far around the threshold a layer's gradient reaches; it widens where χ is too low.",
+        "How far around the threshold the gradient of a layer reaches. It gets wider where χ is too low.",
     ),
-    Measure("temperature", "Temperature b of each layer", "The candidate whose step of the weights served best."),
+    Measure(
+        "temperature", "Temperature b of each layer", "The candidate whose step of the weights reduced the loss most."
+    ),
 )
-"""What a controller writes down of a layer, by its key in a row."""
+"""The measurements of a layer that a controller writes, by their key in a row."""
+SINGLE = (
+    ("train", "train_{}", "train"),
+    ("holdout", "holdout_{}", "held out"),
+    ("test", "test_{}", "test"),
+    ("average", "test_{}_average", "test, averaged weights"),
+)
+"""The curves of one run: their role, the key of a metric, and the label."""
 
 
 def curves(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
-    """Train and test of one run, and the published accuracy where there is one."""
+    """Train and test curves of one run (of held-out images and averaged weights too, where there are any), and the
+    published accuracy."""
     frame(axes, measure, palette)
-    for part, colour, dash in (("train", palette.train, "--"), ("test", palette.test, "-")):
-        x, y = run.curve(f"{part}_{measure.key}")
-        _line(axes, _scaled((x, y), measure), colour, dash=dash, tip=part, label=part)
+    styles = {
+        "train": (palette.train, "--"),
+        "holdout": (palette.run(2), "-."),
+        "test": (palette.test, "-"),
+        "average": (palette.test, ":"),
+    }
+    for role, key, label in SINGLE:
+        colour, dash = styles[role]
+        _line(axes, _scaled(run.curve(key.format(measure.key)), measure), colour, dash=dash, tip=label, label=label)
     if measure is ACCURACY:
         published(axes, [run], palette)
     whole_numbers(axes)
@@ -122,7 +146,7 @@ def curves(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
 
 
 def overlay(axes: Axes, runs: Sequence[Run], names: Sequence[str], measure: Measure, palette: Palette) -> None:
-    """Every run's test (solid) and train (faint) curves, one colour per run."""
+    """The test curve (solid) and the train curve (thin, dashed) of every run, one colour per run."""
     frame(axes, measure, palette)
     for place, (run, name) in enumerate(zip(runs, names, strict=True)):
         colour = palette.run(place)
@@ -149,7 +173,7 @@ def per_layer(axes: Axes, run: Run, measure: Measure, palette: Palette) -> None:
         _nothing(axes, "nothing was recorded", palette)
     elif measure.fraction:
         axes.set_ylim(0, min(max(max(seen) * 1.08, 1), 103))
-    elif max(seen) - min(seen) < 1e-9:  # else the axis would blow rounding up to a slope
+    elif max(seen) - min(seen) < 1e-9:  # else rounding would look like a slope
         around = abs(max(seen)) or 1.0
         axes.set_ylim(max(seen) - around / 2, max(seen) + around / 2)
     whole_numbers(axes)
@@ -173,31 +197,31 @@ def over_time(axes: Axes, run: Run, palette: Palette) -> None:
 
 
 def rates_of(run: Run, layer: str) -> list[float]:
-    """A layer's firing rate at each step, as last recorded; empty where it was not."""
+    """A layer's firing rate at each time step, as recorded last; empty where it was not recorded."""
     found = run.layer_rows(layer)[1].get("rates")
     return [number(rate) for rate in found] if isinstance(found, list) else []
 
 
 def searched(axes: Axes, runs: Sequence[Run], key: str, palette: Palette) -> None:
-    """Of every run, at each search; of a search by stage or layer a line each."""
+    """Temperatures or cosines of every run, at each search; one line per stage or layer where these have their own."""
     for place, run in enumerate(runs):
         colour = palette.run(place)
         for group in dict.fromkeys(row["group"] for row in run.decisions):
             rows = [row for row in run.decisions if row["group"] == group]
             epochs = [row["epoch"] for row in rows]
-            of = f"seed {run.seed}" if group == "all" else f"{group}, seed {run.seed}"
+            name = f"seed {run.seed}" if group == "all" else f"{group}, seed {run.seed}"
             if key == "temperature":
-                axes.plot(epochs, [row["temperature"] for row in rows], "o-", color=colour, markersize=3, label=of)
+                axes.plot(epochs, [row["temperature"] for row in rows], "o-", color=colour, markersize=3, label=name)
                 continue
             best = [max(row["cosines"].values()) for row in rows]
-            axes.plot(epochs, best, "o-", color=colour, markersize=3, label=f"best, {of}")
-            axes.plot(epochs, [row["reliability"] for row in rows], ":", color=colour, label=f"reliability, {of}")
+            axes.plot(epochs, best, "o-", color=colour, markersize=3, label=f"best, {name}")
+            axes.plot(epochs, [row["reliability"] for row in rows], ":", color=colour, label=f"reliability, {name}")
     whole_numbers(axes)
     axes.legend(frameon=False, labelcolor=palette.ink)
 
 
 def steered(axes: Axes, runs: Sequence[Run], key: str, palette: Palette) -> None:
-    """What a controller wrote down of each layer, over the steps."""
+    """A measurement that a controller wrote of each layer, over the steps."""
     for run in runs:
         lines: dict[str, list[tuple[int, float]]] = {}
         for row in run.decisions:
@@ -211,7 +235,7 @@ def steered(axes: Axes, runs: Sequence[Run], key: str, palette: Palette) -> None
 
 
 def published(axes: Axes, runs: Sequence[Run], palette: Palette) -> None:
-    """A line at the published accuracy, where the runs agree on one."""
+    """A line at the published accuracy, where all runs have the same."""
     values = {run.published for run in runs}
     value = values.pop()
     if values or not math.isfinite(value):
@@ -229,7 +253,7 @@ def published(axes: Axes, runs: Sequence[Run], palette: Palette) -> None:
 
 
 def frame(axes: Axes, measure: Measure, palette: Palette) -> None:
-    """Title, grid and axis colours."""
+    """Set title, grid and colours of the axes."""
     unit = ", %" if measure.fraction else ""
     axes.set_title(measure.title + unit, loc="left", color=palette.ink, fontsize="medium", fontweight="bold", pad=8)
     axes.set_xlabel("epoch", color=palette.muted)
@@ -242,7 +266,7 @@ def frame(axes: Axes, measure: Measure, palette: Palette) -> None:
 
 
 def constant(run: Run, key: str) -> float | None:
-    """The one value a measure has in every layer and epoch, None where it moves or was not recorded."""
+    """The value of a measure that is the same in every layer and epoch; None where it changes or was not recorded."""
     values = {value for layer in run.layers for value in run.layer_curve(layer, key)[1] if math.isfinite(value)}
     return values.pop() if len(values) == 1 else None
 
@@ -266,7 +290,7 @@ def _line(
     x, y = curve
     if not any(math.isfinite(value) for value in y):
         return
-    dots = len(x) <= (2 if thin else FEW) and not faint
+    dots = len(x) <= (2 if thin else FEW_EPOCHS) and not faint
     axes.plot(
         x,
         y,
@@ -282,7 +306,7 @@ def _line(
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Ticks at whole epochs, or layers, and at round values."""
+    """Put ticks at whole epochs (or layers), and at round values."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))

@@ -1,4 +1,4 @@
-"""Reads a run folder as it is: finished, still training, or cut off in the middle of a line."""
+"""Reading run folders: finished ones, ones still in training, and ones whose last line is cut off."""
 
 import json
 import math
@@ -8,14 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from surgrad.config.compat import upgraded
+from surgrad.criteria import current_kind
 from surgrad.errors import CheckpointError
 
 Row = dict[str, Any]
 Curve = tuple[list[int], list[float]]
+"""Epochs, and a value for each."""
+HOLDOUT = "holdout"
+"""The `best_by` of runs that chose their best epoch by images held out from training."""
 
 
 def number(value: object) -> float:
-    """`value` as a float, or nan where it is no number: one odd field must not cost the whole page."""
+    """The value as a float; nan where it is not a number, so that one damaged field does not prevent a page."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     return float(value)
@@ -23,41 +28,50 @@ def number(value: object) -> float:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds, with at most one row per epoch (and layer)."""
+    """The contents of a run folder, with at most one row per epoch (and layer)."""
 
     folder: Path
     recipe: dict[str, Any]
+    """In the present layout, whatever the layout of the file; read settings by `setting`."""
     env: dict[str, Any]
     metrics: tuple[Row, ...]
     """One row per finished epoch, by epoch."""
     widths: tuple[Row, ...]
     """One row per epoch and layer, by epoch; epoch 0 is before training."""
     alarms: tuple[Row, ...] = ()
-    """What ailed which layers, in a sentence, and after which epoch it was first seen."""
+    """Problems that were found during training: the layers, a sentence, and the epoch of the first occurrence."""
     decisions: tuple[Row, ...] = ()
-    """What the controller based its widths on, in order."""
+    """The measurements on which the controller based its widths, in order."""
     remarks: tuple[str, ...] = ()
-    """What was missing or unreadable, in sentences."""
+    """Sentences on missing or unreadable files."""
+
+    def setting(self, path: str, default: Any = None) -> Any:
+        """A setting of the recipe by its dotted path in the present layout, such as "surrogate.width"."""
+        value: Any = self.recipe
+        for key in path.split("."):
+            if not isinstance(value, dict) or key not in value:
+                return default
+            value = value[key]
+        return default if value is None else value
 
     @property
     def name(self) -> str:
-        """The recipe's name; a run without one goes by its folder."""
-        return str(self.recipe.get("name") or self.folder.resolve().name)
+        """The name of the recipe, or of the folder where the recipe has none."""
+        return str(self.setting("name") or self.folder.resolve().name)
 
     @property
     def seed(self) -> object:
-        return self.recipe.get("seed")
+        return self.setting("seed")
 
     @property
     def published(self) -> float:
         """The published accuracy as a fraction, nan where there is none."""
-        return number(self.recipe.get("published"))
+        return number(self.setting("published"))
 
     @property
     def planned(self) -> int | None:
-        """How many epochs the recipe asks for."""
-        optim = self.recipe.get("optim")
-        epochs = number(optim.get("epochs")) if isinstance(optim, dict) else math.nan
+        """The number of epochs in the recipe."""
+        epochs = number(self.setting("optim.epochs"))
         return int(epochs) if math.isfinite(epochs) else None
 
     @property
@@ -107,9 +121,21 @@ class Run:
         return scored[-1] if scored else None
 
     @property
+    def held_out(self) -> bool:
+        """Whether the best epoch was chosen by images held out from training, and not by the test images."""
+        return bool(self.metrics) and self.metrics[-1].get("best_by") == HOLDOUT
+
+    @property
     def best(self) -> tuple[int, float] | None:
-        """(epoch, test accuracy) of the best tested epoch, the earliest of equals."""
-        return max(self.scored(), key=lambda pair: (pair[1], -pair[0]), default=None)
+        """(epoch, test accuracy) of the best epoch, by `held_out` images or by the test images; the earliest of
+        equals."""
+        scores = dict(zip(*self.curve("holdout_accuracy"), strict=True)) if self.held_out else dict(self.scored())
+        tested = [(epoch, accuracy) for epoch, accuracy in self.scored() if math.isfinite(scores[epoch])]
+        return max(tested, key=lambda pair: (scores[pair[0]], -pair[0]), default=None)
+
+    def last(self, key: str) -> float:
+        """The last value of a metric; nan where no epoch has it."""
+        return next((value for value in reversed(self.curve(key)[1]) if math.isfinite(value)), math.nan)
 
     @property
     def train_seconds(self) -> float:
@@ -117,10 +143,13 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """The run in `folder`.
+    """Read a run folder.
 
-    Only recipe.json must be there; whatever else is missing or half written becomes a remark, since a run
-    that was stopped is still worth looking at. Raises CheckpointError where `folder` is no run folder.
+    Only recipe.json is required. Other files that are missing or half written become remarks of the run, so that
+    a training that was stopped can be looked at.
+
+    Raises:
+        CheckpointError: `folder` is not a run folder.
     """
     folder = Path(folder)
     remarks: list[str] = []
@@ -134,8 +163,11 @@ def read_run(folder: Path) -> Run:
         env=env,
         metrics=tuple(metrics[epoch] for epoch in sorted(metrics)),
         widths=tuple(sorted(widths.values(), key=lambda row: row["epoch"])),
-        alarms=_some_rows(folder / "alarms.jsonl", ("epoch", "sentence"), remarks),
-        decisions=_some_rows(folder / "adapt.jsonl", ("epoch", "step"), remarks),
+        alarms=tuple(
+            {**row, "kind": current_kind(str(row.get("kind")))}
+            for row in _optional_rows(folder / "alarms.jsonl", ("epoch", "sentence"), remarks)
+        ),
+        decisions=_optional_rows(folder / "adapt.jsonl", ("epoch", "step"), remarks),
         remarks=tuple(remarks),
     )
 
@@ -150,7 +182,7 @@ def _recipe(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not readable as JSON ({error}); copy the run folder again") from error
     if not isinstance(recipe, dict):
         raise CheckpointError(f"{path} holds {type(recipe).__name__}, not a recipe; copy the run folder again")
-    return recipe
+    return upgraded(recipe)
 
 
 def _not_a_run(folder: Path) -> str:
@@ -177,13 +209,14 @@ def _env(path: Path, remarks: list[str]) -> dict[str, Any]:
     return env if isinstance(env, dict) else {}
 
 
-def _some_rows(path: Path, keys: tuple[str, ...], remarks: list[str]) -> tuple[Row, ...]:
-    """The rows of a file that is there only when there was something to write."""
+def _optional_rows(path: Path, keys: tuple[str, ...], remarks: list[str]) -> tuple[Row, ...]:
+    """The rows of a file that exists only where there was something to write."""
     return tuple(_rows(path, keys, remarks)) if path.exists() else ()
 
 
 def _rows(path: Path, keys: tuple[str, ...], remarks: list[str]) -> Iterator[Row]:
-    """The readable lines of a jsonl file that carry `keys`; a resumed run may repeat an epoch, later lines count."""
+    """The readable rows of a .jsonl file that have all `keys`. Unlike `surgrad.files.read_rows`, it skips damaged
+    lines, and adds a remark that says which."""
     if not path.is_file():
         remarks.append(f"{path.name} is missing.")
         return

@@ -1,10 +1,10 @@
-"""A recording as pictures: its frames side by side, and one after the other."""
+"""Pictures of a recording: its frames side by side, and as an animation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgrad.errors import BadValue
-from surgrad.report.files import replace
+from surgrad.report.output import replace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -12,15 +12,22 @@ if TYPE_CHECKING:
 BRIGHTER = (11, 98, 196)
 DARKER = (217, 86, 13)
 EXAMPLE = "example.png"
-"""What a run folder holds of the recordings that it was trained on."""
+"""The picture of a test recording in a run folder."""
 GAP = 6
 PANEL = 150
-"""Pixels between frames, and the least side of one."""
+"""Pixels between frames, and the smallest side length of a frame."""
 
 
 def coloured(frames: "NDArray[Any]") -> "NDArray[Any]":
-    """Frames [T, 2, H, W] of counts -> pictures [T, H, W, 3] on white: blue where it grew brighter, orange where it
-    grew darker, the stronger the more, up to the frame's 99th percentile of what is not empty."""
+    """Colour frames of event counts on white: blue for events of increasing brightness, orange for decreasing.
+
+    Args:
+        frames: counts [T, 2, H, W]; the first channel is decreasing brightness.
+
+    Returns:
+        RGB pictures [T, H, W, 3], uint8. Counts reach full colour at the 99th percentile of the frame's counts
+        above 0.
+    """
     import numpy as np
 
     strength = np.empty(frames.shape, np.float64)
@@ -33,14 +40,22 @@ def coloured(frames: "NDArray[Any]") -> "NDArray[Any]":
 
 
 def write_recording(frames: "NDArray[Any]", out: Path, milliseconds: int = 120) -> list[Path]:
-    """Write `out` (frames side by side, up to five in a row; any of pillow's formats) and beside it the same as an
-    animated .gif, `milliseconds` a frame. Returns both."""
+    """Write the frames of a recording as a picture and as an animation.
+
+    Args:
+        frames: counts of events [T, 2, H, W].
+        out: the picture, frames side by side, up to five in a row; a name with an ending that Pillow knows.
+        milliseconds: duration of a frame in the animation.
+
+    Returns:
+        `out`, and the animation of the same name with the ending .gif.
+    """
     import numpy as np
 
     try:
         from PIL import Image
     except ImportError:
-        raise BadValue("such pictures are made by pillow, which is not here: pip install 'surgrad[images]'") from None
+        raise BadValue("pictures of recordings need Pillow; pip install 'surgrad[images]'") from None
     pictures = coloured(frames)
     zoom = max(1, -(-PANEL // max(pictures.shape[1:3])))
     pictures = pictures.repeat(zoom, 1).repeat(zoom, 2)
@@ -55,9 +70,9 @@ def write_recording(frames: "NDArray[Any]", out: Path, milliseconds: int = 120) 
     moving = [Image.fromarray(picture) for picture in pictures]
     animated = out.with_suffix(".gif")
     if animated == out:
-        raise BadValue(f"{out} would be both the sheet and the animation; give the sheet another suffix, .png")
+        raise BadValue(f"{out} is the name of the animation; give a name that ends with .png")
     if out.suffix.lower() not in Image.registered_extensions():
-        raise BadValue(f"{out} has no ending of a picture's name; give a name that ends with .png")
+        raise BadValue(f"{out} does not have the ending of a picture; give a name that ends with .png")
     still = replace(out, lambda path: Image.fromarray(sheet).save(path))
     save: dict[str, Any] = {"save_all": True, "append_images": moving[1:], "duration": milliseconds, "loop": 0}
     return [still, replace(animated, lambda path: moving[0].save(path, **save))]

@@ -1,4 +1,4 @@
-"""matplotlib figures as SVG that can stand inside a page, beside others."""
+"""Figures of matplotlib as SVG elements of a page."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TIP = "tip:"
-"""A line whose gid starts so gets the rest as its tooltip."""
+"""A line whose gid starts with this gets the rest of the gid as its tooltip."""
+FONT = {"font.size": 9.5}
+"""The letters of every plot."""
 
 
 def drawing(**more: object) -> AbstractContextManager[None]:
-    """The settings all figures are drawn and saved under, whatever the user's own matplotlib settings are."""
+    """The settings for drawing and saving all figures, independent of the user's own settings of matplotlib."""
     from matplotlib import style
 
     fixed = {
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],
-        "text.parse_math": False,  # a name with dollar signs is no formula
+        "text.parse_math": False,  # a name with dollar signs is not a formula
         "svg.fonttype": "none",
         "svg.hashsalt": "surgrad",
         "axes.unicode_minus": True,
@@ -33,21 +35,21 @@ def drawing(**more: object) -> AbstractContextManager[None]:
 
 
 def inline(figure: Figure, key: str, title: str) -> str:
-    """`figure` as an SVG element: themed by CSS, every id prefixed by `key`, the same bytes each time."""
+    """The figure as an SVG element: coloured by CSS, every id prefixed by `key`, the same bytes each time."""
     text = StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     body = text.getvalue()
     body = body[body.index("<svg") :].rstrip()
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
     body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, flags=re.S)  # it would style the whole page
-    body = _own_ids(body, key)
+    body = _unique_ids(body, key)
     body = _themed(body)
-    body = _short(body)
-    return _head(body, title)
+    body = _rounded(body)
+    return _with_title(body, title)
 
 
-def _own_ids(body: str, key: str) -> str:
-    """Ids that something refers to are renamed, all others dropped: a page's ids must be unique."""
+def _unique_ids(body: str, key: str) -> str:
+    """Rename the ids that something refers to, and drop all others: the ids of a page must be unique."""
     used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
     names = {old: f"{key}-{place}" for place, old in enumerate(used)}
 
@@ -69,8 +71,8 @@ def _themed(body: str) -> str:
     return re.sub(r'style="[^"]*"', theme, body)
 
 
-def _short(body: str) -> str:
-    """Hundredths of a point are finer than any screen; six decimals would double the page."""
+def _rounded(body: str) -> str:
+    """Round coordinates to hundredths of a point; six decimals would double the size of the page."""
 
     def shorten(attribute: re.Match[str]) -> str:
         return re.sub(r"(\d+\.\d{2})\d+", r"\1", attribute[0])
@@ -79,7 +81,7 @@ def _short(body: str) -> str:
     return re.sub(r"\s*\n\s*", "\n", body)
 
 
-def _head(body: str, title: str) -> str:
+def _with_title(body: str, title: str) -> str:
     from markupsafe import escape
 
     box = re.search(r'viewBox="[^"]*"', body)

@@ -1,21 +1,20 @@
-"""Numbers and runs in words."""
+"""Texts about numbers and runs."""
 
 import json
 import math
 from collections.abc import Iterator
 from typing import Any
 
+from surgrad.config.flat import flattened
+from surgrad.criteria import NARROW_SHARE, SILENT_RATE
 from surgrad.report.read import Run, number
 
 NONE = "–"
-SILENT = 0.001
-"""A layer that fires less than this passes hardly anything on."""
-STARVED = 0.01
-"""A layer with less gradient-available share than this hardly learns."""
+"""Stands for a value that is missing."""
 
 
 def percent(fraction: float, digits: int = 2) -> str:
-    r"""A fraction in per cent, kept on one line.
+    r"""A fraction in per cent, with a space that does not break.
 
     >>> percent(0.9441)
     '94.41\xa0%'
@@ -24,7 +23,7 @@ def percent(fraction: float, digits: int = 2) -> str:
 
 
 def plain(value: object, digits: int = 3) -> str:
-    """A measured number with the digits worth reading, the same in every row of a column."""
+    """A measured number with `digits` decimals."""
     given = number(value)
     return f"{given:.{digits}f}" if math.isfinite(given) else NONE
 
@@ -49,18 +48,18 @@ def duration(seconds: float) -> str:
 
 
 def epochs_of(run: Run) -> str:
-    """How far the run came, such as '9 of 9'."""
+    """Finished and planned epochs, such as '9 of 9'."""
     return f"{run.done} of {run.planned}" if run.planned is not None else str(run.done)
 
 
 def label(run: Run) -> str:
-    """What tells a run from others of its page."""
+    """Recipe and seed of a run."""
     return f"{run.name}, seed {run.seed}" if run.seed is not None else run.name
 
 
 def headline(run: Run) -> str:
-    """The run's outcome in one sentence, saying which figure is fair."""
-    return "; ".join([_outcome(run), *_best(run), *_published(run)]) + "."
+    """The outcome of a run in one sentence, which also says how the best epoch was chosen."""
+    return "; ".join([_outcome(run), *_average(run), *_best(run), *_published(run)]) + "."
 
 
 def _outcome(run: Run) -> str:
@@ -78,11 +77,18 @@ def _outcome(run: Run) -> str:
     return f"{percent(final[1])} test accuracy after {epochs_of(run)} epochs ({state}){spent}"
 
 
+def _average(run: Run) -> Iterator[str]:
+    average = run.last("test_accuracy_average")
+    if math.isfinite(average):
+        yield f"averaged weights: {percent(average)}"
+
+
 def _best(run: Run) -> Iterator[str]:
     if run.best is None or run.best == run.final:
         return
     epoch, accuracy = run.best
-    yield f"best epoch {epoch}: {percent(accuracy)} (chosen on the test set, so not a fair figure)"
+    how = "chosen on held-out images" if run.held_out else "chosen on the test set, so not a fair figure"
+    yield f"best epoch {epoch}: {percent(accuracy)} ({how})"
 
 
 def _published(run: Run) -> Iterator[str]:
@@ -91,7 +97,7 @@ def _published(run: Run) -> Iterator[str]:
 
 
 def remarks(run: Run) -> list[str]:
-    """What a reader should know before trusting the plots."""
+    """What a reader of the page should know before using the plots."""
     found = []
     if not run.finished:
         found.append(f"This run is unfinished: {epochs_of(run)} epochs. The page shows what there is.")
@@ -104,42 +110,41 @@ def remarks(run: Run) -> list[str]:
         if row.get("train_loss") is not None and not math.isfinite(loss)
     ]
     if broken:
-        found.append(f"The train loss is not a finite number from epoch {broken[0]} on: training diverged.")
-    found += _weak(run, "firing_rate", SILENT, "Nearly silent at the end (firing rate below 0.1 %)")
-    found += _weak(run, "share", STARVED, "Hardly any gradient at the end (available to less than 1 % of neurons)")
+        found.append(f"The train loss is not a finite number from epoch {broken[0]} on: the training diverged.")
+    last = {layer: run.layer_rows(layer)[1] for layer in run.layers}
+    silent = [layer for layer, row in last.items() if number(row.get("firing_rate")) < SILENT_RATE]
+    found += _listed(silent, f"Nearly silent at the end (firing rate below {percent(SILENT_RATE, 1)})")
+    narrow = [layer for layer, row in last.items() if number(row.get("chi", row.get("share"))) < NARROW_SHARE]
+    found += _listed(
+        narrow, f"Hardly any gradient at the end (for less than {percent(NARROW_SHARE, 0)} of the neurons)"
+    )
     return found
 
 
-def _weak(run: Run, key: str, limit: float, text: str) -> Iterator[str]:
-    names = [layer for layer in run.layers if number(run.layer_rows(layer)[1].get(key)) < limit]
-    if names:
-        yield f"{text}: {', '.join(names)}."
+def _listed(layers: list[str], text: str) -> Iterator[str]:
+    if layers:
+        yield f"{text}: {', '.join(layers)}."
 
 
 def value_text(value: object) -> str:
-    """A setting as its JSON, without the quotes around plain text."""
+    """A setting as JSON, without quotes around text."""
     if value is None:
         return NONE
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted keys.
+def settings(tree: dict[str, Any]) -> dict[str, str]:
+    """Nested settings as dotted keys with texts.
 
-    >>> flat({"optim": {"lr": 0.1}})
+    >>> settings({"optim": {"lr": 0.1}})
     {'optim.lr': '0.1'}
     """
-    found: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value_text(value)
-    return found
+    return {path: value_text(value) for path, value in flattened(tree).items()}
 
 
 def sections(tree: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
-    """Settings by top-level key; those that are no group of their own come first, under 'general'."""
-    own = {key: value for key, value in tree.items() if not (isinstance(value, dict) and value)}
-    groups = [(key, flat(value)) for key, value in tree.items() if isinstance(value, dict) and value]
-    return ([("general", flat(own))] if own else []) + groups
+    """Settings by top-level key; single settings come first, under 'general'."""
+    parts = {key: value for key, value in tree.items() if isinstance(value, dict) and value}
+    single = {key: value for key, value in tree.items() if key not in parts}
+    general = [("general", settings(single))] if single else []
+    return general + [(key, settings(value)) for key, value in parts.items()]

@@ -1,4 +1,4 @@
-"""Recipes × seeds as a queue that can be stopped and resumed, and the table that comes out of it."""
+"""Sweeps: recipes × seeds, trained as a queue that can be stopped and resumed, with one table of the results."""
 
 from surgrad.sweep.jobs import Entry as Entry
 from surgrad.sweep.jobs import Job as Job

@@ -1,26 +1,33 @@
-"""What a sweep is to train."""
+"""The trainings of a sweep."""
 
-import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgrad.errors import BadValue, unknown
+from surgrad.errors import BadValue, CheckpointError, unknown
+from surgrad.files import read_json, read_rows
 
 if TYPE_CHECKING:
     from surgrad.config.recipe import Recipe
 
 
 KEYS = ("recipe", "label", "set", "seeds", "against")
-"""Of a [[run]]."""
+"""The keys that a [[run]] may have."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the table: a recipe, with fields set as by `surgrad train --set`, under a label. seeds: how many; None:
-    as many as the sweep has. against: labels of others to compare it with, seed by seed."""
+    """A line of the table: a recipe with some settings, under a label.
+
+    Attributes:
+        label: names the line and its run folders.
+        recipe: the name of a recipe, or path/to/file.py:function.
+        settings: changes of the recipe, as in `surgrad train --set`.
+        seeds: the number of seeds; None: that of the sweep.
+        against: labels of other entries; the differences to them are computed seed by seed.
+    """
 
     label: str
     recipe: str
@@ -31,52 +38,52 @@ class Entry:
 
 @dataclass(frozen=True)
 class Job:
-    """One training."""
+    """One training: an entry with a seed, in a run folder."""
 
     entry: Entry
     seed: int
     folder: Path
 
     def words(self, data: Path | None) -> list[str]:
-        """Of the command line that trains it, or goes on with it."""
+        """The arguments of the command line that trains it, or continues its training."""
         where = [] if data is None else ["--data", str(data.resolve())]
         settings = [word for setting in self.entry.settings for word in ("--set", setting)]
-        return [
-            "train",
-            self.entry.recipe,
-            *where,
-            "--seed",
-            str(self.seed),
-            *settings,
-            "--out",
-            str(self.folder),
-            "--resume",
-        ]
+        seed = ["--seed", str(self.seed)]
+        return ["train", self.entry.recipe, *where, *seed, *settings, "--out", str(self.folder), "--resume"]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        """The rows of its metrics.jsonl, one per finished epoch."""
+        return read_rows(self.folder / "metrics.jsonl")
 
     @property
     def done(self) -> bool:
+        """Whether all epochs are finished."""
         rows = self.metrics
         return bool(rows) and rows[-1]["epoch"] == rows[-1]["epochs"]
 
 
 def entries(names: Iterable[str]) -> list[Entry]:
-    """Of recipe names and of files. A file is TOML: [[run]] tables with `recipe`, and perhaps `label`, `set`, a list of
-    path=value, `seeds`, a number, and `against`, a list of labels; `set` at its top applies to all."""
+    """The entries of a sweep.
+
+    Args:
+        names: recipes (a name, or path/to/file.py:function), and .toml files. A file has [[run]] tables with `recipe`
+            and, optionally, `label`, `set` (a list of path=value), `seeds` (a number) and `against` (a list of labels).
+            `set` at its top is for all runs.
+
+    Raises:
+        BadValue: a file cannot be read, or a value in it is not allowed.
+        UnknownName: a key or a label that does not exist.
+    """
     found: list[Entry] = []
     for name in names:
-        found += _from_file(Path(name)) if name.endswith(".toml") else [Entry(name, name)]
+        found += _from_file(Path(name)) if name.endswith(".toml") else [Entry(_label_of(name), name)]
     labels = [entry.label for entry in found]
     for label in labels:
         if labels.count(label) > 1:
-            raise BadValue(f"label '{label}' occurs {labels.count(label)} times; give each run a label of its own")
+            raise BadValue(f"label '{label}' occurs {labels.count(label)} times; give each run a different label")
         if not label.replace("_", "").replace("-", "").replace(".", "").isalnum():
-            raise BadValue(f"label '{label}' names a folder; give letters, digits, '.', '-' and '_'")
+            raise BadValue(f"label '{label}' cannot name a folder; use letters, digits, '.', '-' and '_' only")
     for entry in found:
         for other in entry.against:
             if other not in labels:
@@ -84,13 +91,20 @@ def entries(names: Iterable[str]) -> list[Entry]:
     return found
 
 
+def _label_of(recipe: str) -> str:
+    """The label of a recipe: its name, or the function of path/to/file.py:function."""
+    return recipe.rpartition(":")[2]
+
+
 def _from_file(path: Path) -> list[Entry]:
     try:
         held = tomllib.loads(path.read_text())
     except OSError as error:
-        raise BadValue(f"{path} cannot be read ({error.strerror}); give a file of runs, or a recipe's name") from error
+        raise BadValue(
+            f"{path} cannot be read ({error.strerror}); give a .toml file of runs, or the name of a recipe"
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        raise BadValue(f"{path} is no TOML ({error}); see `surgrad sweep --help`") from error
+        raise BadValue(f"{path} is not valid TOML ({error}); see `surgrad sweep --help`") from error
     for key in held:
         if key not in ("set", "run"):
             raise unknown("key", key, ("set", "run"))
@@ -98,25 +112,25 @@ def _from_file(path: Path) -> list[Entry]:
     found = []
     for run in held.get("run", ()):
         if not isinstance(run, dict):
-            raise BadValue(f"{path} has [run] once for all; write [[run]] before each")
+            raise BadValue(f"{path} has a table [run]; write [[run]] before each run")
         for key in run:
             if key not in KEYS:
                 raise unknown("key", f"run.{key}", [f"run.{known}" for known in KEYS])
         found.append(_entry(path, run, common))
     if not found:
-        raise BadValue(f"{path} holds no [[run]]; see `surgrad sweep --help`")
+        raise BadValue(f"{path} has no [[run]]; see `surgrad sweep --help`")
     return found
 
 
 def _entry(path: Path, run: dict[str, Any], common: tuple[str, ...]) -> Entry:
     if "recipe" not in run:
-        raise BadValue(f"a [[run]] of {path} names no recipe; give one that `surgrad list` shows")
+        raise BadValue(f"a [[run]] in {path} has no recipe; give a name that `surgrad list` shows")
     seeds = run.get("seeds")
     if seeds is not None and (type(seeds) is not int or seeds < 1):
         raise BadValue(f"{path} has seeds = {seeds!r}; give a whole number, 1 or more")
     recipe = str(run["recipe"])
     return Entry(
-        str(run.get("label", recipe)),
+        str(run.get("label", _label_of(recipe))),
         recipe,
         (*common, *_texts(path, run, "set", "optim.lr=0.05")),
         seeds,
@@ -132,13 +146,25 @@ def _texts(path: Path, held: dict[str, Any], key: str, example: str) -> tuple[st
 
 
 def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
-    """Every entry with seed 0 first, so that a sweep that is stopped has something of all. What is wrong with one, or
-    was trained otherwise in its folder, is said before any of them trains."""
+    """The queue of a sweep: all entries with seed 0, then all with seed 1, and so on.
+
+    So a sweep that is stopped has results of all entries. All recipes, settings and folders are checked before anything
+    is trained.
+
+    Args:
+        entries: see `entries`.
+        seeds: the number of seeds of entries that do not have their own.
+        out: the folder for the run folders, LABEL-seedN.
+
+    Raises:
+        BadValue: a setting is not allowed, or a folder has a training with other settings.
+        UnknownName: a recipe or a setting that does not exist.
+    """
     from surgrad.config import derive, set_fields
     from surgrad.recipes import find_recipe
 
     if seeds < 1:
-        raise BadValue(f"{seeds} seeds train nothing; give 1 or more")
+        raise BadValue(f"the number of seeds must be 1 or more, got {seeds}")
     found = []
     for seed in range(max(entry.seeds or seeds for entry in entries)):
         for entry in entries:
@@ -146,26 +172,26 @@ def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
                 continue
             recipe = set_fields(find_recipe(entry.recipe), entry.settings)
             job = Job(entry, seed, out.resolve() / f"{entry.label}-seed{seed}")
-            _check_held(job.folder / "recipe.json", derive(recipe, seed=seed))
+            _check_same(job.folder / "recipe.json", derive(recipe, seed=seed))
             found.append(job)
     return found
 
 
-def _check_held(path: Path, wanted: "Recipe") -> None:
+def _check_same(path: Path, wanted: "Recipe") -> None:
     """Refuse a folder in which something else was trained."""
     from surgrad.config import derive, from_dict
     from surgrad.config.text import differences
 
     if not path.exists():
         return
-    words = {"summary": wanted.summary, "source": wanted.source, "published": wanted.published}
+    texts = {"summary": wanted.summary, "source": wanted.source, "published": wanted.published}
     try:
-        held = derive(from_dict(json.loads(path.read_text())), **words)
-    except ValueError as error:
-        raise BadValue(f"{path} is cut short or altered ({error}); delete that folder to train it anew") from error
-    differing = differences(held, wanted)
+        trained = derive(from_dict(read_json(path)), **texts)
+    except (ValueError, CheckpointError) as error:
+        raise BadValue(f"{path} cannot be read ({error}); delete that folder to train it again") from error
+    differing = differences(trained, wanted)
     if differing:
         raise BadValue(
-            f"{path.parent} holds a training with other settings: {'; '.join(differing)}; give another "
-            "label or --out, or delete that folder"
+            f"{path.parent} has a training with other settings: {'; '.join(differing)}; give another label or --out, "
+            "or delete that folder"
         )

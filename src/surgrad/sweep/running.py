@@ -1,4 +1,4 @@
-"""Training what a sweep holds, on this machine or on a cluster."""
+"""Running the trainings of a sweep, on this machine or on a cluster."""
 
 import os
 import signal
@@ -14,6 +14,8 @@ from pathlib import Path
 from surgrad.errors import BadValue, Interrupted, SurgradError
 from surgrad.sweep.jobs import Job
 
+Submit = Callable[[Sequence[Job]], Iterable[tuple[Job, str]]]
+"""Starts trainings; yields each with what went wrong (empty: nothing) when it has ended."""
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -25,46 +27,58 @@ def train_all(
     address: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Train what is not done. Ctrl-C stops every training of this machine after its step; the same command goes on.
+    """Train all jobs that are not done.
 
-    workers: trainings at a time, which share the cores. address: of a Ray cluster whose machines all see the folder, by
-    the same path; what runs there when the sweep is stopped is lost up to its last checkpoint."""
-    left = [job for job in queue if not job.done]
-    say(f"{len(queue)} trainings, {len(queue) - len(left)} of them done")
-    if not left:
+    Ctrl-C stops every training on this machine after its current step; called again, it continues them.
+
+    Args:
+        queue: see `jobs_of`.
+        workers: the number of trainings at a time; they share the cores.
+        data: where the data sets are.
+        address: the address of a Ray cluster, whose machines all see the run folders under the same path. A training
+            there that is stopped loses what came after its last checkpoint.
+        say: called with every line of progress.
+
+    Raises:
+        SurgradError: some trainings failed; the others are done.
+        Interrupted: it was stopped; everything is saved.
+    """
+    waiting = [job for job in queue if not job.done]
+    say(f"trainings: {len(queue)}, done: {len(queue) - len(waiting)}")
+    if not waiting:
         return
-    start = _on_ray(address, data) if address else _here(workers, data)
+    backend = _RayTrainings(address, data) if address else _LocalTrainings(workers, data)
     began = time.monotonic()
     failed = []
-    with start as submit:
-        for number, (job, fault) in enumerate(submit(left), 1):
+    with backend as submit:
+        for number, (job, fault) in enumerate(submit(waiting), 1):
             spent = time.monotonic() - began
-            rest = spent / number * (len(left) - number)
-            fault = fault or ("" if job.done else f"its metrics did not come to {job.folder}")
+            rest = spent / number * (len(waiting) - number)
+            fault = fault or ("" if job.done else f"there are no metrics in {job.folder}")
             if fault:
                 failed.append(f"{job.folder.name}: {fault}")
             outcome = fault or f"{100 * job.metrics[-1]['test_accuracy']:.2f} %"
-            say(f"{number}/{len(left)}  {job.folder.name}  {outcome}  {rest / 60:.0f} min left")
+            say(f"{number}/{len(waiting)}  {job.folder.name}  {outcome}  {rest / 60:.0f} min left")
     if failed:
         raise SurgradError(
-            f"{len(failed)} of {len(left)} trainings failed; the others are done, and the same command "
-            f"tries these again. {'; '.join(failed)}"
+            f"{len(failed)} of {len(waiting)} trainings failed, and the others are done; the same command tries the "
+            f"failed ones again. {'; '.join(failed)}"
         )
 
 
-class _here:  # noqa: N801
-    """Trainings in processes of this machine."""
+class _LocalTrainings:
+    """Trainings in processes on this machine."""
 
     def __init__(self, workers: int, data: Path | None):
         if workers < 1:
-            raise BadValue(f"{workers} workers train nothing; give 1 or more")
+            raise BadValue(f"the number of workers must be 1 or more, got {workers}")
         self.workers = workers
         self.data = data
         self.running: set[subprocess.Popen] = set()
         self.stopped = False
-        self.lock = threading.RLock()  # a second signal may come while the first is served
+        self.lock = threading.RLock()  # a second signal may come during the handler of the first
 
-    def __enter__(self) -> Callable[[Sequence[Job]], Iterable[tuple[Job, str]]]:
+    def __enter__(self) -> Submit:
         self.pool = ThreadPoolExecutor(self.workers)
         self.before = {number: signal.signal(number, self._stop) for number in SIGNALS}
         return self._submit
@@ -80,18 +94,18 @@ class _here:  # noqa: N801
             for process in self.running:
                 process.send_signal(signal.SIGINT)
 
-    def _submit(self, left: Sequence[Job]) -> Iterable[tuple[Job, str]]:
-        futures = {self.pool.submit(self._train, job): job for job in left}
+    def _submit(self, queue: Sequence[Job]) -> Iterable[tuple[Job, str]]:
+        futures = {self.pool.submit(self._train, job): job for job in queue}
         for future in as_completed(futures):
             fault = future.result()
             if self.stopped:
                 continue
             yield futures[future], fault
         if self.stopped:
-            raise Interrupted("stopped; every training is saved, and the same command goes on from there")
+            raise Interrupted("stopped; every training is saved, and the same command continues them")
 
     def _train(self, job: Job) -> str:
-        """Train in a process of its own; returns what went wrong, or nothing."""
+        """Train in a separate process; returns what went wrong, or an empty text."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = max(1, cores // self.workers)
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +114,7 @@ class _here:  # noqa: N801
         with (job.folder / "log.txt").open("a") as log:
             with self.lock:
                 if self.stopped:
-                    return "not begun"
+                    return "not started"
                 process = subprocess.Popen(
                     words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, start_new_session=True
                 )
@@ -111,8 +125,8 @@ class _here:  # noqa: N801
         return "" if code == 0 else f"exit status {code}; see {job.folder / 'log.txt'}"
 
 
-class _on_ray:  # noqa: N801
-    """Trainings on a Ray cluster, one a CPU bundle of its own."""
+class _RayTrainings:
+    """Trainings on a Ray cluster, one task each."""
 
     def __init__(self, address: str, data: Path | None):
         try:
@@ -123,31 +137,33 @@ class _on_ray:  # noqa: N801
         self.address = address
         self.data = data
 
-    def __enter__(self) -> Callable[[Sequence[Job]], Iterable[tuple[Job, str]]]:
+    def __enter__(self) -> Submit:
         host, _, port = self.address.rpartition("/")[2].rpartition(":")
         try:
-            if host and port.isdigit():  # asked by ourselves, since Ray waits for minutes
+            if host and port.isdigit():  # checked here, because Ray waits for minutes
                 socket.create_connection((host, int(port)), 10).close()
             self.ray.init(address=self.address, ignore_reinit_error=True, logging_level="ERROR")
         except (OSError, ValueError) as error:
-            raise BadValue(f"no Ray cluster at '{self.address}' ({error}); give the address of its head") from error
+            raise BadValue(
+                f"no Ray cluster at '{self.address}' ({error}); give the address of its head node"
+            ) from error
         return self._submit
 
     def __exit__(self, *_: object) -> None:
         self.ray.shutdown()
 
-    def _submit(self, left: Sequence[Job]) -> Iterable[tuple[Job, str]]:
+    def _submit(self, queue: Sequence[Job]) -> Iterable[tuple[Job, str]]:
         def work(words: list[str]) -> str:
             command = [sys.executable, "-m", "surgrad", *words]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["failed"])[-1]
 
         remote = self.ray.remote(work)
-        waiting = {remote.remote(job.words(self.data)): job for job in left}
-        while waiting:
-            ready, _ = self.ray.wait([*waiting], num_returns=1)
-            job = waiting.pop(ready[0])
+        running = {remote.remote(job.words(self.data)): job for job in queue}
+        while running:
+            ready, _ = self.ray.wait([*running], num_returns=1)
+            job = running.pop(ready[0])
             try:
                 yield job, self.ray.get(ready[0])
-            except Exception as error:  # whatever a worker died of: the others go on
+            except Exception as error:  # the other trainings continue, whatever ended this one
                 yield job, f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""The tables of a sweep: means and spreads over seeds, and differences seed by seed."""
+"""The tables of a sweep: means and standard deviations over seeds, and differences seed by seed."""
 
 import json
 import math
@@ -8,16 +8,16 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from surgrad.files import replace_file
-from surgrad.report import write_scores
+from surgrad.report import read_run, write_scores
 from surgrad.sweep.jobs import Entry, Job
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Student's t at 97.5 % for 1 to 10 degrees of freedom f; beyond, 1.96 + 2.4/(f - 0.9) is within 0.2 %."""
+"""Student's t at 97.5 % for 1 to 10 degrees of freedom f. For more, 1.96 + 2.4/(f - 0.9) is exact to 0.2 %."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Numbers whose mean is wanted."""
+    """Numbers, their mean and its uncertainty."""
 
     values: tuple[float, ...]
 
@@ -31,23 +31,23 @@ class Sample:
 
     @property
     def sd(self) -> float:
-        """Of the sample; nan of fewer than two."""
+        """Sample standard deviation; nan for fewer than two numbers."""
         return stdev(self.values) if self.n > 1 else math.nan
 
     @property
     def interval(self) -> float:
-        """Half of the 95 % confidence interval of the mean, by Student's t; nan of fewer than two."""
+        """Half of the 95 % confidence interval of the mean, by Student's t; nan for fewer than two numbers."""
         t = T_95[self.n - 2] if 2 <= self.n <= len(T_95) + 1 else 1.96 + 2.4 / (self.n - 1.9)
         return t * self.sd / math.sqrt(self.n) if self.n > 1 else math.nan
 
     @property
     def record(self) -> dict[str, float | int | None]:
-        """As JSON takes it."""
+        """Mean, standard deviation and interval as JSON can hold them."""
         numbers = {"mean": self.mean, "sd": self.sd, "interval_95": self.interval}
         return {"n": self.n} | {key: x if math.isfinite(x) else None for key, x in numbers.items()}
 
     def words(self, sign: str = "") -> tuple[str, str]:
-        """Mean ± sd and the interval, in percent."""
+        """Mean ± sd, and the interval, in per cent."""
         spread = f" ± {100 * self.sd:.2f}" if self.n > 1 else ""
         low = 100 * (self.mean - self.interval)
         high = 100 * (self.mean + self.interval)
@@ -59,7 +59,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Line:
-    """An entry's outcome. scores: final test accuracies of its finished seeds, in [0, 1], by seed. steps: its T."""
+    """The results of an entry.
+
+    Attributes:
+        entry: the entry.
+        scores: by seed, the test accuracy of the final epoch of finished trainings, in [0, 1].
+        minutes: mean training time.
+        steps: time steps T.
+    """
 
     entry: Entry
     scores: dict[int, float]
@@ -71,13 +78,16 @@ class Line:
         return Sample((*self.scores.values(),))
 
     def minus(self, other: "Line") -> Sample:
-        """By how much it is better, seed by seed, of the seeds that both have: same initial weights where the networks
-        are the same, same order of images."""
+        """The differences to another entry, for the seeds that both have.
+
+        Trainings with the same seed see images in the same order, and start with the same weights if their networks
+        are the same.
+        """
         return Sample((*(score - other.scores[seed] for seed, score in self.scores.items() if seed in other.scores),))
 
 
 def outcome(queue: Sequence[Job]) -> list[Line]:
-    """A line an entry, in the order given."""
+    """The results of each entry, in the given order."""
     found = []
     for entry in dict.fromkeys(job.entry for job in queue):
         done = [job for job in queue if job.entry == entry and job.done]
@@ -86,19 +96,20 @@ def outcome(queue: Sequence[Job]) -> list[Line]:
             continue
         last = {job.seed: job.metrics[-1] for job in done}
         minutes = mean(row["train_seconds"] for row in last.values()) / 60
-        steps = json.loads((done[0].folder / "recipe.json").read_text())["model"]["steps"]
+        steps = read_run(done[0].folder).setting("model.steps", 0)
         found.append(Line(entry, {seed: row["test_accuracy"] for seed, row in last.items()}, minutes, steps))
     return found
 
 
 def compared(lines: Sequence[Line]) -> list[tuple[str, str, Sample]]:
-    """(label, label of the other, difference) of every pair that the sweep asks for."""
+    """(label, label of the other entry, differences) for every pair in `Entry.against`."""
     by_label = {line.entry.label: line for line in lines}
     return [(line.entry.label, other, line.minus(by_label[other])) for line in lines for other in line.entry.against]
 
 
 def table_of(lines: Sequence[Line]) -> str:
-    """Markdown: mean ± sd over seeds of the final epoch's test accuracy, its 95 % interval, n; then the differences."""
+    """A Markdown table: mean ± sd over seeds of the final epoch's test accuracy, its 95 % interval and n; then the
+    differences between entries."""
     text = ["| run | test accuracy, % | 95 % interval of the mean | n | min a run |", "|---|---|---|---|---|"]
     for line in lines:
         minutes = f"{line.minutes:.1f}" if line.scores else "–"
@@ -112,7 +123,7 @@ def table_of(lines: Sequence[Line]) -> str:
 
 
 def write_table(lines: Sequence[Line], out: Path) -> Path:
-    """table.md, table.json and, as a picture, table.png in the folder `out`; returns the first."""
+    """Write table.md, table.json and the picture table.png in the folder `out`; returns the path of table.md."""
     runs = [
         {
             "label": line.entry.label,

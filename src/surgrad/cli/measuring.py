@@ -1,4 +1,4 @@
-"""Commands that look into a network."""
+"""Commands that measure a network."""
 
 import argparse
 import json
@@ -6,31 +6,34 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgrad.cli.options import data_option, set_option
+from surgrad.cli.arguments import data_option, named_recipe, set_option
 from surgrad.errors import BadValue
 
 if TYPE_CHECKING:
+    from surgrad.measure import Energy
     from surgrad.train import Recipe
 
-SWITCHES = {  # of `surgrad.measure.Accounting`
-    "stem_every_step": "count the layer that sees the image at every step, although it is computed once",
-    "counts_as_macs": "multiply by inputs that are sums of spikes, instead of adding as often",
-    "fractions_as_acs": "add inputs that are averages of spikes, as if the averaging were part of the weights",
-    "without_head": "leave the last layer out, of the ANN too",
+SWITCHES = {
+    "stem_every_step": "count the layer that sees the image at every time step, although it is computed once",
+    "counts_as_macs": "count a multiplication for inputs that are sums of spikes, not an addition per spike",
+    "fractions_as_acs": "count an addition per spike for inputs that are averages of spikes, not a multiplication",
+    "without_head": "do not count the last layer, in the ANN neither",
     "residuals": "count the additions of shortcuts",
-    "updates": "count the neurons' own operations",
+    "updates": "count the operations of the neurons themselves",
 }
+"""The options of `surgrad.measure.Accounting`, and their help."""
 
 
 def diagnose(arguments: argparse.Namespace) -> int:
-    """Say why a network does or does not learn.
+    """Find out why a network does not learn.
 
-    Looks at every layer of a run's network, or of a recipe's before training, on one batch of training images: who
-    gets a gradient, who fires, how the potentials lie. Prints what is wrong, and writes a page with plots.
+    Measures every layer of a run's network, or of a recipe's network before training, on one batch of training images:
+    which neurons get a gradient, how often they fire, and the distribution of their potentials. Prints the problems
+    found, and writes a page with plots.
     """
     from surgrad.report import read_run, write_diagnosis
     from surgrad.report.diagnosis import compared
-    from surgrad.report.files import replace
+    from surgrad.report.output import replace
     from surgrad.train import diagnose_recipe
 
     recipe, folder = _named(arguments.what, arguments.set)
@@ -51,27 +54,33 @@ def diagnose(arguments: argparse.Namespace) -> int:
     print(f"{record['name']}: {record['about']}\n\n{layer_table(record['layers'])}\n")
     for finding in record["findings"]:
         print(f"! {finding['sentence']}")
-    print(
-        f"{'' if record['findings'] else 'Nothing wrong was found. '}{compared(record['first_weights'])}\npage: {out}"
-    )
+    if not record["findings"]:
+        print("No problem was found.")
+    print(f"{compared(record['first_weights'])}\npage: {out}")
     return 0
 
 
 def count_energy(arguments: argparse.Namespace) -> int:
-    """Count a run's operations, and their energy.
+    """Count the operations of a run's network, and their energy.
 
-    Additions where spikes come in and multiplications where numbers do, at 0.9 and 4.6 picojoules (45 nm), on the test
-    images; beside one pass of the same network with numbers in place of spikes. Memory traffic is not counted.
+    Counts accumulate operations (0.9 picojoules at 45 nm) where the inputs of a layer are spikes, and
+    multiply-accumulate operations (4.6 picojoules) where they are real numbers, at the spike rates on the test images.
+    Compares them with one pass of the same network as an ANN. Memory traffic is not counted.
     """
     from surgrad.measure import Accounting
     from surgrad.train import energy_of_run
 
-    chosen = Accounting(**{name: getattr(arguments, name) for name in SWITCHES})
-    found = energy_of_run(arguments.run, chosen, data=arguments.data, images=arguments.images)
+    accounting = Accounting(**{name: getattr(arguments, name) for name in SWITCHES})
+    found = energy_of_run(arguments.run, accounting, data=arguments.data, images=arguments.images)
     if arguments.json:
-        record = {"run": str(arguments.run), "accounting": vars(chosen), **found.record()}
+        record = {"run": str(arguments.run), "accounting": vars(accounting), **found.record()}
         print(json.dumps(record, indent=1))
-        return 0
+    else:
+        _print_energy(found)
+    return 0
+
+
+def _print_energy(found: "Energy") -> None:
     wide = max(len(layer.layer) for layer in found.layers)
     print(f"{'layer':{wide}}  inputs     rate   passes        MACs         ACs         nJ")
     for layer in found.layers:
@@ -80,28 +89,28 @@ def count_energy(arguments: argparse.Namespace) -> int:
             f"{layer.layer:{wide}}  {layer.inputs:9}  {rate}  {layer.passes:6.3g}  {layer.macs:10,.0f}  "
             f"{layer.acs:10,.0f}  {layer.energy / 1e3:9,.2f}"
         )
-    print(f"spikes per neuron and step, by layer: {' '.join(f'{rate:.3f}' for rate in found.firing_rates.values())}")
+    rates = " ".join(f"{rate:.3f}" for rate in found.firing_rates.values())
+    print(f"spikes per neuron and time step, by layer: {rates}")
     print(
         f"one image, T={found.steps}, over {found.images:,} test images: {found.total / 1e6:.3f} µJ, "
         f"{100 * found.ratio:.1f} % of the {found.ann / 1e6:.3f} µJ of the same network as an ANN"
     )
-    return 0
 
 
 def _named(what: str, settings: list[str]) -> tuple["Recipe", Path | None]:
-    """The recipe of a run folder, and that folder; or the recipe of that name; with fields set."""
-    from surgrad.config import set_fields
-    from surgrad.recipes import find_recipe
+    """The recipe of a run folder, and that folder; or the recipe of that name, with settings changed, and None."""
     from surgrad.train.run import recipe_of
 
     folder = Path(what) if Path(what).is_dir() else None
-    if folder is not None and settings:
-        raise BadValue(f"{what} is a run, which is looked at as it was trained; --set is for recipes")
-    return set_fields(find_recipe(what), settings) if folder is None else recipe_of(folder), folder
+    if folder is None:
+        return named_recipe(what, settings), None
+    if settings:
+        raise BadValue(f"{what} is a run folder, and is measured as it was trained; --set is for recipes only")
+    return recipe_of(folder), folder
 
 
 def layer_table(layers: list[dict[str, Any]]) -> str:
-    """The evidence, a line a layer."""
+    """The evidence of a diagnosis as a table with one line per layer."""
     wide = max(len(layer["layer"]) for layer in layers)
     lines = [
         f"   # {'layer':{wide}}  width  in window  chi  by weight  gradient   fires  never  always"
@@ -123,27 +132,34 @@ def layer_table(layers: list[dict[str, Any]]) -> str:
 
 
 def describe_diagnose(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="RUN|RECIPE", help="a run folder, or the name of a recipe (not yet trained)")
+    """Add the arguments of `surgrad diagnose`."""
+    parser.add_argument(
+        "what", metavar="RUN|RECIPE", help="a run folder; or a recipe (a name, or path/to/file.py:function)"
+    )
     data_option(parser)
     set_option(parser)
-    parser.add_argument("--images", type=int, default=128, metavar="N", help="in the batch (default: 128)")
+    parser.add_argument(
+        "--images", type=int, default=128, metavar="N", help="number of images in the batch (default: %(default)s)"
+    )
     parser.add_argument(
         "--directions",
         type=int,
         default=0,
         metavar="K",
-        help="compare every layer's surrogate "
-        "gradient with finite differences, along K random directions, 2K passes a layer (default: the "
-        "first weights' alone)",
+        help="compare the surrogate gradient of every layer with finite differences along K random directions, in 2K "
+        "passes per layer (default: only for the first weights)",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE.html", help="the page (diagnosis.html in the run, or here)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers here")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.html", help="the page; default: diagnosis.html in the run folder, or here"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file")
 
 
 def describe_energy(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `surgrad energy`."""
     parser.add_argument("run", type=Path, help="run folder")
     data_option(parser)
-    parser.add_argument("--images", type=int, metavar="N", help="only the first so many test images")
+    parser.add_argument("--images", type=int, metavar="N", help="use only the first N test images")
     for name, text in SWITCHES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
-    parser.add_argument("--json", action="store_true", help="all numbers as JSON")
+    parser.add_argument("--json", action="store_true", help="print all numbers as JSON")

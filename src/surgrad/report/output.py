@@ -1,4 +1,4 @@
-"""Where pages and pictures are written."""
+"""Writing pages and pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from surgrad.files import replace_file
 
 
 def replace(out: Path, write: Callable[[Path], object]) -> Path:
-    """Lets `write` fill a file beside `out`, then renames it; after a failure `out` is as it was."""
+    """Let `write` fill a temporary file next to `out`, then rename it to `out`; after a failure `out` is unchanged."""
     out = Path(out)
     if out.is_dir():
         raise BadValue(f"{out} is a folder; give the name of a file in it")
