@@ -62,7 +62,7 @@ def test_a_surrogate_fits_the_neurons_of_other_libraries():
 
 def test_a_neuron_from_outside_the_package_gets_a_recipe(monkeypatch):
     """The neuron is registered for this test only."""
-    from surgrad.train.build import build
+    from surgrad.train.building import build
 
     _, _, own = python_blocks(ROOT / "README.md")
     monkeypatch.setattr(NEURONS, "_parts", dict(NEURONS._parts))
