@@ -1,7 +1,8 @@
-"""Recipes: one function a training, found by its name.
+"""Recipes: one function per training, found by its name.
 
-To add one: write a function that returns a `Recipe`, derived from another where it can be, in a file here that FILES
-names, and decorate it with `@recipe`; or with `@rows`, which makes a recipe of each row of a paper's table.
+To add one: write a function that returns a `Recipe`, derived from another one where possible, in a file of this folder,
+and decorate it with `@recipe`; or with `@rows`, which makes a recipe of each row of a paper's table. Add a new file to
+`FILES`.
 """
 
 from surgrad.config.recipe import Recipe
@@ -57,7 +58,7 @@ for _name in sorted(RECIPES, key=lambda name: _PLACES[RECIPES[name].__module__])
 
 
 def find_recipe(name: str = DEFAULT) -> Recipe:
-    """The recipe of that name; raises `UnknownName` with the nearest."""
+    """The recipe of that name; raises `UnknownName` with similar names."""
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[name]()
