@@ -1,4 +1,4 @@
-"""Draw every surrogate shape at three widths: docs/shapes.png. Run: python scripts/draw_shapes.py [OUT]"""
+"""Draw every surrogate function at three widths into docs/shapes.png. Run: python scripts/draw_shapes.py [OUT]"""
 
 import sys
 from pathlib import Path
@@ -28,7 +28,7 @@ def main(out: Path) -> None:
     axes[0].legend(frameon=False, fontsize=8)
     for panel in axes[len(SURROGATES) :]:
         panel.set_visible(False)
-    for panel in axes[len(SURROGATES) - COLUMNS : len(SURROGATES)]:  # the lowest of each column
+    for panel in axes[len(SURROGATES) - COLUMNS : len(SURROGATES)]:  # the lowest panel of each column
         panel.tick_params(labelbottom=True)
     figure.supxlabel("membrane potential minus threshold", fontsize=10)
     figure.supylabel("slope", fontsize=10)
