@@ -23,10 +23,10 @@ SPELT_OUT = ("adapt.rule: None -> 'lsg'", "adapt.start: None -> 1.0", "adapt.end
 """Settings that older recipes state and newer ones leave to the controller's defaults."""
 HEAD = """# Recipes and reproduced results
 
-All recipes, with the figure of the table row they stand for: `surgrad train RECIPE --data DIR`. *Published* is the paper's
-test accuracy. *Reproduced* is ours at the final epoch, from the trainings under [records/](../records/): mean ± standard
-deviation over the seeds. A dash means that there is no published figure, or that no such training was run to its end here.
-Settings that a paper does not state are marked in the recipe's file under
+All recipes, with the figure of the table row that each one reproduces: `surgrad train RECIPE --data DIR`. *Published*
+is the paper's test accuracy. *Reproduced* is ours at the final epoch, from the trainings under [records/](../records/):
+mean ± standard deviation over the seeds. A dash means that there is no published figure, or that no such training was
+run to its end here. Settings that a paper does not state are marked in the recipe's file under
 [src/surgrad/recipes/](../src/surgrad/recipes/). This page is written by `scripts/tabulate_recipes.py`.
 
 | recipe | description | published | reproduced | seeds | source |

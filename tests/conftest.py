@@ -15,6 +15,28 @@ from surgrad.train import train
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
+SLOW = frozenset(
+    (
+        "test_adapt.py",  # two ranks, finite differences
+        "test_claims.py",
+        "test_cli.py",
+        "test_controllers.py",
+        "test_conversion.py",
+        "test_event_files.py",
+        "test_figures.py",
+        "test_kernels.py",
+        "test_memory.py",
+        "test_models.py",
+        "test_native.py",
+        "test_recipes.py",  # two steps of every recipe
+        "test_report.py",
+        "test_resume.py",
+        "test_sweep.py",
+        "test_triton.py",
+    )
+)
+"""Files whose tests are all marked slow, so that `make test-fast` leaves them out."""
+
 TINY = (
     "data.limit=128",
     "data.batch=32",
@@ -27,6 +49,12 @@ TINY = (
     "run.precision=fp32",
     "run.device=cpu",
 )
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.name in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
