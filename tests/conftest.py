@@ -24,6 +24,8 @@ SLOW = frozenset(
         "test_conversion.py",
         "test_event_files.py",
         "test_figures.py",
+        "test_folder.py",
+        "test_instruments.py",
         "test_kernels.py",
         "test_memory.py",
         "test_models.py",
@@ -36,6 +38,18 @@ SLOW = frozenset(
     )
 )
 """Files whose tests are all marked slow, so that `make test-fast` leaves them out."""
+SLOW_TESTS = frozenset(
+    (
+        "test_a_disk_that_is_really_full",
+        "test_a_training_by_it_stops_and_resumes_exactly",
+        "test_a_training_on_recordings_learns",
+        "test_a_training_on_recordings_resumes_exactly",
+        "test_compiled_training_is_one_graph_whatever_the_widths",
+        "test_every_optimiser_resumes_exactly",
+        "test_no_fresh_network_has_layers_without_gradient",
+    )
+)
+"""Slow tests in other files, of a second or more."""
 
 TINY = (
     "data.limit=128",
@@ -53,7 +67,7 @@ TINY = (
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.name in SLOW:
+        if item.path.name in SLOW or getattr(item, "originalname", "") in SLOW_TESTS:
             item.add_marker(pytest.mark.slow)
 
 
