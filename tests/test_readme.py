@@ -69,8 +69,8 @@ def test_a_neuron_from_outside_the_package_gets_a_recipe(monkeypatch):
     names = {"__name__": "mine"}
     exec(own, names)
     parts = build(names["recipe"]())
-    assert {type(neuron) for neuron in neurons(parts.model).values()} == {names["ScaledLIF"]}
-    assert {neuron.gain for neuron in neurons(parts.model).values()} == {2.5}
+    assert {type(neuron) for neuron in neurons(parts.model).values()} == {names["SoftFloor"]}
+    assert {neuron.floor for neuron in neurons(parts.model).values()} == {-0.5}
 
 
 def test_the_surrogate_shown_to_contributors_keeps_the_contract_and_reaches_the_kernels(monkeypatch):
