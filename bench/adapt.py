@@ -12,7 +12,7 @@ from typing import Any
 from bench.machine import machine, words
 from bench.tables import table
 from bench.timing import Effort, interleave, quartiles, ratio, rows
-from surgrad.config.recipe import derive
+from surgrad.config.recipe import Part, derive
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
 from surgrad.train.build import Parts, build
@@ -21,22 +21,22 @@ from surgrad.train.progress import Lines
 
 RECIPE = "lsg_cifar10_small_t2"
 REPEATS = 3
-STEPPERS: dict[str, dict[str, Any]] = {
-    "fixed": {"controller": "fixed"},
-    "follow": {"controller": "follow"},
-    "steer": {"controller": "steer"},
-    "steer, where it decides": {"controller": "steer", "period": 1, "warmup": 0.0},
+STEPPERS = {
+    "fixed": Part("fixed"),
+    "lsg": Part("lsg"),
+    "esg": Part("esg"),
+    "esg, where it decides": Part("esg", period=1, warmup=0.0),
 }
-"""Controllers that act in every step; steer decides in one of a hundred."""
+"""Controllers that act in every step; ESG decides in one of a hundred."""
 PERIOD = 100
-SEARCHES: dict[str, dict[str, Any]] = {
-    "search, 32 directions (the default)": {"controller": "search"},
-    "search, 64 coordinates": {"controller": "search", "estimator": "coordinates", "count": 64},
-    "search, all coordinates (as published)": {"controller": "search", "estimator": "all"},
-    "search by layer": {"controller": "search", "scope": "layer"},
-    "compete, 5 iterations": {"controller": "compete"},
+SEARCHES = {
+    "dspike, 32 directions (the default)": Part("dspike"),
+    "dspike, 64 coordinates": Part("dspike", estimator="coordinates", samples=64),
+    "dspike, all coordinates (as published)": Part("dspike", estimator="all"),
+    "dspike by layer": Part("dspike", scope="layer"),
+    "dgs, 5 iterations": Part("dgs"),
 }
-"""Controllers that act once an epoch, and how they are asked for."""
+"""Controllers that act once an epoch, and their options."""
 
 
 def main() -> None:
@@ -55,22 +55,22 @@ def _arguments() -> Any:
     return parser.parse_args()
 
 
-def _parts(data: Path | None, **adapt: Any) -> Parts:
-    """Ready to train, all steps and whole images from the start."""
-    recipe = derive(find_recipe(RECIPE), start={"share": 0.0, "side": None}, adapt=adapt)
-    if adapt["controller"] in ("search", "compete"):
-        recipe = derive(recipe, neuron={"shape": "dspike"})
+def _parts(data: Path | None, controller: Part) -> Parts:
+    """The parts of a training with all time steps and whole images from its start."""
+    recipe = derive(find_recipe(RECIPE), progressive={"fraction": 0.0, "image_size": None}, adapt=controller)
+    if controller.name in ("dspike", "dgs"):
+        recipe = derive(recipe, surrogate={"name": "dspike"})
     parts = build(recipe, data)
     parts.model.train()
     return parts
 
 
 def steps(data: Path | None) -> dict[str, Any]:
-    """Seconds of a training step with each controller that acts in it, interleaved; and of an epoch of those steps."""
+    """Seconds of a training step with each controller that acts in every step, interleaved, and seconds of an epoch."""
     with tempfile.TemporaryDirectory() as folder:
         calls: dict[str, Callable[[], object]] = {}
-        for name, options in STEPPERS.items():
-            parts = _parts(data, **options)
+        for name, controller in STEPPERS.items():
+            parts = _parts(data, controller)
             loop = Loop(parts, find_recipe(RECIPE).optim, Path(folder), Lines(1))
             batch = next(iter(parts.batches.train(0)))
             calls[name] = lambda loop=loop, batch=batch: loop._step(batch)
@@ -79,18 +79,18 @@ def steps(data: Path | None) -> dict[str, Any]:
 
 
 def searches(data: Path | None) -> dict[str, list[float]]:
-    """Seconds that each controller takes of an epoch, beyond its training steps, a few times."""
+    """Seconds per epoch that each controller adds to the training steps, measured a few times."""
     return {
-        name: [_search(data, options) for _ in range(1 if options.get("estimator") == "all" else REPEATS)]
-        for name, options in SEARCHES.items()
+        name: [_search(data, controller) for _ in range(1 if "all" in name else REPEATS)]
+        for name, controller in SEARCHES.items()
     }
 
 
-def _search(data: Path | None, options: dict[str, Any]) -> float:
-    parts = _parts(data, **options)
+def _search(data: Path | None, controller: Part) -> float:
+    parts = _parts(data, controller)
     batches = parts.batches.train(0)
     spent = 0.0
-    for _ in range(6):  # steps of the epoch, in which the longest of them acts in five
+    for _ in range(6):  # steps; DGS acts in the first five of an epoch
         batch = next(batches)
         start = time.perf_counter()
         parts.adapter.step(batch)
@@ -99,14 +99,14 @@ def _search(data: Path | None, options: dict[str, Any]) -> float:
 
 
 def shown(record: dict[str, Any]) -> str:
-    """Two tables: of a step, and of an epoch."""
+    """Two tables: times of a step, and of an epoch."""
     times = {row["name"]: row["times"] for row in record["steps"]}
     lines = []
     for name, mine in times.items():
         extra = [100 * (one / plain - 1) for one, plain in zip(mine, times["fixed"], strict=True)]
         low, middle, high = quartiles(extra)
         lines.append([name, f"{1e3 * median(mine):.1f}", f"{middle:+.1f} %", f"{low:+.1f} to {high:+.1f} %"])
-    counting, deciding = (ratio(times[name], times["fixed"]) - 1 for name in ("steer", "steer, where it decides"))
+    counting, deciding = (ratio(times[name], times["fixed"]) - 1 for name in ("esg", "esg, where it decides"))
     whole = 100 * (counting + (deciding - counting) / PERIOD)
     slow = [
         [name, f"{median(seconds):.1f}", f"{100 * median(seconds) / record['epoch']:.1f} %", str(len(seconds))]
@@ -114,7 +114,7 @@ def shown(record: dict[str, Any]) -> str:
     ]
     return (
         f"{table(['controller', 'ms a step', 'extra, median', 'quartiles'], lines)}\n\n"
-        f"steer, deciding every {PERIOD} steps: {whole:+.1f} %\n\nAn epoch of {record['epoch']:.0f} s:\n\n"
+        f"esg, deciding every {PERIOD} steps: {whole:+.1f} %\n\nAn epoch of {record['epoch']:.0f} s:\n\n"
         f"{table(['once an epoch', 'seconds', 'of an epoch', 'times'], slow)}"
     )
 

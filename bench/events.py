@@ -1,5 +1,5 @@
-"""`python -m bench.events [--recordings DIR] [--out FILE] [--quick]`: how fast event files are read, sliced, kept, seen
-and trained on.
+"""`python -m bench.events [--recordings DIR] [--out FILE] [--quick]`: the speed of reading and slicing event files, of
+the cache of frames, of augmentation, and of training on them.
 """
 
 import argparse
@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from bench.machine import machine, words
 from bench.tables import table
 from surgrad.config.recipe import derive
-from surgrad.data.batches.recordings import cache_of, view_of
+from surgrad.data import DATASETS
 from surgrad.data.events import read, suffix
-from surgrad.data.events.sets import load_events
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
 from surgrad.train.build import build
@@ -35,7 +34,7 @@ from event_files import WRITERS, some_events  # the writers are the tests'
 RECIPE = "lsg_cifar10dvs_vggsnn_t10"
 EVENTS_A_RECORDING = 200_000
 CLASSES = 10
-"""About as many as CIFAR10-DVS has in the mean, and its classes."""
+"""About the mean of CIFAR10-DVS, and its number of classes."""
 
 
 def main() -> None:
@@ -45,10 +44,9 @@ def main() -> None:
     parser.add_argument(
         "--recordings",
         type=Path,
-        help="folder of recordings of 128×128, of which files of "
-        "CIFAR10-DVS's format are made; random events by default",
+        help="folder of recordings of 128×128, rewritten in the format of CIFAR10-DVS; by default random events",
     )
-    parser.add_argument("--quick", action="store_true", help="few events, to see that all works")
+    parser.add_argument("--quick", action="store_true", help="few events, to check that everything works")
     given = parser.parse_args()
     count, each = (20_000, 2_000) if given.quick else (4_000_000, EVENTS_A_RECORDING)
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +63,7 @@ def main() -> None:
 
 
 def readers(folder: Path, count: int) -> dict[str, list[float]]:
-    """Seconds of processor time to read a file of so many events, of every format, decoders' own processes included."""
+    """Seconds of processor time to read a file of `count` events in every format, including decoders in processes."""
     events = some_events(count, 128, 120, end=2**22)
     found = {}
     for name, (write, ending) in WRITERS.items():
@@ -80,7 +78,7 @@ def readers(folder: Path, count: int) -> dict[str, list[float]]:
 
 
 def pipeline(folder: Path, each: int, recordings: Path | None) -> dict[str, Any]:
-    """Seconds of every part of the way from files of CIFAR10-DVS's format and statistics to a training step."""
+    """Seconds of every stage from files of CIFAR10-DVS's format and statistics to a training step."""
     sources = sorted(path for path in recordings.rglob("*") if suffix(path)) if recordings else []
     counts = []
     for label in range(CLASSES):
@@ -91,30 +89,29 @@ def pipeline(folder: Path, each: int, recordings: Path | None) -> dict[str, Any]
             events = moving(each, 1000 * label + number) if whole is None else part_of(whole, number % 900)
             WRITERS["aedat2"][0](place / f"c_{number}.aedat", events)
             counts.append(len(events))
-    config = derive(find_recipe(RECIPE), data={"batch": 32, "workers": 0}).data
-    data = load_events("cifar10_dvs", folder)
-    cache = cache_of(data, config, 10)
-    view = view_of(config)
-    paths = [Path(path) for path in data.train.paths]
+    source = DATASETS.build("cifar10_dvs", {"side": 48, "flip": True, "roll": 5, "workers": 0}, root=folder)
+    cache = source.frame_cache(10)
+    view = source.view
+    paths = [Path(path) for path in source.data.train.paths]
     found: dict[str, Any] = {
         "recordings": len(paths),
         "events": round(sum(counts) / len(counts)),
         "real": bool(sources),
     }
     found["read"] = timed(lambda: [read(path) for path in paths], 3)
-    found["read and slice"] = timed(lambda: [cache.slicing.of(path) for path in paths], 3)
+    found["read and slice"] = timed(lambda: [cache.slicing.apply(path) for path in paths], 3)
     shutil.rmtree(cache.folder, ignore_errors=True)
     found["read, slice and keep"] = timed(lambda: [cache.frames(path) for path in paths], 1)
     found["from the cache"] = timed(lambda: [cache.frames(path) for path in paths], 5)
     kept = [cache.frames(path) for path in paths[:50]]
-    found["normalise, 48×48, flip and roll"] = timed(lambda: [view.turned(view.plain(one), (0,)) for one in kept], 3)
+    found["normalise, 48×48, flip and roll"] = timed(lambda: [view.augmented(view.plain(one), (0,)) for one in kept], 3)
     found["kept bytes a recording"] = sum(cache.place(path).stat().st_size for path in paths) / len(paths)
     found["step"] = steps(folder)
     return found
 
 
 def steps(folder: Path) -> dict[str, Any]:
-    """Seconds of training steps of the recipe, batch 32, with the time that they wait for their batch."""
+    """Seconds of training steps of the recipe at batch 32, and of waiting for their batches."""
     recipe = derive(find_recipe(RECIPE), data={"batch": 32, "workers": 1})
     parts = build(recipe, folder)
     with tempfile.TemporaryDirectory() as out:
@@ -134,13 +131,13 @@ def steps(folder: Path) -> dict[str, Any]:
 
 
 def part_of(events: NDArray, number: int) -> NDArray:
-    """1.3 s of a real recording, as long as CIFAR10-DVS's, beginning so many times 6 ms after it."""
+    """1.3 s of a real recording, as long as CIFAR10-DVS's, from `number` · 6 ms after its start."""
     t = events["t"] - events["t"][0] - 6000 * number
     return events[np.searchsorted(t, 0) : np.searchsorted(t, 1_300_000)]
 
 
 def moving(count: int, seed: int) -> NDArray:
-    """A recording as CIFAR10-DVS's: 1.3 s, a picture moved about, so that events lie along edges and come in bursts."""
+    """A recording as in CIFAR10-DVS: 1.3 s of a moving picture, so that events are along edges and in bursts."""
     rng = np.random.default_rng(seed)
     events = some_events(count, 128, 128, seed, end=1_300_000)
     centre = 64 + 30 * np.sin(events["t"] / 200_000 + rng.uniform(0, 6))
@@ -150,7 +147,7 @@ def moving(count: int, seed: int) -> NDArray:
 
 
 def timed(call: Callable[[], object], rounds: int) -> list[float]:
-    """Processor time of each call, that of the processes it starts and ends included."""
+    """Processor time of each call, including the processes that it starts and ends."""
     found = []
     for _ in range(rounds):
         start = processor()
@@ -160,7 +157,7 @@ def timed(call: Callable[[], object], rounds: int) -> list[float]:
 
 
 def processor() -> float:
-    """Seconds that this process and those it has ended have had of a processor."""
+    """Processor time in seconds of this process and of the processes that it has ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 

@@ -34,7 +34,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.gradients", description=__doc__)
     parser.add_argument("--out", type=Path, help="also write record, table and picture here")
-    parser.add_argument("--quick", action="store_true", help="a tiny network, to see that all works")
+    parser.add_argument("--quick", action="store_true", help="a tiny network, to check that everything runs")
     given = parser.parse_args()
     sizes = (0.0625, 2, 16) if given.quick else (WIDTH, BATCH, SIDE)
     steps = STEPS[:2] if given.quick else STEPS
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def measured(steps: int, sizes: tuple[float, int, int]) -> list[dict[str, Any]]:
-    """A row a gradient: times interleaved, then the memory of each in a process of its own."""
+    """One row per gradient: times of interleaved calls, and the memory of each in a separate process."""
     torch.manual_seed(0)
     calls = {name: step_of(name, steps, sizes) for name in GRADIENTS}
     found = rows(interleave(calls, Effort(rounds=9, budget=60.0)), T=steps)
@@ -69,11 +69,12 @@ def step_of(name: str, steps: int, sizes: tuple[float, int, int]) -> Callable[[]
         parameter.grad = torch.zeros_like(parameter)
     images = torch.randn(batch, 3, side, side)
     labels = torch.randint(10, (batch,))
-    return lambda: GRADIENTS[name](network, images, lambda output: tet(output, labels))
+    gradient = GRADIENTS.build(name)
+    return lambda: gradient.find(network, images, lambda output: tet(output, labels))
 
 
 def grown(name: str, steps: int, sizes: tuple[float, int, int]) -> int:
-    """By how much the process grows at most during a step; a step before has allocated what stays."""
+    """The most memory, in bytes, by which the process grows during a training step, after one step as a warm-up."""
     return_at_once()
     call = step_of(name, steps, sizes)
     call()
@@ -85,7 +86,7 @@ def grown(name: str, steps: int, sizes: tuple[float, int, int]) -> int:
 
 
 def shown(record: dict[str, Any]) -> str:
-    """One table: a line a T, memory and time of each gradient beside backpropagation through time."""
+    """One table: a line per T, with memory and time of each gradient."""
     lines = []
     for steps in sorted({row["T"] for row in record["rows"]}):
         mine = {row["name"]: row for row in record["rows"] if row["T"] == steps}
@@ -94,7 +95,7 @@ def shown(record: dict[str, Any]) -> str:
     width, batch, side = record["sizes"]
     head = (
         f"A forward and backward pass of the modified ResNet-18, {width:g} times as wide, batch {batch}, images of "
-        f"{side}×{side}: memory that the process takes at most for it, and median time."
+        f"{side}×{side}: the most memory that the process takes for it, and median time."
     )
     return f"{head}\n\n{table(['T', *GRADIENTS], lines)}"
 

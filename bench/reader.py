@@ -1,4 +1,4 @@
-"""`python -m bench.reader --data DIR [--out FILE]`: how fast folders of images are read, by their worker processes."""
+"""`python -m bench.reader --data DIR [--out FILE]`: how fast folders of images are read, by number of workers."""
 
 import argparse
 import io
@@ -16,19 +16,17 @@ from PIL import Image
 from bench.machine import machine, words
 from bench.tables import table
 from bench.timing import quartiles
-from surgrad.config.recipe import DataConfig, OptimConfig, Recipe
-from surgrad.data import load
+from surgrad.data import DATASETS, BatchSettings, load
 from surgrad.files import replace_file
-from surgrad.train.build import build_batches
 
-SIZE = (375, 500)  # ImageNet's pictures have 400 × 350 pixels in the mean, most of them 500 × 375
+SIZE = (375, 500)  # ImageNet's pictures have 400 × 350 pixels on average, most of them 500 × 375
 QUALITY = 90
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.reader", description=__doc__)
-    parser.add_argument("--data", type=Path, help="where CIFAR-10 is, whose pictures are enlarged")
+    parser.add_argument("--data", type=Path, help="folder of CIFAR-10, whose pictures are enlarged")
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the record here, as JSON")
@@ -44,7 +42,7 @@ def main() -> None:
 
 
 def _tree(folder: Path, data: Path | None, count: int) -> float:
-    """Pictures of CIFAR-10, enlarged and a little noisy, as photographs of ImageNet's size; mean bytes of a file."""
+    """Write pictures of CIFAR-10, enlarged to ImageNet's size and with some noise; return the mean bytes of a file."""
     split = load("cifar10", data).train
     names = load("cifar10", data).classes
     generator = torch.Generator().manual_seed(0)
@@ -63,11 +61,8 @@ def _tree(folder: Path, data: Path | None, count: int) -> float:
 
 def _read(folder: Path, workers: int, given: Any) -> dict[str, Any]:
     """Images a second of whole epochs: decoded, cropped at random to 224, flipped, normalised and in batches of 64."""
-    from surgrad.data import load_folder
-
-    data = DataConfig(name="image_folder", batch=64, flip=True, workers=workers)
-    recipe = Recipe(name="reader", data=data, optim=OptimConfig(epochs=given.rounds + 1))
-    batches = build_batches(recipe, load_folder("image_folder", folder, 224), torch.device("cpu"))
+    source = DATASETS.build("image_folder", {"flip": True, "workers": workers}, root=folder)
+    batches = source.batches(BatchSettings(batch=64, seed=0, device=torch.device("cpu"), epochs=given.rounds + 1))
     speeds = []
     for epoch in range(given.rounds + 1):
         start = time.perf_counter()
@@ -85,7 +80,7 @@ def shown(record: dict[str, Any]) -> str:
         lines.append([str(row["workers"]), f"{middle:.0f}", f"{low:.0f}–{high:.0f}"])
     height, width = record["pixels"]
     return (
-        f"{record['images']} JPEG files of {width}×{height}, {record['kilobytes']:.0f} KiB in the mean, cut at "
+        f"{record['images']} JPEG files of {width}×{height}, {record['kilobytes']:.0f} KiB on average, cut at "
         f"random to 224×224:\n\n{table(['workers', 'images a second', 'quartiles'], lines)}"
     )
 

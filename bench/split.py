@@ -74,17 +74,17 @@ def _chain(event: FunctionEvent) -> Iterator[FunctionEvent]:
 @contextmanager
 def _neurons_named() -> Iterator[None]:
     """Open a profiler scope around every call of a neuron. Global hooks leave the modules' own hooks unchanged."""
-    from surgrad.neurons import LIF
+    from surgrad.neurons import Neuron
 
     scopes: list[Any] = []
 
     def enter(module: nn.Module, inputs: Any) -> None:
-        if isinstance(module, LIF):
+        if isinstance(module, Neuron):
             scopes.append(record_function(SCOPE))
             scopes[-1].__enter__()
 
     def leave(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        if isinstance(module, LIF):
+        if isinstance(module, Neuron):
             scopes.pop().__exit__(None, None, None)
 
     hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]

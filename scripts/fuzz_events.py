@@ -2,9 +2,9 @@
 
     python scripts/fuzz_events.py FORMAT CORPUS -max_total_time=600
 
-FORMAT is a name of `surgrad.data.events.FORMATS`, or spoken; CORPUS a folder that begins with small good files (made
-here where it is empty) and keeps what was found. Needs atheris (pip install atheris). Whatever a reader raises but an
-error of surgrad's that names the file is a finding, as are hangs and memory beyond what -rss_limit_mb allows.
+FORMAT is a name of `surgrad.data.events.FORMATS`, or spoken. CORPUS is a folder of small valid files (written by this
+script if the folder is empty), to which the fuzzer adds what it finds. Needs atheris (pip install atheris). Findings
+are exceptions other than a SurgradError that names the file, hangs, and more memory than -rss_limit_mb.
 """
 
 import sys
@@ -18,17 +18,17 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 with atheris.instrument_imports(include=["surgrad.data.events", "h5py"]):
-    from surgrad.data.events import FORMATS, apart, read, read_spoken
+    from surgrad.data.events import FORMATS, read, read_spoken, sandbox
 
 from event_files import WRITERS, kept, some_events, spoken
 
 from surgrad.errors import SurgradError
 
-apart._SECONDS = 3  # a decoder that hangs is ended sooner, and more files are tried
+sandbox.SECONDS = 3  # a decoder that hangs is ended sooner, so more files are tried
 
 
 def begin(name: str, corpus: Path) -> None:
-    """Small good files."""
+    """Write small valid files."""
     if name == "spoken":
         spoken(corpus / "2.h5", [([0.5, 0.25], [3, 699]), ([0.0], [7])], [4, 19])
         return
@@ -44,12 +44,12 @@ def main() -> None:
     name = sys.argv[1]
     corpus = Path(sys.argv[2])
     if name not in (*FORMATS, "spoken"):
-        sys.exit(f"no format '{name}'; there are {', '.join(FORMATS)}, spoken")
+        sys.exit(f"unknown format '{name}'; choose from {', '.join(FORMATS)}, spoken")
     corpus.mkdir(parents=True, exist_ok=True)
     if not any(corpus.iterdir()):
         begin(name, corpus)
     suffix = ".h5" if name == "spoken" else WRITERS[name][1]
-    sensor = (320, 240) if name == "aedat4" else (34, 34)  # of the camera whose real file may be in the corpus
+    sensor = (320, 240) if name == "aedat4" else (34, 34)  # the camera of the real file that may be in the corpus
     readers = [read_spoken] if name == "spoken" else [partial(read, sensor=sensor, sort=sort) for sort in (False, True)]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / f"one{suffix}"

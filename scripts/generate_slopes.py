@@ -1,7 +1,7 @@
-"""Write the slopes of the fused kernels from the one definition of each shape in surgrad.surrogates.
+"""Write the slopes of the fused kernels from the single definition of each surrogate function in surgrad.surrogates.
 
     python scripts/generate_slopes.py            writes both files
-    python scripts/generate_slopes.py --check    fails where a file is not what would be written
+    python scripts/generate_slopes.py --check    writes nothing, and fails if a file would change
 
 Each formula is traced into torch's elementary operations, and each operation is spelled in C++ and in Triton.
 """
@@ -16,11 +16,10 @@ from typing import Any
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from surgrad.surrogates import SURROGATES, SurrogateFunction
+from surgrad.surrogates import CONSTANTS, SURROGATES, SurrogateFunction
 
 FOLDER = Path(__file__).parent.parent / "src/surgrad/kernels/lif"
-NOTE = "Written by scripts/generate_slopes.py from surgrad.surrogates; edit the shapes, not this file."
-CONSTANTS = 3  # that a kernel hands to a slope
+NOTE = "Written by scripts/generate_slopes.py from surgrad.surrogates; edit the surrogate functions, not this file."
 
 # Each operation as text of its arguments; {c} is a comparison's result, which arithmetic takes as 0 or 1.
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -54,9 +53,9 @@ BOOLEAN = ("lt", "le", "gt", "ge")
 Speller = Callable[[str, list[Any], set[str]], str]
 
 
-def traced(curve: Callable[..., torch.Tensor], shape: SurrogateFunction) -> torch.fx.Graph:
-    values = [torch.tensor([0.3]), torch.tensor([1.0]), *(torch.tensor(c) for c in shape.constants)]
-    names = ["x", "w", *(f"c{i}" for i in range(len(shape.constants)))]
+def traced(curve: Callable[..., torch.Tensor], surrogate: SurrogateFunction) -> torch.fx.Graph:
+    values = [torch.tensor([0.3]), torch.tensor([1.0]), *(torch.tensor(c) for c in surrogate.constants)]
+    names = ["x", "w", *(f"c{i}" for i in range(len(surrogate.constants)))]
     module = make_fx(lambda *given: curve(*given))(*values)
     for node, name in zip((n for n in module.graph.nodes if n.op == "placeholder"), names, strict=True):
         node.name = name
@@ -67,7 +66,7 @@ MOST_ARGUMENTS = {"clamp": 2}  # a lower bound alone
 
 
 def operation(node: torch.fx.Node) -> str:
-    """Its name; refuses what the spellings would leave out."""
+    """The name of an operation; arguments that the spellings would ignore are an error."""
     name = str(node.target).split(".")[1]
     if name == "scalar_tensor":
         return name
@@ -122,10 +121,10 @@ def spelling(calls: dict[str, str], number: Callable[[float], str], choice: str,
 
 def curves() -> list[tuple[str, SurrogateFunction, Callable[..., torch.Tensor]]]:
     pairs = []
-    for name, shape in SURROGATES.items():
-        assert shape.formula is not None
-        pairs += [(f"slope_{name}", shape, shape.formula.slope)]
-        pairs += [(f"width_slope_{name}", shape, shape.formula.width_slope_of)]
+    for name, surrogate in SURROGATES.items():
+        assert surrogate.formula is not None
+        pairs += [(f"slope_{name}", surrogate, surrogate.formula.slope)]
+        pairs += [(f"width_slope_{name}", surrogate, surrogate.formula.width_slope_of)]
     return pairs
 
 
@@ -135,13 +134,13 @@ def cpp() -> str:
     spell = spelling(CALLS_CPP, lambda number: f"{number!r}f", "{0} ? 1.0f / {1} : 0.0f", "({0} ? 1.0f : 0.0f)")
     text = [f"// {NOTE}", "#pragma once", '#include "elementary.h"', ""]
     most = 0
-    for name, shape, curve in curves():
-        lines, result = lines_of(traced(curve, shape), spell)
-        fixed, varying = parted(lines, ["w", *(f"c{i}" for i in range(len(shape.constants)))])
+    for name, surrogate, curve in curves():
+        lines, result = lines_of(traced(curve, surrogate), spell)
+        fixed, varying = parted(lines, ["w", *(f"c{i}" for i in range(len(surrogate.constants)))])
         kept = [n for n, _, _ in [("w", "", False), *fixed] if any(uses(value, n) for _, value, _ in varying)]
         most = max(most, len(kept))
         text.append(f"INLINE void fix_{name}(float w, [[maybe_unused]] const float* c, float* k, int64_t s) {{")
-        text += [f"  const float c{i} = c[{i}];" for i in range(len(shape.constants))]
+        text += [f"  const float c{i} = c[{i}];" for i in range(len(surrogate.constants))]
         text += [f"  const float {n} = {value};" for n, value, _ in fixed]
         text += [*(f"  k[{i} * s] = {n};" for i, n in enumerate(kept)), "}", ""]
         text.append(f"INLINE float {name}(float x, [[maybe_unused]] const float* k, [[maybe_unused]] int64_t s) {{")
@@ -149,8 +148,8 @@ def cpp() -> str:
         text += [f"  const {'bool' if boolean else 'float'} {n} = {value};" for n, value, boolean in varying]
         text += [f"  return {result};", "}", ""]
     entries = " ".join(f"X({name})" for name in SURROGATES)
-    text += [f"constexpr int FIXED = {most};", "", "// Every shape, in the order of its number."]
-    return "\n".join([*text, f"#define SHAPES(X) {entries}", ""])
+    text += [f"constexpr int FIXED = {most};", "", "// Every surrogate function, in the order of its number."]
+    return "\n".join([*text, f"#define SURROGATES(X) {entries}", ""])
 
 
 def parted(lines: list[tuple[str, str, bool]], given: list[str]) -> tuple[list[tuple[str, str, bool]], ...]:
@@ -180,6 +179,7 @@ def parted(lines: list[tuple[str, str, bool]], given: list[str]) -> tuple[list[t
 
 
 def uses(text: str, name: str) -> bool:
+    """Whether an expression contains a name."""
     return re.search(rf"\b{name}\b", text) is not None
 
 
@@ -195,8 +195,8 @@ def triton() -> str:
         "from surgrad.kernels.lif.triton.math import power, reciprocal, sign, tangent",
         "",
     ]
-    for name, shape, curve in curves():
-        lines, result = lines_of(traced(curve, shape), spell)
+    for name, surrogate, curve in curves():
+        lines, result = lines_of(traced(curve, surrogate), spell)
         lines = multiplied(lines)
         text += ["", "@triton.jit", f"def {name}(x, w, {constants}):"]
         numbers = [boolean and not selects(lines, name) for name, _, boolean in lines]
@@ -206,11 +206,11 @@ def triton() -> str:
         ]
         text += [f"    return {result}", ""]
     for kind in ("slope", "width_slope"):
-        text += ["", "@triton.jit", f"def {kind}(x, w, {constants}, SHAPE: tl.constexpr):"]
+        text += ["", "@triton.jit", f"def {kind}(x, w, {constants}, SURROGATE: tl.constexpr):"]
         for number, name in enumerate(SURROGATES):
             word = "if" if number == 0 else "elif"
-            text += [f'    {word} SHAPE == "{name}":', f"        out = {kind}_{name}(x, w, {constants})"]
-        text += ["    else:", '        tl.static_assert(False, "no such shape")', "    return out", ""]
+            text += [f'    {word} SURROGATE == "{name}":', f"        out = {kind}_{name}(x, w, {constants})"]
+        text += ["    else:", '        tl.static_assert(False, "no such surrogate function")', "    return out", ""]
     return "\n".join(text)
 
 

@@ -1,9 +1,9 @@
-"""Make the Fashion-MNIST subset that surgrad bundles: the first images of each class, in official order.
+"""Make the Fashion-MNIST subset that comes with surgrad: the first images of each class, in official order.
 
     python scripts/make_fashion_subset.py DATA [OUT]
 
-DATA is a folder in which surgrad finds the full Fashion-MNIST. Writes 6000 training and 1000 test images as
-IDX .gz and prints the checksums of their content for src/surgrad/data/registry.py.
+DATA is the data root with the full Fashion-MNIST. Writes 6000 training and 1000 test images as IDX .gz and prints the
+checksums of their content for src/surgrad/data/image_sets.py.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""Writers of the formats that are read, for tests: what they write is read back event for event."""
+"""Writers of the supported formats, for tests: the readers give back every event that they write."""
 
 import os
 import struct
@@ -11,15 +11,15 @@ from surgrad.data.events import pack, read
 
 
 def some_events(count: int = 1000, width: int = 128, height: int = 128, seed: int = 0, end: int = 10**6) -> NDArray:
-    """Random ones in order of time, some at the same µs."""
+    """Random events in order of time, some at the same µs."""
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, end, count))
     return pack(rng.integers(0, width, count), rng.integers(0, height, count), t, rng.integers(0, 2, count))
 
 
 def real_events(label: int, number: int, side: int) -> NDArray:
-    """A part of a recording of N-MNIST (34 pixels wide) or of a DVS128 that shows gestures, where some are under
-    $SURGRAD_DATA; random events else."""
+    """A part of a recording of N-MNIST (34 pixels wide) or of gestures from a DVS128, if there are some under
+    $SURGRAD_DATA; else random events."""
     root = Path(os.environ.get("SURGRAD_DATA", os.devnull))
     found = sorted(root.glob(f"nmnist_small/*/{label}/*.bin" if side == 34 else "dvs_gesture_10/*/0.npz"))
     if not found:
@@ -43,7 +43,7 @@ def aedat3(path: Path, events: NDArray, packet: int = 100, kind: int = 1) -> Non
         b"#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n",
         struct.pack("<HHIIIIII", 3, 1, 36, 4, 0, 1, 1, 1),
         bytes(36),
-    ]  # a packet of another kind, to be passed over
+    ]  # a packet of another kind, which readers skip
     for first in range(0, len(events), packet):
         some = events[first : first + packet]
         words = np.empty((len(some), 2), "<u4")
@@ -66,7 +66,7 @@ def ndataset(path: Path, events: NDArray) -> None:
 
 
 def aedat4(path: Path, events: NDArray, packet: int = 100) -> None:
-    """Packets that are not compressed, each a flatbuffer: offset of its table, name, table of its fields, vector."""
+    """Write uncompressed packets, each a flatbuffer: offset of its table, name, table of its fields, vector."""
     text = (
         b'<dv version="2.0"><node name="outInfo" path="/o/"><node name="0" path="/o/0/">'
         b'<attr key="typeIdentifier" type="string">EVTS</attr><node name="info" path="/o/0/info/">'
@@ -111,7 +111,7 @@ def hdf5(path: Path, events: NDArray) -> None:
 
 
 def kept(path: Path, frames: NDArray) -> Path:
-    """A file of frames, as its ending says."""
+    """Write a file of frames in the format of its suffix."""
     if path.suffix == ".npy":
         np.save(path, frames)
     elif path.suffix == ".npz":
@@ -125,7 +125,7 @@ def kept(path: Path, frames: NDArray) -> Path:
 
 
 def spoken(path: Path, recordings: list[tuple[list[float], list[int]]], labels: list[int]) -> Path:
-    """In the layout of SHD: ragged arrays of half-precision seconds and channels."""
+    """Write a file in the layout of SHD: ragged arrays of half-precision seconds and channels."""
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -138,7 +138,7 @@ def spoken(path: Path, recordings: list[tuple[list[float], list[int]]], labels: 
 
 
 def published(folder: Path, name: str, count: int = 8) -> Path:
-    """A small tree in a data set's own layout and format: `count` recordings to train on in all, and two to test."""
+    """Write a small data set in its published layout and format: `count` training recordings and two test ones."""
     if name == "dvs_gesture":
         for part, number in (("train", count), ("test", 2)):
             several = [real_events(n, n, 128).copy() for n in range(number)]
@@ -177,4 +177,4 @@ WRITERS = {
     "h5": (hdf5, ".h5"),
     "hdf5": (hdf5, ".hdf5"),
 }
-"""By the name of the format: who writes it, and the suffix of its files."""
+"""By the name of the format: its writer, and the suffix of its files."""

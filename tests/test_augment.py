@@ -79,8 +79,8 @@ def test_operation_equals_pillow(name, size):
     """One call with ten levels at once, both signs. Geometry is exact: both compute in 16.16 fixed point."""
     images = varied(*size).repeat_interleave(10, 0)
     levels = list(range(10)) * 8
-    for sign in (1, -1) if policy._RANGES.get(name, (0, 0, False))[2] else (1,):
-        strength = torch.tensor([sign * policy._strength(name, level) for level in levels], dtype=torch.float64)
+    for sign in (1, -1) if policy.RANGES.get(name, (0, 0, False))[2] else (1,):
+        strength = torch.tensor([sign * policy.strength_at(name, level) for level in levels], dtype=torch.float64)
         got = policy.OPERATIONS[name](images, strength)
         pairs = zip(images, levels, strict=True)
         want = torch.stack([from_pil(IN_PILLOW[name](to_pil(image), level, sign)) for image, level in pairs])
@@ -93,7 +93,7 @@ def test_every_blend_factor_stays_within_a_level_for_every_pair_of_levels():
     images = torch.arange(256, dtype=torch.uint8).repeat(3, 256, 1)
     images[1] = images[2].T
     for level in range(-9, 10):
-        got = policy._color(images[None], torch.tensor([level / 10], dtype=torch.float64))[0]
+        got = policy.OPERATIONS["color"](images[None], torch.tensor([level / 10], dtype=torch.float64))[0]
         want = from_pil(ImageEnhance.Color(to_pil(images)).enhance(1 + level / 10))
         assert (got.int() - want.int()).abs().max() <= 1
 
@@ -124,21 +124,20 @@ def test_policy_is_the_published_one():
     assert sum(level for row in rows for _, _, level in row) == 267
 
 
-def test_every_sub_policy_occurs_with_its_probability_and_both_signs(monkeypatch):
-    seen = []
-    monkeypatch.setattr(policy, "_apply", lambda images, *drawn: seen.append(drawn) or images)
+def test_every_sub_policy_occurs_with_its_probability_and_both_signs():
     count = 40_000
-    policy.autoaugment(torch.zeros(count, 3, 1, 1, dtype=torch.uint8), seeded())
+    drawn = policy.draw_operations(count, seeded())
     names = list(policy.OPERATIONS)
-    for slot, (operation, strength) in enumerate(seen):
+    for slot in (0, 1):
+        operation, strength = (numbers[:, slot] for numbers in drawn)
         for name in names:
             rows = [row[slot] for row in policy.CIFAR10_POLICY if row[slot][0] == name]
             chosen = operation == names.index(name)
             share = sum(probability for _, probability, _ in rows) / 25
             assert float(chosen.float().mean()) == pytest.approx(share, abs=5 * (share / count) ** 0.5)
-            signs = (1, -1) if policy._RANGES.get(name, (0, 0, False))[2] else (1,)
+            signs = (1, -1) if policy.RANGES.get(name, (0, 0, False))[2] else (1,)
             # Adding zero makes −0 a plain 0, as both compare equal but are kept apart by `unique`.
-            possible = {s * policy._strength(name, level) + 0.0 for _, p, level in rows if p > 0 for s in signs}
+            possible = {s * policy.strength_at(name, level) + 0.0 for _, p, level in rows if p > 0 for s in signs}
             assert set((strength[chosen] + 0.0).tolist()) == possible
 
 
@@ -147,7 +146,7 @@ def test_crop_and_flip_equal_the_obvious_loop():
     pad = 3
     offsets = noise(2, 40, high=2 * pad + 1).long()
     mirrored = noise(40, high=2) == 1
-    got = plain._crop_flip(images, pad, offsets, mirrored)
+    got = plain.crop_flip(images, pad, offsets, mirrored)
     for b in range(40):
         for y in range(9):
             for x in range(7):
@@ -168,7 +167,7 @@ def test_cutout_equals_the_obvious_loop(side):
         for y in range(max(0, top), min(9, top + side)):
             for x in range(max(0, left), min(7, left + side)):
                 want[b, :, y, x] = torch.tensor(fill)
-    assert torch.equal(plain._cutout(images, side, fill, centres), want)
+    assert torch.equal(plain.cutout(images, side, fill, centres), want)
 
 
 def test_windows_equal_the_obvious_loop_and_are_uniform():

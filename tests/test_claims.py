@@ -7,7 +7,7 @@ import torch
 
 from surgrad import lif
 from surgrad.adapt import lsg_width
-from surgrad.adapt.scheduled import geometric
+from surgrad.adapt.prescribed import geometric
 from surgrad.kernels.lif import mean_of, share_within, spread_of
 from surgrad.surrogates import SURROGATES
 
@@ -22,7 +22,16 @@ def membranes(decay, steps, reset="zero"):
     start = None
     found = []
     for step in current:
-        out = lif(step[None], decay, 1.0, shape="rect", threshold=THRESHOLD, reset=reset, start=start, watch=True)
+        out = lif(
+            step[None],
+            decay,
+            1.0,
+            surrogate="rect",
+            threshold=THRESHOLD,
+            reset=reset,
+            initial_potential=start,
+            return_histogram=True,
+        )
         start = out.potential
         found.append(out.histogram)
     return found
@@ -107,7 +116,7 @@ def test_backward_equations_against_forward_mode_tangents(backend, reset, detach
     decay = torch.tensor(0.6)
     x = current.clone().requires_grad_()
     beta = decay.clone().requires_grad_()
-    out = lif(x, beta, 0.9, shape="atan", reset=reset, detach_reset=detach, backend=backend)
+    out = lif(x, beta, 0.9, surrogate="atan", reset=reset, detach_reset=detach, backend=backend)
     (out.spikes * weight).sum().backward()
 
     def tangent(d_current, d_decay):

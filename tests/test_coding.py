@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from surgrad.train.build import build
 from torch import Tensor
 
 from surgrad.coding import CODINGS, DCT
@@ -14,7 +15,6 @@ from surgrad.models import in_chunks, vgg11_dct
 from surgrad.neurons import LIF
 from surgrad.norm import BatchNorm
 from surgrad.train import loop
-from surgrad.train.build import build
 from surgrad.train.loop import evaluate
 
 ZIGZAG = [
@@ -41,7 +41,7 @@ def images(count: int = 3, channels: int = 3, side: int = 8, seed: int = 0) -> T
     return torch.randn(count, channels, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def slow_parts(plane: Tensor, block: int, stride: int) -> list[Tensor]:
+def slow_components(plane: Tensor, block: int, stride: int) -> list[Tensor]:
     """Of one plane [H, W]: for every frequency of the 4×4 cosine transform in zigzag order, its part of each block, the
     blocks side by side."""
 
@@ -75,8 +75,8 @@ def test_dct_is_the_loop(stride: int):
     """One channel: parts, thresholds and spikes of 20 steps, which go through the 16 frequencies and begin anew."""
     coding = DCT(4, stride)
     x = images(channels=1)
-    parts = torch.stack([torch.stack(slow_parts(image[0], 4, stride)) for image in x], 1)
-    torch.testing.assert_close(coding.parts(x)[:, :, 0], parts, rtol=1e-5, atol=1e-6)
+    parts = torch.stack([torch.stack(slow_components(image[0], 4, stride)) for image in x], 1)
+    torch.testing.assert_close(coding.components(x)[:, :, 0], parts, rtol=1e-5, atol=1e-6)
     spikes = coding(x, 20)
     ordered = parts.flatten().sort().values
     low, high = (ordered[round(p / 100 * (len(ordered) - 1))].item() for p in (6.5, 93.5))
@@ -102,7 +102,7 @@ def test_frequencies_add_up_to_the_blocks_in_luma_and_chroma():
         0.5 - 0.168736 * r - 0.331264 * g + 0.5 * b,
         0.5 + 0.5 * r - 0.418688 * g - 0.081312 * b,
     ]
-    whole = DCT(4, 2).parts(x).sum(0)
+    whole = DCT(4, 2).components(x).sum(0)
     for channel, plane in enumerate(planes):
         for row in range(3):
             for column in range(3):
@@ -116,7 +116,7 @@ def test_long_codes_tell_the_image():
     coding = DCT(4, 4)
     x = images(channels=1)
     spikes = coding(x, 16 * 40)
-    whole = coding.parts(x).sum(0)
+    whole = coding.components(x).sum(0)
     told = (spikes.clamp(min=0) * coding.high + spikes.clamp(max=0) * -coding.low).sum(0) / 40
     within = whole.abs() < 1  # a spike a step is the most it can say
     assert ((told - whole)[within]).abs().max() < 0.1
@@ -150,9 +150,9 @@ def test_autocast_leaves_the_code_as_it_is():
 
 @pytest.mark.parametrize("options", [{"block": 0}, {"stride": 5}, {"percentiles": (93.5, 6.5)}])
 def test_dct_refuses_what_is_no_code(options: dict):
-    with pytest.raises(BadValue, match="do not make a code; give a stride"):
+    with pytest.raises(BadValue, match="do not fit; give a stride from 1 to block"):
         DCT(**options)
-    with pytest.raises(BadValue, match="an image of side 3 has no block of 4 pixels"):
+    with pytest.raises(BadValue, match="images must be at least 4 pixels wide and high for DCT coding, got 3"):
         DCT().side(3)
 
 
@@ -167,14 +167,14 @@ def test_networks_learn_from_coded_images(coding: str, gradient: str):
         neuron=lambda: LIF(0.9),
         norm=BatchNorm,
         width_multiplier=0.05,
-        image_size=code.side(16),
+        image_size=16 if code is None else code.side(16),
         dropout=0.0,
     )
     network.head = torch.nn.Sequential(*[m for m in network.head if type(m).__name__ != "Dropout"])
     network.body = torch.nn.Sequential(*[m for m in network.body if type(m).__name__ != "Dropout"])
     network.coding = code
     labels = torch.tensor([0, 1, 2, 0])
-    _, output = GRADIENTS[gradient](network, images(4, side=16), lambda out: cross_entropy(out, labels))
+    _, output = GRADIENTS[gradient]().find(network, images(4, side=16), lambda out: cross_entropy(out, labels))
     assert output.shape == (1 if gradient == "rate" else 6, 4, 3)
     assert network.stem[0].weight.grad.any()
 

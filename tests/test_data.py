@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from surgrad.data import DATASETS, data_root, load, load_spec
+from surgrad.data import IMAGE_SETS, data_root, load, load_spec
 from surgrad.data.base import DataFile, DataSet, Source
 from surgrad.data.fetch import download, fetch, unpack
 from surgrad.data.idx import read_idx, write_idx
@@ -49,7 +49,7 @@ def old_pickle(data: np.ndarray, labels: list[int], key: str) -> bytes:
 
 def write_cifar(root: Path, name: str, version: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """4 images per file in the layout `version` (0 pickles, 1 records); what they hold, by file name."""
-    spec = DATASETS[name].unchecked()
+    spec = IMAGE_SETS[name].unchecked()
     made = {}
     layout = spec.layouts[int(version == "bin")]
     folder = root / layout.folders[0]
@@ -91,14 +91,14 @@ def test_bundled_needs_no_root(monkeypatch, tmp_path):
     assert pixels.mean().item() == pytest.approx(data.mean[0], abs=0.005)
     assert pixels.std().item() == pytest.approx(data.std[0], abs=0.005)
     assert len(data.train) == 6000
-    folder = DATASETS["fashion_mnist_small"].bundled
+    folder = IMAGE_SETS["fashion_mnist_small"].bundled
     assert "Zalando SE" in (folder / "LICENSE").read_text(encoding="utf-8")
     assert sum(p.stat().st_size for p in folder.iterdir()) <= 4_000_000
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", IMAGE_SETS)
 def test_entries_are_complete(name):
-    spec = DATASETS[name]
+    spec = IMAGE_SETS[name]
     assert len(spec.mean) == len(spec.std) == (3 if "cifar" in name else 1)
     assert len(set(spec.classes)) == (100 if name == "cifar100" else 10)
     assert all(len(f.md5 or "") == 32 for layout in spec.layouts for f in layout.files)
@@ -115,14 +115,14 @@ def test_unknown_name():
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_versions(tmp_path, name, version):
     made = write_cifar(tmp_path, name, version)
-    data = load_spec(DATASETS[name].unchecked(), tmp_path, download=False)
+    data = load_spec(IMAGE_SETS[name].unchecked(), tmp_path, download=False)
     train = [v for k, v in made.items() if "test" not in k]
     want = np.concatenate([pixels for pixels, _ in train]).reshape(-1, 3, 32, 32)
     assert torch.equal(data.train.images, torch.from_numpy(want))
     assert data.train.labels.tolist() == np.concatenate([labels for _, labels in train]).tolist()
     assert data.train.images.is_contiguous()
     assert len(data.test) == 4
-    inner = load_spec(DATASETS[name].unchecked(), next(tmp_path.iterdir()), download=False)
+    inner = load_spec(IMAGE_SETS[name].unchecked(), next(tmp_path.iterdir()), download=False)
     assert torch.equal(inner.test.images, data.test.images)
 
 
@@ -132,15 +132,15 @@ def test_cifar_versions(tmp_path, name, version):
 )
 def test_idx_layouts(tmp_path, name, folder, gz):
     images, labels = write_mnist(tmp_path / folder, gz)
-    data = load_spec(DATASETS[name].unchecked(), tmp_path, download=False)
+    data = load_spec(IMAGE_SETS[name].unchecked(), tmp_path, download=False)
     assert torch.equal(data.train.images[:, 0], torch.from_numpy(images))
     assert data.test.labels.tolist() == labels.tolist()
 
 
-def test_wrong_count_is_told(tmp_path):
+def test_a_wrong_count_is_an_error(tmp_path):
     write_mnist(tmp_path)
-    spec = replace(DATASETS["mnist"].unchecked(), counts=(6, 7))
-    with pytest.raises(DataError, match=r"mnist in .*: 6 training and 6 test images; 6 and 7 wanted"):
+    spec = replace(IMAGE_SETS["mnist"].unchecked(), counts=(6, 7))
+    with pytest.raises(DataError, match=r"mnist in .*: 6 training and 6 test images; 6 and 7 expected"):
         load_spec(spec, tmp_path, download=False)
 
 
@@ -180,7 +180,7 @@ U1 = b"cnumpy\ndtype\nU\x02u1\x85R"
         (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\n\x85R", "other than a plain ndarray"),
         (b"cnumpy\nndarray\n}U\x01aK\x01sb", "sets the state of NdArray"),
         (b"cnumpy\nndarray\n)R", "not a readable pickle"),
-        (b"K\x05", "the pickle holds int; a dict"),
+        (b"K\x05", "the pickle holds int; it must hold a dict"),
         (b"}K\x01u", "not a readable pickle"),
         (b"cnumpy.core.multiarray\nscalar\n", "asks for numpy.core.multiarray.scalar"),
         (b"c_codecs\nencode\n", "asks for _codecs.encode"),
@@ -201,7 +201,7 @@ def test_forged_arrays_are_refused(tmp_path, body, message):
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, True]}, "'labels' is not a list"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "2 images but 1 labels"),
         ({"data": np.zeros((2, 3071), np.uint8), "labels": [0, 0]}, r"'data' is shape \(2, 3071\)"),
-        ({"data": [1], "labels": [0]}, r"'data' is list; a uint8 array \[N, 3072\]"),
+        ({"data": [1], "labels": [0]}, r"'data' is list; it must be a uint8 array \[N, 3072\]"),
         ({"data": np.zeros((2, 3072), np.uint8)}, "holds no 'labels'; it has data"),
         ({"data": np.zeros((2, 3072), np.float32), "labels": [0, 0]}, "dtype '?f4'?.*only uint8"),
     ],
@@ -210,19 +210,19 @@ def test_wrong_content_of_pickles(tmp_path, items, message):
     write_cifar(tmp_path, "cifar10", "py")
     (tmp_path / "cifar-10-batches-py" / "data_batch_2").write_bytes(pickle.dumps(items, 3))  # numpy's present names
     with pytest.raises(DataError, match=f"data_batch_2: .*{message}"):
-        load_spec(DATASETS["cifar10"].unchecked(), tmp_path, download=False)
+        load_spec(IMAGE_SETS["cifar10"].unchecked(), tmp_path, download=False)
 
 
 def test_records_cut_or_mislabelled(tmp_path):
     write_cifar(tmp_path, "cifar100", "bin")
     path = tmp_path / "cifar-100-binary" / "train.bin"
-    spec = DATASETS["cifar100"].unchecked()
+    spec = IMAGE_SETS["cifar100"].unchecked()
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(DataError, match="12295 bytes are no whole number of records of 3074 bytes"):
+    with pytest.raises(DataError, match="12295 bytes are not a whole number of records of 3074 bytes"):
         load_spec(spec, tmp_path, download=False)
     path.write_bytes(whole[:1] + b"\xc8" + whole[2:])
-    with pytest.raises(DataError, match=r"train.bin: label 200 found; labels 0 to 99 wanted"):
+    with pytest.raises(DataError, match=r"train.bin: label 200 found; labels must be from 0 to 99"):
         load_spec(spec, tmp_path, download=False)
     path.write_bytes(b"")
     with pytest.raises(DataError, match="holds no images"):
@@ -233,11 +233,11 @@ def test_records_cut_or_mislabelled(tmp_path):
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"\x1f\x8b\x08\x08", "not an IDX file: begins with 1f 8b 08 08; 00 00 08 03 wanted"),
+        (b"\x1f\x8b\x08\x08", "not an IDX file: begins with 1f 8b 08 08, not 00 00 08 03"),
         (b"", "begins with nothing"),
         (b"\0\0\x0d\x03", r"IDX type 0x0d \(float32\); only 0x08"),
-        (b"\0\0\x08\x01", "IDX array of 1 axes; 3 wanted"),
-        (MAGIC + bytes(7), "header ends after 11 bytes; 16 wanted"),
+        (b"\0\0\x08\x01", "IDX array of 1 axes, not 3"),
+        (MAGIC + bytes(7), "header ends after 11 bytes, not 16"),
         (MAGIC + struct.pack(">3I", 2, 2, 2) + bytes(7), "2 x 2 x 2 = 8 bytes, the file holds only 7"),
         (MAGIC + struct.pack(">3I", 2, 2, 2) + bytes(9), "8 bytes, the file holds more"),
         (MAGIC + struct.pack(">3I", *[0xFFFFFFFF] * 3), "the file holds only 0"),
@@ -259,7 +259,7 @@ def test_images_and_labels_must_match(tmp_path):
     write_mnist(tmp_path)
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(5, np.uint8))
     with pytest.raises(DataError, match="6 images but 5 labels"):
-        load_spec(DATASETS["mnist"].unchecked(), tmp_path, download=False)
+        load_spec(IMAGE_SETS["mnist"].unchecked(), tmp_path, download=False)
 
 
 def checked(spec: DataSet, folder: Path) -> DataSet:
@@ -274,7 +274,7 @@ def checked(spec: DataSet, folder: Path) -> DataSet:
 
 def test_checksum_of_content(tmp_path):
     write_mnist(tmp_path)
-    spec = checked(DATASETS["mnist"], tmp_path)
+    spec = checked(IMAGE_SETS["mnist"], tmp_path)
     path = tmp_path / "t10k-images-idx3-ubyte"
     raw = path.read_bytes()
     packed = tmp_path / "t10k-images-idx3-ubyte.gz"
@@ -409,7 +409,7 @@ def test_download_resumes_after_cuts(serve, tmp_path):
         (BODY + b"more", True, ["bytes=100004-", None]),
     ],
 )
-def test_download_takes_up_a_part(serve, tmp_path, part, ranged, asked):
+def test_a_download_resumes_from_a_partial_file(serve, tmp_path, part, ranged, asked):
     server = serve({"f": BODY}, ranged=ranged)
     (tmp_path / "f.part").write_bytes(part)
     download([server.url("f")], tmp_path / "f", md5(BODY))
@@ -417,7 +417,7 @@ def test_download_takes_up_a_part(serve, tmp_path, part, ranged, asked):
     assert server.ranges == asked
 
 
-def test_download_that_cannot_go_on_ends(serve, tmp_path):
+def test_a_download_without_progress_ends(serve, tmp_path):
     server = serve({"f": BODY}, cut=40_000, ranged=False)
     with pytest.raises(DataError, match=r"/f: the connection was cut at 40000 bytes"):
         download([server.url("f")], tmp_path / "f", md5(BODY))
@@ -441,9 +441,9 @@ def test_no_network_is_a_missing_data_error(tmp_path, monkeypatch):
     with socket.socket() as taken:  # bound, not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/cifar.tar.gz"
-        source = replace(DATASETS["cifar10"].sources[0], urls=(url,))
+        source = replace(IMAGE_SETS["cifar10"].sources[0], urls=(url,))
         with pytest.raises(DataError, match=r"(?s)data was not found.*download failed: .*refused.*--data DIR"):
-            load_spec(replace(DATASETS["cifar10"], sources=(source,)), tmp_path / "new")
+            load_spec(replace(IMAGE_SETS["cifar10"], sources=(source,)), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -464,14 +464,14 @@ def tar_of(entries: dict[str, bytes | str]) -> bytes:
 
 
 def archived(tmp_path: Path, url: str) -> tuple[DataSet, bytes]:
-    """CIFAR-100 of a few images, checked, with its archive, which holds traps besides."""
+    """CIFAR-100 of a few images, checked, with its archive, which also has entries that must not be unpacked."""
     made = tmp_path / "made"
     write_cifar(made, "cifar100", "py")
     inner = made / "cifar-100-python"
     files = {f"cifar-100-python/{n}": (inner / n).read_bytes() for n in ("train", "test")}
     raw = tar_of({"../escaped": b"x", "/tmp/escaped": b"x", "cifar-100-python/../../escaped": b"x", **files})
-    source = replace(DATASETS["cifar100"].sources[0], urls=(f"{url}cifar.tar.gz",), md5=md5(raw))
-    return replace(checked(DATASETS["cifar100"], inner), sources=(source,)), raw
+    source = replace(IMAGE_SETS["cifar100"].sources[0], urls=(f"{url}cifar.tar.gz",), md5=md5(raw))
+    return replace(checked(IMAGE_SETS["cifar100"], inner), sources=(source,)), raw
 
 
 def test_load_downloads_and_unpacks(serve, tmp_path):
@@ -537,7 +537,7 @@ def test_subset_takes_the_first_of_each_class_in_order(tmp_path):
     small = load("fashion_mnist_small")
     script.write_subset(small.test, "t10k", tmp_path)  # all of it again: the same content
     for path in tmp_path.iterdir():
-        bundled = DATASETS["fashion_mnist_small"].bundled / path.name
+        bundled = IMAGE_SETS["fashion_mnist_small"].bundled / path.name
         assert gzip.decompress(path.read_bytes()) == gzip.decompress(bundled.read_bytes())
 
 
@@ -549,7 +549,7 @@ def test_official_files(name):
         if "the data was not found" not in str(err):
             raise
         pytest.skip(f"no official files: {str(err).splitlines()[0]} under SURGRAD_DATA or the default root")
-    assert (len(data.train), len(data.test)) == DATASETS[name].counts
+    assert (len(data.train), len(data.test)) == IMAGE_SETS[name].counts
     assert len(torch.bincount(data.train.labels)) == len(data.classes)
     mean = [data.train.images[:, c].double().mean().item() / 255 for c in range(len(data.mean))]
     assert mean == pytest.approx(list(data.mean), abs=2e-4)

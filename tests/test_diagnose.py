@@ -268,7 +268,7 @@ def test_diagnosis_leaves_the_model_as_it_was():
     assert torch.equal(random, torch.get_rng_state())
     assert all(p.grad is None for p in model.parameters())
     assert not any(m._forward_hooks for m in model.modules())
-    assert all(not n.watch and n.histogram is None for n in neurons(model).values())
+    assert all(not n.record_histogram and n.histogram is None for n in neurons(model).values())
 
 
 def test_residual_layers_know_the_weights_before_them():

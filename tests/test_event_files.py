@@ -1,18 +1,17 @@
-"""Readers of event files: what is written is read, event for event, and what is wrong is named with file and offset."""
+"""Readers of event files: every written event is read, and errors name the file and the offset."""
 
 import os
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from event_files import WRITERS, dat, kept, ndataset, some_events, spoken
 from numpy.typing import NDArray
 
-from surgrad.data.events import EVENT, FORMATS, apart, pack, read, read_frames, read_spoken
+from surgrad.data.events import EVENT, FORMATS, pack, read, read_frames, read_spoken, sandbox
 from surgrad.data.events.cache import Slicing
 from surgrad.errors import DataError, SurgradError, UnknownName
 
@@ -30,11 +29,11 @@ def bounded(name: str, **options) -> NDArray:
     return some_events(**({"height": 120, **options} if name == "bin" else options))
 
 
-# --- what is whole ----------------------------------------------------------------------------------------------------
+# --- valid files ------------------------------------------------------------------------------------------------------
 
 
 def place(name: str, count: int, number: int, path: Path) -> str:
-    """What is said of where an event is in a file of `count`: its byte, where surgrad itself reads the bytes."""
+    """How an error names the place of an event in a file of `count`: its byte, if surgrad itself reads the bytes."""
     size = {"aedat2": 8, "aedat3": 8, "bin": 5, "dat": 8}.get(name)
     return f"event {number}" if size is None else f"byte {path.stat().st_size - size * (count - number)}"
 
@@ -54,8 +53,8 @@ def test_what_is_written_is_read(tmp_path: Path, name: str, count: int):
 
 
 @pytest.mark.parametrize(("name", "period"), [("aedat2", 2**32), ("dat", 2**32), ("bin", 2**23)])
-def test_counters_that_begin_anew_go_on(tmp_path: Path, name: str, period: int):
-    """Twice round, with a gap."""
+def test_counters_that_restart_are_unwrapped(tmp_path: Path, name: str, period: int):
+    """Two restarts, with a gap."""
     events = bounded(name, count=2000, end=2 * period)
     events["t"] += period // 2
     found = read(written(tmp_path, name, events))
@@ -63,8 +62,8 @@ def test_counters_that_begin_anew_go_on(tmp_path: Path, name: str, period: int):
 
 
 @pytest.mark.parametrize("name", ["aedat2", "dat"])
-def test_what_comes_late_is_no_new_round(tmp_path: Path, name: str):
-    """An event from before the counter began anew, and one far off, are out of order; what follows is not moved."""
+def test_a_late_event_is_not_a_restart(tmp_path: Path, name: str):
+    """An event from before the restart, and one far off, are out of order; later events are not moved."""
     events = some_events(5)
     events["t"] = [2**32 - 10, 2, 2**32 - 2, 3, 4]
     with pytest.raises(DataError, match=rf"an event at {2**32 - 2} µs follows one at {2**32 + 2} µs"):
@@ -81,7 +80,7 @@ def test_what_comes_late_is_no_new_round(tmp_path: Path, name: str):
         read(written(tmp_path, name, events))
 
 
-def test_compressed_packets_and_endless_turns_are_refused(tmp_path: Path):
+def test_compressed_packets_and_too_many_overflows_are_refused(tmp_path: Path):
     path = written(tmp_path, "aedat3", some_events(100))
     data = bytearray(path.read_bytes())
     head = len(data) - 828
@@ -92,25 +91,25 @@ def test_compressed_packets_and_endless_turns_are_refused(tmp_path: Path):
     data[head + 1] = 0
     data[head + 12 : head + 16] = b"\xff\xff\xff\xff"
     path.write_bytes(data)
-    with pytest.raises(DataError, match=rf"byte {head}: a packet whose times have turned round 4,294,967,295 times"):
+    with pytest.raises(DataError, match=rf"byte {head}: a packet with 4,294,967,295 overflows of its times"):
         read(path)
 
 
 def test_small_files_that_say_they_hold_much(tmp_path: Path):
-    """Nothing is made of them: an HDF5 whose chunks were never written, an npz of zeros."""
+    """Nothing is allocated for them: an HDF5 whose chunks were never written, an npz of zeros."""
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for name in "xytp":
             file.create_dataset(name, (2**28,), np.int64, chunks=(2**16,))
-    np.savez_compressed(tmp_path / "a.npz", **{name: np.zeros(2**24, np.int64) for name in "xytp"})
+    np.savez_compressed(tmp_path / "a.npz", **{name: np.zeros(2**22, np.int64) for name in "xytp"})
     with h5py.File(tmp_path / "spoken.h5", "w") as file:
         for name, kind in (("times", np.float16), ("units", np.uint16)):
             file.create_dataset(f"spikes/{name}", (2**28,), h5py.vlen_dtype(kind), chunks=(2**16,))
         file["labels"] = np.zeros(3, np.uint16)
     for name in ("a.h5", "a.npz"):
-        with pytest.raises(DataError, match=r"bytes say that they hold [\d,]+, which no recording does"):
+        with pytest.raises(DataError, match=r"bytes claim to hold [\d,]+, far more than a recording does"):
             read(tmp_path / name)
-    with pytest.raises(DataError, match=r"h5py cannot read it \(spikes/times says that it is of 268,435,456 rec"):
+    with pytest.raises(DataError, match=r"h5py cannot read it \(spikes/times claims 268,435,456 rec"):
         read_spoken(tmp_path / "spoken.h5")
 
 
@@ -155,7 +154,7 @@ def test_invalid_events_of_aedat3_are_left_out(tmp_path: Path):
     assert len(read(path)) == 100, "a packet that says all are valid is believed"
 
 
-def test_time_steps_of_n_mnist_are_no_events(tmp_path: Path):
+def test_time_records_of_n_mnist_are_not_events(tmp_path: Path):
     events = some_events(10, 34, 34, end=1000)
     marks = np.insert(events, [4, 8], pack(*(np.array([n, n]) for n in (7, 240, 500, 0))))
     path = tmp_path / "a.bin"
@@ -183,7 +182,7 @@ def test_events_may_be_sorted(tmp_path: Path):
     assert np.array_equal(read(path, sort=True), events[np.argsort(events["t"], kind="stable")])
 
 
-# --- what is not ------------------------------------------------------------------------------------------------------
+# --- damaged files ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "size"), [("aedat2", 8), ("bin", 5), ("dat", 8)])
@@ -194,7 +193,7 @@ def test_a_record_cut_short(tmp_path: Path, name: str, size: int, missing: int):
     path.write_bytes(whole[:-missing])
     at = len(whole) - size
     with pytest.raises(
-        DataError, match=rf"some\.\w+, byte {at}: the file is cut short, {size - missing} of the {size} "
+        DataError, match=rf"some\.\w+, byte {at}: the file is truncated, {size - missing} of the {size} "
     ):
         read(path)
 
@@ -206,7 +205,7 @@ def test_a_packet_cut_short(tmp_path: Path, missing: int):
     path.write_bytes(whole[:-missing])
     head = len(whole) - 828
     text = (
-        rf"byte {head}: (a packet of 100 events of 8 bytes, and \d+ bytes follow|the file is cut short, \d+ of the 28)"
+        rf"byte {head}: (a packet of 100 events of 8 bytes, but \d+ bytes follow|the file is truncated, \d+ of the 28)"
     )
     with pytest.raises(DataError, match=text):
         read(path)
@@ -221,7 +220,7 @@ def test_a_gigantic_count_is_checked_before_anything_is_made_of_it(tmp_path: Pat
         data[head + 20 : head + 24] = number.to_bytes(4, "little")
         path.write_bytes(data)
         with pytest.raises(
-            DataError, match=rf"byte {head}: a packet of {number} events of {size} bytes, and 800 bytes"
+            DataError, match=rf"byte {head}: a packet of {number} events of {size} bytes, but 800 bytes"
         ):
             read(path)
 
@@ -263,7 +262,7 @@ def test_the_sensor_that_a_file_tells(tmp_path: Path):
 
 @every_format
 def test_no_event(tmp_path: Path, name: str):
-    with pytest.raises(DataError, match=r"some\.\w+: it holds no event; leave it out"):
+    with pytest.raises(DataError, match=r"some\.\w+: it holds no event; exclude this recording"):
         read(written(tmp_path, name, some_events(0)))
 
 
@@ -273,23 +272,33 @@ def test_an_address_beyond_the_camera(tmp_path: Path):
     start = len(data) - 160
     data[start + 8 * 3 + 1] = 2
     path.write_bytes(data)
-    with pytest.raises(DataError, match=rf"byte {start + 24}: the address 0x2[0-9a-f]+ is none of a DVS128's 128×128"):
+    with pytest.raises(
+        DataError, match=rf"byte {start + 24}: the address 0x2[0-9a-f]+ is outside the 128×128 pixels of a DVS128"
+    ):
         read(path)
 
 
 @pytest.mark.parametrize(
     ("name", "data", "text"),
     [
-        ("a.aedat", b"#!AER-DAT1.0\r\n" + bytes(80), r"byte 0: it says AEDAT '1.0', and 2.0, 3.1 and 4.0 are read"),
-        ("a.aedat", b"#!AER-DAT20.0\r\n" + bytes(80), r"byte 0: it says AEDAT '20.0', and"),
-        ("a.aedat", b"#!AER-DAT3.7\r\n" + bytes(80), r"byte 0: it says AEDAT '3.7', and"),
-        ("a.aedat", b"hello, this is a text\n" * 9, r"byte 0: an AEDAT begins with '#!AER-DAT', and this does not"),
-        ("a.aedat", b"", r"byte 0: an AEDAT begins with"),
+        (
+            "a.aedat",
+            b"#!AER-DAT1.0\r\n" + bytes(80),
+            r"byte 0: the version is AEDAT '1.0'; supported are 2.0, 3.1 and 4.0",
+        ),
+        ("a.aedat", b"#!AER-DAT20.0\r\n" + bytes(80), r"byte 0: the version is AEDAT '20.0'; "),
+        ("a.aedat", b"#!AER-DAT3.7\r\n" + bytes(80), r"byte 0: the version is AEDAT '3.7'; "),
+        ("a.aedat", b"hello, this is a text\n" * 9, r"byte 0: an AEDAT file must begin with '#!AER-DAT'"),
+        ("a.aedat", b"", r"byte 0: an AEDAT file must begin with"),
         ("a.aedat", b"#!AER-DAT2.0", r"byte 0: the header does not end"),
         ("a.aedat", b"#!AER-DAT3.1\r\n#Format: RAW\r\n", r"byte 0: the header does not end with #!END-HEADER"),
         ("a.dat", b"% Width 12", r"byte 0: the header does not end"),
-        ("a.dat", b"hello, this is a text", r"byte 0: events of kind 104 and 101 bytes; kind 0 or 12 of 8"),
-        ("a.dat", b"% Width 12\n\x00", r"byte 11: the file is cut short after its header"),
+        (
+            "a.dat",
+            b"hello, this is a text",
+            r"byte 0: events of kind 104 and 101 bytes; supported are kinds 0 and 12 of 8",
+        ),
+        ("a.dat", b"% Width 12\n\x00", r"byte 11: the file is truncated after its header"),
         ("a.bin", b"hello", r"byte 0: an event at x 104, y 101 is outside the sensor of 34×34"),
         ("a.npz", b"PK\x03\x04 no zip", r"a.npz: NumPy cannot read it"),
         ("a.npy", b"\x93NUMPY\x01\x00", r"a.npy: NumPy cannot read it"),
@@ -297,26 +306,26 @@ def test_an_address_beyond_the_camera(tmp_path: Path):
         ("a.aedat4", b"#!AER-DAT4.0\r\nno more", r"a.aedat4: aedat cannot read it"),
     ],
 )
-def test_what_is_no_such_file(tmp_path: Path, name: str, data: bytes, text: str):
+def test_files_of_another_kind(tmp_path: Path, name: str, data: bytes, text: str):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(DataError, match=text):
         read(path, sensor=(34, 34))
 
 
-def test_columns_that_are_none(tmp_path: Path):
+def test_wrong_columns(tmp_path: Path):
     events = {name: some_events(5)[name] for name in "xytp"}
     for wrong, text in (
-        ({"t": np.arange(4)}, r"its x is uint16 \[5\], and a column of 4 numbers is wanted"),
+        ({"t": np.arange(4)}, r"its x is uint16 \[5\], not a column of 4 numbers"),
         ({"x": np.array(["a"] * 5)}, r"its x is <U1 \[5\]"),
-        ({"x": np.full(5, -1)}, r"its x goes from -1 to -1; give 0 to 65535"),
+        ({"x": np.full(5, -1)}, r"its x goes from -1 to -1; it must be from 0 to 65535"),
         ({"t": np.full(5, np.nan)}, r"its t goes from nan to nan"),
     ):
         np.savez(tmp_path / "a.npz", **(events | wrong))
         with pytest.raises(DataError, match=text):
             read(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", x=events["x"], time=events["t"])
-    with pytest.raises(DataError, match=r"it has x, and x, y, t, p are wanted"):
+    with pytest.raises(DataError, match=r"it has x; the columns must be named x, y, t and p"):
         read(tmp_path / "a.npz")
 
 
@@ -344,8 +353,8 @@ def test_no_file(tmp_path: Path):
         read(tmp_path / "a.txt")
 
 
-def test_no_leave_to_read():
-    """As somebody who is not root, who may read everything."""
+def test_no_permission_to_read():
+    """As a user who is not root, since root may read everything."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.bin"
         before = os.geteuid()
@@ -354,7 +363,7 @@ def test_no_leave_to_read():
         path.chmod(0)
         try:
             os.seteuid(before or 65534)
-            with pytest.raises(DataError, match=r"a.bin: it cannot be read \(Permission denied\)"):
+            with pytest.raises(DataError, match=r"a.bin: cannot be read \(Permission denied\); check its permissions"):
                 read(path)
         finally:
             os.seteuid(before)
@@ -362,11 +371,12 @@ def test_no_leave_to_read():
 
 @every_format
 def test_altered_bytes_are_read_or_refused_by_name(tmp_path: Path, name: str):
-    """A few thousand flips, cuts and insertions: nothing but an error of ours comes out."""
+    """Hundreds of flips, cuts and insertions: the only exceptions are surgrad's own. Fewer for AEDAT 4, since
+    each of its files is decoded in a process."""
     rng = np.random.default_rng(0)
     path = written(tmp_path, name, bounded(name, count=40))
     whole = path.read_bytes()
-    for _ in range(150):
+    for _ in range(30 if name == "aedat4" else 150):
         data = bytearray(whole)
         for _ in range(rng.integers(1, 4)):
             at = int(rng.integers(0, len(data)))
@@ -401,37 +411,37 @@ def test_files_of_frames(tmp_path: Path, ending: str, kind: type):
     found = read_frames(path)
     assert found.dtype == np.uint8
     assert np.array_equal(found, frames)
-    with pytest.raises(DataError, match="it holds frames, and events are wanted; read it with"):
+    with pytest.raises(DataError, match="it holds frames, not events; read it with"):
         read(path)
-    assert np.array_equal(Slicing(4, (128, 128)).of(path), frames)
-    with pytest.raises(DataError, match="it holds 4 frames, and 5 are asked for; give as many time steps"):
-        Slicing(5, (128, 128)).of(path)
+    assert np.array_equal(Slicing(4, (128, 128)).apply(path), frames)
+    with pytest.raises(DataError, match=r"it holds 4 frames, not 5; set model\.steps=4"):
+        Slicing(5, (128, 128)).apply(path)
 
 
 @pytest.mark.parametrize(
     ("frames", "text"),
     [
-        (np.zeros((4, 3, 5, 7)), r"its frames are float64 \[4, 3, 5, 7\], and numbers \[T, 2, H, W\] are wanted"),
+        (np.zeros((4, 3, 5, 7)), r"its frames are float64 \[4, 3, 5, 7\]; they must be numbers \[T, 2, H, W\]"),
         (np.zeros((4, 2, 0, 7)), r"its frames are float64 \[4, 2, 0, 7\]"),
-        (np.full((4, 2, 5, 7), 0.5), r"its frames go from 0.5 to 0.5, and counts of events are wanted"),
+        (np.full((4, 2, 5, 7), 0.5), r"its frames go from 0.5 to 0.5; they must be counts of events"),
         (np.full((4, 2, 5, 7), -1), r"its frames go from -1 to -1"),
         (np.full((4, 2, 5, 7), np.nan), r"its frames go from nan to nan"),
         (np.full((4, 2, 5, 7), 2**40), r"its frames go from 1099511627776"),
     ],
 )
-def test_frames_that_are_none(tmp_path: Path, frames: NDArray, text: str):
+def test_wrong_frames(tmp_path: Path, frames: NDArray, text: str):
     with pytest.raises(DataError, match=text):
         read_frames(kept(tmp_path / "a.npz", frames))
 
 
-def test_frames_that_are_no_array(tmp_path: Path):
+def test_frames_that_are_not_an_array(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
         packed.writestr("frames.npy", b"hello")
-    with pytest.raises(DataError, match=r"a.npz: its frames are \|S5 \[\], and numbers \[T, 2, H, W\] are wanted"):
+    with pytest.raises(DataError, match=r"a.npz: its frames are \|S5 \[\]; they must be numbers \[T, 2, H, W\]"):
         read(tmp_path / "a.npz")
 
 
-def test_events_are_no_frames(tmp_path: Path):
+def test_events_are_not_frames(tmp_path: Path):
     with pytest.raises(DataError, match="it holds events; make frames of them with"):
         read_frames(written(tmp_path, "npz", some_events(9)))
 
@@ -449,9 +459,9 @@ def test_spoken_digits_are_events_of_one_row(tmp_path: Path):
     assert len(second) == 1
 
 
-def test_spoken_digits_that_are_none(tmp_path: Path):
+def test_wrong_spoken_digits(tmp_path: Path):
     for times, units, labels, text in (
-        ([0.1], [700], [1], r"recording 0: times from 0.\d* s and units from 700 to 700; give"),
+        ([0.1], [700], [1], r"recording 0: times from 0.\d* s and units from 700 to 700; times must be"),
         ([-0.5], [7], [1], r"recording 0: times from -0.5 s"),
         ([], [], [1], r"recording 0: 0 times of 0 units"),
         ([0.1], [7], [1, 2], r"1 recordings of times, 1 of units, 2 labels"),
@@ -465,27 +475,26 @@ def test_spoken_digits_that_are_none(tmp_path: Path):
         read_spoken(tmp_path / "nowhere.h5")
 
 
-def test_a_decoder_that_hangs_or_dies_is_ended(tmp_path: Path, monkeypatch: Any):
+def test_a_decoder_that_hangs_or_dies_is_ended(tmp_path: Path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"12345")
-    monkeypatch.setattr(apart, "_SECONDS", 1)
-    with pytest.raises(DataError, match=r"a.bin: numpy did not read it within 1 s; get it anew"):
-        apart.decoded(path, "numpy", "a file", "while True: pass")
-    with pytest.raises(DataError, match=r"a.bin: numpy cannot read it \(exit status -6\); get it anew"):
-        apart.decoded(path, "numpy", "a file", "import os; os.abort()")
+    with pytest.raises(DataError, match=r"a.bin: numpy did not read it within 1 s; download it again"):
+        sandbox.decode(path, "numpy", "a file", "while True: pass", seconds=1)
+    with pytest.raises(DataError, match=r"a.bin: numpy cannot read it \(exit status -6\); download it again"):
+        sandbox.decode(path, "numpy", "a file", "import os; os.abort()")
     if sys.platform == "linux":
         with pytest.raises(DataError, match=r"numpy cannot read it \(.*Unable to allocate 3\d.* GiB"):
-            apart.decoded(path, "numpy", "a file", "numpy.ones(2**32)")
+            sandbox.decode(path, "numpy", "a file", "numpy.ones(2**32)")
 
 
 # --- real files -------------------------------------------------------------------------------------------------------
 
 SAMPLES = {".aedat4": (111954, (320, 240)), "nmnist.bin": (4325, (34, 34)), "aedat31.aedat": (18, (128, 128))}
-"""By the end of a sample's name: its events, and the sensor that holds them."""
+"""By the end of a sample's name: the number of its events, and the sensor."""
 
 
 def sample(end: str) -> Path:
-    """One of the small published files, where they are at hand."""
+    """One of the small published files, if they are available."""
     folder = Path(os.environ.get("SURGRAD_DATA", os.devnull)) / "event_format_samples"
     found = sorted(path for path in folder.glob("*") if path.name.endswith(end))
     if not found:
@@ -502,7 +511,7 @@ def test_real_files(end: str):
 
 
 def test_damaged_aedat4_never_brings_this_process_down(tmp_path: Path):
-    """Its decoder can panic, and abort."""
+    """Its decoder can panic and abort."""
     data = sample(".aedat4").read_bytes()[:60_000]
     path = tmp_path / "a.aedat4"
     rng = np.random.default_rng(0)
@@ -515,5 +524,5 @@ def test_damaged_aedat4_never_brings_this_process_down(tmp_path: Path):
         except DataError as error:
             said = str(error)
         else:
-            continue  # what is read in spite of the damage is fine
+            continue  # the damage did not matter
         assert said.startswith(f"{path}: ")

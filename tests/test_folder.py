@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from surgrad.config.recipe import Recipe
-from surgrad.data import load, load_folder
-from surgrad.data.folder import FOLDERS, evaluation_view, training_view
+from surgrad.data import DATASETS, load, load_folder
+from surgrad.data.folder import FOLDER_SETS, evaluation_view, training_view
 from surgrad.errors import BadValue, DataError, Interrupted, UnknownName
 from surgrad.recipes import find_recipe
 from surgrad.train import derive, evaluate_run, train
@@ -56,9 +56,10 @@ def recipe(tree: Path, **changes) -> Recipe:
 
 
 def test_a_tree_is_listed_in_the_order_of_names(tree: Path):
-    data = load_folder("image_folder", tree, 32)
+    data = load_folder("image_folder", tree)
     assert data.classes == CLASSES
-    assert (len(data.train), len(data.test), data.shape) == (36, 12, (3, 32, 32))
+    assert (len(data.train), len(data.test)) == (36, 12)
+    assert DATASETS.build("image_folder", {"side": 32}, root=tree).input_shape == (3, 32, 32)
     assert data.train.labels.tolist() == [0] * 12 + [1] * 12 + [2] * 12
     assert all(CLASSES[label] in path for path, label in zip(data.train.paths, data.train.labels, strict=True))
     assert any("deeper" in path for path in data.train.paths)
@@ -88,9 +89,9 @@ def test_every_test_image_is_seen_once_in_order(tree: Path):
     batches = build(recipe(tree), tree).batches
     labels = torch.cat([labels for _, labels in batches.test()])
     assert labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert batches.test_images == 12
+    assert batches.test_count == 12
     limited = build(recipe(tree, data={"limit": 9}), tree).batches
-    assert limited.test_images == 9
+    assert limited.test_count == 9
     assert {*torch.cat([labels for _, labels in limited.test()]).tolist()} == {0, 1, 2}, "of all classes"
 
 
@@ -180,7 +181,7 @@ def test_an_imagenet_recipe_trains_on_folders(tree: Path, tmp_path: Path):
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
 
 
-def test_what_a_worker_meets_is_told_in_a_sentence(tree: Path, tmp_path: Path):
+def test_an_error_in_a_worker_is_raised_in_the_main_process(tree: Path, tmp_path: Path):
     copy = tmp_path / "copy"
     shutil.copytree(tree, copy)
     (copy / "val" / "coat" / "0.JPEG").write_bytes(b"no picture at all")
@@ -191,12 +192,12 @@ def test_what_a_worker_meets_is_told_in_a_sentence(tree: Path, tmp_path: Path):
 def test_errors_name_the_file_and_what_to_do(tree: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"imagenet: no folders train/ and val/ .* put the images there, or name"):
         load_folder("imagenet", tmp_path)
-    with pytest.raises(DataError, match=r"has 3 class folders, and 1000 are wanted; for images of your own, give"):
+    with pytest.raises(DataError, match=r"has 3 class folders and must have 1000; for other images, use"):
         load_folder("imagenet", tree)
     copy = tmp_path / "copy"
     shutil.copytree(tree, copy)
     shutil.rmtree(copy / "val" / "coat")
-    with pytest.raises(DataError, match=r"differ in their class folders: coat and 0 more are in one of them alone"):
+    with pytest.raises(DataError, match=r"have different class folders: coat and 0 more are in only one of them"):
         load_folder("image_folder", copy)
     (copy / "val" / "coat").mkdir()
     with pytest.raises(DataError, match=r"coat holds no image \(.jpg, .*\); put some there, or remove it"):
@@ -206,11 +207,13 @@ def test_errors_name_the_file_and_what_to_do(tree: Path, tmp_path: Path):
         (copy / name).mkdir()
     with pytest.raises(DataError, match=r"train holds no class folders; put the images of each class into a folder"):
         load_folder("image_folder", copy)
-    with pytest.raises(BadValue, match=r"data.crop is for images in memory, and image_folder is cut at random"):
+    with pytest.raises(BadValue, match=r"data.crop: data set 'image_folder' has no option 'crop'; "):
         build(recipe(tree, data={"crop": 4}), tree)
-    with pytest.raises(BadValue, match=r"data.batch = 64 of 36 training examples; give 1 to that many"):
+    with pytest.raises(BadValue, match=r"data.batch = 64 of 36 training samples; give at most 36"):
         build(recipe(tree, data={"batch": 64}), tree)
-    with pytest.raises(BadValue, match=r"the middle 32 of 20 pixels: give data.resize of at least data.side"):
+    with pytest.raises(
+        BadValue, match=r"data.resize = 20 is smaller than data.side = 32, .* set data.resize to data.side or more"
+    ):
         build(recipe(tree, data={"resize": 20}), tree)
     with pytest.raises(UnknownName, match=r"unknown data set 'imagent'; did you mean 'imagenet'"):
         load_folder("imagent", tree)
@@ -233,9 +236,9 @@ def test_what_is_no_image(tmp_path: Path, content: bytes, error: str):
 def test_an_image_cut_short(tmp_path: Path):
     path = Path(ramp(tmp_path / "a.jpg", 200, 200))
     path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(DataError, match=r"a.jpg is cut short or altered \(.*\); replace or remove it"):
+    with pytest.raises(DataError, match=r"a.jpg is truncated or altered \(.*\); replace or remove it"):
         training_view(str(path), 32, False, (0,))
 
 
 def test_imagenet_has_its_usual_statistics():
-    assert (FOLDERS["imagenet"].mean, FOLDERS["imagenet"].std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (FOLDER_SETS["imagenet"].mean, FOLDER_SETS["imagenet"].std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

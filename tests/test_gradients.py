@@ -1,5 +1,6 @@
 """Gradients through time, against what their papers' formulas give when they are written down slowly."""
 
+import inspect
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,11 +12,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from surgrad.train.build import build
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from surgrad import gradients
 from surgrad.errors import BadValue, UnknownName
-from surgrad.gradients import GRADIENTS, bptt, ottt, rate, sltt
+from surgrad.gradients import GRADIENTS, bptt, ottt, rate_based, sltt
 from surgrad.gradients.online import _Traces
 from surgrad.layers import Dropout, PerStep
 from surgrad.losses import cross_entropy, tet
@@ -25,7 +28,6 @@ from surgrad.neurons import IF, LIF, NEURONS, PLIF, neurons
 from surgrad.norm import TDBN, TEBN, BatchNorm, NormNeuron
 from surgrad.surrogates import SURROGATES, Surrogate, spike
 from surgrad.train import train
-from surgrad.train.build import build
 from surgrad.train.loop import Loop
 
 STEPS = 4
@@ -51,7 +53,8 @@ def flat(
     torch.manual_seed(0)
     norm = norm or (lambda channels: nn.Identity())
     body = nn.Sequential(linear(8, 7), NormNeuron(norm(7), neuron()))
-    network = SpikingNetwork(linear(5, 8), NormNeuron(norm(8), neuron()), body, linear(7, CLASSES), steps)
+    fire = NormNeuron(norm(8), neuron())
+    network = SpikingNetwork(linear(5, 8), fire, body, linear(7, CLASSES), steps, sample_dims=1)
     return network.double()
 
 
@@ -86,11 +89,60 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor], **bounds: float) ->
 
 
 @every_gradient
+def test_every_parameter_of_a_gradient_is_an_option(name: str):
+    assert set(inspect.signature(GRADIENTS[name]).parameters) == set(GRADIENTS.options(name))
+    gradient = GRADIENTS.build(name)
+    gradient.check(flat(plain_lif))
+    assert gradient.allows_compile == (name == "bptt")
+
+
+@every_gradient
+def test_functions_are_the_registered_gradients(name: str):
+    network = flat(plain_lif, TDBN)
+    function = getattr(gradients, {"rate": "rate_based"}.get(name, name))
+    loss, output, expected = found(GRADIENTS.build(name).find, network, recording())
+    again, outputs, ours = found(function, network, recording())
+    assert torch.equal(loss, again)
+    assert torch.equal(output, outputs)
+    same(ours, expected, rtol=0.0, atol=0.0)
+
+
+def test_options_of_gradients():
+    assert GRADIENTS.build("sltt", {"steps": 2}).steps == 2
+    with pytest.raises(BadValue, match=r"gradient.steps = 0 is out of range; give a number from 1"):
+        GRADIENTS.build("sltt", {"steps": 0})
+    with pytest.raises(BadValue, match=r"gradient.steps: gradient 'ottt' has no option 'steps'; it has none"):
+        GRADIENTS.build("ottt", {"steps": 2})
+    with pytest.raises(BadValue, match=r"a backward pass of 3 time steps, and there are 2; give at most 2"):
+        GRADIENTS.build("sltt", {"steps": 3}).check(flat(plain_lif, steps=2))
+    GRADIENTS.build("sltt", {"steps": 3}).check(flat(plain_lif, steps=2), steps=3)
+
+
+def test_rate_was_renamed():
+    with pytest.warns(
+        FutureWarning, match=r"surgrad.gradients.rate is deprecated .*; use surgrad.gradients.rate_based"
+    ):
+        from surgrad.gradients import rate
+    assert rate is rate_based
+
+
+@every_gradient
+def test_static_features_are_shown_in_every_step(name: str):
+    """By `sample_dims`, a network of features takes [N, features] for static input."""
+    network = flat(plain_lif)
+    x = recording(1)[0]
+    _, static, to_static = found(GRADIENTS[name]().find, network, x)
+    _, shown, to_shown = found(GRADIENTS[name]().find, network, x.expand(STEPS, *x.shape))
+    torch.testing.assert_close(static, shown)
+    same(to_static, to_shown)
+
+
+@every_gradient
 @pytest.mark.parametrize("norm", [None, BatchNorm, TDBN])
 def test_of_one_step_all_are_one(name: str, norm: Any):
     network = flat(plain_lif, norm, steps=1)
     _, _, expected = found(bptt, network, recording(1))
-    _, _, ours = found(GRADIENTS[name], network, recording(1))
+    _, _, ours = found(GRADIENTS[name]().find, network, recording(1))
     same(ours, expected)
 
 
@@ -100,7 +152,7 @@ def test_loss_and_output_are_the_forward_passs(name: str):
     network = flat(plain_lif)
     x = recording()
     expected = network(x).detach()
-    loss, output, _ = found(GRADIENTS[name], network, x)
+    loss, output, _ = found(GRADIENTS[name]().find, network, x)
     torch.testing.assert_close(output, expected.mean(0, keepdim=True) if name == "rate" else expected)
     assert loss.item() == pytest.approx(loss_fn(output).item())
     assert not loss.requires_grad
@@ -113,8 +165,8 @@ def test_a_static_image_is_shown_in_every_step(name: str):
     torch.manual_seed(0)
     network = small_cnn(3, in_channels=1, steps=STEPS, neuron=plain_lif, width_multiplier=0.25)
     image = torch.randn(N, 1, 8, 8)
-    _, static, to_static = found(GRADIENTS[name], network, image)
-    _, shown, to_shown = found(GRADIENTS[name], network, image.expand(STEPS, *image.shape))
+    _, static, to_static = found(GRADIENTS[name]().find, network, image)
+    _, shown, to_shown = found(GRADIENTS[name]().find, network, image.expand(STEPS, *image.shape))
     torch.testing.assert_close(static, shown, rtol=1e-4, atol=1e-5)
     for key in to_static:
         torch.testing.assert_close(to_static[key], to_shown[key], rtol=1e-3, atol=1e-5)
@@ -126,13 +178,13 @@ def test_nothing_is_left_behind(name: str):
     network = flat(plain_lif, BatchNorm)
     x = recording()
     hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules()]
-    first = found(GRADIENTS[name], network, x)[2]
-    same(found(GRADIENTS[name], network, x)[2], first)
+    first = found(GRADIENTS[name]().find, network, x)[2]
+    same(found(GRADIENTS[name]().find, network, x)[2], first)
     assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules()] == hooks
     assert all(module.training for module in network.modules())
     for neuron in neurons(network).values():
         assert neuron.potential is None
-        assert (neuron.carry, neuron.penalise, neuron.penalty) == (False, None, None)
+        assert (neuron.carry, neuron.penalty_fn, neuron.penalty) == (False, None, None)
 
 
 @every_gradient
@@ -140,10 +192,10 @@ def test_histograms_are_of_all_steps(name: str):
     network = flat(plain_lif)
     x = recording()
     for neuron in neurons(network).values():
-        neuron.watch = True
+        neuron.record_histogram = True
     found(bptt, network, x)
     expected = [neuron.histogram for neuron in neurons(network).values()]
-    found(GRADIENTS[name], network, x)
+    found(GRADIENTS[name]().find, network, x)
     for ours, theirs in zip((neuron.histogram for neuron in neurons(network).values()), expected, strict=True):
         assert ours is not None
         assert torch.equal(ours, theirs)
@@ -157,7 +209,7 @@ def test_memory_grows_with_the_steps_or_does_not(name: str, grows: bool):
         network = flat(plain_lif, TDBN)
         held = _Held()
         with torch.autograd.graph.saved_tensors_hooks(held.pack, held.unpack):
-            found(GRADIENTS[name], network, recording(steps))
+            found(GRADIENTS[name]().find, network, recording(steps))
         most.append(held.most)
     if grows:
         assert most[2] - most[1] == pytest.approx(4 * (most[1] - most[0]), rel=0.1)
@@ -241,20 +293,20 @@ def stopped_after(real: Callable[[Loop], None]) -> Callable[[Loop], None]:
         ),
         (
             ["optim.gradient=rate", "neuron.train_decay=true"],
-            r"optim.gradient = rate: '.*' trains parameters of its own",
+            r"optim.gradient = rate: '.*' has trained parameters",
         ),
-        (["optim.gradient=rate", "loss.penalty=im_loss", "neuron.train_decay=false"], r"rate: penalties look at"),
+        (["optim.gradient=rate", "loss.penalty=im_loss", "neuron.train_decay=false"], r"penalties need potentials"),
         (
             ["optim.gradient=ottt", "neuron.train_decay=true"],
-            r"optim.gradient = ottt: the traces decay as the potentials",
+            r"optim.gradient = ottt: OTTT's traces use one fixed decay",
         ),
         (
             ["optim.gradient=sltt", "model.norm=tebn"],
-            r"optim.gradient = sltt: '.*', TEBN, needs all steps of a sequence",
+            r"optim.gradient = sltt: '.*', TEBN, needs all time steps in one call",
         ),
         (
             ["optim.gradient=sltt", "model.last_step=true"],
-            r"optim.gradient = sltt: every step has a loss of its own here",
+            r"optim.gradient = sltt: last_step uses the output of the last",
         ),
         (["optim.gradient=rate", "run.compile=true"], r"run.compile compiles all steps as one graph"),
     ],
@@ -298,7 +350,7 @@ def test_sltt_goes_back_from_some_steps_at_random():
     every = []
     torch.manual_seed(3)
     for _ in range(400):
-        _, seen, gradient = found(partial(sltt, count=1), network, x)
+        _, seen, gradient = found(partial(sltt, steps=1), network, x)
         assert torch.equal(seen, output), "the forward pass is the same"
         every.append(gradient)
     kinds = {tuple(round(value, 9) for value in g["stem.0.weight"].flatten()[:4].tolist()) for g in every}
@@ -306,13 +358,14 @@ def test_sltt_goes_back_from_some_steps_at_random():
     for name in whole:
         mean = torch.stack([gradient[name] for gradient in every]).mean(0)
         assert (mean - whole[name]).norm() < 0.2 * whole[name].norm()
-    same(found(partial(sltt, count=STEPS), network, x)[2], whole)
+    same(found(partial(sltt, steps=STEPS), network, x)[2], whole)
 
 
-@pytest.mark.parametrize("count", [0, STEPS + 1])
-def test_sltt_refuses_more_steps_than_there_are(count: int):
-    with pytest.raises(BadValue, match=rf"{count} of {STEPS} steps to go back from; give 1 to {STEPS}"):
-        sltt(flat(plain_lif), recording(), loss_fn, count=count)
+def test_sltt_refuses_more_backward_passes_than_there_are_time_steps():
+    with pytest.raises(BadValue, match=rf"a backward pass of {STEPS + 1} time steps, and there are {STEPS}; give at"):
+        sltt(flat(plain_lif), recording(), loss_fn, steps=STEPS + 1)
+    with pytest.raises(BadValue, match=r"steps must be at least 1, got 0; give none"):
+        sltt(flat(plain_lif), recording(), loss_fn, steps=0)
 
 
 # --- OTTT -------------------------------------------------------------------------------------------------------------
@@ -322,7 +375,7 @@ def test_ottt_of_one_layer_without_reset_is_exact():
     """The trace is then ∂u_t/∂W, all that backpropagation through time finds (Xiao et al. 2022, section 4)."""
     torch.manual_seed(0)
     fire = NormNeuron(nn.Identity(), plain_lif(reset="none"))
-    network = SpikingNetwork(linear(5, 8), fire, nn.Identity(), linear(8, CLASSES), STEPS).double()
+    network = SpikingNetwork(linear(5, 8), fire, nn.Identity(), linear(8, CLASSES), STEPS, sample_dims=1).double()
     x = recording()
     ours, expected, cut = (found(gradient, network, x)[2] for gradient in (ottt, bptt, sltt))
     for key in ("stem.0.weight", "stem.0.bias"):
@@ -407,16 +460,16 @@ def test_ottts_traces_give_every_layer_its_own_gradient(layer: nn.Module, named:
 def test_ottt_refuses_what_it_has_no_trace_of():
     network = flat(plain_lif)
     network.head = PerStep(nn.Bilinear(4, 4, 4))
-    with pytest.raises(BadValue, match=r"'head.0', Bilinear, has no trace here; use convolutions and linear layers"):
+    with pytest.raises(BadValue, match=r"'head.0', Bilinear, has no trace in OTTT; use convolutions and linear layers"):
         found(ottt, network, recording())
-    with _Traces(0.5), pytest.raises(BadValue, match=r"a kernel of 2×3 pads one side more than the other"):
+    with _Traces(0.5), pytest.raises(BadValue, match=r"a kernel of 2×3 with padding='same' pads one side more"):
         nn.Conv2d(3, 4, (2, 3), padding="same")(torch.randn(1, 3, 4, 4))
 
 
 def test_ottt_refuses_decays_that_differ():
     network = flat(plain_lif)
     next(iter(neurons(network).values())).fixed_decay.fill_(0.3)
-    with pytest.raises(BadValue, match=r"these do from 0.3 to 0.6; give all neurons one decay"):
+    with pytest.raises(BadValue, match=r"are different \(0.3 to 0.6\); give all neurons the same decay"):
         ottt(network, recording(), loss_fn)
 
 
@@ -436,11 +489,11 @@ def test_ottt_refuses_decays_that_differ():
 def test_online_refuses_what_needs_all_steps(gradient: Any, part: Callable[[], nn.Module], kind: str):
     network = flat(plain_lif)
     network.body.append(part().double())
-    with pytest.raises(BadValue, match=rf"'body.*', {kind}, needs all steps of a sequence in one call"):
+    with pytest.raises(BadValue, match=rf"'body.*', {kind}, needs all time steps in one call"):
         gradient(network, recording(), loss_fn)
     network = flat(plain_lif)
     network.last_step = True
-    with pytest.raises(BadValue, match=r"every step has a loss of its own here"):
+    with pytest.raises(BadValue, match=r"last_step uses the output of the last time step alone"):
         gradient(network, recording(), loss_fn)
 
 
@@ -456,10 +509,10 @@ def test_rate_is_exact_for_constant_currents(kind: type[LIF], reset: Any, detach
     options = {"decay": 0.6, "train_decay": False} if kind is not IF else {}
     neuron = kind(threshold=0.8, surrogate=Surrogate("tanh", 0.7), reset=reset, detach_reset=detach_reset, **options)
     fire = NormNeuron(nn.Identity(), neuron)
-    network = SpikingNetwork(linear(5, 8), fire, nn.Identity(), linear(8, CLASSES), 7).double()
+    network = SpikingNetwork(linear(5, 8), fire, nn.Identity(), linear(8, CLASSES), 7, sample_dims=1).double()
     x = recording(1).expand(7, N, 5)
     by = lambda output: cross_entropy(output, LABELS)  # noqa: E731
-    same(found(rate, network, x, by)[2], found(bptt, network, x, by)[2])
+    same(found(rate_based, network, x, by)[2], found(bptt, network, x, by)[2])
 
 
 def test_rate_of_two_layers_is_the_chain_of_averages():
@@ -467,7 +520,7 @@ def test_rate_of_two_layers_is_the_chain_of_averages():
     network = flat(plain_lif)
     x = recording()
     by = lambda output: cross_entropy(output, LABELS)  # noqa: E731
-    ours = found(rate, network, x, by)[2]
+    ours = found(rate_based, network, x, by)[2]
     slopes = []
     rates = []
     entered = x
@@ -495,7 +548,7 @@ def test_rate_leaves_norms_as_one_forward_pass_does():
     ours = flat(plain_lif, BatchNorm)
     theirs = flat(plain_lif, BatchNorm)
     x = recording()
-    found(rate, ours, x)
+    found(rate_based, ours, x)
     theirs(x)
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value)
@@ -507,31 +560,32 @@ def test_rate_points_as_backpropagation_does():
     network = small_resnet(3, in_channels=1, steps=STEPS, neuron=plain_lif, norm=BatchNorm, width_multiplier=0.5)
     x = torch.randn(N, 1, 16, 16)
     by = lambda output: cross_entropy(output, LABELS)  # noqa: E731
-    ours, theirs = (torch.cat([g.flatten() for g in found(way, network, x, by)[2].values()]) for way in (rate, bptt))
+    ways = (rate_based, bptt)
+    ours, theirs = (torch.cat([g.flatten() for g in found(way, network, x, by)[2].values()]) for way in ways)
     assert torch.nn.functional.cosine_similarity(ours, theirs, 0) > 0.5
 
 
 @pytest.mark.parametrize(
     ("neuron", "norm", "text"),
     [
-        (lambda: LIF(0.6, train_decay=True), None, "trains parameters of its own"),
-        (lambda: NEURONS["klif"](0.6), None, "KLIF, has no averaged form; give lif, plif or if"),
+        (lambda: LIF(0.6, train_decay=True), None, "has trained parameters"),
+        (lambda: NEURONS["klif"](0.6), None, "KLIF, has no averaged form; use lif, plif or if"),
         (lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True)), None, "one width"),
-        (plain_lif, partial(TEBN, steps=STEPS), "TEBN, has no averaged form; give batchnorm or tdbn"),
+        (plain_lif, partial(TEBN, steps=STEPS), "TEBN, has no averaged form; use batchnorm or tdbn"),
     ],
 )
 def test_rate_refuses_what_has_no_average(neuron: Any, norm: Any, text: str):
     with pytest.raises(BadValue, match=text):
-        rate(flat(neuron, norm), recording(), loss_fn)
+        rate_based(flat(neuron, norm), recording(), loss_fn)
 
 
 def test_rate_refuses_what_draws_anew():
     network = flat(plain_lif)
     network.body.append(Dropout(0.2))
-    with pytest.raises(BadValue, match=r"Dropout, would do another thing in the second pass"):
-        rate(network, recording(), loss_fn)
+    with pytest.raises(BadValue, match=r"Dropout, would not do the same in the second pass"):
+        rate_based(network, recording(), loss_fn)
     network.body[-1].p = 0.0
-    rate(network, recording(), loss_fn)
+    rate_based(network, recording(), loss_fn)
 
 
 def test_rate_leaves_norms_in_evaluation_alone():
@@ -540,30 +594,30 @@ def test_rate_leaves_norms_in_evaluation_alone():
     for module in network.modules():
         if isinstance(module, BatchNorm):
             module.eval().running_var.fill_(3.0)
-    same(found(rate, network, x)[2], found(bptt, network, x)[2])
+    same(found(rate_based, network, x)[2], found(bptt, network, x)[2])
 
 
 def test_online_refuses_a_first_width_and_ottt_trained_decays():
-    with pytest.raises(BadValue, match="has a width of its own for the first step"):
+    with pytest.raises(BadValue, match="has a separate width for the first time step"):
         sltt(flat(lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True))), recording(), loss_fn)
-    with pytest.raises(BadValue, match="give all neurons one decay, and train none of them"):
+    with pytest.raises(BadValue, match=r"are trained .*; give all neurons the same decay, and do not train it"):
         ottt(flat(partial(plain_lif, train_decay=True)), recording(), loss_fn)
 
 
 def test_rate_refuses_evaluation_last_steps_and_penalties():
     network = flat(plain_lif)
-    with pytest.raises(BadValue, match=r"averages are those of a training; call network.train\(\)"):
-        rate(network.eval(), recording(), loss_fn)
+    with pytest.raises(BadValue, match=r"is for training mode; call network.train\(\)"):
+        rate_based(network.eval(), recording(), loss_fn)
     network.train().last_step = True
     with pytest.raises(BadValue, match="has no last step"):
-        rate(network, recording(), loss_fn)
+        rate_based(network, recording(), loss_fn)
     network.last_step = False
-    next(iter(neurons(network).values())).penalise = lambda u, o, neuron: u.mean()
-    with pytest.raises(BadValue, match="penalties look at potentials"):
-        rate(network, recording(), loss_fn)
+    next(iter(neurons(network).values())).penalty_fn = lambda u, o, neuron: u.mean()
+    with pytest.raises(BadValue, match="penalties need potentials"):
+        rate_based(network, recording(), loss_fn)
 
 
 def test_every_shape_has_a_slope_for_rates():
     for shape in SURROGATES:
         network = flat(lambda shape=shape: LIF(0.6, surrogate=Surrogate(shape, 0.7)))
-        assert found(rate, network, recording())[2]["stem.0.weight"].isfinite().all()
+        assert found(rate_based, network, recording())[2]["stem.0.weight"].isfinite().all()

@@ -82,10 +82,10 @@ def widths(made):
 
 MODELS = {"snntorch": Torchlike, "spikingjelly": jelly}
 CONTROLLERS = {
-    "follow": lambda: adapt.follow(lambda decay, threshold: 2 * threshold * (1 + decay.square()).sqrt()),
-    "steer": lambda: adapt.steer(0.3, target="exact", period=1, warmup=0.0),
-    "search": lambda: adapt.search(count=4, reliable=-1.0),
-    "schedule": lambda: adapt.schedule("geometric", start=1.0, end=0.1),
+    "follow": lambda: adapt.Follow(lambda decay, threshold: 2 * threshold * (1 + decay.square()).sqrt()),
+    "steer": lambda: adapt.ESG(0.3, target="exact", period=1, warmup=0.0),
+    "search": lambda: adapt.Dspike(samples=4, min_reliability=-1.0),
+    "schedule": lambda: adapt.Schedule("geometric", start=1.0, end=0.1),
 }
 
 
@@ -124,7 +124,7 @@ def test_the_adapter_drives_them(name, controller):
 
 def test_the_potentials_of_a_layer_are_counted_and_forgotten():
     model = jelly(lambda: Surrogate("rect"))
-    made = adapter(model, adapt.steer(0.3, target="exact", period=1, warmup=0.0))
+    made = adapter(model, adapt.ESG(0.3, target="exact", period=1, warmup=0.0))
     batch = next(batches())
     model(batch[0])
     guest = made.neurons["1"]
@@ -139,7 +139,7 @@ def test_the_potentials_of_a_layer_are_counted_and_forgotten():
 
 def test_what_a_fused_pass_hides_is_refused():
     model = jelly(surrogate.ATan)
-    made = adapter(model, adapt.steer())
+    made = adapter(model, adapt.ESG())
     batch = next(batches())
     made.step(batch)
     model(batch[0])
@@ -149,7 +149,7 @@ def test_what_a_fused_pass_hides_is_refused():
 
 def test_a_network_called_once_a_time_step_is_no_forgotten_step(recwarn):
     model = nn.Sequential(nn.Linear(6, 12), neuron.LIFNode(surrogate_function=Surrogate("rect"), step_mode="s"))
-    made = adapter(model, adapt.steer(0.3, target="exact", period=1, warmup=0.0))
+    made = adapter(model, adapt.ESG(0.3, target="exact", period=1, warmup=0.0))
     for batch in batches(3):
         made.step(batch)
         functional.reset_net(model)
@@ -190,16 +190,16 @@ def test_spikingjellys_own_alpha_is_a_width(name):
 
 def test_alphas_are_driven_and_resumed():
     model = jelly(surrogate.ATan)
-    made = adapter(model, adapt.schedule("geometric", start=1.0, end=0.1))
+    made = adapter(model, adapt.Schedule("geometric", start=1.0, end=0.1))
     train(model, made)
     alpha = model[1].surrogate_function.alpha
     assert alpha == pytest.approx(2 / (math.pi * 0.1 ** (5 / 6)))
     other = jelly(surrogate.ATan)
-    resumed = adapter(other, adapt.fixed())
+    resumed = adapter(other, adapt.Fixed())
     resumed.load_state_dict(made.state_dict())
     assert other[1].surrogate_function.alpha == pytest.approx(alpha)
-    with pytest.raises(BadValue, match="LIFNode has a surrogate of its own library"):
-        adapter(model, adapt.search(count=2)).step(next(batches()))
+    with pytest.raises(BadValue, match="LIFNode uses a surrogate of its own library"):
+        adapter(model, adapt.Dspike(samples=2)).step(next(batches()))
 
 
 @pytest.mark.parametrize(
@@ -211,30 +211,46 @@ def test_alphas_are_driven_and_resumed():
     ],
 )
 def test_decay_and_threshold_of_spikingjelly(kind, options, decay):
-    guest = adapter(jelly(lambda: Surrogate("rect"), kind, **options), adapt.fixed()).neurons["1"]
+    guest = adapter(jelly(lambda: Surrogate("rect"), kind, **options), adapt.Fixed()).neurons["1"]
     assert guest.decay.item() == pytest.approx(decay)
     assert guest.threshold.item() == 0.5
 
 
 def test_probing_leaves_their_state_alone():
+    """Their potentials, and what an adapter has counted of them."""
     model = jelly(lambda: Surrogate("rect"))
+    guest = adapter(model, adapt.ESG()).neurons["1"]
     batch = next(batches())
     model(batch[0])
     before = model[1].v.clone()
+    counts = guest.histogram
     asked = [Probe(model, loss, batch).loss().item() for _ in range(2)]
     assert asked[0] == asked[1]
     assert torch.equal(model[1].v, before)
+    assert guest.histogram is counts
+
+
+def test_probing_leaves_a_hidden_state_of_snntorch_alone():
+    fire = snntorch.Leaky(beta=0.4, threshold=0.5, spike_grad=Surrogate("rect"), init_hidden=True)
+    model = nn.Sequential(nn.Linear(6, 12), fire)
+    x = next(batches())[0][0]
+    model(x)
+    before = fire.mem
+    values = before.clone()
+    Probe(model, lambda output, labels: output.mean(), (x, torch.zeros(32))).gradients()
+    assert fire.mem is before
+    assert torch.equal(fire.mem, values)
 
 
 def test_a_shared_surrogate_is_refused():
     slope = surrogate.ATan()
     with pytest.raises(BadValue, match="neurons '1' and '3' share one Surrogate"):
-        adapter(jelly(lambda: slope), adapt.fixed())
+        adapter(jelly(lambda: slope), adapt.Fixed())
 
 
 def test_histograms_have_our_bins():
     model = Torchlike(lambda: Surrogate("rect"))
-    made = adapter(model, adapt.steer())
+    made = adapter(model, adapt.ESG())
     model(next(batches())[0])
     assert made.neurons["fire1"].histogram.shape == (BINS,)
 

@@ -1,5 +1,6 @@
 """The losses, against slow formulas and the papers' own gradients."""
 
+import inspect
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from surgrad.errors import BadValue
+from surgrad.errors import BadValue, UnknownName
 from surgrad.losses import LOSSES, cross_entropy, mse, rdrop, tet
 
 T = 3
@@ -163,3 +164,31 @@ def test_descending_it_learns_the_labels(name: str):
 def test_an_output_without_time_is_refused():
     with pytest.raises(BadValue, match=r"output \[4, 10\] does not fit; give \[T, N, classes\], not yet averaged"):
         cross_entropy(torch.zeros(4, 10), torch.zeros(4, dtype=torch.int64))
+
+
+# --- the registry -----------------------------------------------------------------------------------------------------
+
+
+@every_loss
+def test_every_parameter_of_a_loss_is_its_input_or_an_option(name: str):
+    options = LOSSES.options(name)
+    assert list(inspect.signature(LOSSES[name]).parameters) == ["output", "labels", *options]
+    defaults = {key: option.default for key, option in options.items()}
+    assert LOSSES.check(name, defaults) == defaults
+    assert torch.equal(LOSSES[name](outputs(), LABELS, **defaults), LOSSES[name](outputs(), LABELS))
+    with pytest.raises(BadValue, match=r"loss.label_smoothing = 1.5 is out of range; give a number from 0 to 1"):
+        LOSSES.check(name, {"label_smoothing": 1.5})
+
+
+def test_options_of_tet():
+    assert LOSSES.check("tet", {"weight": 1, "target": None}) == {"weight": 1.0, "target": None}
+    with pytest.raises(BadValue, match=r"loss.weight = -0.1 is out of range; give a number from 0 to 1"):
+        LOSSES.check("tet", {"weight": -0.1})
+    with pytest.raises(BadValue, match=r"loss.weight: loss 'mse' has no option 'weight'; it has label_smoothing"):
+        LOSSES.check("mse", {"weight": 0.5})
+    with pytest.raises(UnknownName, match=r"unknown loss 'cross_entropi'; did you mean 'cross_entropy'\?"):
+        LOSSES["cross_entropi"]
+
+
+def test_losses_declare_that_they_need_two_outputs():
+    assert [name for name in LOSSES if getattr(LOSSES[name], "duplicates_batch", False)] == ["rdrop"]

@@ -64,21 +64,21 @@ def everything(
         f(x.detach().float().transpose(0, 2).flatten(1))
         for f in (lambda y: y.mean(1), lambda y: y.var(1, unbiased=False))
     )
-    options = {"backend": "native", "shape": "tanh"} | options
+    options = {"backend": "native", "surrogate": "tanh"} | options
     out = lif(
         x,
         decay,
         width,
         threshold=threshold,
-        start=start,
-        watch=True,
+        initial_potential=start,
+        return_histogram=True,
         plus=plus,
         norm=Norm(mean, variance, weight, bias, 1e-5, True),
         plus_norm=Norm(mean, variance, weight, bias, 1e-5, False),
         **options,
     )
     torch.autograd.backward((out.spikes, out.potential), (above, onward))
-    return [*out, *(value.grad for value in leaves)]
+    return [*out[:3], *(value.grad for value in leaves)]
 
 
 def assert_equal(one: list[Tensor], other: list[Tensor]) -> None:
@@ -110,7 +110,7 @@ def test_every_build_computes_the_same_bits(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(binding, "LIBRARY", library)
         results[level] = []
         for entry, reset in itertools.product(EVERY.values(), RESETS):
-            results[level] += everything(shape=entry, reset=reset)
+            results[level] += everything(surrogate=entry, reset=reset)
         for dtype in (torch.bfloat16, torch.float16):
             results[level] += everything(dtype=dtype, T=17)
             results[level].append(moments("native", torch.randn(3, 2, 5, 31).to(dtype) * 0 + 1.7))
@@ -178,7 +178,7 @@ def bits(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_every_half_is_read_as_torch_reads_it(dtype: torch.dtype):
     every = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
-    out = lif(every[None], 0.0, 1.0, shape="rect", reset="none", backend="native")
+    out = lif(every[None], 0.0, 1.0, surrogate="rect", reset="none", backend="native")
     assert torch.equal(bits(out.potential + 0), bits(every.float() + 0)), "but for the sign of a zero"
 
 
@@ -193,7 +193,7 @@ def test_every_float_is_rounded_to_a_half_as_torch_rounds_it(dtype: torch.dtype)
     random = torch.randint(-(2**31), 2**31 - 1, (1_000_000,), generator=torch.Generator().manual_seed(0)).int()
     given = torch.cat([near, near + 1, near - 1, random]).view(torch.float32)
     x = torch.zeros(1, len(given), dtype=dtype, requires_grad=True)
-    out = lif(x, 0.0, 1.0, shape="rect", reset="none", threshold=9.0, backend="native")
+    out = lif(x, 0.0, 1.0, surrogate="rect", reset="none", threshold=9.0, backend="native")
     out.potential.backward(given)  # nothing else is added to it
     assert torch.equal(bits(x.grad[0] + 0), bits(given.to(dtype) + 0))
 
@@ -217,7 +217,7 @@ def test_slopes_are_the_shapes_own(shape: SurrogateFunction, width: float):
     a difference is held to the size of its parts."""
     x = scattered(width)[None, None].requires_grad_()
     widths = torch.full((x.shape[2],), width).requires_grad_()
-    lif(x, 0.5, widths, shape=shape, threshold=0.0, reset="none", backend="native").spikes.sum().backward()
+    lif(x, 0.5, widths, surrogate=shape, threshold=0.0, reset="none", backend="native").spikes.sum().backward()
     z = x.detach()[0, 0].double()
     w = widths.detach().double()
     slope = shape.slope(z, w)
@@ -244,7 +244,9 @@ def test_what_is_not_a_number_stays_none():
     """And infinity is a potential like another: it fires, for ever where nothing resets it."""
     x = torch.tensor([[torch.nan, torch.inf, -torch.inf, 1.0]]).repeat(3, 1)
     for reset in RESETS:
-        native, reference = (lif(x, 0.5, 1.0, shape="atan", reset=reset, backend=b) for b in ("native", "reference"))
+        native, reference = (
+            lif(x, 0.5, 1.0, surrogate="atan", reset=reset, backend=b) for b in ("native", "reference")
+        )
         assert torch.equal(native.spikes, reference.spikes)
         assert torch.equal(bits(native.potential), bits(reference.potential))
 
@@ -256,10 +258,10 @@ def test_what_is_not_a_number_stays_none():
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_constants_are_the_same_kernel(name: str):
     """They run natively, and make a difference."""
-    native, reference = (everything(shape=OTHERS[name], backend=b) for b in ("native", "reference"))
+    native, reference = (everything(surrogate=OTHERS[name], backend=b) for b in ("native", "reference"))
     for ours, theirs in zip(native, reference, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert not torch.equal(everything(shape=name)[3], native[3])
+    assert not torch.equal(everything(surrogate=name)[3], native[3])
 
 
 def custom() -> SurrogateFunction:
@@ -274,12 +276,12 @@ def custom() -> SurrogateFunction:
 
 def test_a_shape_of_ones_own_runs_in_torch():
     own = custom()
-    with pytest.raises(BadValue, match=r"backend 'native' knows the formulas .*'raised' is another.*backend='auto'"):
-        everything(shape=own)
-    assert_equal(everything(shape=own, backend="auto"), everything(shape="rect", backend="torch"))
+    with pytest.raises(BadValue, match=r"backend 'native' knows the formulas .*'raised' has another.*backend='auto'"):
+        everything(surrogate=own)
+    assert_equal(everything(surrogate=own, backend="auto"), everything(surrogate="rect", backend="torch"))
     usurper = SurrogateFunction(**{**vars(own), "name": "tanh", "formula": Formula(lambda x, w: x, None)})
-    with pytest.raises(BadValue, match="is another"):
-        everything(shape=usurper)
+    with pytest.raises(BadValue, match="has another"):
+        everything(surrogate=usurper)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64])
@@ -287,7 +289,7 @@ def test_float64_runs_in_torch(dtype: torch.dtype):
     with pytest.raises(BadValue, match=r"takes float32, bfloat16 and float16, not torch\.float64; .*backend='auto'"):
         everything(dtype=dtype)
     x = torch.randn(3, 4, 5, dtype=dtype)
-    auto, torch_too = (lif(x, 0.5, 1.0, shape="tanh", backend=b) for b in ("auto", "torch"))
+    auto, torch_too = (lif(x, 0.5, 1.0, surrogate="tanh", backend=b) for b in ("auto", "torch"))
     assert auto.potential.dtype == dtype
     assert torch.equal(auto.potential, torch_too.potential)
 
@@ -301,7 +303,7 @@ def test_without_a_compiler_neurons_run_in_torch_and_say_so_once(monkeypatch: py
         runs = [everything(backend="auto") for _ in range(3)]
     assert len(said) == 1
     assert "kernel 'native' was not built when surgrad was installed" in str(said[0].message)
-    assert "with a C++ compiler at hand: pip install --force-reinstall" in str(said[0].message)
+    assert "with a C++ compiler installed: pip install --force-reinstall" in str(said[0].message)
     assert_equal(runs[0], everything(backend="torch"))
     with pytest.raises(BadValue, match=r"backend 'native' was not built when surgrad was installed"):
         everything()
@@ -391,9 +393,9 @@ def computed():
     decay = torch.full((8,), 0.5).requires_grad_()
     mean, variance = moments("native", x)
     norm = Norm(mean, variance, ones, ones, 1e-5, True)
-    out = lif(given, decay, 1.0, shape="tanh", norm=norm, watch=True, backend="native")
+    out = lif(given, decay, 1.0, surrogate="tanh", norm=norm, return_histogram=True, backend="native")
     out.spikes.backward(above)
-    return [value.detach().numpy() for value in (*out, given.grad, decay.grad, mean, variance)]
+    return [value.detach().numpy() for value in (*out[:3], given.grad, decay.grad, mean, variance)]
 
 expected = computed()  # from here on the runtime's threads are up
 

@@ -1,5 +1,6 @@
 """Penalties on potentials, against slow formulas; and that asking for them changes nothing else."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from surgrad import LIF, TDBN, NormNeuron, PerStep
+from surgrad import LIF, TDBN, NormNeuron, PerStep, penalties
+from surgrad.config.registry import Registry
+from surgrad.config.values import Fraction
 from surgrad.errors import BadValue, UnknownName
-from surgrad.kernels.lif import HISTORY_BACKENDS, lif, lif_history
+from surgrad.kernels.lif import HISTORY_BACKENDS, lif
 from surgrad.losses import cross_entropy
 from surgrad.models import MODELS, ResidualBlock, small_cnn
 from surgrad.neurons import NEURONS, neurons
@@ -179,7 +182,7 @@ def test_neurons_within_residual_blocks_can_be_left_out(model: str):
     """IM-Loss's layers: all but those before an addition (Guo et al. 2022a)."""
     net = MODELS[model](width_multiplier=0.05)
     penalise(net, "im_loss", inner=False)
-    asked = {key for key, neuron in neurons(net).items() if neuron.penalise is not None}
+    asked = {key for key, neuron in neurons(net).items() if neuron.penalty_fn is not None}
     all_of_them = {*neurons(net)}
     blocks = [key for key, module in net.named_modules() if isinstance(module, ResidualBlock)]
     if model == "small_resnet":  # whose shortcuts carry currents: both neurons of a block lie inside it
@@ -187,11 +190,11 @@ def test_neurons_within_residual_blocks_can_be_left_out(model: str):
     else:
         assert all_of_them - asked == {f"{key}.fire1.neuron" for key in blocks}
     penalise(net, "im_loss")
-    assert all(neuron.penalise is not None for neuron in neurons(net).values())
+    assert all(neuron.penalty_fn is not None for neuron in neurons(net).values())
 
 
 def test_an_unknown_penalty_is_named():
-    with pytest.raises(UnknownName, match=r"'imloss'"):
+    with pytest.raises(UnknownName, match=r"unknown penalty 'imloss'; did you mean 'im_loss'"):
         penalise(network(), "imloss")
 
 
@@ -201,6 +204,39 @@ def test_a_function_of_ones_own():
     x = currents(T, 32, 6, dtype=torch.float32)
     model(x)
     assert 0 < penalty(model).item() < 2
+
+
+def low_rate(potentials: Tensor, spikes: Tensor, neuron: LIF, target: Fraction = 0.1) -> Tensor:
+    """The square distance of the firing rate from a target."""
+    return (spikes.mean() - target).square()
+
+
+def test_a_penalty_with_an_option(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(penalties, "PENALTIES", Registry("penalty", {"low_rate": low_rate}, PENALTIES.context))
+    model = network()
+    x = currents(T, 32, 6, dtype=torch.float32)
+    rates = []
+    for neuron in neurons(model).values():
+        neuron.register_forward_hook(lambda _m, _i, out: rates.append(out.mean().item()))
+    for by in ("low_rate", low_rate):
+        for options in ({}, {"target": 0.5}):
+            penalise(model, by, **options)
+            rates.clear()
+            model(x)
+            wanted = sum((rate - options.get("target", 0.1)) ** 2 for rate in rates)
+            assert penalty(model).item() == pytest.approx(wanted)
+    with pytest.raises(BadValue, match=r"penalty.target = 2 is out of range; give a number from 0 to 1"):
+        penalise(model, "low_rate", target=2)
+    with pytest.raises(
+        BadValue, match=r"penalty.targt: penalty 'low_rate' has no option 'targt'; did you mean 'target'"
+    ):
+        penalise(model, "low_rate", targt=0.5)
+
+
+@every_penalty
+def test_every_parameter_of_a_penalty_is_its_input_or_an_option(name: str):
+    parameters = [*inspect.signature(PENALTIES[name]).parameters]
+    assert parameters == ["potentials", "spikes", "neuron", *PENALTIES.options(name)]
 
 
 def test_one_graph():
@@ -222,12 +258,12 @@ def test_one_graph():
 @pytest.mark.parametrize("backend", ["auto", *HISTORY_BACKENDS])
 def test_history_is_what_was_compared(backend: str):
     x = currents(dtype=torch.float32)
-    out, history = lif_history(x, 0.3, 1.0, shape="rect", backend=backend)
+    out = lif(x, 0.3, 1.0, surrogate="rect", return_history=True, backend=backend)
     u, _ = simulated(x.double(), 0.3, 0.5)
-    torch.testing.assert_close(history, u.float())
-    for ours, theirs in zip(out[:2], lif(x, 0.3, 1.0, shape="rect", backend="reference")[:2], strict=True):
+    torch.testing.assert_close(out.history, u.float())
+    for ours, theirs in zip(out[:2], lif(x, 0.3, 1.0, surrogate="rect", backend="reference")[:2], strict=True):
         torch.testing.assert_close(ours, theirs)
-    wide, _ = lif_history(x.double(), 0.3, 1.0, shape="rect")
+    wide = lif(x.double(), 0.3, 1.0, surrogate="rect", return_history=True)
     assert wide.spikes.dtype == torch.float64, "what no kernel takes, the reference does"
-    with pytest.raises(BadValue, match=r"backend 'torch' keeps no history of potentials"):
-        lif_history(x, 0.3, 1.0, shape="rect", backend="torch")
+    with pytest.raises(BadValue, match=r"backend 'torch' does not return a history of potentials"):
+        lif(x, 0.3, 1.0, surrogate="rect", return_history=True, backend="torch")

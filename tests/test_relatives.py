@@ -19,6 +19,8 @@ from surgrad.neurons import (
     PSN,
     DietLIF,
     MaskedPSN,
+    Neuron,
+    ParallelNeuron,
     SlidingPSN,
     TernaryLIF,
     TrLIF,
@@ -41,7 +43,7 @@ def currents(scale: float = 1.0) -> Tensor:
     return scale * torch.randn(T, N, C, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.3
 
 
-def made(kind: type[LIF], **options) -> LIF:
+def made(kind: type[Neuron], **options) -> Neuron:
     """In float64, with parameters that differ from channel to channel and are at no special place."""
     neuron = kind(surrogate=Surrogate("tanh", WIDTH), **options).double()
     neuron.surrogate.width.fill_(WIDTH)
@@ -52,7 +54,7 @@ def made(kind: type[LIF], **options) -> LIF:
     return neuron
 
 
-def compare(neuron: LIF, slow: Callable[[Tensor], Tensor], x: Tensor | None = None) -> None:
+def compare(neuron: Neuron, slow: Callable[[Tensor], Tensor], x: Tensor | None = None) -> None:
     """slow: of currents, by the neuron's own parameters, so that both find gradients for the same tensors."""
     x = currents() if x is None else x
     weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
@@ -218,7 +220,9 @@ def test_diet(options: dict):
 
     compare(neuron, slow)
     assert DietLIF(threshold=0.6).trained_threshold.item() == pytest.approx(0.6)
-    with pytest.raises(BadValue, match=r"damping 0.3 is of the way .* give detach_reset=True, or damping=1"):
+    with pytest.raises(
+        BadValue, match=r"damping 0.3 scales the gradient of the spikes only.* give detach_reset=True or damping=1"
+    ):
         DietLIF(detach_reset=False)
 
 
@@ -335,7 +339,7 @@ def test_mpbn_folded_spikes_as_before(reset: str, trained: dict):
     """In evaluation, whatever the signs; and without a norm."""
     neuron = made(MPBN, reset=reset, **trained).eval()
     if neuron.norm_weight.ndim == 0:
-        neuron.for_channels(4)
+        neuron.set_norm_channels(4)
     with torch.no_grad():
         for name, values in {
             "weight": [-0.7, 1.3, 0.4, 0.0],
@@ -352,7 +356,7 @@ def test_mpbn_folded_spikes_as_before(reset: str, trained: dict):
     assert 0.2 < spikes.mean() < 0.8
     assert torch.equal(folded(x), spikes)
     assert not any("norm" in key for key in folded.state_dict())
-    with pytest.raises(BadValue, match="fold a neuron that resets to zero"):
+    with pytest.raises(BadValue, match="use reset='zero' or do not fold"):
         MPBN(reset="subtract").folded()
 
 
@@ -415,7 +419,7 @@ def test_sliding_psn():
 
 
 @pytest.mark.parametrize("kind", [MaskedPSN, SlidingPSN])
-def test_masked_ones_see_no_later_step(kind: type[PSN]):
+def test_masked_ones_see_no_later_step(kind: type[ParallelNeuron]):
     neuron = kind(steps=T)
     x = currents(2.0).float()
     later = x.clone()
@@ -425,15 +429,17 @@ def test_masked_ones_see_no_later_step(kind: type[PSN]):
 
 
 def test_errors_of_parallel_neurons():
-    with pytest.raises(BadValue, match=r"a sequence of 5 steps, and this neuron was made for 4; give it steps"):
+    with pytest.raises(BadValue, match=r"built for 4 steps, got a sequence of 5; build it with steps=5"):
         PSN(steps=4)(currents())
-    with pytest.raises(BadValue, match=r"PSN has one weight matrix a layer and no potential to carry; give neither"):
+    with pytest.raises(
+        BadValue, match=r"PSN has one weight matrix for the whole layer and no potential to carry; give neither"
+    ):
         PSN(carry=True)
     for kind in (MaskedPSN, SlidingPSN):
-        with pytest.raises(BadValue, match=r"order 0 is no number of steps; give 1 or more"):
+        with pytest.raises(BadValue, match=r"^order must be at least 1 time step, got 0$"):
             kind(order=0)
-    with pytest.raises(BadValue, match=r"levels 0 is no number of thresholds; give 1 or more"):
+    with pytest.raises(BadValue, match=r"^levels must be at least 1, got 0$"):
         MLF(levels=0)
-    for threshold, kind in ((1.0, GLIF), (1.5, LTMD)):
-        with pytest.raises(BadValue, match=r"give a positive potential below 1, as a"):
+    for threshold, kind, curve in ((1.0, GLIF, "sigmoid"), (1.5, LTMD, "tanh")):
+        with pytest.raises(BadValue, match=rf"is a {curve} and must be below 1, got {threshold:g}"):
             kind(threshold=threshold)

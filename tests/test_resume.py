@@ -21,6 +21,7 @@ import surgrad.train.build
 import surgrad.train.loop
 from surgrad import cli
 from surgrad.adapt import Controller
+from surgrad.config.recipe import derive
 from surgrad.data import ImageData, Split, load
 from surgrad.train import checkpoint, train
 
@@ -37,7 +38,7 @@ FORKS.set_forkserver_preload(["surgrad.train.run", "surgrad.cli", "pytest", "tor
 class Drifting(Controller):
     """A controller with a memory and an eye: its widths depend on all the steps and the potentials so far."""
 
-    watch = True
+    needs_histograms = True
 
     def __init__(self):
         self.level = 1.0
@@ -135,7 +136,7 @@ def prepared(folder, options):
     if "often" in options:  # a checkpoint after every step
         surgrad.train.loop.SAVE_SECONDS = 0
     if "drifting" in options:
-        surgrad.adapt.CONTROLLERS["follow"] = Drifting
+        surgrad.adapt.CONTROLLERS.add("drifting", Drifting)
     for option in options:
         if isinstance(option, dict):
             tell_steps(folder / "steps.txt", **option)
@@ -144,6 +145,8 @@ def prepared(folder, options):
 def work(recipe, out, doom, options):
     """What a forked process does: train or go on, until it is finished or dies. doom: (what to die at, number)."""
     prepared(out.parent, options)
+    if "drifting" in options:
+        recipe = derive(recipe, adapt={"controller": "drifting"})
     if doom:
         name, number = doom
         DOOMS.get(name, partial(die_at_rename, name))(number)

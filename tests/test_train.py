@@ -11,10 +11,9 @@ from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from surgrad.adapt import CONTROLLERS, Controller, lsg_width
-from surgrad.config.recipe import DataConfig, NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_fields
-from surgrad.data import ImageData, Split, load
-from surgrad.data.augment import Augment
-from surgrad.data.batches.memory import Batches, seeded
+from surgrad.config.recipe import NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_fields
+from surgrad.data import BatchSettings, ImageData, Split, as_source, load
+from surgrad.data.sampling import seeded
 from surgrad.errors import BadValue, CheckpointError, Interrupted, UnknownName
 from surgrad.files import replace_file
 from surgrad.kernels.lif import BACKENDS, BINS
@@ -162,9 +161,9 @@ def numbered(count=20):
     return ImageData("numbered", split, split, tuple("abc"), (0.5,), (0.25,))
 
 
-def batches(seed=0, augment=None, **config):
-    config = DataConfig(**{"batch": 6, **config})
-    return Batches(numbered(), config, augment or Augment(), seed, CPU, channels_last=False)
+def batches(seed=0, options=None, batch=6, **settings):
+    source = as_source(numbered(), options)
+    return source.batches(BatchSettings(batch, seed, CPU, channels_last=False, **settings))
 
 
 def labels_of(iterator):
@@ -181,16 +180,16 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 def test_the_global_random_numbers_are_left_alone():
     state = torch.get_rng_state()
-    list(batches(augment=Augment(crop=2, flip=True, cutout=2)).train(0))
+    list(batches(options={"crop": 2, "flip": True, "cutout": 2}).train(0))
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_augmentation_depends_on_seed_epoch_and_batch_alone():
-    every = Augment(crop=2, flip=True, cutout=3)
-    whole = list(batches(augment=every).train(5))
+    every = {"crop": 2, "flip": True, "cutout": 3}
+    whole = list(batches(options=every).train(5))
     for first in (1, 2):  # a resumed epoch begins in its middle
         for (images, labels), (again, same_labels) in zip(
-            batches(augment=every).train(5, first), whole[first:], strict=True
+            batches(options=every).train(5, first), whole[first:], strict=True
         ):
             assert torch.equal(images, again)
             assert torch.equal(labels, same_labels)
@@ -210,7 +209,7 @@ def test_a_partial_last_batch_is_left_out():
 def test_the_test_images_come_in_order_all_of_them():
     made = batches()
     assert labels_of(made.test()) == list(range(20))
-    assert made.test_images == 20
+    assert made.test_count == 20
 
 
 def test_images_are_normalised():
@@ -226,7 +225,7 @@ def test_limit_takes_the_first_images():
 
 
 def test_a_batch_larger_than_the_data_is_refused():
-    with pytest.raises(BadValue, match=r"data\.batch = 21 of 20 training images"):
+    with pytest.raises(BadValue, match=r"data\.batch = 21 of 20 training samples"):
         batches(batch=21)
 
 
@@ -458,8 +457,8 @@ def plain_training(recipe):
     data = load(recipe.data.name)
     config = recipe.optim
     model = build.build_model(recipe, data).to(memory_format=torch.channels_last)
-    augment = Augment(crop=recipe.data.crop, flip=recipe.data.flip)
-    made = Batches(data, recipe.data, augment, recipe.seed, CPU, channels_last=True)
+    source = as_source(data, {"crop": recipe.data.crop, "flip": recipe.data.flip})
+    made = source.batches(BatchSettings(recipe.data.batch, recipe.seed, CPU, limit=recipe.data.limit))
     own = [p for name, p in model.named_parameters() if name.endswith("logit_decay")]
     rest = [p for name, p in model.named_parameters() if not name.endswith("logit_decay")]
     matrices = [p for p in rest if p.ndim > 1]
@@ -548,14 +547,14 @@ def test_a_controller_never_sees_the_test_images(tiny, tmp_path, monkeypatch):
     counted = []
 
     class Watcher(Controller):
-        watch = True
+        needs_histograms = True
 
         def __call__(self, moment):
             counted.extend(counts.sum().item() for counts in islice(moment.histograms.values(), 1))
             return {}
 
-    monkeypatch.setitem(CONTROLLERS, "follow", Watcher)
-    train(tiny(), tmp_path / "run")
+    CONTROLLERS.add("watcher", Watcher)
+    train(tiny("adapt.controller=watcher"), tmp_path / "run")
     assert len(counted) == 7  # all steps but the first
     assert len(set(counted)) == 1
 
@@ -622,11 +621,11 @@ def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, monkeypatch, s
 
 
 def test_a_start_that_does_not_fit_is_refused(tiny):
-    with pytest.raises(BadValue, match=r"start\.side = 29 of images of 28 pixels; give a side within them, or none"):
-        build.build(tiny("start.side=29"))
+    with pytest.raises(BadValue, match=r"progressive\.image_size = 29 is larger than the images of 28 pixels"):
+        build.build(tiny("start.share=0.5", "start.side=29"))
     with pytest.raises(BadValue, match=r"model 'vggsnn' is made for one image size; give start\.side=none"):
         build.build(tiny("start.share=0.5", "start.side=20", "model.name=vggsnn"))
-    with pytest.raises(BadValue, match=r"start\.side = 20 for no part of the training; give start\.share above 0"):
+    with pytest.raises(BadValue, match=r"progressive\.image_size = 20 has no effect with progressive.fraction = 0"):
         build.build(tiny("start.side=20"))
     with pytest.raises(BadValue, match=r"start\.steps = 3 of model\.steps = 2; give no more than those"):
         build.build(tiny("start.share=0.5", "start.steps=3"))
@@ -773,7 +772,7 @@ def test_a_penalty_grows_and_ends(tiny):
     whole = sum(neuron.penalty.item() for neuron in neurons(parts.model).values())
     assert whole > 0
     assert [torch.as_tensor(parts.penalty(p)).item() for p in (0, 0.4, 0.8)] == pytest.approx([0, 1.5 * whole, 0])
-    assert all(neuron.penalise is None for neuron in neurons(parts.model).values()), "nobody asks any more"
+    assert all(neuron.penalty_fn is None for neuron in neurons(parts.model).values()), "nobody asks any more"
     assert build.build(tiny()).penalty(0.5) == 0
 
 

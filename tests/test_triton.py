@@ -19,9 +19,9 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 if DEVICE.type == "cpu" and "triton" not in sys.modules:
     os.environ["TRITON_INTERPRET"] = "1"
 
-from surgrad.kernels.lif import reference, triton  # noqa: E402
-from surgrad.kernels.lif.call import Call, Norm, Summand  # noqa: E402
-from surgrad.kernels.lif.operators import arguments, packed, register  # noqa: E402
+from surgrad.kernels.lif import LIFArguments, Norm, lif_arguments, reference, triton  # noqa: E402
+from surgrad.kernels.lif.arguments import TENSORS  # noqa: E402
+from surgrad.kernels.lif.operators import flattened, register  # noqa: E402
 from surgrad.surrogates import SURROGATES  # noqa: E402
 
 IMPORTED = "import sys, surgrad.kernels.lif.triton as t; sys.exit(t.__name__ + '.kernels' in sys.modules)"
@@ -55,7 +55,7 @@ def laid_out(x: Tensor, last: bool) -> Tensor:
     return x.movedim(2, -1).contiguous().movedim(-1, 2) if last and x.ndim == 5 else x
 
 
-def random_call(seed: int) -> Call:
+def random_call(seed: int) -> LIFArguments:
     """Any options at odd sizes. The first few seeds go through all of the steps, layouts, dtypes and resets."""
     choose = random.Random(seed)
     torch.manual_seed(seed)
@@ -67,56 +67,49 @@ def random_call(seed: int) -> Call:
     flags = [choose.random() < 0.5 for _ in range(8)]
     per_channel = (channels,) if flags[0] and len(size) > 1 else ()
 
-    def term(steps: int, normed: bool, batch: bool) -> Summand:
+    def summand(steps: int, normed: bool, batch: bool) -> tuple[Tensor, Norm | None]:
         x = laid_out(torch.randn(steps, *size, device=DEVICE) * 0.7 + 0.2, last).to(dtype)
         if not normed or len(size) < 2:
-            return Summand(x)
+            return x, None
         flat = x.float().movedim(2, 0).flatten(1)
         rows = (flat.mean(1), flat.var(1, unbiased=False), torch.rand(channels) + 0.5, torch.randn(channels) * 0.2)
-        return Summand(x, Norm(*(row.to(DEVICE) for row in rows), 1e-5, batch))
+        return x, Norm(*(row.to(DEVICE) for row in rows), 1e-5, batch)
 
     def parameter(low: float, high: float) -> Tensor:
         return (torch.rand(per_channel) * (high - low) + low).to(DEVICE)
 
-    terms = (term(1 if flags[1] else T, flags[2], flags[3]), term(1 if flags[4] else T, flags[2], flags[5]))
-    start = laid_out(torch.randn(1, *size, device=DEVICE), last)[0] if flags[6] else None
-    return Call(
-        terms[: 1 + (seed % 2)],
-        parameter(0.2, 0.9),
-        parameter(0.3, 0.8),
-        parameter(0.4, 2.0),
-        list(SURROGATES.values())[seed % len(SURROGATES)],
-        T,
-        ("zero", "subtract", "none")[seed // 2 % 3],
-        flags[7],
-        start,
-        False,
-        True,
-        seed % 4 == 1 or seed % 7 == 2,
+    x, norm = summand(1 if flags[1] else T, flags[2], flags[3])
+    plus, plus_norm = summand(1 if flags[4] else T, flags[2], flags[5])
+    initial = laid_out(torch.randn(1, *size, device=DEVICE), last)[0] if flags[6] else None
+    return lif_arguments(
+        x,
+        decay=parameter(0.2, 0.9),
+        threshold=parameter(0.3, 0.8),
+        width=parameter(0.4, 2.0),
+        surrogate=list(SURROGATES.values())[seed % len(SURROGATES)],
+        norm=norm,
+        plus=plus if seed % 2 else None,
+        plus_norm=plus_norm if seed % 2 else None,
+        steps=T,
+        reset=("zero", "subtract", "none")[seed // 2 % 3],
+        detach_reset=flags[7],
+        initial_potential=initial,
+        return_history=seed % 4 == 1 or seed % 7 == 2,
     )
 
 
-def leaves_of(call: Call, dtype: torch.dtype | None) -> tuple[Call, dict[str, Tensor]]:
+def leaves_of(call: LIFArguments, dtype: torch.dtype | None) -> tuple[LIFArguments, dict[str, Tensor]]:
     """The call over leaves of autograd, of another dtype if given, and these by name."""
-    leaves: dict[str, Tensor] = {}
-
-    def leaf(name: str, value: Tensor) -> Tensor:
-        leaves[name] = value.detach().clone().to(dtype or value.dtype).requires_grad_()
-        return leaves[name]
-
-    def norm_of(name: str, norm: Norm | None) -> Norm | None:
-        if norm is None:
-            return None
-        fixed = (row.to(dtype or row.dtype) for row in norm[:2])
-        return Norm(*fixed, leaf(f"{name}.weight", norm.weight), leaf(f"{name}.bias", norm.bias), *norm[4:])
-
-    terms = tuple(Summand(leaf(f"x{k}", t.x), norm_of(f"norm{k}", t.norm)) for k, t in enumerate(call.terms))
-    parameters = {name: leaf(name, getattr(call, name)) for name in ("decay", "threshold", "width")}
-    start = None if call.start is None else leaf("start", call.start)
-    return replace(call, terms=terms, start=start, **parameters), leaves
+    given = {name: getattr(call, name) for name in TENSORS}
+    leaves = {
+        name: value.detach().clone().to(dtype or value.dtype).requires_grad_()
+        for name, value in given.items()
+        if value is not None
+    }
+    return replace(call, **leaves), leaves
 
 
-def run(backend: Any, call: Call, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+def run(backend: Any, call: LIFArguments, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """Outputs and the gradients of all leaves, by name."""
     torch.manual_seed(0)
     call, leaves = leaves_of(call, dtype)
@@ -126,14 +119,19 @@ def run(backend: Any, call: Call, dtype: torch.dtype | None = None) -> dict[str,
     if history is not None:
         outputs.append((history, above.to(history.dtype).flip(0)))
     torch.autograd.backward(*zip(*outputs, strict=True))
-    given = {name: value.grad for name, value in leaves.items()}
     kept = {} if history is None else {"history": history.detach()}
     return {
         "spikes": spikes.detach(),
         "potential": potential.detach(),
         **kept,
-        **{n: torch.zeros_like(leaves[n]) if g is None else g for n, g in given.items()},
+        **{name: gradient_of(leaves[name], name) for name in leaves},
     }
+
+
+def gradient_of(leaf: Tensor, name: str) -> Tensor:
+    """The gradient of a leaf, without the rows of a norm that receive none."""
+    gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    return gradient[2:] if name.endswith("norm") else gradient  # mean and variance
 
 
 @pytest.mark.parametrize("seed", range(CASES))
@@ -150,14 +148,13 @@ def test_outputs_and_gradients_are_the_specifications(seed: int, monkeypatch: py
         assert (value.double() - expected[name]).abs().max().item() <= allowed, name
 
 
-def dyadic_call(size: tuple[int, ...], last: bool, **options: Any) -> Call:
+def dyadic_call(size: tuple[int, ...], last: bool, **options: Any) -> LIFArguments:
     """Short binary fractions, so that nothing is ever rounded; a third of the first step is at the threshold."""
     torch.manual_seed(1)
     x = torch.randint(-64, 65, size).float() / 64
     x = laid_out(torch.where(torch.rand(size) < 1 / 3, 0.5, x), last).to(DEVICE)
     quarter, half, one = (torch.tensor(v, device=DEVICE) for v in (0.25, 0.5, 1.0))
-    plain: dict[str, Any] = {"reset": "zero", "detach_reset": False, "start": None, "watch": False, "keep": True}
-    return Call((Summand(x),), quarter, half, one, SURROGATES["rect"], size[0], **(plain | options))
+    return lif_arguments(x, decay=quarter, threshold=half, width=one, surrogate="rect", **options)
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract", "none"])
@@ -176,7 +173,7 @@ def test_dyadic_numbers_are_exact(reset: str, detach_reset: bool, monkeypatch: p
 @pytest.mark.parametrize("size", [(2, 3, 5), (10, 2, 3, 5, 3)])
 def test_the_histogram_counts_every_unit(size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
     small_tiles(monkeypatch)
-    call = dyadic_call(size, True, watch=True)
+    call = dyadic_call(size, True, return_histogram=True)
     counts = fused(call)[2]
     expected = reference.lif(call)[2]
     assert counts is not None
@@ -205,9 +202,9 @@ def test_moments_survive_a_large_mean(last: bool, dtype: torch.dtype, monkeypatc
     torch.testing.assert_close(variance.double(), flat.var(1, unbiased=False), rtol=2e-4, atol=0)
 
 
-def arguments_of(call: Call) -> tuple[Any, ...]:
+def arguments_of(call: LIFArguments) -> tuple[Any, ...]:
     """What the operator takes, its tensors leaves of autograd."""
-    return packed(arguments(leaves_of(call, None)[0]))
+    return flattened(leaves_of(call, None)[0])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
@@ -226,20 +223,7 @@ def test_no_second_graph_when_widths_and_decays_change():
 
     @torch.compile(fullgraph=True, backend=graphs)
     def loss(x: Tensor, decay: Tensor, width: Tensor) -> Tensor:
-        call = Call(
-            (Summand(x),),
-            decay,
-            torch.tensor(0.5, device=DEVICE),
-            width,
-            SURROGATES["rect"],
-            3,
-            "zero",
-            False,
-            None,
-            False,
-            True,
-        )
-        return fused(call)[0].sum()
+        return fused(lif_arguments(x, decay, width, threshold=torch.tensor(0.5, device=DEVICE))).spikes.sum()
 
     for number in range(3):
         loss(x, decay * (0.9 - 0.1 * number), width + number).backward()
@@ -255,7 +239,7 @@ def test_a_cuda_graph_replays_with_new_currents_widths_and_decays():
 
     def step() -> list[Tensor]:
         spikes = fused(static)[0]
-        wanted = [leaves[name] for name in ("x0", "decay", "width")]
+        wanted = [leaves[name] for name in ("x", "decay", "width")]
         return [spikes, *torch.autograd.grad(spikes, wanted, above)]
 
     side = torch.cuda.Stream()
@@ -267,7 +251,7 @@ def test_a_cuda_graph_replays_with_new_currents_widths_and_decays():
     with torch.cuda.graph(graph):
         captured = step()
     with torch.no_grad():
-        leaves["x0"].copy_(call.x.flip(1) * 0.5)
+        leaves["x"].copy_(call.x.flip(1) * 0.5)
         leaves["decay"].fill_(0.75)
         leaves["width"].fill_(0.5)
     graph.replay()

@@ -1,44 +1,62 @@
-"""How a static image enters a network, where it is not shown as it is in every step.
+"""Input encodings for static images.
 
-To add one: write a module that makes a recording [T, N, C, H', W'] of images [N, C, H, W] (`forward(images, steps)`),
-says which side that has (`side`), and add it to `CODINGS`.
+To add one: write a module that turns images [N, C, H, W] into a recording [T, N, C, H', W'] (`forward(images, steps)`)
+and computes its image size (`side`), and add it to `CODINGS`.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from surgrad.config.registry import Registry
+from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
 
 _TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
 class DCT(nn.Module):
-    """One frequency a step, as spikes of 1 and -1 (Garg et al. 2021, DCT-SNN): [N, C, H, W] -> [T, N, C, H', W'],
+    """One frequency per step, as spikes of 1 and -1 (Garg et al. 2021, DCT-SNN): [N, C, H, W] -> [T, N, C, H', W'],
     with H' = block·(1 + (H - block)/stride).
 
-    The image (of three channels: as luma and two chromas, those raised by ½) is cut into blocks of `block`² pixels,
-    `stride` apart. Step t adds the part of every block's cosine transform that has the frequency t mod block², in
-    zigzag order, to a potential of each pixel of each block, side by side. Where it is above `high` it spikes, where it
-    is below `low` it spikes negatively, and what it was above or below is taken off.
+    The image is cut into blocks of block × block pixels, `stride` pixels apart, which are put next to each other. An
+    image of three channels is first turned into luma and two chromas, with ½ added to the chromas. Each pixel of each
+    block has a potential. Step t adds to it the component of the block's cosine transform with frequency t mod block²,
+    in zigzag order. Where the potential is above `high` it spikes, and `high` is subtracted. Where it is below `low` it
+    spikes negatively, and `low` is subtracted.
 
-    low, high: the percentiles `percentiles` of all parts of all images; of the batch in training, as in the authors'
-    code, and of a running estimate by `momentum` in evaluation (theirs: of the batch again)."""
+    The limits `low` and `high` are percentiles of all components of all images: those of the batch in training, as in
+    the authors' code, and a running estimate in evaluation (theirs: those of the batch again).
+
+    Args:
+        block: side of a block in pixels.
+        stride: distance of the blocks in pixels, from 1 to `block`.
+        percentiles: of the components, for `low` and `high`.
+        momentum: weight of the newest batch in the running estimate, in [0, 1].
+    """
+
+    tracks_batch_statistics = True
+    """Whether it uses statistics of the batch in training, and a running estimate of them in evaluation."""
 
     basis: Tensor
     low: Tensor
     high: Tensor
 
     def __init__(
-        self, block: int = 4, stride: int = 2, percentiles: tuple[float, float] = (6.5, 93.5), momentum: float = 0.1
+        self,
+        block: Count = 4,
+        stride: Count = 2,
+        percentiles: tuple[Positive, Positive] = (6.5, 93.5),
+        momentum: Fraction = 0.1,
     ):
         super().__init__()
         if not (block >= 1 and 1 <= stride <= block and 0 < percentiles[0] < percentiles[1] < 100):
             raise BadValue(
-                f"blocks of {block} pixels, {stride} apart, and the percentiles {percentiles} do not make a "
-                "code; give a stride from 1 to the block's side, and percentiles that rise within (0, 100)"
+                f"block {block}, stride {stride} and percentiles {percentiles} do not fit; give a stride from 1 to "
+                "block, and two increasing percentiles between 0 and 100"
             )
         self.block = block
         self.stride = stride
@@ -49,28 +67,29 @@ class DCT(nn.Module):
         self.register_buffer("high", torch.full((), math.nan))
 
     def side(self, side: int) -> int:
-        """H' of H, likewise W'."""
+        """The output size H' for an image size H; the same for W' and W."""
         if side < self.block:
-            raise BadValue(f"an image of side {side} has no block of {self.block} pixels; give larger ones")
+            raise BadValue(f"images must be at least {self.block} pixels wide and high for DCT coding, got {side}")
         return self.block * (1 + (side - self.block) // self.stride)
 
     @torch.no_grad()
     def forward(self, images: Tensor, steps: int) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):
-            parts = self.parts(images)
-        low, high = self._limits(parts)
-        potential = torch.zeros_like(parts[0])
+            components = self.components(images)
+        low, high = self._limits(components)
+        potential = torch.zeros_like(components[0])
         spikes = []
         for step in range(steps):
-            potential = potential + parts[step % len(parts)]
+            potential = potential + components[step % len(components)]
             above = potential > high
             below = potential < low
             potential = potential - high * above - low * below
             spikes.append(above.to(images.dtype) - below.to(images.dtype))
         return torch.stack(spikes)
 
-    def parts(self, images: Tensor) -> Tensor:
-        """What each frequency is in every block: [block², N, C, H', W']; their sum is the blocks side by side."""
+    def components(self, images: Tensor) -> Tensor:
+        """The components of every block, by frequency, [block², N, C, H', W']; their sum is the blocks put next to each
+        other."""
         count, channels, height, width = images.shape
         if channels == 3:
             colours = images.new_tensor(_TO_YCBCR)
@@ -80,15 +99,17 @@ class DCT(nn.Module):
         columns = self.side(width) // self.block
         pixels = F.unfold(images, self.block, stride=self.stride).view(count, channels, self.block**2, -1)
         basis = self.basis.to(images.dtype)
-        amounts = torch.einsum("fp,ncpl->fncl", basis, pixels)
-        parts = amounts.unsqueeze(3) * basis.view(len(basis), 1, 1, -1, 1)  # [F, N, C, pixel, block]
-        tiles = parts.view(*parts.shape[:3], self.block, self.block, rows, columns)
-        return tiles.permute(0, 1, 2, 5, 3, 6, 4).reshape(*parts.shape[:3], rows * self.block, columns * self.block)
+        amplitudes = torch.einsum("fp,ncpl->fncl", basis, pixels)
+        components = amplitudes.unsqueeze(3) * basis.view(len(basis), 1, 1, -1, 1)  # [F, N, C, pixel, block]
+        tiles = components.view(*components.shape[:3], self.block, self.block, rows, columns)
+        return tiles.permute(0, 1, 2, 5, 3, 6, 4).reshape(
+            *components.shape[:3], rows * self.block, columns * self.block
+        )
 
-    def _limits(self, parts: Tensor) -> tuple[Tensor, Tensor]:
+    def _limits(self, components: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training and not self.low.isnan():
             return self.low, self.high
-        flat = parts.flatten().float()
+        flat = components.flatten().float()
         found = [flat.kthvalue(1 + round(p / 100 * (len(flat) - 1))).values for p in self.percentiles]
         if self.training:
             for held, new in zip((self.low, self.high), found, strict=True):
@@ -107,4 +128,8 @@ def zigzag_basis(side: int) -> Tensor:
     return torch.stack([torch.outer(line[a], line[b]).flatten() for a, b in order]).float()
 
 
-CODINGS: dict[str, type[DCT]] = {"dct": DCT}
+def direct() -> None:
+    """No encoding: a network without a coding repeats the image at every time step."""
+
+
+CODINGS: Registry[Callable[..., DCT | None]] = Registry("coding", {"direct": direct, "dct": DCT})

@@ -1,25 +1,24 @@
-"""From a trained ReLU network to a spiking one, without training.
+"""Conversion of a trained ReLU network to a spiking network, without training.
 
     ann = resnet20(neuron=nn.ReLU, norm=BatchNorm, steps=1)     # trained as any network
     snn = convert(ann, batches)                                 # ReLUs become integrate-and-fire neurons
-    accuracies = accuracy_over_time(snn, test, 350)             # what it is worth after 1, 2, 3 ... steps
+    accuracies = accuracy_over_time(snn, test, 350)             # accuracy after T = 1, 2, 3, ...
 
-Each neuron's threshold is the largest activation, or a percentile of the activations, of the ReLU whose place it takes;
-Sengupta et al. 2019 take the largest weighted input of spikes in its stead, layer by layer. Its spikes are as large as
-its threshold, so that weights, norms and the additions of residual networks stay as they are (Hu et al. 2021 scale the
-shortcuts to the same end). Norms work as in evaluation;
-`surgrad.norm.fold` takes them into the convolutions.
+The threshold of each neuron is the largest activation, or a percentile of the activations, of the ReLU that it
+replaces. (Sengupta et al. 2019 use the largest weighted input of spikes, layer by layer.) Its spikes are as large as
+its threshold, so that weights, norms and the additions of residual networks stay unchanged; Hu et al. 2021 scale the
+shortcuts for the same purpose. Norms work as in evaluation; `surgrad.norm.fold` merges them into the convolutions.
 
-Any neuron with a threshold can take the place, as a start for its training (Rathi and Roy 2021, Diet-SNN):
+Any neuron with a threshold can replace the ReLUs, as a start for its training (Rathi and Roy 2021, Diet-SNN):
 
     snn = convert(ann, batches, percentile=99.7, steps=5, neuron=lambda level: DietLIF(0.9, threshold=level))
 
-Where its spikes are 1, the weights behind it take their size, which chains of layers allow and shortcuts do not.
+Where its spikes are 1, the weights after it are multiplied by the threshold. This works in chains of layers, and not
+with shortcuts.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -28,8 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.errors import BadValue
+from surgrad.hooks import forward_hooks
 from surgrad.models import SpikingNetwork, in_chunks
-from surgrad.neurons import LIF, ConvertedIF, needs_whole_sequence
+from surgrad.neurons import ConvertedIF, Neuron, needs_whole_sequence
 from surgrad.surrogates import Surrogate
 
 Batch = tuple[Tensor, Tensor]
@@ -43,36 +43,38 @@ def convert(
     steps: int = 100,
     shift: float = 0.5,
     scale: float = 1.0,
-    neuron: Callable[[float], LIF] | None = None,
+    neuron: Callable[[float], Neuron] | None = None,
 ) -> SpikingNetwork:
-    """A copy of a network of ReLUs with `ConvertedIF` neurons in their places, in evaluation mode.
+    """Copy a network of ReLUs, with spiking neurons in their place, in evaluation mode.
 
-    batches: images that the thresholds are balanced on. percentile: of the activations of each batch, averaged over the
-    batches, in (0, 100]; 100: their maximum over all. steps: T of the copy. shift: see `ConvertedIF`. scale: what
-    thresholds are multiplied by (Rathi and Roy 2021). neuron: makes another neuron of a threshold; where its spikes are
-    1, weights behind it are multiplied by the threshold before `scale`, so that a lower one means more spikes."""
+    Args:
+        network: the trained network, with `nn.ReLU` in the place of neurons.
+        batches: (images, labels) from which the thresholds are computed; labels are not used.
+        percentile: of the activations of each batch, averaged over the batches, in (0, 100]; 100 is the maximum over
+            all batches.
+        steps: T of the copy.
+        shift: see `ConvertedIF`.
+        scale: a factor of all thresholds (Rathi and Roy 2021).
+        neuron: makes another neuron than `ConvertedIF` from a threshold. Where its spikes are 1, the weights after it
+            are multiplied by the threshold before `scale`, so that a lower threshold means more spikes.
+
+    Raises:
+        BadValue: an option is out of range, or the network cannot be converted.
+    """
     if not scale > 0:
-        raise BadValue(f"scale {scale} leaves no threshold; give a positive number")
+        raise BadValue(f"scale must be positive, got {scale}")
     if not 0 < percentile <= 100:
-        raise BadValue(f"percentile {percentile} is none; give a number above 0, at most 100")
+        raise BadValue(f"percentile must be above 0 and at most 100, got {percentile}")
     found = copy.deepcopy(network).eval()
-    units = {name: module for name, module in found.named_modules() if isinstance(module, nn.ReLU)}
-    if not units:
-        raise BadValue("this network has no nn.ReLU to convert; build it with neuron=nn.ReLU, and train it")
-    if any(isinstance(module, nn.MaxPool2d) for module in found.modules()):
-        raise BadValue(
-            "this network takes maxima of several neurons, which spikes do not average to; use a network "
-            "with average pooling"
-        )
-    _check_whole_time(found)
+    units = _units(found)
     batches = iter(batches)
-    some = next(batches, None)
-    if some is None:
-        raise BadValue("there is no batch to balance thresholds on; give one or more")
-    levels = balanced(found, units, chain([some], batches), percentile)
+    first = next(batches, None)
+    if first is None:
+        raise BadValue("there is no batch to compute thresholds from; give one or more")
+    levels = activation_levels(found, units, chain([first], batches), percentile)
     neuron = neuron or partial(_converted, shift)
     made = {name: neuron(scale * level) for name, level in levels.items()}
-    _take_size(found, {units[name]: levels[name] for name in units if made[name].amplitude is None}, some[0])
+    _scale_weights(found, {units[name]: levels[name] for name in units if made[name].amplitude is None}, first[0])
     for name, unit in made.items():
         parent, _, attribute = name.rpartition(".")
         setattr(found.get_submodule(parent), attribute, unit.to(next(found.parameters()).device).eval())
@@ -80,62 +82,87 @@ def convert(
     return found
 
 
+def _units(network: SpikingNetwork) -> dict[str, nn.ReLU]:
+    """The ReLUs of a network by path; an error where it cannot be converted."""
+    units = {name: module for name, module in network.named_modules() if isinstance(module, nn.ReLU)}
+    if not units:
+        raise BadValue("this network has no nn.ReLU to convert; build it with neuron=nn.ReLU, and train it")
+    if any(isinstance(module, nn.MaxPool2d) for module in network.modules()):
+        raise BadValue(
+            "this network takes maxima of several neurons, which spikes do not average to; use a network "
+            "with average pooling"
+        )
+    _check_streaming(network)
+    return units
+
+
 def _converted(shift: float, threshold: float) -> ConvertedIF:
     return ConvertedIF(threshold=threshold, shift=shift, surrogate=Surrogate("rect", 1.0))
 
 
 @torch.no_grad()
-def _take_size(network: SpikingNetwork, levels: dict[nn.Module, float], images: Tensor) -> None:
-    """Multiply the weights behind each of those units by its level, so that activations divided by it do as before."""
+def _scale_weights(network: SpikingNetwork, levels: dict[nn.Module, float], images: Tensor) -> None:
+    """Multiply the weights after each of those units by its level, so that spikes of 1 have the effect of the unit's
+    activations divided by the level; an error where that changes the network's output."""
     if not levels:
         return
     order: list[nn.Module] = []
-    layers = [m for m in network.modules() if m in levels or getattr(getattr(m, "weight", None), "ndim", 0) > 1]
-    with _hooked(layers, lambda module, _, out: order.append(module)):
+    with forward_hooks(
+        [(name, m) for name, m in network.named_modules() if m in levels or _is_weighted(m)],
+        lambda name, module, inputs, output: order.append(module),
+    ):
         before = network(images)
     size = 1.0
     for module in order:
         if module in levels:
             size = levels[module]
         else:
-            module.weight.mul_(size)  # type: ignore[operator]  # all of these have weights
+            module.get_parameter("weight").mul_(size)
             size = 1.0
-    with _hooked(levels, lambda module, _, out: out / levels[module]):
+    units = [(name, module) for name, module in network.named_modules() if module in levels]
+    with forward_hooks(units, lambda name, module, inputs, output: output / levels[module]):
         after = network(images)
     if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * before.abs().max().item()):
         raise BadValue(
-            "spikes of 1 in place of these activations ask the weights behind each neuron to take its "
-            "threshold, and here they cannot (a shortcut goes past them, say, or they are standardised); "
-            "convert a chain of layers such as vgg16, or to neurons of other spikes"
+            "with spikes of 1, the weights after each neuron must be multiplied by its threshold, and in this network "
+            "that is not possible (a shortcut passes the neuron, for example, or the weights are standardised); "
+            "convert a chain of layers such as vgg16, or to neurons whose spikes are as large as their threshold"
         )
 
 
-@contextmanager
-def _hooked(modules: Iterable[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
-    """While it lasts, that hook after each forward pass of those modules."""
-    handles = [module.register_forward_hook(hook) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _is_weighted(module: nn.Module) -> bool:
+    """Whether a module is a convolution, a linear layer or another one with a weight of two or more dimensions."""
+    return getattr(getattr(module, "weight", None), "ndim", 0) > 1
 
 
 @torch.no_grad()
-def balanced(
+def activation_levels(
     network: SpikingNetwork, units: dict[str, nn.ReLU], batches: Iterable[Batch], percentile: float
 ) -> dict[str, float]:
-    """The percentile of the activations of each unit."""
+    """The percentile of the activations of each unit, averaged over the batches; with 100, the maximum over all.
+
+    Args:
+        network: the network of ReLUs, in evaluation mode.
+        units: its ReLUs by path.
+        batches: (images, labels); labels are not used.
+        percentile: in (0, 100].
+
+    Raises:
+        BadValue: the percentile of a unit is 0.
+    """
     seen: dict[str, list[float]] = {name: [] for name in units}
-    names = {unit: name for name, unit in units.items()}
-    with _hooked(names, lambda unit, _, out: seen[names[unit]].append(_percentile(out, percentile))):
+
+    def record(name: str, unit: nn.ReLU, inputs: Any, output: Tensor) -> None:
+        seen[name].append(_percentile(output, percentile))
+
+    with forward_hooks(units.items(), record):
         for images, _ in batches:
             network(images)
     levels = {name: max(found) if percentile == 100 else sum(found) / len(found) for name, found in seen.items()}
     for name, level in levels.items():
         if not level > 0:
             raise BadValue(
-                f"the {percentile:g}th percentile of '{name}' is {level:g}, so nothing of it would be left; "
+                f"the {percentile:g}th percentile of '{name}' is {level:g}, so its threshold would be zero; "
                 "give a higher percentile, or other images"
             )
     return levels
@@ -150,18 +177,25 @@ def _percentile(values: Tensor, percentile: float) -> float:
 def accuracy_over_time(
     network: SpikingNetwork, batches: Iterable[Batch], steps: int, *, chunk: int = 10
 ) -> list[float]:
-    """The accuracy, in [0, 1], of the time-averaged output after 1, 2, ..., `steps` steps, of static images.
+    """The accuracy, in [0, 1], of the time-averaged output after 1, 2, ..., `steps` time steps.
 
-    Computed `chunk` steps at a time, each going on from the last one's potentials, so that memory does not grow with
-    the steps."""
+    Args:
+        network: the network.
+        batches: static images and their labels.
+        steps: the largest T.
+        chunk: the number of time steps of one call; memory grows with it, and not with `steps`.
+
+    Raises:
+        BadValue: `steps` or `chunk` is below 1, or a module needs the whole sequence in one call.
+    """
     if steps < 1 or chunk < 1:
-        raise BadValue(f"{steps} steps, {chunk} at a time: give 1 or more of both")
+        raise BadValue(f"steps and chunk must be at least 1, got {steps} and {chunk}")
     right = torch.zeros(steps, dtype=torch.int64)
     total = 0
     training = network.training
     last = network.last_step
     network.eval()
-    _check_whole_time(network)
+    _check_streaming(network)
     try:
         network.last_step = False
         for images, labels in batches:
@@ -173,15 +207,16 @@ def accuracy_over_time(
     return (right.double() / max(total, 1)).tolist()
 
 
-def _check_whole_time(network: SpikingNetwork) -> None:
-    """Refuse what cannot go on from where a chunk of steps ended."""
+def _check_streaming(network: SpikingNetwork) -> None:
+    """Refuse modules that cannot continue from where a chunk of time steps ended."""
     for name, module in needs_whole_sequence(network).items():
         raise BadValue(
-            f"'{name}', a {type(module).__name__}, is made for a number of steps, and time has no end here; "
-            "use a norm and neurons that are the same in every step"
+            f"'{name}', a {type(module).__name__}, is made for a fixed number of time steps, and a converted network "
+            "runs for any number; use a norm and neurons that are the same in every step"
         )
 
 
 def _right_over_time(network: SpikingNetwork, images: Tensor, labels: Tensor, steps: int, chunk: int) -> Tensor:
+    """How many samples are classified correctly after each time step, [steps]."""
     sums = in_chunks(network, images, steps, chunk).cumsum(0)
     return (sums.argmax(2) == labels).sum(1).cpu()

@@ -1,15 +1,17 @@
-"""Stateless layers applied to every time step at once."""
+"""Layers without state, applied to all time steps at once."""
 
 import torch
 from torch import Tensor, nn
 
+from surgrad.config.values import Count, Fraction
 from surgrad.errors import BadValue
 
 
 class PerStep(nn.Sequential):
-    """Apply layers that know no time to every step: [T, N, ...] -> [T·N, ...] -> layers -> [T, N, ...].
+    """Layers without a time axis, applied to every step: [T, N, ...] -> [T·N, ...] -> layers -> [T, N, ...].
 
-    >>> PerStep(nn.Conv2d(3, 8, 3), nn.AvgPool2d(2))
+    Example:
+        >>> PerStep(nn.Conv2d(3, 8, 3), nn.AvgPool2d(2))
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -18,18 +20,27 @@ class PerStep(nn.Sequential):
 
 
 class Dropout(nn.Module):
-    """Dropout of the same units at every step (Fang et al. 2021): [T, N, ...] -> the same, in training with a share
-    `p` of the units of each sample set to 0 in all steps, and the others divided by 1 - p."""
+    """Dropout of the same units at every step (Fang et al. 2021): [T, N, ...] -> the same shape.
 
-    def __init__(self, p: float = 0.5):
+    In training a fraction `p` of the units of each sample is set to 0 in all steps, and the others are divided by
+    1 - p.
+
+    Args:
+        p: dropout probability, in [0, 1).
+    """
+
+    couples_samples = True
+    """Whether, in training, the output of one sample depends on the other samples of the batch or on random
+    numbers."""
+
+    def __init__(self, p: Fraction = 0.5):
         super().__init__()
-        if not 0 <= p < 1:
-            raise BadValue(f"p {p} is no share to drop; give 0 to less than 1")
+        _check_probability(p)
         self.p = p
 
     @property
     def supports_streaming(self) -> bool:
-        """Whether a sequence may come in several calls: not while they draw."""
+        """Whether a sequence may come in several calls: not in training, where each call draws new units."""
         return not self.training or self.p == 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,23 +50,29 @@ class Dropout(nn.Module):
 
 
 class ModerateDropout(nn.Module):
-    """Dropout that spares the busy (Wang et al. 2022a, LTMD): a unit of rate d (its mean over the steps) is kept with
-    probability
+    """Activity-dependent dropout (Wang et al. 2022a, LTMD): active units are kept more often.
+
+    In training a unit with firing rate d (its mean over the steps) is kept with probability
 
         1 - (1 - p)·share/(1 - mean p),   p = (d - min d)/(max d - min d) over the batch,
 
-    at most 1, the same at all steps, and then divided by it: [T, N, ...] -> the same, in training. So the mean chance
-    of being dropped is `share`, and the busiest unit never is."""
+    at most 1, the same at all steps, and divided by that probability: [T, N, ...] -> the same shape. The mean
+    probability of being dropped is `share`, and the most active unit is never dropped.
 
-    def __init__(self, share: float = 0.2):
+    Args:
+        share: mean dropout probability, in [0, 1).
+    """
+
+    couples_samples = True
+
+    def __init__(self, share: Fraction = 0.2):
         super().__init__()
-        if not 0 <= share < 1:
-            raise BadValue(f"share {share} is no share to drop; give 0 to less than 1")
+        _check_probability(share)
         self.share = share
 
     @property
     def supports_streaming(self) -> bool:
-        """Whether a sequence may come in several calls: not while they draw."""
+        """Whether a sequence may come in several calls: not in training, where each call draws new units."""
         return not self.training or self.share == 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,11 +88,16 @@ class ModerateDropout(nn.Module):
 
 
 class Vote(nn.Module):
-    """`votes` outputs a class, averaged (Fang et al. 2021): [T, N, classes·votes] -> [T, N, classes]."""
+    """The average of `votes` outputs per class (Fang et al. 2021): [T, N, classes·votes] -> [T, N, classes]."""
 
-    def __init__(self, votes: int = 10):
+    def __init__(self, votes: Count = 10):
         super().__init__()
         self.votes = votes
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (-1, self.votes)).mean(3)
+
+
+def _check_probability(p: float) -> None:
+    if not 0 <= p < 1:
+        raise BadValue(f"dropout probability must be in [0, 1), got {p:g}")

@@ -1,4 +1,8 @@
-"""Losses: pure functions of the network's output [T, N, classes] and the labels [N]."""
+"""Losses: pure functions of the network's output [T, N, classes] and the labels [N].
+
+To add one: write a function of (output, labels) and of its options, each annotated with its range
+(`surgrad.config.values`), and add it to `LOSSES`.
+"""
 
 from collections.abc import Callable
 
@@ -6,57 +10,108 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from surgrad.config.registry import Registry
+from surgrad.config.values import Fraction
 from surgrad.errors import BadValue
+
+Loss = Callable[..., Tensor]
+
+
+def duplicates_batch(loss: Loss) -> Loss:
+    """Declare that a loss compares two outputs for every sample, under two draws of dropout.
+
+    Whoever builds the training reads the attribute `duplicates_batch` of the registered function, which other losses do
+    not have. The network then needs `SpikingNetwork.duplicate_batch`, and a controller that evaluates the loss itself
+    (`needs_probe`) cannot be used.
+    """
+    loss.__dict__["duplicates_batch"] = True
+    return loss
 
 
 def _float32(output: Tensor) -> Tensor:
-    """[T, N, classes] in float32 or better: losses of bfloat16 outputs drown in rounding."""
+    """[T, N, classes] in float32 or better: bfloat16 is too coarse for a loss."""
     if output.ndim != 3:
         raise BadValue(f"output {list(output.shape)} does not fit; give [T, N, classes], not yet averaged over time")
     return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
-def cross_entropy(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of the time-averaged readout (Lian et al. 2023; the "SDT" loss of Deng et al. 2022).
+def cross_entropy(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Tensor:
+    """Cross-entropy of the time-averaged output (Lian et al. 2023; the "SDT" loss of Deng et al. 2022).
 
-    output [T, N, classes], labels [N] int64 -> 0-d."""
+    Args:
+        output: [T, N, classes].
+        labels: [N], int64.
+        label_smoothing: the share of the target that is spread evenly over all classes.
+
+    Returns:
+        The loss, 0-d.
+    """
     return F.cross_entropy(_float32(output).mean(0), labels, label_smoothing=label_smoothing)
 
 
 def tet(
-    output: Tensor, labels: Tensor, label_smoothing: float = 0.0, weight: float = 1e-3, target: float | None = 1.0
+    output: Tensor,
+    labels: Tensor,
+    label_smoothing: Fraction = 0.0,
+    weight: Fraction = 1e-3,
+    target: float | None = 1.0,
 ) -> Tensor:
-    """Temporal efficient training (Deng et al. 2022):
-    (1-λ)·mean_t CE(o_t, y) + λ·MSE(o, φ), λ = weight, φ = target, over all steps, samples and classes; φ of None is 1
-    for the label and 0 for the rest (Xiao et al. 2022, OTTT).
+    """Temporal efficient training (Deng et al. 2022), over all time steps, samples and classes:
 
-    output [T, N, classes], labels [N] int64 -> 0-d."""
+        (1 - λ)·mean_t CE(o_t, y) + λ·MSE(o, φ)
+
+    Args:
+        output: o, [T, N, classes].
+        labels: y, [N], int64.
+        label_smoothing: the share of the target that is spread evenly over all classes.
+        weight: λ.
+        target: φ; None for 1 for the label and 0 for the other classes (Xiao et al. 2022, OTTT).
+
+    Returns:
+        The loss, 0-d.
+    """
     output = _float32(output)
-    everywhere = labels.expand(output.shape[:2]).flatten()
-    entropy = F.cross_entropy(output.flatten(0, 1), everywhere, label_smoothing=label_smoothing)
-    aim = F.one_hot(labels, output.shape[2]) if target is None else target
-    return (1 - weight) * entropy + weight * (output - aim).square().mean()
+    every_step = labels.expand(output.shape[:2]).flatten()
+    entropy = F.cross_entropy(output.flatten(0, 1), every_step, label_smoothing=label_smoothing)
+    wanted = F.one_hot(labels, output.shape[2]) if target is None else target
+    return (1 - weight) * entropy + weight * (output - wanted).square().mean()
 
 
-def mse(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean square of the time-averaged output (a firing rate, where the readout spikes) against 1 for the label, 0 for
-    the rest (Fang et al. 2021, PLIF), over samples and classes.
+def mse(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Tensor:
+    """Mean squared error of the time-averaged output against 1 for the label and 0 for the other classes (Fang et al.
+    2021, PLIF), over samples and classes. Where the output layer fires, the time-averaged output is a firing rate.
 
-    output [T, N, classes], labels [N] int64 -> 0-d."""
+    Args:
+        output: [T, N, classes].
+        labels: [N], int64.
+        label_smoothing: the share of the target that is spread evenly over all classes.
+
+    Returns:
+        The loss, 0-d.
+    """
     rates = _float32(output).mean(0)
     wanted = torch.full_like(rates, label_smoothing / rates.shape[1])
     wanted.scatter_(1, labels[:, None], 1 - label_smoothing + label_smoothing / rates.shape[1])
     return F.mse_loss(rates, wanted)
 
 
-def rdrop(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """The loss of two outputs for the same images under different dropout (Wang et al. 2022a, LTMD, after R-Drop): half
-    the sum of their cross-entropies, and half the mean of the two Kullback-Leibler divergences between them, averaged
-    over samples and classes.
+@duplicates_batch
+def rdrop(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Tensor:
+    """The loss of two outputs for the same samples under different dropout (Wang et al. 2022a, LTMD, after R-Drop):
+    half the sum of their cross-entropies, plus half the mean of the two Kullback-Leibler divergences between them.
 
-    output [T, 2N, classes], one output after the other (`SpikingNetwork.duplicate_batch`), labels [N] int64 -> 0-d; of
-    an output [T, N, classes], as in evaluation, its cross-entropy. As in the authors' code the divergences are averaged
-    over the classes too, and so a tenth of what is usually called so where there are ten."""
+    As in the authors' code, the divergences are averaged over the classes too. With ten classes they are a tenth of the
+    usual definition.
+
+    Args:
+        output: [T, 2N, classes], the second outputs after the first ones (`SpikingNetwork.duplicate_batch`). Of an
+            output [T, N, classes], as in evaluation, the loss is the cross-entropy.
+        labels: [N], int64.
+        label_smoothing: the share of the target that is spread evenly over all classes.
+
+    Returns:
+        The loss, 0-d.
+    """
     logits = _float32(output).mean(0)
     if len(logits) == len(labels):
         return cross_entropy(output, labels, label_smoothing)
@@ -68,4 +123,5 @@ def rdrop(output: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tenso
     return entropy + 0.5 * divergence
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": cross_entropy, "tet": tet, "mse": mse, "rdrop": rdrop}
+_LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "tet": tet, "mse": mse, "rdrop": rdrop}
+LOSSES = Registry("loss", _LOSSES, context=("output", "labels"))

@@ -17,7 +17,7 @@ from slow_lif import Array, across, summed
 from torch import Tensor
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import BACKENDS, COMPILED, RESETS, LIFOutput, Norm, choose, lif, lif_history
+from surgrad.kernels.lif import BACKENDS, COMPILED, RESETS, LIFOutput, Norm, choose, lif
 from surgrad.surrogates import SURROGATES
 
 MARGIN = 1e-4  # that potentials keep from every jump
@@ -58,7 +58,7 @@ class Case:
 
     T: int = 3
     size: tuple[int, ...] = (2, 3, 5)
-    shape: str = "tanh"
+    surrogate: str = "tanh"
     reset: Any = "zero"
     detach_reset: bool = False
     per_channel: bool | tuple[str, ...] = True  # of all parameters, or of these
@@ -132,9 +132,9 @@ def draw(case: Case) -> Values:
 
 
 def _kept_from_jumps(case: Case, values: Values, random: np.random.Generator) -> Values:
-    threshold = against_a_step(case, values["threshold"])
-    width = against_a_step(case, values["width"])
-    jumps = {"rect": width / 2, "leaky_box": width, "dspike": 0.5}.get(case.shape, 0.0)
+    threshold = broadcast_to_step(case, values["threshold"])
+    width = broadcast_to_step(case, values["width"])
+    jumps = {"rect": width / 2, "leaky_box": width, "dspike": 0.5}.get(case.surrogate, 0.0)
     for _ in range(100):
         for _, norm, prefix, _ in case.terms:
             if norm == "batch":
@@ -155,7 +155,7 @@ def _statistics(values: Values, prefix: str) -> Values:
     return {f"{prefix}mean": mean, f"{prefix}variance": variance}
 
 
-def against_a_step(case: Case, value: Array) -> Array:
+def broadcast_to_step(case: Case, value: Array) -> Array:
     return value.reshape(-1, *[1] * (len(case.size) - 2)) if value.ndim else value
 
 
@@ -169,7 +169,7 @@ def summand(case: Case, values: Values, name: str, norm: str, prefix: str) -> Ar
 
 def forward(case: Case, values: Values) -> slow_lif.Slow:
     current = sum(summand(case, values, *term[:3]) for term in case.terms)
-    decay, threshold = (against_a_step(case, values[name]) for name in ("decay", "threshold"))
+    decay, threshold = (broadcast_to_step(case, values[name]) for name in ("decay", "threshold"))
     return slow_lif.forward(
         np.asarray(current), decay, threshold, reset=case.reset, start=values["start"] if case.start else None
     )
@@ -191,13 +191,13 @@ def expected(case: Case, values: Values) -> Expected:
 
     A step is a handful of roundings, forward and back, and a slope multiplies those of u by some u/w."""
     ran = forward(case, values)
-    decay, threshold, width = (against_a_step(case, values[name]) for name in ("decay", "threshold", "width"))
+    decay, threshold, width = (broadcast_to_step(case, values[name]) for name in ("decay", "threshold", "width"))
     found = slow_lif.backward(
         ran,
         decay,
         threshold,
         width,
-        case.shape,
+        case.surrogate,
         reset=case.reset,
         detach_reset=case.detach_reset,
         to_spikes=values["to_spikes"],
@@ -212,7 +212,7 @@ def expected(case: Case, values: Values) -> Expected:
     for name in ("decay", "threshold", "width"):
         of[name] = summed(found[name], values[name].shape)
         sizes[name] = summed(np.abs(found[name]), values[name].shape) + largest
-    # a shape may write ∂G/∂w as a difference from x/w·slope
+    # a surrogate function may write ∂G/∂w as a difference from x/w·slope
     sizes["width"] += summed(np.abs(found["threshold"] * (ran.u - threshold) / width), values["width"].shape)
     if case.start:
         of["start"] = onward
@@ -277,11 +277,9 @@ def laid_out(x: Tensor, memory: str, channel: int = 2) -> Tensor:
 
 @dataclass
 class Found:
-    """What a backend made of a call: the outputs, the leaves that went in, and their gradients. history: None
-    unless the case asks for it."""
+    """The outputs of a backend, the leaves that went in, and their gradients."""
 
     out: LIFOutput
-    history: Tensor | None
     leaves: dict[str, Tensor]
 
     @property
@@ -318,32 +316,31 @@ def run(
             mean, variance, leaf(prefix + "weight", state), leaf(prefix + "bias", state), case.eps, kind == "batch"
         )
 
-    call = lif_history if case.history else lif
-    out = call(
+    out = lif(
         leaf("current", dtype, case.memory),
         leaf("decay", state),
         leaf("width", state),
-        shape=case.shape,
+        surrogate=case.surrogate,
         threshold=leaf("threshold", state),
         reset=case.reset,
         detach_reset=case.detach_reset,
-        start=leaf("start", state, case.memory) if case.start else None,
-        watch=case.watch,
-        keep=case.keep,
+        initial_potential=leaf("start", state, case.memory) if case.start else None,
+        return_histogram=case.watch,
+        return_potential=case.keep,
+        return_history=case.history,
         norm=norm_of(case.norm, ""),
         plus=leaf("plus", dtype, case.memory) if case.plus else None,
         plus_norm=norm_of(case.plus_norm, "plus_"),
         steps=case.T,
         backend=backend,
     )
-    out, history = out if case.history else (out, None)
     if autograd:
-        _backward(case, values, out, history)
-    return Found(out, history, leaves)
+        _backward(case, values, out)
+    return Found(out, leaves)
 
 
-def _backward(case: Case, values: Values, out: LIFOutput, history: Tensor | None) -> None:
-    named = {"to_spikes": (out.spikes, 2), "to_potential": (out.potential, 1), "to_history": (history, 2)}
+def _backward(case: Case, values: Values, out: LIFOutput) -> None:
+    named = {"to_spikes": (out.spikes, 2), "to_potential": (out.potential, 1), "to_history": (out.history, 2)}
     given = {name: (output, axis) for name, (output, axis) in named.items() if output is not None}
     outputs = [output for output, _ in given.values()]
     if case.above == "expanded":
@@ -389,7 +386,7 @@ def assert_serves(case: Case, backend: str, device: str = "cpu", learned: tuple[
         assert found.out.potential is None, f"nobody keeps the potential of {case}"
     assert (found.out.histogram is None) == (not case.watch), case
     if case.history:
-        assert_same(found.history, wanted.ran.u, f"history of {case}", wanted.roundings, wanted.potential)
+        assert_same(found.out.history, wanted.ran.u, f"history of {case}", wanted.roundings, wanted.potential)
     assert found.gradients.keys() == wanted.gradients.keys(), case
     for name, gradient in found.gradients.items():
         if learned is not None and name not in learned:

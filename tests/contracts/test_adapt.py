@@ -1,101 +1,44 @@
-"""The seam of adaptation: what an Adapter promises, over every controller."""
+"""What an Adapter promises, over every controller."""
 
-import gc
 import inspect
+import io
 import math
 import warnings
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
+from controller_cases import CASES, STEPS, adapter, batches, network, of_rank, train, widths
+from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch.nn.parallel import DistributedDataParallel
 
-from surgrad import LIF, PerStep, Surrogate
+from surgrad import LIF, PerStep, Surrogate, adapt
 from surgrad.adapt import (
     CONTROLLERS,
+    DGS,
+    ESG,
+    LSG,
     Adapter,
+    Clip,
+    Controller,
+    Dspike,
+    Every,
+    Fixed,
+    Follow,
     Probe,
-    clip,
-    compete,
-    every,
-    fixed,
-    follow,
+    Schedule,
+    StepContext,
     lsg_width,
-    schedule,
-    search,
-    steer,
 )
-from surgrad.config.recipe import AdaptConfig
 from surgrad.errors import BadValue, UnknownName
 from surgrad.losses import cross_entropy
 from surgrad.models import small_cnn
-from surgrad.neurons import DSATGO, neurons
+from surgrad.neurons import DSATGO, NEURONS, neurons
 from surgrad.norm import TDBN
+from surgrad.penalties import penalise
 
-MAKERS = {
-    "search": lambda: search(count=4, reliable=-1.0),
-    "search by layer": lambda: search(estimator="directions", count=4, scope="layer", reliable=-1.0),
-    "compete": lambda: compete(iterations=2, move=0.5),
-    "steer": lambda: steer(0.3, target="exact", period=1, warmup=0.0),
-    "steer globally": lambda: steer(0.3, 0.4, period=2, scope="global"),
-    "follow the spread": lambda: follow("ds_atgo"),
-    "follow the norm": lambda: follow("mpd_agl"),
-    "fixed": fixed,
-    "fixed width": lambda: fixed(0.7),
-    "schedule": lambda: schedule(lambda progress: 1.0 - 0.5 * progress),
-    "follow": lambda: follow(lsg_width),
-    "clip": lambda: clip(follow(), 0.5, 1.01),
-    "every": lambda: every(3, schedule(lambda progress: 1.0 - 0.5 * progress)),
-}
-MOVERS = ("search", "steer", "schedule", "follow", "follow the spread", "follow the norm", "every")
-"""Those that move every width in a few steps."""
-STEPS = 6
-
-
-def network(seed=0, neuron=LIF):
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        PerStep(nn.Linear(6, 16)),
-        TDBN(16),
-        neuron(train_decay=True),
-        PerStep(nn.Linear(16, 16), nn.Dropout(0.2)),
-        TDBN(16),
-        neuron(train_decay=True),
-        PerStep(nn.Linear(16, 3)),  # a norm before its neuron: a gain
-    )
-
-
-def batches(seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(STEPS):
-        yield (torch.randn(3, 32, 6, generator=generator), torch.randint(0, 3, (32,), generator=generator))
-
-
-def adapter(model, controller):
-    return Adapter(model, controller, loss=cross_entropy, steps=STEPS, steps_per_epoch=STEPS // 2)
-
-
-def train(model, adapt, data):
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    losses = []
-    for batch in data:
-        if adapt is not None:
-            adapt.step(batch)
-        loss = cross_entropy(model(batch[0]), batch[1])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def widths(model):
-    return {name: neuron.surrogate.width.clone() for name, neuron in neurons(model).items()}
+every_case = pytest.mark.parametrize("name", CASES)
 
 
 def equal(one, other):
@@ -107,33 +50,39 @@ def snapshot(model):
     return {name: value for name, value in state.items() if not name.endswith("surrogate.width")}
 
 
-def test_every_registered_controller_is_under_contract():
-    made = {type(make()) for make in MAKERS.values()}
-    assert {type(make()) for make in CONTROLLERS.values()} <= made
+def moves(name):
+    """Whether a controller writes any width."""
+    return not getattr(CASES[name](), "writes_nothing", False)
+
+
+def probes(name):
+    return getattr(CASES[name](), "needs_probe", False)
 
 
 def test_every_controller_has_a_card():
     cards = (Path(inspect.getfile(Adapter)).parent / "README.md").read_text().split("\n## ")
     by_name = {card.split("\n")[0]: card for card in cards}
-    for name, kind in CONTROLLERS.items():
-        for part in ("What", "Formula", "Knobs", "Interactions", "Cost", "Reproduced"):
-            assert f"- **{part}**: " in by_name[name], (name, part)
-        knobs = by_name[name].split("**Knobs**")[1].split("- **")[0]
-        for knob in {*inspect.signature(kind).parameters} - {"first"}:
-            assert f"`{knob}`" in knobs, (name, knob)
+    for name in CONTROLLERS:
+        card = by_name[CONTROLLERS[name].__name__]
+        assert f"`{name}`" in card
+        for part in ("Method", "Formula", "Interactions", "Cost", "Reproduced"):
+            assert f"- **{part}**: " in card, (name, part)
+        for option in CONTROLLERS.options(name):
+            assert f"| `{option}` |" in card, (name, option)
 
 
-def test_every_knob_of_a_controller_is_a_field_of_a_recipe():
-    known = {field.name for field in fields(AdaptConfig)}
-    for name, kind in CONTROLLERS.items():
-        assert {*inspect.signature(kind).parameters} - {"first"} <= known, name  # a function, which no JSON holds
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_every_option_of_a_controller_can_be_set_from_a_recipe(name):
+    """Every parameter is a plainly annotated option, but for functions."""
+    takes = {*inspect.signature(CONTROLLERS[name]).parameters} - {"function"}
+    assert takes == {*CONTROLLERS.options(name)}
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@every_case
 @pytest.mark.parametrize("neuron", [LIF, DSATGO])  # whose buffers move with every training forward
 def test_step_changes_width_slots_only(name, neuron):
     model = network(neuron=neuron)
-    adapt = adapter(model, MAKERS[name]())
+    adapt = adapter(model, CASES[name]())
     for batch in batches():
         cross_entropy(model(batch[0]), batch[1]).backward()
         grads = [p.grad.clone() for p in model.parameters()]
@@ -148,29 +97,29 @@ def test_step_changes_width_slots_only(name, neuron):
         assert model.training
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@every_case
 def test_same_evidence_same_widths(name):
     one = network()
     other = network()
     for model in (one, other):
         torch.manual_seed(5)
-        train(model, adapter(model, MAKERS[name]()), batches())
+        train(model, adapter(model, CASES[name]()), batches())
     assert equal(widths(one), widths(other))
 
 
-@pytest.mark.parametrize("name", MOVERS)
+@pytest.mark.parametrize("name", [name for name in CASES if moves(name)])
 def test_controller_does_move_widths(name):
     model = network()
     start = widths(model)
-    train(model, adapter(model, MAKERS[name]()), batches())
+    train(model, adapter(model, CASES[name]()), batches())
     assert all(not torch.equal(start[n], w) for n, w in widths(model).items())
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@every_case
 def test_loss_is_invariant_to_widths(name):
     one = network()
     other = network()
-    adapt = adapter(one, MAKERS[name]())
+    adapt = adapter(one, CASES[name]())
     data = list(batches())
     start = widths(network())
     for batch in data[:3]:
@@ -181,56 +130,43 @@ def test_loss_is_invariant_to_widths(name):
     adapt.step(data[3])
     plain, adapted = (cross_entropy(model.eval()(data[4][0]), data[4][1]) for model in (other, one))
     assert torch.equal(plain, adapted)
-    assert name not in MOVERS or not equal(widths(one), start)
+    assert not moves(name) or not equal(widths(one), start)
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@every_case
 def test_one_graph_and_no_recompilation(name):
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("eager")
     model = network()
-    adapt = adapter(model, MAKERS[name]())
+    adapt = adapter(model, CASES[name]())
     compiled = torch.compile(model, backend=counter, fullgraph=True)
     train(compiled, adapt, batches())
     assert counter.frame_count == 1
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@every_case
 def test_under_autocast_in_bf16(name):
     """Widths stay float32, and move or stay as they do without; a search may choose otherwise by what is rounded."""
     model = network()
-    adapt = adapter(model, MAKERS[name]())
+    adapt = adapter(model, CASES[name]())
     with torch.autocast("cpu", torch.bfloat16):
         losses = train(model, adapt, batches())
     assert all(math.isfinite(loss) for loss in losses)
     plain = network()
-    train(plain, adapter(plain, MAKERS[name]()), batches())
+    train(plain, adapter(plain, CASES[name]()), batches())
     for key, width in widths(model).items():
         assert width.dtype == torch.float32
-        if not name.startswith(("search", "compete")):
+        if not probes(name):
             assert width.item() == pytest.approx(widths(plain)[key].item(), rel=0.05)
 
 
-def of_rank(rank, folder):
-    """Train every controller as one of two ranks, on data of its own, by DistributedDataParallel; save the widths."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    torch.save({name: in_parallel(make, seed=1 + rank) for name, make in MAKERS.items()}, f"{folder}/{rank}.pt")
-    gc.collect()  # a DistributedDataParallel that outlives its group may never end: it waits for it, holding the GIL
-    dist.destroy_process_group()
-
-
-def in_parallel(make, seed):
-    model = network()
-    parallel = DistributedDataParallel(model)
-    train(parallel, adapter(parallel, make()), batches(seed))
-    return widths(model)
-
-
 def test_two_ranks_with_different_data_agree(tmp_path):
-    mp.spawn(of_rank, (str(tmp_path),), nprocs=2)
+    forks = mp.get_context("forkserver")  # which imports torch once for both
+    forks.set_forkserver_preload(["controller_cases", "torch._dynamo"])
+    mp.start_processes(of_rank, (str(tmp_path),), nprocs=2, start_method="forkserver")
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert one.keys() == MAKERS.keys()
-    for name in MAKERS:
+    assert one.keys() == CASES.keys()
+    for name in CASES:
         assert equal(one[name], other[name]), name
 
 
@@ -240,7 +176,7 @@ def test_fixed_is_plain_training_bit_for_bit():
     torch.manual_seed(5)
     losses = train(plain, None, batches())
     torch.manual_seed(5)
-    assert losses == train(adapted, adapter(adapted, fixed()), batches())
+    assert losses == train(adapted, adapter(adapted, Fixed()), batches())
     assert equal(dict(plain.state_dict()), dict(adapted.state_dict()))
 
 
@@ -250,7 +186,7 @@ def test_lsg_width_of_the_paper():
 
 def test_follow_uses_the_fresh_decay():
     model = network()
-    adapt = adapter(model, follow())
+    adapt = adapter(model, LSG())
     assert widths(model)["2"].item() == pytest.approx(1.0198, abs=5e-5)  # written when built
     with torch.no_grad():
         model[2].logit_decay.fill_(torch.logit(torch.tensor(0.75)))
@@ -262,20 +198,123 @@ def test_follow_writes_one_width_a_channel():
     model = nn.Sequential(LIF(channels=3, train_decay=True))
     with torch.no_grad():
         model[0].logit_decay[1] = 0.0
-    Adapter(model, follow(), loss=cross_entropy, steps=1, steps_per_epoch=1)
+    Adapter(model, LSG(), loss=cross_entropy, steps=1, steps_per_epoch=1)
     assert model[0].surrogate.width.tolist() == pytest.approx([1.0198, 1.25**0.5, 1.0198], abs=5e-5)
+
+
+class TestWhatAnAdapterIsGiven:
+    """A controller by name, object or function, and what that controller needs."""
+
+    def test_a_name_with_options(self):
+        model = network()
+        assert isinstance(Adapter(model, "lsg").controller, LSG)
+        assert widths(model)["2"].item() == pytest.approx(1.0198, abs=5e-5)
+        controller = Adapter(network(), "esg", options={"low": 0.3, "target": "floor"}, steps=10).controller
+        assert (controller.low, controller.target) == (0.3, "floor")
+
+    @pytest.mark.parametrize(
+        ("name", "options", "text"),
+        [
+            ("esq", None, "unknown controller 'esq'; did you mean 'esg'"),
+            ("esg", {"lo": 0.3}, "has no option 'lo'; did you mean 'low'"),
+            ("esg", {"low": 2}, r"controller.low = 2 is out of range; give a number from 0 to 1"),
+            ("esg", {"scope": "layers"}, "unknown scope 'layers'; did you mean 'layer'"),
+        ],
+    )
+    def test_a_name_or_an_option_that_is_wrong(self, name, options, text):
+        with pytest.raises((BadValue, UnknownName), match=text):
+            Adapter(network(), name, options=options, steps=10)
+
+    def test_options_of_an_object(self):
+        with pytest.raises(BadValue, match="options belong to a controller given by name"):
+            Adapter(network(), LSG(), options={"low": 0.3})
+
+    @pytest.mark.parametrize("given", [3, LSG])
+    def test_neither_a_controller_nor_a_function(self, given):
+        with pytest.raises(BadValue, match=r"as controller; give a name, a Controller object or a function"):
+            Adapter(network(), given)
+
+    @pytest.mark.parametrize("controller", [lambda context: None, Clip(lambda context: None, 0.1, 1.0)])
+    def test_a_controller_that_returns_none(self, controller):
+        with pytest.raises(
+            BadValue, match=r"returned None; return a mapping from neuron names to widths, \{\} to keep"
+        ):
+            Adapter(network(), controller)
+
+    def test_the_loss_where_the_controller_probes(self):
+        for controller in ("dspike", Dspike(), Clip(Dspike(), 0.1, 1.0)):
+            with pytest.raises(BadValue, match=r"(Dspike|Clip) probes the loss; give loss="):
+                Adapter(network(), controller, steps=10, steps_per_epoch=5)
+
+    def test_the_batch_where_the_controller_probes(self):
+        with pytest.raises(BadValue, match=r"DGS probes the coming batch; call adapter\.step\(batch\)"):
+            adapter(network(), DGS()).step()
+
+    @pytest.mark.parametrize(
+        ("name", "missing"),
+        [("schedule", "steps"), ("esg", "steps"), ("dspike", "steps_per_epoch"), ("dgs", "steps_per_epoch")],
+    )
+    def test_the_length_of_the_training_where_the_controller_depends_on_it(self, name, missing):
+        with pytest.raises(BadValue, match=rf"depends on {missing}, which the Adapter was not given; give {missing}="):
+            Adapter(network(), name, loss=cross_entropy)
+        for count in ("steps", "steps_per_epoch"):
+            with pytest.raises(BadValue, match=f"{count} must be 1 or more, got 0"):
+                Adapter(network(), name, loss=cross_entropy, **{count: 0})
+
+    @pytest.mark.parametrize("name", ["fixed", "lsg", "mpd_agl", "ds_atgo"])
+    def test_nothing_else_where_it_does_not(self, name):
+        model = network()
+        adapt = Adapter(model, name)
+        train(model, adapt, batches())
+        assert len(widths(model)) == 2
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("fixed", "Fixed"),
+        ("schedule", "Schedule"),
+        ("follow", "Follow"),
+        ("steer", "ESG"),
+        ("search", "Dspike"),
+        ("compete", "DGS"),
+        ("clip", "Clip"),
+        ("every", "Every"),
+        ("Moment", "StepContext"),
+        ("make", "controllers.build"),
+    ],
+)
+def test_former_names_say_the_new_one(old, new):
+    with pytest.warns(FutureWarning, match=rf"surgrad\.adapt\.{old} is deprecated .*; use surgrad\.adapt\.{new}$"):
+        assert getattr(adapt, old).__name__ == new.rpartition(".")[2]
+
+
+def test_former_ways_to_choose_a_rule_a_law_and_histograms():
+    with pytest.warns(FutureWarning, match="LSG"):
+        assert Follow("lsg").rule is lsg_width
+    with pytest.raises(UnknownName, match="unknown rule 'lgs'; did you mean 'lsg'"):
+        Follow("lgs")
+    with pytest.warns(FutureWarning, match=r"Schedule\(function=\.\.\.\)"):
+        assert Schedule(lambda progress: 0.5)(StepContext(1, 2, 1, {"a": LIF()})) == {"a": torch.tensor(0.5)}
+    with pytest.warns(FutureWarning, match=r"Controller\.watch is deprecated .* use Controller\.needs_histograms"):
+
+        class Former(Controller):
+            watch = True
+
+    assert Former.needs_histograms
 
 
 def test_widths_that_do_not_fit_their_slot_are_refused():
     with pytest.raises(BadValue, match=r"neuron '2' widths \[3\] for its slot \[\]"):
-        adapter(network(), lambda moment: {"2": torch.ones(3)})
+        adapter(network(), lambda context: {"2": torch.ones(3)})
 
 
 def test_state_of_a_controller_that_is_only_like_one_is_kept():
     class Counter:
         count = 0
 
-        def __call__(self, moment):
+        def __call__(self, context):
             self.count += 1
             return {}
 
@@ -285,7 +324,7 @@ def test_state_of_a_controller_that_is_only_like_one_is_kept():
         def load_state_dict(self, state):
             self.count = state["count"]
 
-    for wrap in (lambda inner: inner, lambda inner: clip(inner, 0.1, 1.0)):
+    for wrap in (lambda inner: inner, lambda inner: Clip(inner, 0.1, 1.0)):
         counter = Counter()
         saved = adapter(network(), wrap(counter)).state_dict()
         counter.count = 7
@@ -295,13 +334,13 @@ def test_state_of_a_controller_that_is_only_like_one_is_kept():
 
 def test_follow_leaves_the_decay_without_gradient_of_the_width():
     model = network()
-    adapter(model, follow())
+    adapter(model, LSG())
     assert not model[2].surrogate.width.requires_grad
 
 
 def test_attach_steps_before_each_training_forward():
     model = network()
-    adapt = adapter(model, schedule(lambda progress: 1.0 - 0.5 * progress))
+    adapt = adapter(model, Schedule(function=lambda progress: 1.0 - 0.5 * progress))
     adapt.attach()
     seen = []
     for batch in batches():
@@ -316,13 +355,13 @@ def test_attach_steps_before_each_training_forward():
 
 
 def test_attach_refuses_a_controller_that_probes():
-    with pytest.raises(BadValue, match=r"probes the coming batch; call adapter\.step\(batch\)"):
-        adapter(network(), search()).attach()
+    with pytest.raises(BadValue, match=r"probes the coming batch; call adapter\.step\(batch\) before"):
+        adapter(network(), Dspike()).attach()
 
 
 def test_forgotten_step_warns_once():
     model = network()
-    adapter(model, fixed())
+    adapter(model, Fixed())
     x = next(batches())[0]
     model(x)
     with pytest.warns(UserWarning, match=r"two training forward passes without adapter\.step\(\)"):
@@ -336,21 +375,21 @@ def test_shared_surrogate_is_refused():
     slot = Surrogate()
     model = nn.Sequential(LIF(surrogate=slot), LIF(surrogate=slot))
     with pytest.raises(BadValue, match="neurons '0' and '1' share one Surrogate; give each its own"):
-        adapter(model, fixed())
+        adapter(model, Fixed())
 
 
 def test_model_without_neurons_is_refused():
-    for controller in (fixed(0.5), follow()):
+    for controller in (Fixed(0.5), LSG()):
         with pytest.raises(BadValue, match="no neuron with a Surrogate"):
             adapter(nn.Linear(2, 2), controller)
-    adapter(nn.Linear(2, 2), fixed()).step(None)  # which never writes, so that an ANN can be trained by it
+    adapter(nn.Linear(2, 2), Fixed()).step(None)  # which never writes, so that an ANN can be trained by it
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_what_is_evaluated_is_no_evidence(compiled):
     torch._dynamo.reset()
     model = network()
-    adapt = adapter(model, steer())
+    adapt = adapter(model, ESG())
     run = torch.compile(model, backend="eager", fullgraph=True) if compiled else model
     batch = next(batches())
     other = next(batches(seed=2))
@@ -365,13 +404,13 @@ def test_what_is_evaluated_is_no_evidence(compiled):
     assert not torch.equal(neurons(model)["2"].histogram, seen)
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@every_case
 def test_neurons_that_carry_their_potential_keep_it(name):
     """Through every step of a controller, whatever the sizes of the batches that it probes with."""
     model = network()
     for neuron in neurons(model).values():
         neuron.carry = True
-    adapt = adapter(model, MAKERS[name]())
+    adapt = adapter(model, CASES[name]())
     for batch in batches():
         before = [neuron.potential for neuron in neurons(model).values()]
         adapt.step(batch)
@@ -381,69 +420,77 @@ def test_neurons_that_carry_their_potential_keep_it(name):
             neuron.potential = neuron.potential.detach()
 
 
-@pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
-def test_resumes_exactly(name, stop, tmp_path):
+@every_case
+def test_resumes_exactly(name):
+    """From every step of the training."""
     whole = network()
     data = list(batches())
-    adapt = adapter(whole, MAKERS[name]())
-    train(whole, adapt, data[:stop])
-    torch.save((whole.state_dict(), adapt.state_dict(), torch.get_rng_state()), tmp_path / "state")
-    train(whole, adapt, data[stop:])
-    weights, state, rng = torch.load(tmp_path / "state", weights_only=True)
-    resumed = network(seed=3)
-    again = adapter(resumed, MAKERS[name]())
-    resumed.load_state_dict(weights)
-    again.load_state_dict(state)
-    torch.set_rng_state(rng)
-    train(resumed, again, data[stop:])
-    assert equal(widths(resumed), widths(whole))
-    assert equal(resumed.state_dict(), whole.state_dict())
+    adapt = adapter(whole, CASES[name]())
+    saved = []
+    for batch in data:
+        train(whole, adapt, [batch])
+        file = io.BytesIO()
+        torch.save((whole.state_dict(), adapt.state_dict(), torch.get_rng_state()), file)
+        saved.append(file)
+    for stop, file in enumerate(saved[:-1], 1):
+        file.seek(0)
+        weights, state, rng = torch.load(file, weights_only=True)
+        resumed = network(seed=3)
+        again = adapter(resumed, CASES[name]())
+        resumed.load_state_dict(weights)
+        again.load_state_dict(state)
+        torch.set_rng_state(rng)
+        train(resumed, again, data[stop:])
+        assert equal(widths(resumed), widths(whole)), stop
+        assert equal(resumed.state_dict(), whole.state_dict()), stop
 
 
 def test_a_learned_width_is_not_written():
     model = nn.Sequential(LIF(surrogate=Surrogate(learn=True)))
     with pytest.raises(BadValue, match="neuron '0' learns its width, and this controller writes it"):
-        adapter(model, follow())
-    adapter(model, fixed())
+        adapter(model, LSG())
+    adapter(model, Fixed())
 
 
 def test_every_controller_writes_the_first_step_too():
     model = nn.Sequential(LIF(surrogate=Surrogate(first=True)))
-    adapter(model, fixed(0.3))
+    adapter(model, Fixed(0.3))
     assert model[0].surrogate.width.item() == model[0].surrogate.first_width.item() == pytest.approx(0.3)
 
 
 def test_every_leaves_controllers_with_a_clock_of_their_own():
-    with pytest.raises(BadValue, match="steer chooses itself in which steps it acts"):
-        every(3, steer())
+    with pytest.raises(BadValue, match="ESG chooses itself in which steps it acts"):
+        Every(3, ESG())
 
 
 def test_bad_widths_and_names_are_refused_before_any_write():
+    answers = [
+        {},  # when built
+        {"2": torch.tensor(0.5), "55": torch.tensor(1.0)},
+        {"2": torch.tensor(0.5), "5": torch.tensor(float("nan"))},
+    ]
     model = network()
-    adapt = adapter(model, fixed())
+    adapt = adapter(model, lambda context: answers.pop(0))
     before = widths(model)
-    adapt.controller = lambda moment: {"2": torch.tensor(0.5), "55": torch.tensor(1.0)}
     with pytest.raises(UnknownName, match="unknown neuron '55'; did you mean '5'"):
         adapt.step(next(batches()))
     assert equal(before, widths(model))
-    adapt.controller = lambda moment: {"2": torch.tensor(0.5), "5": torch.tensor(float("nan"))}
     with pytest.raises(BadValue, match="neuron '5' the width nan; widths are positive"):
         adapt.step(next(batches()))
     assert equal(before, widths(model))
 
 
-def test_moment_counts_steps_and_epochs():
+def test_a_context_counts_steps_and_epochs():
     seen = []
     model = network()
-    adapt = adapter(model, lambda moment: seen.append((moment.step, moment.epoch, moment.progress)) or {})
+    adapt = adapter(model, lambda context: seen.append((context.step, context.epoch, context.progress)) or {})
     for batch in batches():
         adapt.step(batch)
     assert seen[1:] == [(n, n // 3, n / 6) for n in range(6)]
 
 
 def test_histograms_come_only_to_those_who_watch():
-    for controller, watched in ((steer(), True), (search(), False)):
+    for controller, watched in ((ESG(), True), (Dspike(), False)):
         model = network()
         adapter(model, controller)
         model(next(batches())[0])
@@ -452,7 +499,7 @@ def test_histograms_come_only_to_those_who_watch():
 
 def test_compiled_model_is_adapted_through_its_own_module():
     model = network()
-    adapt = adapter(torch.compile(model, backend="eager"), fixed(0.3))
+    adapt = adapter(torch.compile(model, backend="eager"), Fixed(0.3))
     assert adapt.model is model
     assert widths(model)["2"].item() == pytest.approx(0.3)
 
@@ -512,12 +559,12 @@ class TestProbe:
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(plain, probe.loss())
 
-    def test_membranes_count_every_unit(self):
+    def test_histograms_count_every_unit(self):
         model = network()
         batch = next(batches())
-        counts = Probe(model, cross_entropy, batch).membranes()
+        counts = Probe(model, cross_entropy, batch).histograms()
         assert {name: c.sum().item() for name, c in counts.items()} == {"2": 3 * 32 * 16, "5": 3 * 32 * 16}
-        assert all(neuron.histogram is None and not neuron.watch for neuron in neurons(model).values())
+        assert all(neuron.histogram is None and not neuron.record_histogram for neuron in neurons(model).values())
 
     def test_unknown_parameter_offers_the_nearest(self):
         probe = Probe(network(), cross_entropy, next(batches()))
@@ -525,6 +572,91 @@ class TestProbe:
             probe.grad("0.0.weigth")
         with pytest.raises(UnknownName, match="unknown parameter or buffer"):
             probe.loss({"nothing": torch.zeros(1)})
+
+
+def _attributes(model):
+    """What every attribute of every module refers to, and what its dicts hold."""
+    return {
+        name: {key: dict(value) if isinstance(value, dict) else value for key, value in vars(module).items()}
+        for name, module in model.named_modules()
+    }
+
+
+def _same_objects(one, other):
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same_objects(one[key], other[key]) for key in one)
+    return one is other or (not isinstance(one, Tensor) and one == other)
+
+
+QUESTIONS = {
+    "loss": lambda probe: probe.loss(),
+    "gradients": lambda probe: probe.gradients(),
+    "grad": lambda probe: probe.grad("0.0.weight", {"2": torch.tensor(0.4)}),
+    "difference": lambda probe: probe.difference("3.0.bias", 0.1),
+    "slopes": lambda probe: probe.slopes("0.0.weight", torch.ones(2, 16, 6), 0.1),
+    "frozen slopes": lambda probe: probe.frozen().slopes("0.0.weight", torch.ones(2, 16, 6), 0.1),
+    "frozen part": lambda probe: probe.frozen().part(4, 2).loss(),
+    "sizes": lambda probe: probe.sizes(),
+    "histograms": lambda probe: probe.histograms(),
+    "weights_before": lambda probe: probe.weights_before(),
+}
+
+
+def _streaming_network(name):
+    """A neuron in training, with all state that it can have: carried, recorded, and of a penalty."""
+    torch.manual_seed(0)
+    kind = NEURONS[name]
+    options = {"steps": 3} if "steps" in inspect.signature(kind).parameters else {}
+    neuron = kind(carry=kind.supports_streaming, **options)
+    model = nn.Sequential(PerStep(nn.Linear(6, 16)), TDBN(16), neuron, PerStep(nn.Linear(16, 3)))
+    neuron.watch = True
+    penalise(model, "im_loss")
+    data = list(batches())
+    for x, _ in data[:2]:
+        model(x)
+    return model, data
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_a_probe_changes_no_attribute_of_any_module(name):
+    model, data = _streaming_network(name)
+    before = _attributes(model)
+    values = {key: value.clone() for key, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    for question, ask in QUESTIONS.items():
+        ask(Probe(model, cross_entropy, data[2]))
+        after = _attributes(model)
+        for module, attributes in before.items():
+            assert _same_objects(attributes, after[module]), (question, module)
+        assert equal(values, model.state_dict()), question
+        assert torch.equal(random, torch.get_rng_state()), question
+    assert model[2].penalty is None or model[2].penalty.requires_grad
+    other, _ = _streaming_network(name)
+    torch.set_rng_state(random)
+    unasked = other(data[3][0])
+    torch.set_rng_state(random)
+    assert torch.equal(unasked, model(data[3][0])), "the sequence continues as if nothing had been asked"
+
+
+def test_a_probe_that_fails_changes_nothing_either():
+    model, data = _streaming_network("glif")
+    before = _attributes(model)
+    with pytest.raises(RuntimeError):
+        Probe(model, cross_entropy, (torch.zeros(3, 4, 5), data[0][1])).frozen()
+    assert _same_objects(before, _attributes(model))
+
+
+def test_what_a_sequence_is_says_the_model():
+    """A batch of recordings [T, N, C, L] has as many dimensions as one of images."""
+
+    class Recordings(nn.Sequential):
+        def is_sequence(self, x):
+            return x.shape[0] == 3
+
+    x = torch.arange(24.0).view(3, 4, 1, 2)
+    for model, expected in ((Recordings(), x[:, 1:3]), (nn.Sequential(), x[1:3])):
+        part = Probe(model, cross_entropy, (x, torch.zeros(4))).part(2, 1)
+        assert torch.equal(part._batch[0], expected)
 
 
 def _double(batch):

@@ -1,15 +1,29 @@
-"""The controllers of the papers: steer (χ) and search (Dspike)."""
+"""The controllers of the papers: ESG, Dspike, DGS, and those that follow their layers."""
 
 import math
 
 import pytest
 import torch
-from test_adapt import batches, network
+from controller_cases import batches, network
 from torch import nn
 
 from surgrad import LIF, PerStep, Surrogate
-from surgrad.adapt import RULES, Adapter, Probe, StepContext, compete, follow, make, schedule, search, steer
-from surgrad.adapt.esg import effective, width_of
+from surgrad.adapt import (
+    CONTROLLERS,
+    DGS,
+    DSATGO,
+    ESG,
+    LSG,
+    MPDAGL,
+    Adapter,
+    Dspike,
+    Follow,
+    Probe,
+    Schedule,
+    StepContext,
+)
+from surgrad.adapt.esg import effective_half_width, width_of_half_width
+from surgrad.adapt.temperatures import width_at
 from surgrad.coding import DCT
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, lif, mean_of, reach_of, share_within, spread_of
@@ -54,10 +68,26 @@ def test_chi_of_normal_potentials(sigma, shares, halves):
 
 @pytest.mark.parametrize("name", SURROGATES)
 def test_a_width_is_found_by_its_effective_half_width(name):
-    shape = SURROGATES[name]
-    for width in (0.05, 0.3, 1.0) if name == "dspike" else (0.05, 0.3, 1.0, 4.0):
-        half = effective(shape, torch.tensor(width, dtype=torch.float64))
-        assert width_of(shape, half).item() == pytest.approx(width, rel=1e-6)
+    """One for each channel; a Dspike as wide as 4 has the half-width of any wide one."""
+    function = SURROGATES[name]
+    widths = torch.tensor([0.05, 0.3, 1.0] if name == "dspike" else [0.05, 0.3, 1.0, 4.0], dtype=torch.float64)
+    half = effective_half_width(function, widths)
+    found = width_of_half_width(function, half)
+    assert found.tolist() == pytest.approx(widths.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["rect", "sigmoid", "dspike"])
+def test_a_width_of_float32_is_that_of_all_sixty_bisections(name):
+    function = SURROGATES[name]
+    for half in torch.rand(50, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.01:
+        low = half.double() / 64
+        high = half.double() * 64
+        for _ in range(60):
+            middle = (low * high).sqrt()
+            wide = effective_half_width(function, middle) > half
+            low = torch.where(wide, low, middle)
+            high = torch.where(wide, middle, high)
+        assert torch.equal(width_of_half_width(function, half), high.float())
 
 
 def test_effective_half_widths_in_closed_form():
@@ -75,11 +105,11 @@ def test_effective_half_widths_in_closed_form():
         "fast_sigmoid": 0.5 * 9,
     }
     for name, half in closed.items():
-        assert effective(SURROGATES[name], w).item() == pytest.approx(half), name
+        assert effective_half_width(SURROGATES[name], w).item() == pytest.approx(half), name
 
 
 class Layers:
-    """What steer sees of a network: layers whose potentials have a given spread, whatever their widths."""
+    """What ESG receives of a network: layers whose potentials have a given spread, whatever their widths."""
 
     def __init__(self, *sigmas, period=2, epoch=100):
         self.neurons = {f"{i}": LIF() for i in range(len(sigmas))}
@@ -99,30 +129,30 @@ class Layers:
 
 def test_exact_steers_to_the_share():
     """LIF's threshold is 0.5 and its rectangle 2k wide: k(χ = 0.3) in thresholds is the width."""
-    widths = Layers(0.5, 1.0, 2.5).run(steer(0.3, target="exact", period=5))
+    widths = Layers(0.5, 1.0, 2.5).run(ESG(0.3, target="exact", period=20))
     assert widths == pytest.approx([0.738, 0.621, 1.04], rel=0.01)
 
 
 def test_a_floor_widens_and_never_narrows():
-    widths = Layers(0.5, 2.5).run(steer(0.4, target="floor", period=5, sharpen=0.0))
+    widths = Layers(0.5, 2.5).run(ESG(0.4, target="floor", period=20, sharpen=0.0))
     assert widths[0] == 1.0  # χ = 0.5 at the start
     assert widths[1] == pytest.approx(1.43, rel=0.02)  # χ = 0.288 at the start
 
 
 def test_a_band_keeps_within():
-    widths = Layers(0.5, 1.0, 2.5).run(steer(0.4, 0.45, target="band", period=5, sharpen=0.0))
+    widths = Layers(0.5, 1.0, 2.5).run(ESG(0.4, 0.45, target="band", period=20, sharpen=0.0))
     shares = [share_within(normal(s), w) for s, w in zip((0.5, 1.0, 2.5), widths, strict=True)]
     assert shares == pytest.approx([0.45, 0.45, 0.40], abs=0.01)
 
 
 def test_sharpening_goes_as_narrow_as_the_floor_allows():
-    widths = Layers(0.5).run(steer(0.2, 0.9, target="band", period=5, sharpen=0.5))
+    widths = Layers(0.5).run(ESG(0.2, 0.9, target="band", period=10, sharpen=0.5))
     assert widths == pytest.approx([0.581], rel=0.01)
 
 
 def test_nothing_moves_in_the_warm_up_nor_when_frozen():
     layers = Layers(0.5)
-    controller = steer(0.2, target="exact", period=1, warmup=0.5, sharpen=0.0, freeze=0.4)
+    controller = ESG(0.2, target="exact", period=1, warmup=0.5, sharpen=0.0, freeze=0.4)
     assert layers.run(controller, 0, 500) == [1.0]
     moved = layers.run(controller, 500, 600)
     assert moved[0] < 0.6
@@ -132,7 +162,7 @@ def test_nothing_moves_in_the_warm_up_nor_when_frozen():
 def test_potentials_of_the_warm_up_do_not_count_later():
     """Wide ones before, narrow ones after: the first move goes by the narrow."""
     layers = Layers(2.5)
-    controller = steer(0.3, target="exact", period=10, warmup=0.5, momentum=0.0)
+    controller = ESG(0.3, target="exact", period=10, warmup=0.5, momentum=0.0)
     layers.run(controller, 0, 500)
     layers.histograms = {"0": normal(0.5)}
     assert layers.run(controller, 500, 511) == pytest.approx([0.738], rel=0.05)
@@ -143,24 +173,44 @@ def test_dspike_is_not_asked_for_a_half_width_that_it_cannot_have():
     layers = Layers(2.5)
     for neuron in layers.neurons.values():
         neuron.surrogate = Surrogate("dspike", 0.3)
-    controller = steer(0.6, 0.7, target="exact", period=5)
+    controller = ESG(0.6, 0.7, target="exact", period=20)
     layers.run(controller)
     assert controller.half["0"] <= 0.9 + 1e-6
 
 
 def test_one_half_width_for_all_layers():
-    widths = Layers(0.5, 2.5).run(steer(0.3, target="exact", scope="global", period=5))
+    widths = Layers(0.5, 2.5).run(ESG(0.3, target="exact", scope="global", period=20))
     assert widths[0] == widths[1]
     assert share_within(normal(0.5) + normal(2.5), widths[0]) == pytest.approx(0.3, abs=0.01)
+
+
+def test_channels_keep_the_ratios_of_their_widths():
+    """And resume with them; channels of one width act as a layer of one width does."""
+    wide = [0.2, 0.5, 1.0, 2.0, 4.0]
+    model = nn.Sequential(LIF(channels=5, surrogate=Surrogate("rect", torch.tensor(wide))), LIF(channels=5), LIF())
+    controller = ESG(0.3, target="exact", period=1, warmup=0.0)
+    adapt = Adapter(model, controller, steps=10)
+    x = torch.randn(4, 32, 5, generator=torch.Generator().manual_seed(0))
+    for _ in range(4):
+        adapt.step()
+        model(x)
+    found = model[0].surrogate.width / torch.tensor(wide)
+    assert found.tolist() == pytest.approx([found[0].item()] * 5)
+    assert abs(found[0] - 1) > 0.05
+    assert len(set(model[1].surrogate.width.tolist())) == 1
+    again = Adapter(nn.Sequential(LIF(channels=5), LIF(channels=5), LIF()), ESG(), steps=10)
+    again.load_state_dict(adapt.state_dict())
+    assert torch.equal(again.controller.ratios["0"], controller.ratios["0"])
+    assert list(controller.ratios) == ["0"]
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"low": 0.0}, "χ within"),
-        ({"low": 0.7}, "χ within"),
-        ({"least": 0.0}, "half-widths"),
-        ({"most": 9.0}, "half-widths"),
+        ({"low": 0.0}, "the range of χ needs 0 < low <= high < 1, got low 0.0"),
+        ({"low": 0.7}, "the range of χ needs"),
+        ({"min_half_width": 0.0}, "half-widths"),
+        ({"max_half_width": 9.0}, "half-widths"),
         ({"period": 0}, "period 0"),
         ({"momentum": 1.0}, "momentum 1.0"),
         ({"warmup": 0.9, "sharpen": 0.2}, "at most 1 together"),
@@ -168,12 +218,12 @@ def test_one_half_width_for_all_layers():
 )
 def test_steer_refuses(options, text):
     with pytest.raises(BadValue, match=text):
-        steer(**options)
+        ESG(**options)
     with pytest.raises(UnknownName, match="unknown target 'flor'; did you mean 'floor'"):
-        steer(target="flor")
+        ESG(target="flor")
 
 
-# --- search -----------------------------------------------------------------------------------------------------------
+# --- Dspike -----------------------------------------------------------------------------------------------------------
 
 
 def image_network(neuron=LIF):
@@ -309,17 +359,17 @@ def temperatures(controller, probe, epochs, names=("a", "b", "c")):
 
 def test_search_climbs_to_the_best_temperature_once_an_epoch():
     """From 3 by 0.2 an epoch; at the summit it stays."""
-    assert temperatures(search(estimator="all"), Cosines(4.0), 3) == pytest.approx(dict.fromkeys("abc", 3.6))
-    assert temperatures(search(estimator="all"), Cosines(4.0), 9) == pytest.approx(dict.fromkeys("abc", 4.0))
-    assert temperatures(search(estimator="all"), Cosines(1.0), 2) == pytest.approx(dict.fromkeys("abc", 2.6))
+    assert temperatures(Dspike(estimator="all"), Cosines(4.0), 3) == pytest.approx(dict.fromkeys("abc", 3.6))
+    assert temperatures(Dspike(estimator="all"), Cosines(4.0), 9) == pytest.approx(dict.fromkeys("abc", 4.0))
+    assert temperatures(Dspike(estimator="all"), Cosines(1.0), 2) == pytest.approx(dict.fromkeys("abc", 2.6))
 
 
 def test_search_keeps_within_its_bounds():
-    assert temperatures(search(estimator="all", high=3.1), Cosines(9.0), 4) == pytest.approx(dict.fromkeys("abc", 3.1))
+    assert temperatures(Dspike(estimator="all", high=3.1), Cosines(9.0), 4) == pytest.approx(dict.fromkeys("abc", 3.1))
 
 
 def test_search_stays_where_the_differences_are_noise():
-    controller = search(estimator="all")
+    controller = Dspike(estimator="all")
     assert temperatures(controller, Cosines(9.0, reliability=0.2), 2) == pytest.approx(dict.fromkeys("abc", 3.0))
     notes = controller.notes()
     assert [note["moved"] for note in notes] == [False, False]
@@ -330,7 +380,7 @@ def test_search_stays_where_the_differences_are_noise():
 def test_a_step_too_small_to_flip_a_spike_is_seen_as_zeros():
     """And moves nothing; of a step of half a standard deviation no difference is zero."""
     for eps, share in ((1e-9, 1.0), (0.5, 0.0)):
-        controller = search(count=8, eps=eps)
+        controller = Dspike(samples=8, eps=eps)
         model = image_network()
         batch = image_batch()
         Adapter(model, controller, loss=cross_entropy, steps=2, steps_per_epoch=2).step(batch)
@@ -341,7 +391,7 @@ def test_a_step_too_small_to_flip_a_spike_is_seen_as_zeros():
 
 @pytest.mark.parametrize(("scope", "groups"), [("global", 1), ("stage", 2), ("layer", 3)])
 def test_search_by_scope(scope, groups):
-    controller = search(estimator="all", scope=scope)
+    controller = Dspike(estimator="all", scope=scope)
     temperatures(controller, Cosines(9.0), 1)
     assert len(controller.notes()) == groups
 
@@ -349,7 +399,7 @@ def test_search_by_scope(scope, groups):
 @pytest.mark.parametrize(("estimator", "asked"), [("all", 4), ("coordinates", 3), ("directions", 3)])
 def test_search_by_estimator(estimator, asked):
     probe = Cosines(9.0)
-    temperatures(search(estimator=estimator, count=3, eps=0.5), probe, 1)
+    temperatures(Dspike(estimator=estimator, samples=3, eps=0.5), probe, 1)
     assert probe.asked == [(asked, pytest.approx(0.5 * probe.parameter("").double().std().item()))]
 
 
@@ -360,9 +410,9 @@ def test_a_batch_of_one_or_of_an_odd_number():
     name = probe.first_weight()
     directions = torch.eye(9).view(9, 1, 1, 3, 3).expand(9, *probe.parameter(name).shape).contiguous()
     assert probe.slopes(name, directions, 0.2).shape == (2, 9)
-    for controller in (search(), compete()):
+    for controller in (Dspike(), DGS()):
         adapt = Adapter(image_network(), controller, loss=cross_entropy, steps=2, steps_per_epoch=2)
-        with pytest.raises(BadValue, match="a batch of one has no"):
+        with pytest.raises(BadValue, match="give 2 images or more"):
             adapt.step((images[:1], labels[:1]))
 
 
@@ -386,16 +436,21 @@ def test_a_network_that_ends_in_a_readout_is_probed_alike():
 
 @pytest.mark.parametrize(
     ("options", "text"),
-    [({"start": 0.1}, "temperature"), ({"move": 0.0}, "by 0.0"), ({"eps": 0.0}, "eps 0.0"), ({"count": 0}, "count 0")],
+    [
+        ({"start": 0.1}, "temperatures need 0 < low <= start"),
+        ({"delta": 0.0}, "delta 0.0"),
+        ({"eps": 0.0}, "eps 0.0"),
+        ({"samples": 0}, "samples 0"),
+    ],
 )
 def test_search_refuses(options, text):
     with pytest.raises(BadValue, match=text):
-        search(**options)
+        Dspike(**options)
     with pytest.raises(UnknownName, match="unknown estimator 'al'; did you mean 'all'"):
-        search(estimator="al")
+        Dspike(estimator="al")
 
 
-# --- compete ----------------------------------------------------------------------------------------------------------
+# --- DGS ----------------------------------------------------------------------------------------------------------
 
 
 def test_gradient_of_the_mixture_is_the_finite_difference():
@@ -406,18 +461,18 @@ def test_gradient_of_the_mixture_is_the_finite_difference():
     ours = probe.part(8)
     others = probe.part(8, 8)
     name = "body.2.neuron"
-    controller = compete(lr=5.0, move=1.0, reach=1)
-    moment = StepContext(0, 10, 10, {n: m for n, m in model.named_modules() if isinstance(m, Smooth)}, probe=probe)
-    controller.temperature = dict.fromkeys(moment.neurons, 3.0)
+    controller = DGS(weight_lr=5.0, delta=1.0, per_side=1)
+    context = StepContext(0, 10, 10, {n: m for n, m in model.named_modules() if isinstance(m, Smooth)}, probe=probe)
+    controller.temperature = dict.fromkeys(context.neurons, 3.0)
     weight = probe.weights_before()[name][0]
     a = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
 
     def loss(a):
-        steps = [ours.grad(weight, {name: controller._width(moment.neurons[name], b)}) for b in (2.0, 3.0, 4.0)]
+        steps = [ours.grad(weight, {name: width_at(context.neurons[name], b)}) for b in (2.0, 3.0, 4.0)]
         mixed = sum(s * (ours.parameter(weight) - 5.0 * step) for s, step in zip(a.softmax(0), steps, strict=True))
         return others.loss({weight: mixed}).item()
 
-    found = controller._gradient(moment, name, weight, ours, others, a)
+    found = controller._gradient(context, name, weight, ours, others, a)
     eps = 1e-5 * torch.eye(3, dtype=torch.float64)
     slow = [(loss(a + e) - loss(a - e)) / 2e-5 for e in eps]
     assert found.tolist() == pytest.approx(slow, rel=1e-3, abs=1e-9)
@@ -426,7 +481,7 @@ def test_gradient_of_the_mixture_is_the_finite_difference():
 
 def test_compete_starts_anew_each_epoch_and_notes_what_it_chose():
     model = network()
-    controller = compete(iterations=2, move=0.5, reach=1)
+    controller = DGS(iterations=2, delta=0.5, per_side=1)
     adapt = Adapter(model, controller, loss=cross_entropy, steps=6, steps_per_epoch=3)
     for number, batch in enumerate(batches()):
         adapt.step(batch)
@@ -435,8 +490,8 @@ def test_compete_starts_anew_each_epoch_and_notes_what_it_chose():
     assert [note["step"] for note in notes] == [1, 1, 4, 4]
     assert all(abs(note["temperature"] - 3.0) <= 1.0 for note in notes)
     assert all(sum(note["mixture"]) == pytest.approx(1) for note in notes)
-    with pytest.raises(BadValue, match="0 to each side"):
-        compete(reach=0)
+    with pytest.raises(BadValue, match="per_side 0"):
+        DGS(per_side=0)
 
 
 # --- the others -------------------------------------------------------------------------------------------------------
@@ -447,44 +502,44 @@ def test_a_rule_reads_what_it_names():
     with torch.no_grad():
         model[1].weight.fill_(2.0)
     pair = nn.Sequential(PerStep(nn.Linear(6, 16)), NormNeuron(model[1], model[2]))
-    follow_gain = Adapter(pair, follow("mpd_agl"), loss=cross_entropy, steps=1, steps_per_epoch=1)
+    adapt = Adapter(pair, MPDAGL(), loss=cross_entropy, steps=1, steps_per_epoch=1)
     assert pair[1].neuron.surrogate.width.item() == pytest.approx(2 * 1.0198, abs=1e-4)
-    follow_gain.detach()
+    adapt.detach()
     with pytest.raises(BadValue, match="the rule reads 'charge'; it can read decay, threshold, gain, spread"):
-        follow(lambda charge: charge)
+        Follow(lambda charge: charge)
     with pytest.raises(BadValue, match="the gain of the norm before neuron '0', which has none"):
-        Adapter(nn.Sequential(LIF()), follow("mpd_agl"), loss=cross_entropy, steps=1, steps_per_epoch=1)
+        Adapter(nn.Sequential(LIF()), MPDAGL(), loss=cross_entropy, steps=1, steps_per_epoch=1)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_which_rules_leave_the_modified_resnet18_a_gradient(rule):
+@pytest.mark.parametrize("controller", [LSG, MPDAGL, DSATGO])
+def test_which_rules_leave_the_modified_resnet18_a_gradient(controller):
     """Its branches start as nothing, so its potentials are exactly 0 and 1, which only windows wider than 1 reach."""
     model = resnet18(steps=2, width_multiplier=0.125)
     batch = torch.rand(4, 3, 16, 16), torch.randint(0, 10, (4,))
-    adapt = Adapter(model, follow(rule), loss=cross_entropy, steps=2, steps_per_epoch=2)
+    adapt = Adapter(model, controller(), loss=cross_entropy, steps=2, steps_per_epoch=2)
     model(batch[0])
     adapt.step(batch)
     cross_entropy(model(batch[0]), batch[1]).backward()
-    assert model.stem[0].weight.grad.any().item() is (rule == "lsg")
+    assert model.stem[0].weight.grad.any().item() is (controller is LSG)
 
 
 def test_the_first_step_is_written_apart():
     """MPD-AGL: 2·v_th·γ̄ in the first step, times √(1 + β²) later."""
     neurons = {"a": LIF(surrogate=Surrogate(first=True)), "b": LIF()}
     gains = {name: torch.tensor(1.5) for name in neurons}
-    for rule, first in (("mpd_agl", 1.5), ("lsg", 1.0198)):
-        widths = follow(rule)(StepContext(0, 1, 1, neurons, gains=gains))
+    for controller, first in ((MPDAGL, 1.5), (LSG, 1.0198)):
+        widths = controller()(StepContext(0, 1, 1, neurons, gains=gains))
         assert set(widths) == {"a", "a:first", "b"}
         assert widths["a:first"].item() == pytest.approx(first, abs=1e-4)
     model = nn.Sequential(TDBN(4), LIF(surrogate=Surrogate(first=True)))
-    Adapter(model, follow("mpd_agl"), loss=cross_entropy, steps=1, steps_per_epoch=1)
+    Adapter(model, MPDAGL(), loss=cross_entropy, steps=1, steps_per_epoch=1)
     assert model[1].surrogate.first_width.item() == 1.0
     assert model[1].surrogate.width.item() == pytest.approx(1.0198, abs=1e-4)
 
 
 def test_ds_atgo_follows_the_spread():
     """σ in units of potential: of a threshold 0.5, σ/v_th = 2 is 1."""
-    widths = Layers(2.0, 1.0).run(follow("ds_atgo"), last=3)
+    widths = Layers(2.0, 1.0).run(DSATGO(), last=3)
     assert widths == pytest.approx([1.0, 1 + math.tanh(-0.5)], abs=2e-3)
 
 
@@ -498,12 +553,12 @@ def test_moments_of_a_histogram(sigma):
 def test_laws_of_a_schedule():
     neurons = {"a": LIF()}
     for law, middle in (("geometric", 0.1**0.5), ("linear", 0.55)):
-        assert schedule(law)(StepContext(5, 10, 10, neurons))["a"].item() == pytest.approx(middle)
+        assert Schedule(law)(StepContext(5, 10, 10, neurons))["a"].item() == pytest.approx(middle)
     with pytest.raises(UnknownName, match="unknown law 'linea'"):
-        schedule("linea")
+        Schedule("linea")
 
 
-def test_knobs_of_another_controller_are_refused():
-    with pytest.raises(BadValue, match=r"adapt\.low is set, and controller 'follow' has no such knob; .* one of rule"):
-        make("follow", low=0.3, high=None)
-    assert make("steer", low=0.3, rule=None).low == 0.3
+def test_options_of_another_controller_are_refused():
+    with pytest.raises(BadValue, match=r"controller 'lsg' has no option 'low'; it has none"):
+        CONTROLLERS.build("lsg", {"low": 0.3})
+    assert CONTROLLERS.build("esg", {"low": 0.3}).low == 0.3

@@ -2,11 +2,13 @@
 
 import math
 import random
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,13 +50,15 @@ from surgrad.kernels.lif import (
     RESETS,
     Norm,
     lif,
+    lif_history,
     moments,
     native,
     triton,
 )
-from surgrad.kernels.lif.operators import Arguments, packed
+from surgrad.kernels.lif.arguments import TENSORS, LIFArguments, PerTensor
+from surgrad.kernels.lif.operators import SumRow, flattened, tensors_of, unflattened
 from surgrad.neurons import LIF
-from surgrad.surrogates import SURROGATES
+from surgrad.surrogates import CONSTANTS, SURROGATES, dspike
 
 LAYOUTS = {"TN": (7,), "TNC": (5, 3), "TNCHW": (2, 3, 5, 7)}  # everything but T, in odd sizes; C = 3
 CASES = [
@@ -81,7 +85,7 @@ def leaf(value: np.ndarray, device: str, dtype: torch.dtype) -> Tensor:
 @every_reset
 @detached_or_not
 @pytest.mark.parametrize(("T", "layout", "per_channel"), CASES)
-@pytest.mark.parametrize(("shape", "with_start"), [("tanh", True), ("triangle", False)])
+@pytest.mark.parametrize(("surrogate", "with_start"), [("tanh", True), ("triangle", False)])
 def test_outputs_and_all_gradients(
     backend: str,
     device: str,
@@ -90,10 +94,10 @@ def test_outputs_and_all_gradients(
     T: int,
     layout: str,
     per_channel: bool,
-    shape: str,
+    surrogate: str,
     with_start: bool,
 ):
-    case = Case(T, LAYOUTS[layout], shape, reset, detach_reset, per_channel, start=with_start)
+    case = Case(T, LAYOUTS[layout], surrogate, reset, detach_reset, per_channel, start=with_start)
     found = assert_serves(case, backend, device)
     fired = found.out.spikes.mean()
     assert T == 1 or 0 < fired < 1, "a case without spikes, or with nothing else, would prove little"
@@ -123,7 +127,7 @@ def test_gradient_of_the_spikes_alone_and_of_the_potential_alone(backend: str, d
         current, decay, width, threshold = (
             leaf(values[n], device, best(backend)) for n in ("current", "decay", "width", "threshold")
         )
-        out = lif(current, decay, width, shape="tanh", threshold=threshold, reset=reset, backend=backend)
+        out = lif(current, decay, width, surrogate="tanh", threshold=threshold, reset=reset, backend=backend)
         getattr(out, output).backward(torch.tensor(values[name], dtype=best(backend), device=device))
         assert_same(current.grad, wanted.gradients["current"], output, wanted.roundings)
 
@@ -140,7 +144,7 @@ def test_gradient_of_the_spikes_alone_and_of_the_potential_alone(backend: str, d
         {"norm": "batch", "plus": True, "plus_norm": "fixed", "watch": True},
         {"shown": (True, False), "norm": "fixed"},
         {"size": (2, 37, 11), "above": "expanded"},
-        {"shape": "rect", "keep": False, "memory": "sliced"},
+        {"surrogate": "rect", "keep": False, "memory": "sliced"},
     ],
     ids=str,
 )
@@ -149,8 +153,8 @@ def test_potentials_of_every_step_and_what_arrives_there(
 ):
     case = Case(**{"T": 4, "reset": reset, "detach_reset": detach_reset, "history": True} | options)
     found = assert_serves(case, backend, device)
-    assert found.history is not None
-    assert found.history.stride() == found.out.spikes.stride()
+    assert found.out.history is not None
+    assert found.out.history.stride() == found.out.spikes.stride()
 
 
 @every_backend
@@ -162,14 +166,14 @@ def test_two_calls_with_the_potential_handed_on_are_one(backend: str, device: st
 
     def run(cut: int | None) -> tuple[Tensor, ...]:
         current, decay, width = (leaf(values[n], device, best(backend)) for n in ("current", "decay", "width"))
-        options: dict[str, Any] = {"shape": "tanh", "threshold": 0.4, "reset": reset, "backend": backend}
+        options: dict[str, Any] = {"surrogate": "tanh", "threshold": 0.4, "reset": reset, "backend": backend}
         if cut is None:
             out = lif(current, decay, width, **options)
             spikes = out.spikes
             potential = out.potential
         else:
             first = lif(current[:cut], decay, width, **options)
-            second = lif(current[cut:], decay, width, start=first.potential, **options)
+            second = lif(current[cut:], decay, width, initial_potential=first.potential, **options)
             spikes = torch.cat([first.spikes, second.spikes])
             potential = second.potential
         (spikes * torch.tensor(values["to_spikes"], dtype=best(backend), device=device)).sum().backward()
@@ -226,7 +230,7 @@ def test_one_step_shown_at_every_step(backend: str, device: str, norm: str):
 @every_reset
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_potential_that_nobody_keeps(backend: str, device: str, reset: Any, norm: str):
-    assert_serves(Case(4, reset=reset, norm=norm, keep=False, shape="triangle"), backend, device)
+    assert_serves(Case(4, reset=reset, norm=norm, keep=False, surrogate="triangle"), backend, device)
 
 
 @every_backend
@@ -247,9 +251,9 @@ def test_a_decay_that_also_scales_the_norm(backend: str, device: str):
         tensors["current"],
         decay,
         tensors["width"],
-        shape="tanh",
+        surrogate="tanh",
         threshold=tensors["threshold"],
-        start=tensors["start"],
+        initial_potential=tensors["start"],
         norm=norm,
         backend=backend,
     )
@@ -303,7 +307,7 @@ def test_odd_sizes(backend: str, device: str, T: int, size: tuple[int, ...]):
 @pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
 def test_many_steps(backend: str, device: str, T: int, memory: str):
     for size, norm in (((1, 1), ""), ((2, 3, 13), "batch"), ((1, 5, 13), "")):
-        assert_serves(Case(T, size, norm=norm, memory=memory, shape="triangle"), backend, device)
+        assert_serves(Case(T, size, norm=norm, memory=memory, surrogate="triangle"), backend, device)
 
 
 @every_backend
@@ -333,7 +337,7 @@ def test_no_samples_no_channels_no_space(backend: str, device: str):
         decay, weight = (torch.full((size[1],), 0.5, **to).requires_grad_() for _ in range(2))
         ones = torch.ones(size[1], **to)
         given = Norm(ones, ones, weight, ones, 1e-5, False) if norm else None
-        out = lif(current, decay, 1.0, shape="rect", norm=given, watch=True, backend=backend)
+        out = lif(current, decay, 1.0, surrogate="rect", norm=given, return_histogram=True, backend=backend)
         (out.spikes.sum() + out.potential.sum()).backward()
         assert out.spikes.shape == current.grad.shape == (2, *size)
         assert out.potential.shape == size
@@ -353,7 +357,7 @@ def random_case(chance: random.Random, seed: int) -> Case:
     return Case(
         T=chance.choice([1, 2, 3, 5, 9]),
         size=size,
-        shape=chance.choice(list(SURROGATES)),
+        surrogate=chance.choice(list(SURROGATES)),
         reset=chance.choice(RESETS),
         detach_reset=chance.random() < 0.5,
         per_channel=some(chance, PARAMETERS) if len(size) > 1 else False,
@@ -510,7 +514,7 @@ def test_spikes_and_potential_are_the_references_to_the_last_bit(backend: str, d
             case = Case(T, size, reset=reset, start=start, plus=plus, memory=memory, watch=True)
             values = draw(case)
             ours, theirs = (run(case, values, b, device, dtype, autograd=False).out for b in (backend, "reference"))
-            for mine, its in zip(ours, theirs, strict=True):
+            for mine, its in zip(ours[:3], theirs[:3], strict=True):
                 assert torch.equal(mine, its), case
 
 
@@ -526,7 +530,7 @@ def test_a_potential_exactly_at_the_threshold_fires(backend: str, device: str, r
             torch.tensor(current, dtype=torch.float32, device=device),
             0.25,
             1.0,
-            shape="rect",
+            surrogate="rect",
             reset=reset,
             backend=backend,
         )
@@ -553,7 +557,16 @@ def test_half_precision_in_and_out_around_a_float32_state(
         decay, start, width, threshold = (
             leaf(values[n], device, torch.float32) for n in ("decay", "start", "width", "threshold")
         )
-        out = lif(current, decay, width, shape="tanh", threshold=threshold, reset=reset, start=start, backend=backend)
+        out = lif(
+            current,
+            decay,
+            width,
+            surrogate="tanh",
+            threshold=threshold,
+            reset=reset,
+            initial_potential=start,
+            backend=backend,
+        )
         (out.spikes * above).sum().backward()
         assert current.grad is not None
         assert decay.grad is not None
@@ -578,8 +591,8 @@ def test_state_is_float32_whatever_the_start(backend: str, device: str, start_dt
     current = torch.tensor(values["current"], dtype=torch.float32, device=device)
     start = torch.tensor(values["start"], device=device).to(start_dtype)
     decay = torch.tensor(0.3, device=device)
-    out = lif(current, decay, 1.0, shape="rect", start=start, backend=backend)
-    expected = lif(current, decay, 1.0, shape="rect", start=start.float(), backend=backend)
+    out = lif(current, decay, 1.0, surrogate="rect", initial_potential=start, backend=backend)
+    expected = lif(current, decay, 1.0, surrogate="rect", initial_potential=start.float(), backend=backend)
     assert out.potential.dtype == torch.float32
     assert torch.equal(out.potential, expected.potential)
 
@@ -648,7 +661,7 @@ def test_nothing_unwritten_comes_out(backend: str, device: str, poisoned: None):
 def test_channels_last_steps_stay_channels_last(backend: str, device: str, dtype: torch.dtype):
     current = torch.randn(3, 2, 4, 5, 7, device=device).to(dtype)
     inner = current.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (3, 2))
-    out, plain = (lif(c, 0.3, 1.0, shape="rect", backend=backend).spikes for c in (inner, current))
+    out, plain = (lif(c, 0.3, 1.0, surrogate="rect", backend=backend).spikes for c in (inner, current))
     assert out.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
     assert plain.is_contiguous()
     assert torch.equal(out, plain)
@@ -664,7 +677,7 @@ def test_an_expanded_current_is_one_current_shown_often(backend: str, device: st
         once = torch.randn(size, device=device).requires_grad_()
         repeated = once.detach().repeat(times).requires_grad_()
         for current in (once.expand(repeated.shape), repeated):
-            lif(current, 0.6, 1.0, shape="tanh", backend=backend).spikes.square().sum().backward()
+            lif(current, 0.6, 1.0, surrogate="tanh", backend=backend).spikes.square().sum().backward()
         assert once.grad is not None
         assert repeated.grad is not None
         torch.testing.assert_close(once.grad, repeated.grad.sum(axis, keepdim=True))
@@ -690,10 +703,10 @@ def test_histogram_of_potentials(backend: str, device: str, reset: Any, threshol
         torch.tensor(current, dtype=torch.float32, device=device),
         0.25,
         1.0,
-        shape="rect",
+        surrogate="rect",
         threshold=torch.tensor(threshold, dtype=torch.float32),
         reset=reset,
-        watch=True,
+        return_histogram=True,
         backend=backend,
     )
     assert out.histogram is not None
@@ -708,7 +721,7 @@ def test_fired_share_of_the_histogram_is_exact(backend: str, device: str, dtype:
     threshold = torch.tensor(0.3)
     near = threshold + torch.arange(-50, 51) * 2**-25
     current = near.repeat(3, 20, 1).to(device, dtype)
-    out = lif(current, 0.37, 1.0, shape="rect", threshold=threshold, watch=True, backend=backend)
+    out = lif(current, 0.37, 1.0, surrogate="rect", threshold=threshold, return_histogram=True, backend=backend)
     assert out.histogram is not None
     assert out.histogram.sum() == current.numel()
     assert out.histogram[BINS // 2 :].sum() == out.spikes.sum(dtype=torch.float64)
@@ -734,7 +747,7 @@ def test_writing_the_width_between_forward_and_backward_raises(
 ):
     width = torch.ones((3,) if per_channel else (), device=device)
     current = torch.randn(2, 5, 3, device=device, dtype=dtype, requires_grad=True)
-    loss = lif(current, 0.2, width, shape="atan", backend=backend).spikes.sum()
+    loss = lif(current, 0.2, width, surrogate="atan", backend=backend).spikes.sum()
     width.fill_(0.5)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
@@ -744,7 +757,7 @@ def test_writing_the_width_between_forward_and_backward_raises(
 def test_spikes_are_the_same_for_every_width(backend: str, device: str):
     values = draw(Case(5, LAYOUTS["TNC"]))
     current = torch.tensor(values["current"], dtype=torch.float32, device=device)
-    outs = [lif(current, 0.7, width, shape="triangle", backend=backend) for width in (0.01, 1.0, 50.0)]
+    outs = [lif(current, 0.7, width, surrogate="triangle", backend=backend) for width in (0.01, 1.0, 50.0)]
     for out in outs[1:]:
         assert torch.equal(out.spikes, outs[0].spikes)
         assert torch.equal(out.potential, outs[0].potential)
@@ -754,7 +767,7 @@ def test_spikes_are_the_same_for_every_width(backend: str, device: str):
 def test_no_graph_without_need(backend: str, device: str):
     current = torch.randn(2, 5, 3, device=device, requires_grad=True)
     with torch.no_grad():
-        out = lif(current, 0.2, 1.0, shape="atan", backend=backend)
+        out = lif(current, 0.2, 1.0, surrogate="atan", backend=backend)
     assert not out.spikes.requires_grad
     assert not out.potential.requires_grad
 
@@ -787,7 +800,7 @@ def test_nothing_is_copied_on_the_way_in_or_out(backend: str, device: str, memor
     moments(backend, x)  # once before, for what is done once
     with Traffic() as traffic:
         moments(backend, x)
-        out = lif(x, 0.3, 1.0, shape="rect", plus=plus, start=start, backend=backend)
+        out = lif(x, 0.3, 1.0, surrogate="rect", plus=plus, initial_potential=start, backend=backend)
         out.spikes.backward(above)
     assert traffic.copied == []
     in_moments, forwards, backwards = traffic.given
@@ -799,14 +812,14 @@ def test_nothing_is_copied_on_the_way_in_or_out(backend: str, device: str, memor
 
 
 @compiled
-def test_nothing_is_copied_on_the_short_way(backend: str, device: str, monkeypatch: pytest.MonkeyPatch):
-    """What no dispatch mode sees: the kernel is given the caller's own memory."""
+def test_nothing_is_copied_on_the_direct_path(backend: str, device: str, monkeypatch: pytest.MonkeyPatch):
+    """Which no dispatch mode sees: the kernel is given the caller's own memory."""
     kernel = {"native": native, "triton": triton}[backend]
     given = []
 
     def noted(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            flat = [*arguments[:-1], *arguments[-1]]
+            flat = [*arguments[:-1], *tensors_of(arguments[-1])]
             given.append({a.data_ptr() for a in flat if isinstance(a, Tensor)})
             return real(*arguments)
 
@@ -817,7 +830,7 @@ def test_nothing_is_copied_on_the_short_way(backend: str, device: str, monkeypat
     x.requires_grad_()
     for name in ("forward", "backward"):
         monkeypatch.setattr(kernel, name, noted(getattr(kernel, name)))
-    out = lif(x, 0.3, 1.0, shape="rect", plus=plus, start=start, backend=backend)
+    out = lif(x, 0.3, 1.0, surrogate="rect", plus=plus, initial_potential=start, backend=backend)
     out.spikes.backward(above)
     assert {x.data_ptr(), plus.data_ptr(), start.data_ptr()} <= given[0]
     assert {x.data_ptr(), plus.data_ptr(), start.data_ptr(), above.data_ptr()} <= given[1]
@@ -830,7 +843,7 @@ def test_outputs_may_be_written_to(backend: str, device: str):
     learned = torch.tensor(2.0, device=device, requires_grad=True)
     for memory in ("contiguous", "channels_last"):
         x = laid_out(torch.randn(1, 2, 4, 5, 7, device=device), memory).to(best(backend)).requires_grad_()
-        out = lif(x, 0.3, 1.0, shape="rect", steps=3, backend=backend)
+        out = lif(x, 0.3, 1.0, surrogate="rect", steps=3, backend=backend)
         out.potential[0] = 0.0
         out.potential.mul_(learned)
         out.spikes.mul_(learned)
@@ -897,7 +910,7 @@ def test_a_second_derivative_is_right_or_refused(backend: str, device: str):
     def duplicate_batch(backend: str) -> Tensor:
         values = draw(Case(3, LAYOUTS["TNC"], "atan"))
         current, decay = (leaf(values[n], device, best(backend)) for n in ("current", "decay"))
-        out = lif(current, decay, 1.0, shape="atan", backend=backend)
+        out = lif(current, decay, 1.0, surrogate="atan", backend=backend)
         above = torch.tensor(values["to_spikes"], device=device).to(out.spikes)
         (first,) = torch.autograd.grad(out.spikes, current, above, create_graph=True)
         return torch.autograd.grad(first.square().sum() + decay.sum(), decay)[0]  # the second part is not all of it
@@ -921,8 +934,9 @@ def test_a_second_derivative_is_right_or_refused(backend: str, device: str):
 @detached_or_not
 @pytest.mark.parametrize("curve", CURVES)
 def test_the_slow_backward_is_the_derivative_of_a_smooth_network(reset: str, detach_reset: bool, curve: str):
-    """Where the step is replaced by the shape's own G, the backward pass is a true derivative: central differences of
-    the loop must give it. For a detached reset, the loop whose resets are frozen at the spikes of the first pass."""
+    """Where the step is replaced by the surrogate function's G, the backward pass is a true derivative: central
+    differences of the loop must give it. For a detached reset, the loop whose resets are frozen at the spikes of the
+    first pass."""
     drawn = draw(Case(4, LAYOUTS["TNC"]))
     names = ("current", "decay", "threshold", "width", "start")
     values = {name: drawn[name] for name in names}
@@ -1015,7 +1029,7 @@ def test_backward_of_the_hard_reset_as_published(detach_reset: bool):
     to_beta = sum((delta[t + 1] * u[t] * (1 - o[t])).sum() for t in range(4))
 
     current, decay = (leaf(values[n], "cpu", torch.float64) for n in ("current", "decay"))
-    out = lif(current, decay, alpha, shape="rect", threshold=v_th, detach_reset=detach_reset, backend="auto")
+    out = lif(current, decay, alpha, surrogate="rect", threshold=v_th, detach_reset=detach_reset, backend="auto")
     out.spikes.backward(torch.tensor(above))
     assert np.array_equal(out.spikes.detach().numpy(), o)
     assert_same(current.grad, delta[:5], "δ")
@@ -1028,7 +1042,7 @@ def test_one_step_teaches_the_decay_nothing(backend: str, device: str):
     for dtype in {best(backend), torch.float32}:
         decay = torch.tensor(0.2, requires_grad=True, dtype=dtype, device=device)
         x = torch.randn(1, 5, 3, requires_grad=True, dtype=dtype, device=device)
-        lif(x, decay, 1.0, shape="rect", backend=backend).spikes.sum().backward()
+        lif(x, decay, 1.0, surrogate="rect", backend=backend).spikes.sum().backward()
         assert decay.grad is None
         assert x.grad is not None
 
@@ -1061,17 +1075,17 @@ def test_many_blocks_of_channels_side_by_side(backend: str, device: str, size: t
 
 def test_misspelt_reset_offers_the_nearest():
     with pytest.raises(UnknownName, match=r"unknown reset 'substract'; did you mean 'subtract'\?"):
-        lif(torch.zeros(1, 2, 3), 0.2, 1.0, shape="rect", reset="substract")  # type: ignore[arg-type]
+        lif(torch.zeros(1, 2, 3), 0.2, 1.0, surrogate="rect", reset="substract")  # type: ignore[arg-type]
 
 
 def test_unknown_backend_lists_the_known():
-    with pytest.raises(UnknownName, match=r"unknown backend 'cupy'.* known: .*auto.*reference"):
-        lif(torch.zeros(1, 2, 3), 0.2, 1.0, shape="rect", backend="cupy")
+    with pytest.raises(UnknownName, match=r"unknown backend 'cupy'; choose from auto.*reference"):
+        lif(torch.zeros(1, 2, 3), 0.2, 1.0, surrogate="rect", backend="cupy")
 
 
-def test_misspelt_shape_offers_the_nearest():
+def test_misspelt_surrogate_function_offers_the_nearest():
     with pytest.raises(UnknownName, match=r"did you mean 'triangle'\?"):
-        lif(torch.zeros(1, 2, 3), 0.2, 1.0, shape="triangel")
+        lif(torch.zeros(1, 2, 3), 0.2, 1.0, surrogate="triangel")
 
 
 @every_backend
@@ -1080,7 +1094,7 @@ def test_misspelt_shape_offers_the_nearest():
 )
 def test_refuses_what_is_no_current(backend: str, device: str, current: Tensor):
     with pytest.raises(BadValue, match=r"current is torch\..* of shape .*; give floating-point currents \[T, N, ...\]"):
-        lif(current.to(device), 0.2, 1.0, shape="rect", backend=backend)
+        lif(current.to(device), 0.2, 1.0, surrogate="rect", backend=backend)
 
 
 @every_backend
@@ -1091,19 +1105,19 @@ def test_refuses_a_parameter_that_fits_no_channel(
 ):
     parameters: dict[str, Any] = {"decay": 0.2, "threshold": 0.5, "width": 1.0} | {name: torch.full(given_size, 0.5)}
     with pytest.raises(BadValue, match=r"does not fit currents .*give a number, or one per channel as \[C\]"):
-        lif(torch.zeros(size, device=device), shape="rect", backend=backend, **parameters)
+        lif(torch.zeros(size, device=device), surrogate="rect", backend=backend, **parameters)
 
 
 @every_backend
 def test_refuses_a_start_of_another_shape(backend: str, device: str):
-    """[C] would broadcast over the samples without a word, and every sample would begin alike."""
-    with pytest.raises(BadValue, match="start"):
+    """[C] would broadcast over the samples without an error, and every sample would begin alike."""
+    with pytest.raises(BadValue, match=r"initial_potential \[3\] does not fit .* one step, \[5, 3\]"):
         lif(
             torch.zeros(2, 5, 3, device=device),
             0.2,
             1.0,
-            shape="rect",
-            start=torch.zeros(3, device=device),
+            surrogate="rect",
+            initial_potential=torch.zeros(3, device=device),
             backend=backend,
         )
 
@@ -1117,14 +1131,14 @@ def test_refuses_a_norm_that_fits_no_channel(backend: str, device: str, fits: in
         norm = Norm(*parts, 1e-5, False)
         for given in ({"norm": norm}, {"plus": current, "plus_norm": norm}):
             with pytest.raises(BadValue, match="norm"):
-                lif(current, 0.2, 1.0, shape="rect", backend=backend, **given)
+                lif(current, 0.2, 1.0, surrogate="rect", backend=backend, **given)
 
 
 @every_backend
 @pytest.mark.parametrize("steps", [0, -1])
 def test_refuses_no_steps(backend: str, device: str, steps: int):
     with pytest.raises(BadValue, match="steps"):
-        lif(torch.ones(1, 3, 4, device=device), 0.2, 1.0, shape="rect", steps=steps, backend=backend)
+        lif(torch.ones(1, 3, 4, device=device), 0.2, 1.0, surrogate="rect", steps=steps, backend=backend)
 
 
 @every_backend
@@ -1132,7 +1146,7 @@ def test_refuses_summands_that_do_not_fit(backend: str, device: str):
     current = torch.ones(3, 2, 4, device=device)
     for plus, steps in (((2, 2, 4), None), ((3, 1, 4), None), ((3, 2, 4), 5)):
         with pytest.raises(BadValue, match=r"does not fit \d steps .* where it is the same at every step"):
-            lif(current, 0.2, 1.0, shape="rect", plus=torch.ones(plus, device=device), steps=steps, backend=backend)
+            lif(current, 0.2, 1.0, surrogate="rect", plus=torch.ones(plus, device=device), steps=steps, backend=backend)
 
 
 # --- torch.compile --------------------------------------------------------------------------------------------------
@@ -1189,7 +1203,17 @@ def test_compiled_with_norms_sums_and_a_state(backend: str, device: str, mode: s
         mean = x.detach().mean((0, 1, 3))
         variance = x.detach().var((0, 1, 3), unbiased=False)
         norm = Norm(mean, variance, weight, weight, 1e-5, True)
-        out = lif(x, decay, width, shape="tanh", norm=norm, plus=plus, start=start, watch=True, backend=backend)
+        out = lif(
+            x,
+            decay,
+            width,
+            surrogate="tanh",
+            norm=norm,
+            plus=plus,
+            initial_potential=start,
+            return_histogram=True,
+            backend=backend,
+        )
         return out.spikes.sum(0) + out.potential * (out.histogram.sum() > 0)
 
     whole = torch.compile(network, fullgraph=True, backend=counter)
@@ -1223,39 +1247,97 @@ def test_compiled_to_the_end(backend: str, device: str):
     torch.testing.assert_close(*results)
 
 
-def operator_samples(device: str) -> Iterator[tuple[Any, ...]]:
-    """Arguments of a kernel's operator: bare, with all there is, and in half precision side by side."""
+def operator_samples(device: str) -> list[LIFArguments]:
+    """Arguments of a kernel's operator: the fewest, all twice with other outputs, and in half precision."""
     x = torch.randn(3, 2, 4, 5, device=device)
     number = torch.tensor(0.5, device=device)
     many = torch.rand(4, device=device)
-    rest = ("tanh", [], "zero", False)
-    yield (x, None, None, None, number, number, number, None, [0.0, 0.0], [False, False], 3, *rest, False, True)
-    norm = torch.rand(4, 4, device=device) + 0.5
+    rows = torch.rand(4, 4, device=device) + 0.5
     start = torch.randn(2, 4, 5, device=device)
-    learned = [value.clone().requires_grad_() for value in (x, norm, x[:1], norm, many, many, many, start)]
-    yield (*learned, [1e-5, 1e-5], [True, False], 3, "dspike", [0.5], "subtract", True, True, True)
+    none = PerTensor(*[None] * len(TENSORS))
+    bare = none._replace(x=x, decay=number, threshold=number, width=number)
+    learned = PerTensor(*(v.clone().requires_grad_() for v in (x, rows, x[:1], rows, many, many, many, start)))
     half = laid_out(torch.randn(3, 2, 4, 5, device=device).bfloat16(), "channels_last").requires_grad_()
-    yield (*learned, [1e-5, 1e-5], [True, False], 3, "dspike", [0.5], "subtract", False, False, True, True)
-    yield (half, norm, None, None, number, many, number, None, [1e-5, 0.0], [True, False], 3, *rest, False, False)
+
+    def sample(tensors: PerTensor, **options: Any) -> LIFArguments:
+        plain = {
+            "eps": 0.0,
+            "plus_eps": 0.0,
+            "batch": False,
+            "plus_batch": False,
+            "steps": 3,
+            "detach_reset": False,
+            "return_histogram": False,
+            "return_potential": True,
+            "return_history": False,
+            "reset": "zero",
+            "surrogate": SURROGATES["tanh"],
+        }
+        return LIFArguments(**tensors._asdict(), **(plain | options))
+
+    norms = {"eps": 1e-5, "plus_eps": 1e-5, "batch": True, "surrogate": SURROGATES["dspike"], "reset": "subtract"}
+    return [
+        sample(bare),
+        sample(learned, **norms, detach_reset=True, return_histogram=True),
+        sample(learned, **norms, return_history=True),
+        sample(bare._replace(x=half, norm=rows, threshold=many), eps=1e-5, batch=True, return_potential=False),
+    ]
 
 
 @compiled
 @pytest.mark.parametrize("sample", range(4))
 def test_operators_keep_what_torch_expects_of_them(backend: str, device: str, sample: int):
     """No hidden writes or shared memory, shapes and strides known before, gradients that trace."""
-    arguments = packed(Arguments(*list(operator_samples(device))[sample]))
-    history = bool(arguments[9][-1])
-    torch.library.opcheck(getattr(torch.ops.surgrad, backend).default, arguments)
-    bare = [a.detach() if isinstance(a, Tensor) else a for a in arguments]
+    a = operator_samples(device)[sample]
+    given = flattened(a)
+    torch.library.opcheck(getattr(torch.ops.surgrad, backend).default, given)
+    bare = [value.detach() if isinstance(value, Tensor) else value for value in given]
     x = bare[0]
-    keep = bare[9][-2]
-    wanted = [isinstance(a, Tensor) for a in bare[:8]]
+    wanted = [isinstance(tensor, Tensor) for tensor in tensors_of(a)]
     above = laid_out(torch.randn_like(x), "contiguous" if x.is_contiguous() else "channels_last")
-    onward = torch.randn_like(x[0], dtype=torch.float32) if keep else None
-    there = torch.randn_like(above, dtype=torch.float32) if history else None
-    given = (above, onward, there, wanted, *bare)
-    torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_backward").default, given)
+    onward = torch.randn_like(x[0], dtype=torch.float32) if a.return_potential else None
+    there = torch.randn_like(above, dtype=torch.float32) if a.return_history else None
+    to_backward = (above, onward, there, wanted, *bare)
+    torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_backward").default, to_backward)
     torch.library.opcheck(getattr(torch.ops.surgrad, f"{backend}_moments").default, (x,))
+
+
+def test_arguments_are_flattened_and_back_by_their_names():
+    """Whatever fields there are: tensors first, then numbers, then whole numbers and switches."""
+    for a in operator_samples("cpu"):
+        again = unflattened(*flattened(a))
+        for field in fields(LIFArguments):
+            assert getattr(again, field.name) is getattr(a, field.name) or getattr(again, field.name) == getattr(
+                a, field.name
+            ), field.name
+    other = replace(operator_samples("cpu")[0], surrogate=dspike(0.75))
+    assert unflattened(*flattened(other)).surrogate.constants == (0.75,)
+    names = [field.name for field in fields(LIFArguments)]
+    assert tuple(names[: len(TENSORS)]) == TENSORS == PerTensor._fields
+
+
+def test_the_native_header_has_the_rows_of_the_sums():
+    header = (Path(native.__file__).parent / "lif.h").read_text()
+    rows = re.search(r"enum Sum { (.*), SUMS };", header)[1].split(", ")
+    assert rows == [row.name for row in SumRow]
+    assert f"float constants[{CONSTANTS}];" in header
+    assert max(len(function.constants) for function in SURROGATES.values()) <= CONSTANTS
+
+
+def test_old_names_of_keywords_work_and_warn():
+    x = torch.randn(3, 2, 4)
+    start = torch.randn(2, 4)
+    new = lif(x, 0.5, 1.0, surrogate="atan", initial_potential=start, return_histogram=True)
+    with pytest.warns(FutureWarning, match=r"lif\(shape=\) is deprecated .* use surrogate="):
+        old = lif(x, 0.5, 1.0, shape="atan", start=start, watch=True, keep=False)
+    assert torch.equal(old.spikes, new.spikes)
+    assert torch.equal(old.histogram, new.histogram)
+    assert old.potential is None
+    with pytest.warns(FutureWarning, match="lif_history"):
+        out, history = lif_history(x, 0.5, 1.0, surrogate="atan")
+    assert torch.equal(history, out.history)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'thresold'"):
+        lif(x, 0.5, 1.0, thresold=1.0)
 
 
 class Names(TorchDispatchMode):
@@ -1272,13 +1354,13 @@ class Names(TorchDispatchMode):
 
 @compiled
 def test_who_looks_at_operators_sees_the_kernel(backend: str, device: str):
-    """The short way past torch's dispatch is for calls that nobody watches; it gives the same."""
+    """The direct path past torch's dispatcher is for calls that nothing observes; it gives the same."""
     x = torch.randn(3, 2, 4, 5, device=device)
 
     def results(watched: bool) -> tuple[Tensor, Tensor | None]:
         given = x.clone().requires_grad_()
         with names if watched else nullcontext():
-            spikes = lif(given, 0.5, 1.0, shape="tanh", backend=backend).spikes
+            spikes = lif(given, 0.5, 1.0, surrogate="tanh", backend=backend).spikes
             spikes.square().sum().backward()
         return spikes, given.grad
 
@@ -1287,9 +1369,9 @@ def test_who_looks_at_operators_sees_the_kernel(backend: str, device: str):
         assert torch.equal(ours, theirs)
     assert {f"surgrad::{backend}", f"surgrad::{backend}_backward"} <= names.seen
     for early in (False, True):
-        traced = make_fx(lambda x: lif(x, 0.5, 1.0, shape="tanh", backend=backend).spikes, pre_dispatch=early)(x)
+        traced = make_fx(lambda x: lif(x, 0.5, 1.0, surrogate="tanh", backend=backend).spikes, pre_dispatch=early)(x)
         assert f"surgrad.{backend}" in str(traced.graph)
     with FakeTensorMode() as fakes:
-        fake = lif(fakes.from_tensor(x), 0.5, 1.0, shape="tanh", backend=backend).spikes
+        fake = lif(fakes.from_tensor(x), 0.5, 1.0, surrogate="tanh", backend=backend).spikes
     assert type(fake) is FakeTensor
     assert fake.shape == x.shape

@@ -255,9 +255,11 @@ def test_tab_sees_no_later_step(size: tuple[int, ...]):
 def test_norms_of_steps_take_shorter_sequences_and_refuse_longer_ones(name: str):
     norm = made(name, 5)
     assert norm(inputs(1, 3, 5, 4, 4)).shape == (1, 3, 5, 4, 4)
-    with pytest.raises(BadValue, match="has 5 steps and this norm was made for 4; give it steps = the network's"):
+    with pytest.raises(BadValue, match="has 5 steps, and this norm was built for 4; build it with steps=5"):
         norm(inputs(5, 3, 5, 4, 4))
-    with pytest.raises(BadValue, match="does another thing in every step, which no one convolution does"):
+    with pytest.raises(
+        BadValue, match="differs from step to step, so no single convolution computes it; fold a BatchNorm or TDBN"
+    ):
         fold(nn.Conv2d(3, 5, 3), norm)
 
 

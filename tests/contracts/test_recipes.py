@@ -11,8 +11,7 @@ from event_files import published
 
 from surgrad import norm as norms
 from surgrad.config.recipe import differences, from_dict, to_dict
-from surgrad.data import DATASETS, FOLDERS, ImageData, Split, load
-from surgrad.data.events.sets import EVENT_SETS, load_events
+from surgrad.data import EVENT_SETS, FOLDER_SETS, IMAGE_SETS, ImageData, Split, load, load_events
 from surgrad.errors import BadValue, DataError
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.train import build, derive
@@ -159,18 +158,18 @@ def recipe(request):
 def pictures(name, count=8):
     """The first images of CIFAR-10 or CIFAR-100, where their files are at hand; else, and in the place of ImageNet's,
     bundled ones in that data set's shape, classes and statistics."""
-    if name in FOLDERS:
-        spec = FOLDERS[name]
+    if name in FOLDER_SETS:
+        spec = FOLDER_SETS[name]
         classes = tuple(f"n{number:08}" for number in range(spec.classes))
     else:
-        spec = DATASETS[name]
+        spec = IMAGE_SETS[name]
         classes = spec.classes
     split = _first(name, count)
     return ImageData(name, split, split, classes, spec.mean, spec.std)
 
 
 def _first(name, count):
-    if name in DATASETS:
+    if name in IMAGE_SETS:
         with suppress(DataError):
             data = load(name, download=False).train
             return Split(data.images[:count], data.labels[:count])

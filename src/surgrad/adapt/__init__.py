@@ -1,50 +1,45 @@
-"""Adaptive widths: controllers decide, the adapter writes. README.md has a card for each method.
+"""Adaptive widths: controllers choose the widths, the `Adapter` writes them. README.md has a card for each method.
 
-To add a controller: write its file and its card, and add it to `CONTROLLERS`; what it is called with are its knobs in
-a recipe (`surgrad.config.recipe.AdaptConfig`).
+To add a controller: write its class and its card, and add it to `CONTROLLERS` in `controllers.py`. The annotated
+keyword arguments of its constructor are its options in a recipe.
 """
 
-import inspect
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from surgrad.adapt.base import Adapter as Adapter
+from surgrad.adapt.adapter import Adapter as Adapter
 from surgrad.adapt.base import Controller as Controller
 from surgrad.adapt.base import StepContext as StepContext
-from surgrad.adapt.constant import fixed as fixed
-from surgrad.adapt.dgs import compete as compete
-from surgrad.adapt.dspike import search as search
-from surgrad.adapt.esg import steer as steer
+from surgrad.adapt.controllers import CONTROLLERS as CONTROLLERS
+from surgrad.adapt.dgs import DGS as DGS
+from surgrad.adapt.dspike import Dspike as Dspike
+from surgrad.adapt.esg import ESG as ESG
+from surgrad.adapt.followers import DSATGO as DSATGO
+from surgrad.adapt.followers import LSG as LSG
+from surgrad.adapt.followers import MPDAGL as MPDAGL
 from surgrad.adapt.followers import RULES as RULES
-from surgrad.adapt.followers import follow as follow
+from surgrad.adapt.followers import Follow as Follow
 from surgrad.adapt.followers import lsg_width as lsg_width
+from surgrad.adapt.prescribed import LAWS as LAWS
+from surgrad.adapt.prescribed import Fixed as Fixed
+from surgrad.adapt.prescribed import Schedule as Schedule
 from surgrad.adapt.probe import Probe as Probe
-from surgrad.adapt.scheduled import LAWS as LAWS
-from surgrad.adapt.scheduled import schedule as schedule
-from surgrad.adapt.wrappers import clip as clip
-from surgrad.adapt.wrappers import every as every
-from surgrad.errors import BadValue, unknown
+from surgrad.adapt.wrappers import Clip as Clip
+from surgrad.adapt.wrappers import Every as Every
+from surgrad.deprecated import renamed
 
-CONTROLLERS: dict[str, Callable[..., Controller]] = {
-    "fixed": fixed,
-    "schedule": schedule,
-    "follow": follow,
-    "steer": steer,
-    "search": search,
-    "compete": compete,
-}
-
-
-def make(name: str, **knobs: Any) -> Controller:
-    """A controller by its name. A knob that is None has its default; one that the controller lacks is refused."""
-    if name not in CONTROLLERS:
-        raise unknown("controller", name, CONTROLLERS)
-    takes = inspect.signature(CONTROLLERS[name]).parameters
-    given = {knob: value for knob, value in knobs.items() if value is not None}
-    for knob in given:
-        if knob not in takes:
-            raise BadValue(
-                f"adapt.{knob} is set, and controller '{name}' has no such knob; leave it out, or give one "
-                f"of {', '.join(takes) or 'none'}"
-            )
-    return CONTROLLERS[name](**given)
+if not TYPE_CHECKING:  # a type checker shall refuse names that do not exist
+    __getattr__ = renamed(
+        __name__,
+        {
+            "fixed": "Fixed",
+            "schedule": "Schedule",
+            "follow": "Follow",
+            "steer": "ESG",
+            "search": "Dspike",
+            "compete": "DGS",
+            "clip": "Clip",
+            "every": "Every",
+            "Moment": "StepContext",
+            "make": "surgrad.adapt.controllers.build",
+        },
+    )

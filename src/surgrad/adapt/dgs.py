@@ -1,4 +1,4 @@
-"""Candidates write: the temperature whose step of the weights serves other images best."""
+"""The temperature whose weight step lowers the loss of other images most (DGS)."""
 
 from typing import Any
 
@@ -7,22 +7,38 @@ from torch import Tensor
 
 from surgrad.adapt.base import Controller, StepContext
 from surgrad.adapt.probe import Probe
+from surgrad.adapt.temperatures import Temperatures, width_at
+from surgrad.config.values import Count, Positive
 from surgrad.errors import BadValue
 
 
-class compete(Controller):  # noqa: N801
-    """Differentiable surrogate gradient search (DGS; Che et al. 2022, SpikeDHS): in each layer the candidate
-    temperatures b + k·move, |k| <= reach, compete.
+class DGS(Controller):
+    """Differentiable surrogate gradient search (DGS; Che et al. 2022, SpikeDHS), for each layer among the candidate
+    temperatures b + k·delta, |k| <= per_side.
 
     In the first `iterations` steps of an epoch, for each layer with weights W before it:
-        W_k = W - lr·∂L₁/∂W, the gradient by the surrogate of temperature b_k in this layer, on one half of the batch;
-        the candidates' currents are mixed by softmax(a), which is, the layer being linear, the weight
-        Σ softmax(a)_k·W_k;
-        a goes down the gradient of the loss L₂ that this mixture has on the other half, by Adam at `rate`.
-    Then b becomes the candidate of the largest a, at least `low`, and a starts anew. The weights themselves stay.
 
-    b = 2·v_th/width, starting at `start`. lr: of the candidates' steps. Theirs: start 3, move 0.2, reach 2, floor 0.2,
-    rate 0.01, a training set split in two halves; how many iterations is not stated.
+        W_k = W - weight_lr·∂L₁/∂W, the gradient by the surrogate of temperature b_k in this layer, on one half of the
+              batch;
+        the candidates' currents are mixed by softmax(a). The layer is linear, so this equals the weight
+              Σ softmax(a)_k·W_k;
+        a follows the negative gradient of the loss L₂ that this mixture has on the other half, by Adam.
+
+    Then b becomes the candidate with the largest a, clipped to [low, high], and a is reset to 0. The weights do not
+    change.
+
+    b = 2·v_th/width. The authors use start 3, delta 0.2, per_side 2, low 0.2, mixture_lr 0.01, and a training set split
+    into two halves; the number of iterations is not stated.
+
+    Args:
+        start: the first temperature.
+        delta: the distance between two candidates.
+        per_side: candidates on each side of b.
+        low: the lowest temperature.
+        high: the highest temperature.
+        iterations: steps of an epoch in which a is trained.
+        weight_lr: learning rate of the candidates' weight steps.
+        mixture_lr: learning rate of a, by Adam.
     """
 
     needs_probe = True
@@ -31,80 +47,75 @@ class compete(Controller):  # noqa: N801
     def __init__(
         self,
         *,
-        start: float = 3.0,
-        move: float = 0.2,
-        reach: int = 2,
-        low: float = 0.2,
-        high: float = 20.0,
-        iterations: int = 5,
-        lr: float = 0.025,
-        rate: float = 0.01,
+        start: Positive = 3.0,
+        delta: Positive = 0.2,
+        per_side: Count = 2,
+        low: Positive = 0.2,
+        high: Positive = 20.0,
+        iterations: Count = 5,
+        weight_lr: Positive = 0.025,
+        mixture_lr: Positive = 0.01,
     ):
-        if not 0 < low <= start <= high or not move > 0 or reach < 1:
+        if per_side < 1 or iterations < 1:
             raise BadValue(
-                f"temperature {start} by {move}, {reach} to each side, in [{low}, {high}] is no search; "
-                "give low <= start <= high, and a move and reach above 0"
+                f"per_side and iterations must be 1 or more, got per_side {per_side}, iterations {iterations}"
             )
-        if iterations < 1 or not (lr > 0 and rate > 0):
-            raise BadValue(f"iterations {iterations}, lr {lr}, rate {rate}: give 1 or more, and rates above 0")
-        self.start = start
-        self.move = move
-        self.reach = reach
-        self.low = low
-        self.high = high
+        if not (weight_lr > 0 and mixture_lr > 0):
+            raise BadValue(f"learning rates must be positive, got weight_lr {weight_lr} and mixture_lr {mixture_lr}")
+        self.temperatures = Temperatures(start, delta, low, high)
+        self.per_side = per_side
         self.iterations = iterations
-        self.lr = lr
-        self.rate = rate
-        self.temperature: dict[str, float] = {}
+        self.weight_lr = weight_lr
+        self.mixture_lr = mixture_lr
+        self.temperature: dict[str, float] = {}  # by neuron
         self.mixture: dict[str, list[Tensor]] = {}  # by neuron: a, and Adam's two moments
 
-    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
-        self.temperature = self.temperature or dict.fromkeys(moment.neurons, self.start)
-        turn = moment.step % moment.steps_per_epoch
-        if moment.probe is not None and turn < min(self.iterations, moment.steps_per_epoch):
-            self._compete(moment, moment.probe, turn)
-            if turn == min(self.iterations, moment.steps_per_epoch) - 1:
-                self._decide(moment)
-        return {name: self._width(neuron, self.temperature[name]) for name, neuron in moment.neurons.items()}
+    def __call__(self, context: StepContext) -> dict[str, Tensor]:
+        turn = context.step_of_epoch
+        turns = min(self.iterations, context.steps_per_epoch or self.iterations)
+        if not self.temperature:
+            self.temperature = dict.fromkeys(context.neurons, self.temperatures.start)
+        if context.probe is not None and turn < turns:
+            self._compare(context, context.probe, turn)
+            if turn == turns - 1:
+                self._decide(context)
+        return {name: width_at(neuron, self.temperature[name]) for name, neuron in context.neurons.items()}
 
-    def _compete(self, moment: StepContext, probe: Probe, turn: int) -> None:
+    def _compare(self, context: StepContext, probe: Probe, turn: int) -> None:
+        """Train the mixture of each layer by one step."""
         if len(probe) < 2:
-            raise BadValue("a batch of one has no other half to serve; give 2 images or more")
+            raise BadValue("DGS compares two halves of the batch, and this batch has one image; give 2 images or more")
         half = len(probe) // 2
         ours = probe.part(half)
         others = probe.part(half, half)
         for name, weights in probe.weights_before().items():
-            if not weights or name not in moment.neurons:
+            if not weights or name not in context.neurons:
                 continue
-            old = self.mixture.get(name) or [torch.zeros(2 * self.reach + 1, dtype=torch.float64) for _ in range(3)]
-            gradient = self._gradient(moment, name, weights[0], ours, others, old[0])
-            self.mixture[name] = _adam(old, gradient, self.rate, turn + 1)
+            old = self.mixture.get(name) or [torch.zeros(2 * self.per_side + 1, dtype=torch.float64) for _ in range(3)]
+            gradient = self._gradient(context, name, weights[0], ours, others, old[0])
+            self.mixture[name] = _adam(old, gradient, self.mixture_lr, turn + 1)
 
-    def _gradient(self, moment: StepContext, name: str, weight: str, ours: Probe, others: Probe, a: Tensor) -> Tensor:
-        """Of the other half's loss with respect to a."""
+    def _gradient(self, context: StepContext, name: str, weight: str, ours: Probe, others: Probe, a: Tensor) -> Tensor:
+        """The gradient of the other half's loss with respect to a."""
         value = ours.parameter(weight)
-        neuron = moment.neurons[name]
-        steps = [ours.grad(weight, {name: self._width(neuron, b)}) for b in self._candidates(name)]
+        neuron = context.neurons[name]
+        steps = [ours.grad(weight, {name: width_at(neuron, b)}) for b in self._candidates(name)]
         share = a.softmax(0)
-        moved = [value - self.lr * step for step in steps]
+        moved = [value - self.weight_lr * step for step in steps]
         mixed = sum((s * w for s, w in zip(share.to(value), moved, strict=True)), torch.zeros_like(value))
-        back = others.grad(weight, at=mixed)
-        slopes = torch.stack([(back.double() * w.double()).sum() for w in moved]).cpu()
+        at_mixture = others.grad(weight, at=mixed)
+        slopes = torch.stack([(at_mixture.double() * w.double()).sum() for w in moved]).cpu()
         return share * (slopes - (share * slopes).sum())
 
-    def _decide(self, moment: StepContext) -> None:
+    def _decide(self, context: StepContext) -> None:
         for name, (a, *_) in self.mixture.items():
             best = self._candidates(name)[int(a.argmax())] if a.any() else self.temperature[name]
-            self.note(step=moment.step, layer=name, temperature=best, mixture=a.softmax(0).tolist())
+            self.note(step=context.step, layer=name, temperature=best, mixture=a.softmax(0).tolist())
             self.temperature[name] = best
         self.mixture = {}
 
     def _candidates(self, name: str) -> list[float]:
-        now = self.temperature[name]
-        return [min(max(now + k * self.move, self.low), self.high) for k in range(-self.reach, self.reach + 1)]
-
-    def _width(self, neuron: Any, temperature: float) -> Tensor:
-        return 2 * neuron.threshold.detach() / temperature
+        return self.temperatures.around(self.temperature[name], range(-self.per_side, self.per_side + 1))
 
     def state_dict(self) -> dict[str, Any]:
         mixture = {name: [part.clone() for part in parts] for name, parts in self.mixture.items()}
@@ -115,10 +126,10 @@ class compete(Controller):  # noqa: N801
         self.mixture = dict(state["mixture"])
 
 
-def _adam(old: list[Tensor], gradient: Tensor, rate: float, step: int) -> list[Tensor]:
+def _adam(old: list[Tensor], gradient: Tensor, lr: float, step: int) -> list[Tensor]:
     """One step of Adam from (value, first moment, second moment), all new."""
     value, first, second = old
     first = 0.9 * first + 0.1 * gradient
     second = 0.999 * second + 0.001 * gradient.square()
-    move = rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+    move = lr * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
     return [value - move, first, second]

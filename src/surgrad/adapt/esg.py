@@ -1,128 +1,149 @@
-"""A statistic writes: χ, the share of the neurons that get a gradient, is kept where it should be."""
+"""Widths that keep χ, the share of neurons that receive a gradient, within a range (ESG)."""
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
+from surgrad import deprecated
 from surgrad.adapt.base import Controller, StepContext
-from surgrad.errors import BadValue, unknown
+from surgrad.config.values import Count, Fraction, Range, checked
+from surgrad.errors import BadValue
 from surgrad.kernels.lif import reach_of, share_within
 from surgrad.surrogates import SurrogateFunction
 
 Target = Literal["floor", "band", "exact"]
 Scope = Literal["layer", "global"]
-TARGETS = get_args(Target)
-SCOPES = get_args(Scope)
+HalfWidth = Annotated[float, Range(0, 8, open=True)]
+"""In thresholds. The histograms end 8 thresholds from the threshold."""
 
 
-class steer(Controller):  # noqa: N801
-    """χ steers the widths (Lin, Deng, Gu, ESG, ICLR 2023 submission). The published abstract defines χ and says what it
-    is for; the algorithm is our reading of it.
+class ESG(Controller):
+    """Keeps χ within a range by the widths (Lin, Deng, Gu, ESG, ICLR 2023 submission). The published abstract defines χ
+    and its purpose; the algorithm here is our reading of it.
 
         χ(k) = share of the potentials with |u - v_th| < k, over the layer, the batches and the steps of a period;
         k    = the surrogate's effective half-width: its support, or the interval that holds 90 % of its mass.
 
-    Every `period` steps k moves towards k*, geometrically: k <- k^m·k*^(1-m), kept within [least, most], where
-        "floor": k* = χ⁻¹(low) where χ(k) < low, else k stays;
+    Every `period` steps k moves towards k*, geometrically: k <- k^m·k*^(1-m), with k* clipped to
+    [min_half_width, max_half_width], where
+
+        "floor": k* = χ⁻¹(low) where χ(k) < low, otherwise k stays;
         "band": also k* = χ⁻¹(high) where χ(k) > high;
         "exact": k* = χ⁻¹(low).
-    Nothing moves in the first share `warmup` of the training and in the last `freeze`. In the share `sharpen` before
-    that, k* = χ⁻¹(low) whatever the target: as narrow, and so as true to the step, as the floor allows.
 
-    low, high: shares in (0, 1). least, most: in thresholds. momentum: m. scope: χ and k of each "layer", or one k in
-    thresholds for all ("global").
+    Nothing moves in the first fraction `warmup` of the training and in the last fraction `freeze`. In the fraction
+    `sharpen` before `freeze`, k* = χ⁻¹(low) for every target: the windows become as narrow as the floor allows.
+
+    Where a layer has one width per channel, k is the mean over the channels, and the channels keep the ratios of their
+    half-widths.
+
+    Args:
+        low: the smallest χ, in (0, 1).
+        high: the largest χ, from `low` to below 1; used by "band".
+        target: which of the rules above applies.
+        scope: χ and k of each "layer", or one k in thresholds for all layers ("global").
+        period: training steps between two decisions.
+        momentum: m, in [0, 1).
+        min_half_width: the smallest k, in thresholds.
+        max_half_width: the largest k, in thresholds, at most 8.
+        warmup: fraction of the training, at its start, in which nothing moves.
+        sharpen: fraction of the training in which k moves to the floor.
+        freeze: fraction of the training, at its end, in which nothing moves.
     """
 
-    watch = True
+    needs_histograms = True
     has_own_period = True
 
     def __init__(
         self,
-        low: float = 0.2,
-        high: float = 0.6,
+        low: Fraction = 0.2,
+        high: Fraction = 0.6,
         *,
         target: Target = "band",
         scope: Scope = "layer",
-        period: int = 100,
-        momentum: float = 0.9,
-        least: float = 0.1,
-        most: float = 3.0,
-        warmup: float = 0.02,
-        sharpen: float = 0.2,
-        freeze: float = 0.0,
+        period: Count = 100,
+        momentum: Fraction = 0.9,
+        min_half_width: HalfWidth = 0.1,
+        max_half_width: HalfWidth = 3.0,
+        warmup: Fraction = 0.02,
+        sharpen: Fraction = 0.2,
+        freeze: Fraction = 0.0,
     ):
-        super().__init__()
         if not 0 < low <= high < 1:
-            raise BadValue(f"χ within [{low}, {high}] is no range of shares; give 0 < low <= high < 1")
-        if not 0 < least <= most <= 8:
-            raise BadValue(f"half-widths [{least}, {most}] are no range; give 0 < least <= most <= 8 thresholds")
+            raise BadValue(f"the range of χ needs 0 < low <= high < 1, got low {low} and high {high}")
+        if not 0 < min_half_width <= max_half_width <= 8:
+            raise BadValue(
+                "the half-widths need 0 < min_half_width <= max_half_width <= 8 thresholds, got "
+                f"{min_half_width} and {max_half_width}"
+            )
         if period < 1 or not 0 <= momentum < 1:
-            raise BadValue(f"period {period}, momentum {momentum}: give 1 step or more, and a share below 1")
+            raise BadValue(f"period must be 1 or more and momentum in [0, 1), got period {period}, momentum {momentum}")
         if not (warmup >= 0 and sharpen >= 0 and freeze >= 0 and warmup + sharpen + freeze <= 1):
             raise BadValue(
-                f"warmup {warmup}, sharpen {sharpen}, freeze {freeze}: give shares of the training, at most 1 together"
+                "warmup, sharpen and freeze are fractions of the training, at most 1 together, got "
+                f"{warmup}, {sharpen} and {freeze}"
             )
-        if target not in TARGETS:
-            raise unknown("target", target, TARGETS)
-        if scope not in SCOPES:
-            raise unknown("scope", scope, SCOPES)
+        checked("target", target, Target)
+        checked("scope", scope, Scope)
         self.low = low
         self.high = high
         self.target = target
         self.scope = scope
         self.period = period
         self.momentum = momentum
-        self.least = least
-        self.most = most
+        self.min_half_width = min_half_width
+        self.max_half_width = max_half_width
         self.warmup = warmup
         self.sharpen = sharpen
         self.freeze = freeze
         self.half: dict[str, float] = {}  # k by layer (or of "all"), in thresholds
+        self.ratios: dict[str, Tensor] = {}  # by layer with several widths, those of its channels to k
         self.counts: dict[str, Tensor] = {}  # of the period so far
 
-    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
+    def __call__(self, context: StepContext) -> dict[str, Tensor]:
+        progress = context.progress
         if not self.half:
-            self.half = self._start(moment)
-        for name, counts in moment.histograms.items():
+            self._start(context)
+        for name, counts in context.histograms.items():
             key = self._key(name)
             self.counts[key] = self.counts[key].to(counts.device) + counts if key in self.counts else counts.clone()
-        if moment.step == 0 or moment.step % self.period:
+        if context.step == 0 or context.step % self.period:
             return {}
-        if not self._moving(moment.progress):
+        if not self.warmup <= progress < 1 - self.freeze:
             self.counts = {}
             return {}
-        widest = self._widest(moment)
-        sharpening = moment.progress >= 1 - self.freeze - self.sharpen
+        widest = self._widest(context)
+        sharpening = progress >= 1 - self.freeze - self.sharpen
         for key, counts in self.counts.items():
-            self._move(key, counts, sharpening, moment.step, widest[key])
+            self._move(key, counts, sharpening, context.step, widest[key])
         self.counts = {}
         return {
-            name: width_of(neuron.surrogate.function, self.half[self._key(name)] * neuron.threshold)
-            for name, neuron in moment.neurons.items()
-            if self._key(name) in self.half
+            name: self._width(name, neuron) for name, neuron in context.neurons.items() if self._key(name) in self.half
         }
 
     def _key(self, name: str) -> str:
         return name if self.scope == "layer" else "all"
 
-    def _moving(self, progress: float) -> bool:
-        return self.warmup <= progress < 1 - self.freeze
-
-    def _start(self, moment: StepContext) -> dict[str, float]:
+    def _start(self, context: StepContext) -> None:
+        """Read the half-widths that the neurons have."""
         halves: dict[str, list[float]] = {}
-        for name, neuron in moment.neurons.items():
-            half = effective(neuron.surrogate.function, neuron.surrogate.width.detach()) / neuron.threshold
-            halves.setdefault(self._key(name), []).append(half.mean().item())
-        return {key: sum(values) / len(values) for key, values in halves.items()}
+        for name, neuron in context.neurons.items():
+            width = neuron.surrogate.width.detach()
+            half = effective_half_width(neuron.surrogate.function, width) / neuron.threshold.detach()
+            mean = half.mean()
+            if half.ndim and not (half == half[0]).all():
+                self.ratios[name] = half / mean
+            halves.setdefault(self._key(name), []).append(mean.item())
+        self.half = {key: sum(values) / len(values) for key, values in halves.items()}
 
-    def _widest(self, moment: StepContext) -> dict[str, float]:
-        """The largest half-width that the shape of each layer can have, in thresholds, at most `most`."""
+    def _widest(self, context: StepContext) -> dict[str, float]:
+        """The largest half-width that the surrogate of each layer can have, in thresholds, at most `max_half_width`."""
         found: dict[str, float] = {}
-        for name, neuron in moment.neurons.items():
+        for name, neuron in context.neurons.items():
             threshold = neuron.threshold.detach().mean()
-            reach = (effective(neuron.surrogate.function, 64 * threshold) / threshold).item()
-            found[self._key(name)] = min(reach, found.get(self._key(name), self.most))
+            half = (effective_half_width(neuron.surrogate.function, 64 * threshold) / threshold).item()
+            found[self._key(name)] = min(half, found.get(self._key(name), self.max_half_width))
         return found
 
     def _move(self, key: str, counts: Tensor, sharpening: bool, step: int, widest: float) -> None:
@@ -134,33 +155,55 @@ class steer(Controller):  # noqa: N801
         elif chi > self.high and self.target == "band":
             goal = self.high
         if goal is not None:
-            aim = min(max(reach_of(counts, goal), self.least), widest)
+            aim = min(max(reach_of(counts, goal), self.min_half_width), widest)
             self.half[key] = now**self.momentum * aim ** (1 - self.momentum)
         self.note(step=step, layer=key, chi=chi, half_width=self.half[key])
 
+    def _width(self, name: str, neuron: Any) -> Tensor:
+        half = self.half[self._key(name)] * neuron.threshold.detach()
+        if name in self.ratios:
+            half = half * self.ratios[name].to(half.device)
+        return width_of_half_width(neuron.surrogate.function, half)
+
     def state_dict(self) -> dict[str, Any]:
-        return {"half": dict(self.half), "counts": {key: counts.clone() for key, counts in self.counts.items()}}
+        return {
+            "half": dict(self.half),
+            "ratios": dict(self.ratios),
+            "counts": {key: counts.clone() for key, counts in self.counts.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.half = dict(state["half"])
+        self.ratios = dict(state.get("ratios", {}))
         self.counts = dict(state["counts"])
 
 
-def effective(shape: SurrogateFunction, width: Tensor) -> Tensor:
-    """Half-width of the interval in which a surrogate acts: its support, or what holds 90 % of its mass where the
-    support is the whole line or the same for every width (as Dspike's is)."""
-    fixed = torch.equal(shape.reach(width, 1.0), shape.reach(2 * width, 1.0))
-    return shape.reach(width, 0.9) if fixed else shape.reach(width, 1.0)
+def effective_half_width(function: SurrogateFunction, width: Tensor) -> Tensor:
+    """Half-width of the interval in which a surrogate acts, for a width (0-d or [C]): its support, or the interval that
+    holds 90 % of its mass where the support is the whole line or the same for every width (as Dspike's is)."""
+    return function.reach(width, _share_of_mass(function, width))
 
 
-def width_of(shape: SurrogateFunction, half: Tensor) -> Tensor:
-    """The width whose `effective` half-width is `half` (0-d or [C]), by bisection; 64 times `half` where none is wide
-    enough."""
+def _share_of_mass(function: SurrogateFunction, width: Tensor) -> float:
+    """The share of the mass that the effective half-width holds."""
+    same = torch.equal(function.reach(width, 1.0), function.reach(2 * width, 1.0))
+    return 0.9 if same else 1.0
+
+
+def width_of_half_width(function: SurrogateFunction, half: Tensor) -> Tensor:
+    """The width whose `effective_half_width` is `half` (0-d or [C]), by bisection; 64 times `half` where no width
+    gives it."""
     low = half.double() / 64
     high = half.double() * 64
+    share = _share_of_mass(function, half.double())
     for _ in range(60):
+        if torch.equal(low.to(half.dtype), high.to(half.dtype)):
+            break  # more steps cannot change the result, which lies between them
         middle = (low * high).sqrt()
-        wide = effective(shape, middle) > half
+        wide = function.reach(middle, share) > half
         low = torch.where(wide, low, middle)
         high = torch.where(wide, middle, high)
     return high.to(half.dtype)
+
+
+__getattr__ = deprecated.renamed(__name__, {"effective": "effective_half_width", "width_of": "width_of_half_width"})

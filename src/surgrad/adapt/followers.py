@@ -1,17 +1,20 @@
-"""A parameter writes: the width follows what the neuron has learned."""
+"""Widths computed from each layer's own parameters and statistics (LSG, MPD-AGL, DS-ATGO)."""
 
 import inspect
 from collections.abc import Callable
 
 from torch import Tensor
 
+from surgrad import deprecated
 from surgrad.adapt.base import FIRST, Controller, StepContext
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import spread_of
 
 Rule = Callable[..., Tensor]
-LEAST_GAIN = 0.5
+MIN_GAIN = 0.5
+"""The smallest gain that MPD-AGL's rule uses."""
 EVIDENCE = ("decay", "threshold", "gain", "spread")
+"""What a rule may read, by the names of its parameters."""
 
 
 def lsg_width(decay: Tensor, threshold: Tensor) -> Tensor:
@@ -23,19 +26,20 @@ def lsg_width(decay: Tensor, threshold: Tensor) -> Tensor:
 
 
 def mpd_agl_width(decay: Tensor, threshold: Tensor, gain: Tensor) -> Tensor:
-    """2·v_th·γ̄·√(1 + β²): LSG's, times the mean weight γ̄ of the layer's tdBN, which training moves away from 1 (Jiang
-    et al. 2025, MPD-AGL). Their code takes γ̄ as it is; ours takes at least ½, since a branch whose norm starts at
-    weight 0 would else have no window at all."""
-    return lsg_width(decay, threshold) * gain.clamp(min=LEAST_GAIN)
+    """2·v_th·γ̄·√(1 + β²): LSG's width times the mean weight γ̄ of the layer's tdBN (Jiang et al. 2025, MPD-AGL).
+
+    Training moves γ̄ away from 1. The authors' code takes γ̄ as it is. Here it is at least 1/2, because a residual branch
+    whose norm starts at weight 0 would otherwise have a window of width 0."""
+    return lsg_width(decay, threshold) * gain.clamp(min=MIN_GAIN)
 
 
 def mpd_agl_first_width(threshold: Tensor, gain: Tensor) -> Tensor:
-    """2·v_th·γ̄: MPD-AGL's width in the first step, when there is nothing yet to decay."""
-    return 2 * threshold * gain.clamp(min=LEAST_GAIN)
+    """2·v_th·γ̄: MPD-AGL's width in the first time step, when no potential has decayed yet."""
+    return 2 * threshold * gain.clamp(min=MIN_GAIN)
 
 
 def ds_atgo_width(spread: Tensor) -> Tensor:
-    """1 + tanh(σ - 1), σ the standard deviation of the layer's potentials (DS-ATGO, 2026, with its α₀ = V₀ = 1)."""
+    """1 + tanh(σ - 1), with σ the standard deviation of the layer's potentials (DS-ATGO, 2026, with α₀ = V₀ = 1)."""
     return 1 + (spread - 1).tanh()
 
 
@@ -43,48 +47,79 @@ RULES: dict[str, Rule] = {"lsg": lsg_width, "mpd_agl": mpd_agl_width, "ds_atgo":
 FIRST_RULES: dict[str, Rule] = {"mpd_agl": mpd_agl_first_width}
 
 
-class follow(Controller):  # noqa: N801
-    """Each width follows its own layer: width = rule(decay, threshold). It is a constant of the backward pass, so no
-    gradient reaches the decay through it.
+class Follow(Controller):
+    """Computes the width of each layer from that layer: width = rule(decay, threshold).
 
-    rule: a name of `RULES`, or a function of what it names: decay, threshold (0-d or [C]); gain, the mean weight of the
-        norm before the neuron; spread, the standard deviation of the last training forward's
-        potentials (until there is one, the width stays).
-    first: likewise, for the first step of neurons whose surrogate has a width of its own for it (`Surrogate(first=
-        True)`); by default the one that belongs to a named rule, else `rule`.
+    The width is a constant of the backward pass, so no gradient reaches the decay through it.
+
+    Args:
+        rule: a function of what its parameters name: decay, threshold (0-d or [C]); gain, the mean weight of the norm
+            before the neuron; spread, the standard deviation of the potentials in the last training forward pass
+            (until there is one, the width stays).
+        first: likewise, for the first time step of neurons whose surrogate has a separate width for it
+            (`Surrogate(first=True)`); `rule` by default.
+
+    Example:
+        >>> controller = Follow(lambda decay, threshold: 2 * threshold / (1 - decay))
     """
 
-    def __init__(self, rule: Rule | str = lsg_width, *, first: Rule | None = None):
-        if isinstance(rule, str) and rule not in RULES:
-            raise unknown("rule", rule, RULES)
-        self.rule = RULES[rule] if isinstance(rule, str) else rule
-        self.first = first or (FIRST_RULES.get(rule, self.rule) if isinstance(rule, str) else self.rule)
-        self.watch = "spread" in (*_reads(self.rule), *_reads(self.first))
+    def __init__(self, rule: Rule = lsg_width, *, first: Rule | None = None):
+        if isinstance(rule, str):  # the former way to choose a method
+            if rule not in RULES:
+                raise unknown("rule", rule, RULES)
+            deprecated.warn(f"Follow('{rule}')", "LSG(), MPDAGL() or DSATGO()")
+            first = first or FIRST_RULES.get(rule)
+            rule = RULES[rule]
+        self.rule = rule
+        self.first = first or rule
+        self.needs_histograms = "spread" in (*_reads(self.rule), *_reads(self.first))
 
-    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
-        names = moment.histograms if self.watch else moment.neurons
-        apart = [name for name in names if getattr(moment.neurons[name].surrogate, "first_width", None) is not None]
-        later = {name: self._width(self.rule, moment, name) for name in names}
-        return later | {name + FIRST: self._width(self.first, moment, name) for name in apart}
+    def __call__(self, context: StepContext) -> dict[str, Tensor]:
+        names = context.histograms if self.needs_histograms else context.neurons
+        separate = [name for name in names if context.neurons[name].surrogate.first_width is not None]
+        later = {name: self._width(self.rule, context, name) for name in names}
+        return later | {name + FIRST: self._width(self.first, context, name) for name in separate}
 
-    def _width(self, rule: Rule, moment: StepContext, name: str) -> Tensor:
-        return rule(*(self._evidence(moment, name, what) for what in _reads(rule)))
+    def _width(self, rule: Rule, context: StepContext, name: str) -> Tensor:
+        return rule(*(self._evidence(context, name, key) for key in _reads(rule)))
 
-    def _evidence(self, moment: StepContext, name: str, what: str) -> Tensor:
-        if what == "gain":
-            if name not in moment.gains:
+    def _evidence(self, context: StepContext, name: str, key: str) -> Tensor:
+        if key == "gain":
+            if name not in context.gains:
                 raise BadValue(
-                    f"the rule reads the gain of the norm before neuron '{name}', which has none; put one "
-                    "there (surgrad.NormNeuron), or follow another rule"
+                    f"the rule reads the gain of the norm before neuron '{name}', which has none; put a norm there "
+                    "(surgrad.NormNeuron), or use another rule"
                 )
-            return moment.gains[name]
-        if what == "spread":
-            return spread_of(moment.histograms[name]) * moment.neurons[name].threshold.detach().mean()
-        return getattr(moment.neurons[name], what).detach()
+            return context.gains[name]
+        if key == "spread":
+            return spread_of(context.histograms[name]) * context.neurons[name].threshold.detach().mean()
+        value: Tensor = getattr(context.neurons[name], key).detach()
+        return value
+
+
+class LSG(Follow):
+    """α = 2·v_th·√(1 + β²) in every layer, with the layer's decay β (Lian et al. 2023)."""
+
+    def __init__(self) -> None:
+        super().__init__(lsg_width)
+
+
+class MPDAGL(Follow):
+    """LSG's width times the mean weight of the layer's norm; in the first step without decay (Jiang et al. 2025)."""
+
+    def __init__(self) -> None:
+        super().__init__(mpd_agl_width, first=mpd_agl_first_width)
+
+
+class DSATGO(Follow):
+    """1 + tanh(σ - 1) in every layer, with the standard deviation σ of its potentials (DS-ATGO, 2026)."""
+
+    def __init__(self) -> None:
+        super().__init__(ds_atgo_width)
 
 
 def _reads(rule: Rule) -> tuple[str, ...]:
-    """What a rule asks for, by its parameters' names."""
+    """The evidence that a rule takes, by its parameters' names."""
     names = tuple(inspect.signature(rule).parameters)
     for name in names:
         if name not in EVIDENCE:

@@ -1,4 +1,4 @@
-"""Neurons of snnTorch and SpikingJelly as a controller sees them: with a surrogate, a decay and a threshold."""
+"""Neurons of snnTorch and SpikingJelly as controllers use them: with a surrogate, a decay and a threshold."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,9 @@ from surgrad.kernels.lif import histogram
 from surgrad.surrogates import SURROGATES, Surrogate, SurrogateFunction
 
 HOLDERS = ("surrogate", "spike_grad", "surrogate_function")
-"""Attributes by which our neurons, snnTorch's and SpikingJelly's hold the slope of their spikes."""
+"""Attributes that hold the surrogate of surgrad's, snnTorch's and SpikingJelly's neurons."""
+_COUNTED = "surgrad_histogram"
+"""Attribute of a surrogate module that holds the potentials counted so far."""
 ALPHAS: dict[str, tuple[str, Callable[[float], float]]] = {
     "ATan": ("atan", lambda a: 2 / (math.pi * a)),
     "Sigmoid": ("sigmoid", lambda a: 1 / a),
@@ -23,47 +25,49 @@ ALPHAS: dict[str, tuple[str, Callable[[float], float]]] = {
     "Rect": ("rect", lambda a: 1 / a),
     "Erf": ("gaussian", lambda a: 1 / (math.sqrt(2) * a)),
 }
-"""SpikingJelly's surrogates by class: ours, and the width of an alpha, which is also the alpha of a width."""
+"""SpikingJelly's surrogates by class: the name of ours, and the map from alpha to width, which is its own inverse."""
 
 
 class Alpha:
-    """SpikingJelly's own surrogate, whose width is its float `alpha`, so that its fused backends stay."""
+    """SpikingJelly's own surrogate. Its float `alpha` gives the width, so its fused backends remain usable."""
 
     first_width = None
 
     def __init__(self, module: nn.Module):
-        name, self._turned = ALPHAS[type(module).__name__]
+        name, self._convert = ALPHAS[type(module).__name__]
         self.module: Any = module
         self.function: SurrogateFunction = SURROGATES[name]
 
     @property
     def width(self) -> Tensor:
-        return torch.tensor(self._turned(self.module.alpha))
+        return torch.tensor(self._convert(self.module.alpha))
 
     def write(self, width: Tensor) -> None:
-        """Widths of one number: SpikingJelly has no alpha per channel. The same again is not written, since a compiled
-        network is compiled anew for every alpha."""
+        """Write a width of one number: SpikingJelly has no alpha per channel. An unchanged width is not written:
+        every new alpha compiles a compiled network again."""
         if width.item() != self.width.item():
-            self.module.alpha = self._turned(width.item())
+            self.module.alpha = self._convert(width.item())
 
 
 class ForeignNeuron:
-    """A neuron of another library. While `watch` is set, `histogram` counts the potentials that its surrogate is called
-    with in training, until the adapter has read them; a library's fused backends do not call it."""
+    """A neuron of another library, with the surrogate, decay and threshold that a controller reads.
+
+    While `record_histogram` is set, `histogram` counts the potentials with which its surrogate is called in
+    training, until the adapter has read them. The fused backends of a library do not call it.
+    """
 
     def __init__(self, module: nn.Module, holder: str, surrogate: Surrogate | Alpha):
         self.module: Any = module
         self.surrogate = surrogate
-        self.histogram: Tensor | None = None
         self._slope: nn.Module = getattr(module, holder)
         self._hook: RemovableHandle | None = None
 
     @property
-    def watch(self) -> bool:
+    def record_histogram(self) -> bool:
         return self._hook is not None
 
-    @watch.setter
-    def watch(self, on: bool) -> None:
+    @record_histogram.setter
+    def record_histogram(self, on: bool) -> None:
         if on and self._hook is None:
             self._hook = self._slope.register_forward_pre_hook(self._count)
         elif not on and self._hook is not None:
@@ -71,11 +75,22 @@ class ForeignNeuron:
             self._hook = None
 
     @property
+    def histogram(self) -> Tensor | None:
+        """The counts, held by the surrogate's module, so that they are restored with the model's state."""
+        return vars(self._slope).get(_COUNTED)
+
+    @histogram.setter
+    def histogram(self, counts: Tensor | None) -> None:
+        vars(self._slope)[_COUNTED] = counts
+
+    @property
     def threshold(self) -> Tensor:
         for name in ("threshold", "v_threshold"):
             if hasattr(self.module, name):
                 return torch.as_tensor(getattr(self.module, name)).detach().float()
-        raise BadValue(f"{type(self.module).__name__} tells no threshold; give a controller that reads none")
+        raise BadValue(
+            f"{type(self.module).__name__} has no threshold attribute; use a controller that does not read it"
+        )
 
     @property
     def decay(self) -> Tensor:
@@ -89,7 +104,7 @@ class ForeignNeuron:
             return 1 - module.w.detach().sigmoid()
         if hasattr(module, "v_threshold"):
             return torch.ones(())
-        raise BadValue(f"{type(module).__name__} tells no decay; give a controller that reads none")
+        raise BadValue(f"{type(module).__name__} has no decay attribute; use a controller that does not read it")
 
     def _count(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self.module.training:
@@ -98,8 +113,8 @@ class ForeignNeuron:
 
 
 def neuron_of(module: nn.Module) -> Any:
-    """The module itself where it holds a `Surrogate` as ours do; a Guest where it is another library's neuron, with a
-    `Surrogate` or with one of SpikingJelly's own; None where it is no neuron."""
+    """The module itself where it is a neuron of surgrad; a `ForeignNeuron` where it is a neuron of another library with
+    a `Surrogate` or with one of SpikingJelly's own; None where it is not a neuron."""
     for holder in HOLDERS:
         slope: Any = getattr(module, holder, None)
         if isinstance(slope, Surrogate):
@@ -110,11 +125,11 @@ def neuron_of(module: nn.Module) -> Any:
 
 
 def slot_of(module: nn.Module) -> str:
-    """Where a neuron's width is among the model's buffers and parameters, from the neuron's path on."""
+    """The path of a neuron's width among the model's buffers and parameters, relative to the neuron."""
     for holder in HOLDERS:
         if isinstance(getattr(module, holder, None), Surrogate):
             return f"{holder}.width"
     raise BadValue(
-        f"{type(module).__name__} has a surrogate of its own library, whose width no probe can replace; "
+        f"{type(module).__name__} uses a surrogate of its own library, whose width a probe cannot replace; "
         "give it a surgrad.Surrogate"
     )

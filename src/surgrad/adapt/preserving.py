@@ -1,32 +1,48 @@
-"""A model that is asked questions, and left as it was."""
+"""A context manager that restores a model after evaluations that must not change it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
-STATE = ("potential", "histogram", "watch", "training")
-"""What modules hold outside their parameters and buffers."""
+from surgrad import state
 
 
 @contextmanager
-def preserved_state(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Begin with our neurons at rest, put their state and the random numbers back as they were, and run no hooks of the
-    model itself."""
-    kept = [(m, key, getattr(m, key)) for m in model.modules() for key in STATE if hasattr(m, key)]
-    jelly: list[Any] = [m for m in model.modules() if hasattr(m, "_memories")]  # SpikingJelly's neurons
-    kept += [(m, "_memories", dict(m._memories)) for m in jelly]
-    hooks = model._forward_pre_hooks
-    model._forward_pre_hooks = type(model._forward_pre_hooks)()
-    for module, key, _ in kept:
-        if key == "potential":
-            setattr(module, key, None)
+def preserved(model: nn.Module) -> Iterator[None]:
+    """Within it, the neurons start from rest and the model's own forward pre-hooks do not run.
+
+    Afterwards every attribute of every module is as it was: declared state (`surgrad.state`), what modules of other
+    libraries keep (SpikingJelly's `_memories`, snnTorch's `mem`), hooks, training flags; and so are torch's random
+    numbers. Values of parameters and buffers are not copied: evaluate with copies of them, or leave them alone.
+    """
+    kept = [(module, _attributes(module)) for module in model.modules()]
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with state.preserved_state(model):
+            model._forward_pre_hooks = type(model._forward_pre_hooks)()
             yield
     finally:
-        model._forward_pre_hooks = hooks
-        for module, key, value in kept:
-            setattr(module, key, value)
+        for module, attributes in kept:
+            _restore(module, attributes)
+
+
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, dict[Any, Any] | None]]:
+    """What a module's attributes refer to; of dicts also their items, since modules change them in place."""
+    return {name: (value, dict(value) if isinstance(value, dict) else None) for name, value in vars(module).items()}
+
+
+def _restore(module: nn.Module, attributes: dict[str, tuple[Any, dict[Any, Any] | None]]) -> None:
+    held = vars(module)
+    for name in held.keys() - attributes.keys():
+        del held[name]
+    for name, (value, items) in attributes.items():
+        held[name] = value
+        if items is not None and not _same(value, items):
+            value.clear()
+            value.update(items)
+
+
+def _same(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
+    """Whether two dicts hold the same objects."""
+    return len(one) == len(other) and all(key in one and one[key] is value for key, value in other.items())

@@ -1,53 +1,67 @@
-"""Controllers made from controllers."""
+"""Controllers that change what another controller does."""
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, as_tensor
 
-from surgrad.adapt.base import AnyController, Controller, StepContext, Widths, restore, state_of
+from surgrad.adapt.base import AnyController, Controller, StepContext, Widths, as_controller, widths_from
 from surgrad.errors import BadValue
 
 
 class _Wrapper(Controller):
+    """Needs and keeps what the wrapped controller does."""
+
     def __init__(self, controller: AnyController):
-        self.controller = controller
-        self.watch = getattr(controller, "watch", False)
-        self.needs_probe = getattr(controller, "needs_probe", False)
+        self.controller = as_controller(controller)
+        self.needs_histograms = self.controller.needs_histograms
+        self.needs_probe = self.controller.needs_probe
 
     def state_dict(self) -> dict[str, Any]:
-        return state_of(self.controller)
+        return self.controller.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        restore(self.controller, state)
+        self.controller.load_state_dict(state)
 
     def notes(self) -> list[dict[str, Any]]:
-        return self.controller.notes() if isinstance(self.controller, Controller) else []
+        return self.controller.notes()
 
 
-class clip(_Wrapper):  # noqa: N801
-    """Another controller's widths, kept within [low, high], in units of potential."""
+class Clip(_Wrapper):
+    """Clips the widths of another controller to [low, high].
+
+    Args:
+        controller: the controller whose widths are clipped.
+        low: the smallest width, in units of potential.
+        high: the largest width, in units of potential.
+    """
 
     def __init__(self, controller: AnyController, low: float, high: float):
         if not 0 < low <= high:
-            raise BadValue(f"[{low}, {high}] bounds no width; give 0 < low <= high")
+            raise BadValue(f"need 0 < low <= high, got low {low} and high {high}")
         super().__init__(controller)
         self.low = low
         self.high = high
 
-    def __call__(self, moment: StepContext) -> dict[str, Tensor]:
-        return {name: width.clamp(self.low, self.high) for name, width in self.controller(moment).items()}
+    def __call__(self, context: StepContext) -> dict[str, Tensor]:
+        widths = widths_from(self.controller, context)
+        return {name: as_tensor(width).clamp(self.low, self.high) for name, width in widths.items()}
 
 
-class every(_Wrapper):  # noqa: N801
-    """Another controller, asked only at steps 0, n, 2n, …"""
+class Every(_Wrapper):
+    """Calls another controller in steps 0, n, 2n, … only.
+
+    Args:
+        steps: n, the number of training steps from one call to the next.
+        controller: the controller; one that chooses its own steps is refused.
+    """
 
     def __init__(self, steps: int, controller: AnyController):
         if steps < 1:
-            raise BadValue(f"every {steps} steps is never; give 1 or more")
-        if getattr(controller, "has_own_period", False):
-            raise BadValue(f"{type(controller).__name__} chooses itself in which steps it acts; set its own period")
+            raise BadValue(f"steps must be 1 or more, got {steps}")
         super().__init__(controller)
+        if self.controller.has_own_period:
+            raise BadValue(f"{self.controller} chooses itself in which steps it acts; set its own period")
         self.steps = steps
 
-    def __call__(self, moment: StepContext) -> Widths:
-        return self.controller(moment) if moment.step % self.steps == 0 else {}
+    def __call__(self, context: StepContext) -> Widths:
+        return widths_from(self.controller, context) if context.step % self.steps == 0 else {}

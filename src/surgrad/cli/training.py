@@ -71,17 +71,17 @@ def train_recipe(arguments: argparse.Namespace) -> int:
 
 def _draw_example(recipe: "Recipe", out: Path, data: Path | None) -> None:
     """For a training on recordings, a picture of the first that it is tested on, for the report."""
-    from surgrad.data.batches.recordings import cache_of
-    from surgrad.data.events.sets import EVENT_SETS, load_events
+    from surgrad.data import DATASETS, EVENT_SETS
     from surgrad.report import write_recording
     from surgrad.report.recording import EXAMPLE
 
     if recipe.data.name not in EVENT_SETS:
         return
     try:
-        held = load_events(recipe.data.name, data, recipe.data.split)
-        frames = cache_of(held, recipe.data, recipe.model.steps).frames(Path(held.test.paths[0]), held.test.spans[0])
-        write_recording(frames, out / EXAMPLE)
+        config = recipe.data
+        options = {name: getattr(config, name) for name in ("split", "slicing", "step_us", "cache")}
+        source = DATASETS.build(config.name, options, root=data)
+        write_recording(source.example(recipe.model.steps), out / EXAMPLE)
     except SurgradError as error:  # the training is worth its report without a picture
         print(f"surgrad: no picture of a recording: {error}", file=sys.stderr)
 

@@ -1,270 +1,326 @@
-"""A recipe: everything that decides a training, as one frozen dataclass that survives JSON."""
+"""Recipes: everything that decides a training, as frozen dataclasses that survive JSON.
+
+A recipe is made of settings and of parts. A part is a name in a registry (`surgrad.config.parts` lists them) with
+options of the constructor found there, so nothing here knows which options there are:
+
+    Recipe("mine", neuron=NeuronConfig("plif", tau=2.0), adapt=Part("esg", low=0.3))
+
+In JSON and on the command line the options of a part stand next to its other settings: `{"name": "plif", "tau": 2.0}`,
+`--set neuron.tau=2`.
+"""
 
 import dataclasses
 import typing
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from surgrad.config.fields import Checked, at_least, parsed, positive
+from surgrad.config.values import Count, Fraction, NonNegative, Positive, Range, checked
 from surgrad.errors import BadValue, unknown
 
-T = TypeVar("T")
+FORMAT = 2
+"""Layout of a recipe in JSON; `surgrad.config.compat` reads the earlier one."""
+
+Seed = Annotated[int, Range(0, 2**63 - 1)]
+
+
+class Settings:
+    """A frozen dataclass that refuses values of another type and numbers out of range."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for entry in dataclasses.fields(self):  # type: ignore[arg-type]  # each subclass is a dataclass
+            value = getattr(self, entry.name)
+            if not isinstance(value, Settings | Mapping):
+                object.__setattr__(self, entry.name, checked(self._path(entry.name), value, hints[entry.name]))
+
+    @classmethod
+    def _path(cls, name: str) -> str:
+        """How errors name a field, as in "optim.lr"."""
+        part = cls.__name__.removesuffix("Config").lower()
+        return name if part == "recipe" else f"{part}.{name}"
+
+    @classmethod
+    def hints(cls) -> dict[str, Any]:
+        """The annotations of the fields that can be set from text, by name."""
+        return {
+            name: hint
+            for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+            if name != "options" and typing.get_origin(hint) is not ClassVar and not _is_settings(hint)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON has them."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}  # type: ignore[arg-type]
+        options = values.pop("options", {})
+        plain = {key: value.to_dict() if isinstance(value, Settings) else value for key, value in values.items()}
+        return plain | {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+
+    def replaced(self, changes: Mapping[str, Any]) -> Self:
+        """A copy with some settings changed."""
+        known = self.hints()
+        for name in changes:
+            if name not in known:
+                raise unknown("setting", self._path(name), [self._path(other) for other in known])
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def _is_settings(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Settings)
+
+
+@dataclass(frozen=True, init=False)
+class Part(Settings):
+    """A part by its name in a registry, with options of the constructor found there.
+
+    Options that are not given have the constructor's defaults. They are checked against it when the recipe is built
+    (`surgrad.config.parts.check`).
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    NAME: ClassVar[str] = ""
+    """The name where none is given."""
+
+    def __init__(self, name: str | None = None, /, **settings: Any):
+        values = {"name": name or settings.pop("name", self.NAME)}
+        if not values["name"]:
+            raise BadValue(f"{type(self).__name__} without a name; give the name of a part as its first argument")
+        for entry in dataclasses.fields(self):
+            if entry.name not in ("name", "options"):
+                values[entry.name] = settings.pop(entry.name, entry.default)
+        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        for key, value in (values | {"options": settings}).items():
+            object.__setattr__(self, key, value)
+        self.__post_init__()
+
+    def replaced(self, changes: Mapping[str, Any]) -> Self:
+        """A copy with some settings and options changed; the other options stay."""
+        held = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "options"}
+        return type(self)(**{**held, **self.options, **changes})
+
+
+@dataclass(frozen=True, init=False)
+class DataConfig(Part):
+    """The data set (`surgrad.data.DATASETS`), and how its samples become batches.
+
+    batch: samples per training step. limit: use only this number of samples of each part (the first ones, or a fixed
+    random part where samples lie in folders). holdout: share of the training samples that is set apart for choices.
+    """
+
+    NAME = "fashion_mnist_small"
+    batch: Count = 128
+    limit: Count | None = None
+    holdout: Annotated[float, Range(0, 0.9)] = 0.0
+
+
+@dataclass(frozen=True, init=False)
+class ModelConfig(Part):
+    """The network (`surgrad.models.MODELS`).
+
+    steps: time steps T for which a static image is shown, and the number of frames of a recording. last_step: predict
+    by the last time step instead of the mean over all.
+    """
+
+    NAME = "small_cnn"
+    steps: Count = 4
+    last_step: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class NeuronConfig(Part):
+    """The neuron of every layer (`surgrad.neurons.NEURONS`). per_channel: whether decay, threshold and width are one
+    number per channel instead of one per layer."""
+
+    NAME = "lif"
+    per_channel: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class SurrogateConfig(Part):
+    """The surrogate function of every neuron (`surgrad.surrogates.SURROGATE_BUILDERS`).
+
+    width: at the start, in units of potential. learn: train the width by its gradient. first: the first time step has a
+    separate width.
+    """
+
+    NAME = "rect"
+    width: Positive = 1.0
+    learn: bool = False
+    first: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class PenaltyConfig(Part):
+    """What is added to the loss for the neurons' potentials (`surgrad.penalties.PENALTIES`); "none" adds nothing.
+
+    weight: factor of the sum over the neurons. inner: whether the neurons inside residual blocks count too. until:
+    share of the training after which the penalty ends. ramp: whether it grows from 0 over that time.
+    """
+
+    NAME = "none"
+    weight: Positive = 0.1
+    inner: bool = True
+    until: Fraction = 1.0
+    ramp: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class OptimConfig(Part):
+    """The optimiser (`surgrad.optim.OPTIMIZERS`).
+
+    lr: the peak learning rate. neuron_lr: that of Adam, which trains the neurons' parameters. clip: largest norm of the
+    gradient; 0 for no limit.
+    """
+
+    NAME = "sgd"
+    epochs: Count = 9
+    lr: Positive = 0.1
+    neuron_lr: Positive = 3e-4
+    clip: NonNegative = 0.0
 
 
 @dataclass(frozen=True)
-class DataConfig(Checked):
-    """Which images, in which batches, augmented how (`surgrad.data`). Of data sets that lie as folders of images, which
-    are cut at random: side, of the squares; resize, of an evaluated image's shorter side; workers, the processes that
-    read them (none: one a core). Of recordings (`surgrad.data.events`), side and workers too; split, by the name of its
-    rule; slicing into as many frames as model.steps, step_us long where that goes by time steps; normalise, scaling,
-    roll and nda as in `surgrad.data.events.views`; cache, the folder of their frames (none: .surgrad beside them);
-    skip_bad, to leave out what cannot be read."""
+class ProgressiveConfig(Settings):
+    """A cheaper first part of the training, as long as `fraction` of it: images are shown for `steps` time steps and
+    cropped at random to a square of `image_size` pixels (none: not cropped). Evaluations always see full images and all
+    time steps."""
 
-    name: str = "fashion_mnist_small"
-    batch: int = at_least(1, 128)
-    crop: int = at_least(0, 0)
-    flip: bool = False
-    autoaugment: bool = False
-    cutout: int = at_least(0, 0)
-    limit: int | None = at_least(
-        1, None
-    )  # use only so many images of each split: the first, or of folders a random part
-    side: int = at_least(8, 224)
-    resize: int = at_least(8, 256)
-    workers: int | None = at_least(0, None)
-    split: str | None = None
-    slicing: str = "count"
-    step_us: int = at_least(1, 5000, high=10**12)
-    normalise: str = "frame"
-    scaling: str = "bilinear"
-    roll: int = at_least(0, 0)
-    nda: bool = False
-    cache: str | None = None
-    skip_bad: bool = False
+    fraction: Fraction = 0.0
+    steps: Count = 1
+    image_size: Count | None = None
 
 
 @dataclass(frozen=True)
-class ModelConfig(Checked):
-    """Which network (`surgrad.models`)."""
+class RunConfig(Settings):
+    """How the training is computed.
 
-    name: str = "small_cnn"
-    steps: int = at_least(1, 4)
-    width_multiplier: float = positive(1.0)
-    norm: str = "tdbn"
-    summand_alpha: float = positive(1.0)  # tdBN's α of the summands of a residual addition
-    last_step: bool = False  # predict by the last step alone
-    coding: str = "direct"  # of static images (`surgrad.coding`); direct: as they are, in every step
+    precision: fp32, bf16 (autocast), or auto, which is bf16 where the processor multiplies bf16 matrices in hardware
+    and fp32 elsewhere. pack_spikes: keep spikes as bits for the backward pass, which takes less memory and more time.
+    """
 
-
-@dataclass(frozen=True)
-class NeuronConfig(Checked):
-    """Which neuron and surrogate, in every layer (`surgrad.neurons`, `surgrad.surrogates`)."""
-
-    name: str = "lif"
-    decay: float = at_least(0, 0.2, high=1)
-    train_decay: bool = True
-    threshold: float = positive(0.5)
-    reset: str = "zero"
-    detach_reset: bool = False
-    shape: str = "rect"
-    width: float = positive(1.0)
-    learn_width: bool = False
-    first_width: bool = False  # the first step has a width of its own
-    backend: str = "auto"
-
-
-@dataclass(frozen=True)
-class AdaptConfig(Checked):
-    """Who writes the widths, and its knobs (`surgrad.adapt` has a card for each), every one for the controllers that
-    have it; none: the controller's own default."""
-
-    controller: str = "follow"
-    rule: str | None = None  # follow
-    width: float | None = at_least(0, None, open=True)  # fixed
-    law: str | None = None  # schedule
-    start: float | None = at_least(0, None, open=True)  # schedule, search, compete
-    end: float | None = at_least(0, None, open=True)
-    target: str | None = None  # steer
-    scope: str | None = None  # steer, search
-    low: float | None = at_least(0, None)  # steer, search, compete
-    high: float | None = at_least(0, None)
-    period: int | None = at_least(1, None)  # steer
-    momentum: float | None = at_least(0, None, high=1)
-    least: float | None = at_least(0, None)
-    most: float | None = at_least(0, None)
-    warmup: float | None = at_least(0, None, high=1)
-    sharpen: float | None = at_least(0, None, high=1)
-    freeze: float | None = at_least(0, None, high=1)
-    parameter: str | None = None  # search
-    estimator: str | None = None
-    count: int | None = at_least(1, None)
-    eps: float | None = at_least(0, None, open=True)
-    reliable: float | None = at_least(-1, None, high=1)
-    seed: int | None = at_least(0, None)
-    move: float | None = at_least(0, None, open=True)  # search, compete
-    reach: int | None = at_least(1, None)  # compete
-    iterations: int | None = at_least(1, None)
-    lr: float | None = at_least(0, None, open=True)
-    rate: float | None = at_least(0, None, open=True)
-
-
-@dataclass(frozen=True)
-class LossConfig(Checked):
-    """Which loss (`surgrad.losses`), and what is added to it for the neurons' potentials (`surgrad.penalties`):
-    penalty_weight times the sum over the neurons, those within residual blocks too if penalty_inner; until that share
-    of the training; growing from 0 over it if penalty_ramp."""
-
-    name: str = "cross_entropy"
-    label_smoothing: float = at_least(0, 0.0, high=1)
-    tet_weight: float = at_least(0, 1e-3, high=1)  # TET's λ
-    tet_target: float | None = 1.0  # and φ; none: 1 for the label, 0 for the rest
-    penalty: str | None = None
-    penalty_weight: float = positive(0.1)
-    penalty_inner: bool = True
-    penalty_until: float = at_least(0, 1.0, high=1)
-    penalty_ramp: bool = False
-
-
-@dataclass(frozen=True)
-class OptimConfig(Checked):
-    """gradient: how it is found through time (`surgrad.gradients`); gradient_steps: of how many steps, drawn at random,
-    sltt goes back (none: all).
-
-    name: sgd, adam, adamw or muon. The rate: linear warm-up and cosine to 0, at the end, or `period` epochs after the
-    warm-up, from where it rises again; or, with `drops`, steps: "40:0.1, 80:0.01" is a tenth of it from epoch 40 on.
-
-    Norms and biases have no weight decay; neither have the neurons' own parameters, which train with Adam at
-    `neuron_lr`. Muon trains the convolutions alone, at `lr` and `momentum`, always Nesterov's and without weight decay;
-    norms, biases and linear layers then train with the neurons' parameters."""
-
-    name: str = "sgd"
-    epochs: int = at_least(1, 9)
-    lr: float = positive(0.1)
-    momentum: float = at_least(0, 0.9, high=0.9999)
-    nesterov: bool = False
-    weight_decay: float = at_least(0, 5e-4)
-    warmup: float = at_least(0, 0.0)  # epochs
-    period: float | None = at_least(0, None, open=True)  # epochs
-    drops: str | None = None
-    clip: float = at_least(0, 0.0)  # largest norm of the gradient; 0 for none
-    neuron_lr: float = positive(3e-4)
-    gradient: str = "bptt"
-    gradient_steps: int | None = at_least(1, None)
-
-
-@dataclass(frozen=True)
-class StartConfig(Checked):
-    """How a training starts: from the newest weights of the run folder `weights`, of the same network, or (none) as the
-    network is drawn. And the first `share` of it, made cheaper: images are shown for `steps` time steps, and cut to a
-    random square of `side` pixels (none: whole). What follows, and every evaluation, sees all of both."""
-
-    share: float = at_least(0, 0.0, high=1)
-    steps: int = at_least(1, 1)
-    side: int | None = at_least(1, None)
-    weights: str | None = None
-
-
-@dataclass(frozen=True)
-class RunConfig(Checked):
-    """How it is computed. precision: fp32, bf16 (autocast), or auto: bf16 where the processor multiplies bf16
-    matrices in hardware, fp32 elsewhere. device: auto, cpu or cuda. pack_spikes: keep spikes as bits for the backward
-    pass, which takes less memory and more time."""
-
-    precision: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True
     compile: bool = False
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     pack_spikes: bool = False
 
 
 @dataclass(frozen=True)
-class Recipe(Checked):
-    """A training, whole: see `surgrad.recipes` for those at hand."""
+class Recipe(Settings):
+    """A complete training; `surgrad.recipes` has many.
+
+    source: where the settings come from. published: the paper's test accuracy, in [0, 1]. seed: of weights, order and
+    augmentation. init_from: a run folder of the same network, from whose newest weights the training starts.
+    """
 
     name: str
     summary: str = ""
     source: str = ""
-    published: float | None = None  # the paper's test accuracy, in [0, 1]
-    seed: int = at_least(0, 0, high=2**63 - 1)  # of weights, order and augmentation
+    published: float | None = None
+    seed: Seed = 0
+    init_from: str | None = None
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    neuron: NeuronConfig = field(default_factory=NeuronConfig)
-    adapt: AdaptConfig = field(default_factory=AdaptConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
+    norm: Part = field(default_factory=lambda: Part("tdbn"))
+    coding: Part = field(default_factory=lambda: Part("direct"))
+    neuron: NeuronConfig = field(default_factory=lambda: NeuronConfig("lif", decay=0.2, train_decay=True))
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+    adapt: Part = field(default_factory=lambda: Part("lsg"))
+    loss: Part = field(default_factory=lambda: Part("cross_entropy"))
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    start: StartConfig = field(default_factory=StartConfig)
+    schedule: Part = field(default_factory=lambda: Part("cosine"))
+    gradient: Part = field(default_factory=lambda: Part("bptt"))
+    progressive: ProgressiveConfig = field(default_factory=ProgressiveConfig)
+    average: Part = field(default_factory=lambda: Part("none"))
     run: RunConfig = field(default_factory=RunConfig)
 
 
-def derive(recipe: Recipe, **changes: Any) -> Recipe:
-    """A recipe made from another: a part by a dict of its fields, the rest by value.
+def groups() -> dict[str, type[Settings]]:
+    """The groups of settings of a recipe, by name."""
+    return {name: hint for name, hint in typing.get_type_hints(Recipe).items() if _is_settings(hint)}
 
-    >>> derive(Recipe("a"), name="b", model={"steps": 2}).model.steps
-    2
+
+def derive(recipe: Recipe, **changes: Any) -> Recipe:
+    """A recipe made from another one: a group of settings is changed by a dict of some of them, or replaced as a whole.
+
+    Options of a part that are not mentioned stay, also where its name changes; give a new `Part` to start from
+    its defaults.
+
+    Example:
+        >>> derive(Recipe("a"), name="b", model={"steps": 2}).model.steps
+        2
     """
     for key, value in changes.items():
         if key not in recipe.__dataclass_fields__:
-            raise unknown("field", key, recipe.__dataclass_fields__)
-        part: Any = getattr(recipe, key)
-        if not hasattr(part, "__dataclass_fields__"):
-            continue
-        for name in value:
-            if name not in part.__dataclass_fields__:
-                raise unknown("field", f"{key}.{name}", [f"{key}.{known}" for known in part.__dataclass_fields__])
-        changes[key] = dataclasses.replace(part, **value)
+            raise unknown("setting", key, recipe.__dataclass_fields__)
+        held = getattr(recipe, key)
+        if isinstance(held, Settings) and isinstance(value, Mapping):
+            changes[key] = held.replaced(value)
     return dataclasses.replace(recipe, **changes)
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    return dataclasses.asdict(recipe)
+    """The recipe as JSON has it."""
+    return {"format": FORMAT, **recipe.to_dict()}
 
 
-def from_dict(values: dict[str, Any]) -> Recipe:
-    """The recipe of a dict that `to_dict` made (of JSON); unknown fields and wrong types are errors."""
-    if not isinstance(values, dict) or "name" not in values:
-        raise BadValue("this is JSON but no recipe: a recipe is an object with a name")
-    return _built(values, Recipe, "")
+def from_dict(values: Mapping[str, Any]) -> Recipe:
+    """The recipe of a dict that `to_dict` made, now or in an earlier release.
+
+    Raises:
+        BadValue: it is not a recipe, or a value has a wrong type or is out of range.
+        UnknownName: a setting that recipes do not have.
+    """
+    from surgrad.config.compat import is_old, upgraded
+    from surgrad.config.parts import without_foreign_options
+
+    if not isinstance(values, Mapping) or "name" not in values:
+        raise BadValue("this is not a recipe: expected a JSON object with a 'name'")
+    if is_old(values):
+        return without_foreign_options(_built(upgraded(values)))
+    return _built(values)
 
 
-def _built(values: dict[str, Any], kind: type[T], path: str) -> T:
-    hints = typing.get_type_hints(kind)
-    built = {}
+def _built(values: Mapping[str, Any]) -> Recipe:
+    kinds = groups()
+    built: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in hints:
-            raise unknown("field", path + key, [path + known for known in hints])
-        nested = dataclasses.is_dataclass(hints[key]) and isinstance(value, dict)
-        built[key] = _built(value, hints[key], f"{path}{key}.") if nested else value
-    return kind(**built)
+        if key == "format":
+            continue
+        if key not in Recipe.__dataclass_fields__:
+            raise unknown("setting", key, Recipe.__dataclass_fields__)
+        built[key] = _group(key, kinds[key], value) if key in kinds else value
+    return Recipe(**built)
 
 
-def set_fields(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
-    """The recipe with fields set from texts, one after another, as `--set optim.lr=0.05`."""
-    for assignment in assignments:
-        recipe = _set_field(recipe, assignment)
-    return recipe
+def _group(key: str, kind: type[Settings], value: Any) -> Settings:
+    if not isinstance(value, Mapping):
+        raise BadValue(f"{key} = {value!r} is of type {type(value).__name__}; give an object with its settings")
+    if not issubclass(kind, Part):
+        for name in value:
+            if name not in kind.hints():
+                raise unknown("setting", f"{key}.{name}", [f"{key}.{known}" for known in kind.hints()])
+    return kind(**value)
 
 
-def _set_field(recipe: Recipe, assignment: str) -> Recipe:
-    path, equals, text = assignment.partition("=")
-    if not equals:
-        raise BadValue(f"'{assignment}' sets nothing; write path=value, as in optim.lr=0.05")
-    if path not in _flat(to_dict(recipe)):
-        raise unknown("field", path, _flat(to_dict(recipe)))
-    part, _, key = path.rpartition(".")
-    owner = getattr(recipe, part) if part else recipe
-    value = parsed(path, text, typing.get_type_hints(type(owner))[key])
-    return derive(recipe, **({part: {key: value}} if part else {key: value}))
-
-
-def differences(one: Recipe, other: Recipe) -> list[str]:
-    """What differs between two recipes, one `path: a -> b` each."""
-    a, b = (_flat(to_dict(recipe)) for recipe in (one, other))
-    return [f"{path}: {a[path]!r} -> {b[path]!r}" for path in a if a[path] != b[path]]
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat = {}
-    for key, value in values.items():
-        flat.update({f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value})
-    return flat
+__all__ = [
+    "FORMAT",
+    "DataConfig",
+    "ModelConfig",
+    "NeuronConfig",
+    "OptimConfig",
+    "Part",
+    "PenaltyConfig",
+    "ProgressiveConfig",
+    "Recipe",
+    "RunConfig",
+    "Settings",
+    "SurrogateConfig",
+    "derive",
+    "from_dict",
+    "groups",
+    "to_dict",
+]

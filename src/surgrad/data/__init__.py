@@ -1,42 +1,58 @@
-"""Image data sets as uint8 tensors in memory, checked against their official checksums.
+"""Data sets, and the batches that a training takes from them.
 
-from surgrad.data import load
-data = load("fashion_mnist_small")      # comes with surgrad; the others are found or downloaded
-data.train.images                       # uint8 [6000, 1, 28, 28]
+    from surgrad.data import DATASETS, ArraySource, load
 
-What does not fit there, as ImageNet, is listed by `load_folder` and read when it is asked for.
+    data = load("fashion_mnist_small")      # comes with surgrad; the others are found or downloaded
+    data.train.images                       # uint8 [6000, 1, 28, 28]
+
+    source = DATASETS.build("cifar10", {"crop": 4, "flip": True}, root="DIR")     # a data set with its options
+    source = ArraySource(train=(images, labels), test=(images, labels))           # tensors or arrays
+
+A data source makes batches for the settings of a run: see `surgrad.data.source`. Files are checked against their
+official checksums. Data sets that do not fit in memory, such as ImageNet or recordings, are listed and then read while
+training.
 """
 
-from pathlib import Path
-
 from surgrad.data.base import DataSet, ImageData, Split
-from surgrad.data.folder import FOLDERS, FolderData, load_folder
+from surgrad.data.datasets import DATASETS, as_source
+from surgrad.data.events.sets import EVENT_SETS, EventData, load_events
+from surgrad.data.folder import FOLDER_SETS, FolderData, load_folder
+from surgrad.data.image_sets import IMAGE_SETS
 from surgrad.data.loading import data_root, load_spec
-from surgrad.data.registry import DATASETS
-from surgrad.errors import unknown
+from surgrad.data.source import Batch, Batches, BatchSettings, DataSource, Progressive
+from surgrad.data.sources.arrays import ArraySource
+from surgrad.data.sources.folders import FolderSource
+from surgrad.data.sources.images import ImageSource, load
+from surgrad.data.sources.recordings import EventSource
+from surgrad.data.sources.spoken import SpokenSource
+from surgrad.deprecated import renamed
 
 __all__ = [
     "DATASETS",
-    "FOLDERS",
+    "EVENT_SETS",
+    "FOLDER_SETS",
+    "IMAGE_SETS",
+    "ArraySource",
+    "Batch",
+    "BatchSettings",
+    "Batches",
     "DataSet",
+    "DataSource",
+    "EventData",
+    "EventSource",
     "FolderData",
+    "FolderSource",
     "ImageData",
+    "ImageSource",
+    "Progressive",
     "Split",
+    "SpokenSource",
+    "as_source",
     "data_root",
     "load",
+    "load_events",
     "load_folder",
     "load_spec",
 ]
 
-
-def load(name: str, root: Path | str | None = None, *, download: bool = True) -> ImageData:
-    """The data set `name` of DATASETS, in memory.
-
-    The files are looked for under `root`, else $SURGRAD_DATA, else ~/.cache/surgrad/data: in the folders that
-    torchvision and the official archives make (cifar-10-batches-py, MNIST/raw, ...) and in the root itself.
-    What is not there is downloaded into the root if `download`; an official CIFAR archive that lies in the
-    root is unpacked either way. Each file's md5 is checked before it is parsed.
-    """
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    return load_spec(DATASETS[name], root, download=download)
+__getattr__ = renamed(__name__, {"FOLDERS": "FOLDER_SETS"})

@@ -1,9 +1,9 @@
-"""Random crop, mirror image, AutoAugment, cutout and windows on whole batches of uint8 images, before normalisation.
+"""Random crop, flip, AutoAugment, cutout and windows on whole batches of uint8 images, before normalisation.
 
-One call treats a batch without a loop over its images. Every random number is drawn on the CPU from the generator
-given and only then moved to the images, so one generator state gives one result on every device, and the global
-random state is neither read nor written. How many numbers are drawn depends on the settings and on the shape of the
-batch, never on a pixel or on an earlier draw.
+One call augments a batch without a loop over its images. Every random number is drawn on the CPU from the given generator
+and then moved to the images' device, so a generator state gives the same result on every device, and the global random
+state is neither read nor written. The number of draws depends on the settings and on the shape of the batch, never on a
+pixel or on an earlier draw.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Augment:
 
     Choices where published code differs:
 
-    - `crop` pads with 0 whatever `fill` says: that is black, and what the usual CIFAR recipe does before it normalises.
+    - `crop` pads with 0 whatever `fill` is: black, as the usual CIFAR recipe pads before it normalises.
     - `cutout` follows DeVries & Taylor 2017 (arXiv:1708.04552): the centre is uniform over the image, so the square
       may be clipped at the border. They cut after normalisation, where zero is the mean of the data; this works on
       uint8, so the caller passes that mean as `fill`. An even side covers [centre − side/2, centre + side/2) as in
@@ -32,7 +32,7 @@ class Augment:
     """
 
     crop: int = 0
-    """Zero padding on each side, in pixels, before a random crop back to the size given; 0 is off."""
+    """Zero padding on each side, in pixels, before a random crop back to the image's size; 0 is off."""
     flip: bool = False
     """Mirror left to right with probability 1/2."""
     autoaugment: bool = False
@@ -57,30 +57,37 @@ class Augment:
         object.__setattr__(self, "fill", levels)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented copy of `images`, uint8 [B, C, H, W], of the same shape, type and device.
+        """Augment a batch.
 
-        `generator` lives on the CPU whatever device the images are on. `images` is never written to; with every
-        augmentation off it is returned as it is.
+        Args:
+            images: uint8 [B, C, H, W], never written to.
+            generator: on the CPU, whatever device the images are on.
+
+        Returns:
+            A copy of the same shape, type and device; with every augmentation off, `images` itself.
+
+        Raises:
+            BadValue: if the images or the generator are of another kind, or have other channels than an option needs.
         """
         self._check(images, generator)
         if self.crop or self.flip:
-            images = _random_crop_flip(images, self.crop, self.flip, generator)
+            images = random_crop_flip(images, self.crop, self.flip, generator)
         if self.autoaugment:
             images = autoaugment(images, generator)
         if self.cutout:
-            images = _random_cutout(images, self.cutout, self.fill, generator)
+            images = random_cutout(images, self.cutout, self.fill, generator)
         return images
 
     def _check(self, images: Tensor, generator: torch.Generator) -> None:
         if images.dtype != torch.uint8 or images.dim() != 4:
             raise BadValue(
-                f"Augment was given {images.dtype} of shape {list(images.shape)}; it takes uint8 images "
-                "[B, C, H, W]: augment before scaling and normalising, and keep the batch axis"
+                f"Augment was given {images.dtype} of shape {list(images.shape)}; it takes uint8 images [B, C, H, W]: "
+                "augment before scaling and normalising, and keep the batch axis"
             )
         if generator.device.type != "cpu":
             raise BadValue(
-                f"Augment was given a generator on {generator.device}; it draws on the CPU so that the result does not "
-                "depend on the device: pass torch.Generator() and leave the images where they are"
+                f"Augment was given a generator on {generator.device}; it draws on the CPU, so that the result does "
+                "not depend on the device: pass torch.Generator(); the images may be on any device"
             )
         if self.cutout and len(self.fill) not in (1, images.shape[1]):
             raise BadValue(
@@ -90,7 +97,7 @@ class Augment:
 
 
 def window(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A random square of `side` pixels of each image, [B, C, H, W] -> [B, C, side, side]; each is equally likely."""
+    """Cut a random square from each image, [B, C, H, W] -> [B, C, side, side]; all positions are equally likely."""
     height, width = images.shape[2:]
     offsets = [_integers(size - side + 1, len(images), generator).to(images.device) for size in (height, width)]
     rows, columns = (offset[:, None] + torch.arange(side, device=images.device) for offset in offsets)
@@ -104,8 +111,8 @@ def _integers(high: int, count: int, generator: torch.Generator) -> Tensor:
     return torch.randint(high, (count,), generator=generator, device="cpu")
 
 
-def _random_crop_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Draw the offsets and coins for `_crop_flip`: each of the (2·pad + 1)² crops is equally likely."""
+def random_crop_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Crop and mirror each image of [B, C, H, W] at random, of any type; the (2·pad + 1)² crops are equally likely."""
     count = len(images)
     device = images.device
     offsets = torch.zeros(2, count, dtype=torch.int64, device="cpu")
@@ -114,13 +121,14 @@ def _random_crop_flip(images: Tensor, pad: int, flip: bool, generator: torch.Gen
         offsets = _integers(2 * pad + 1, 2 * count, generator).view(2, count)
     if flip:
         mirrored = _integers(2, count, generator) == 1
-    return _crop_flip(images, pad, offsets.to(device), mirrored.to(device))
+    return crop_flip(images, pad, offsets.to(device), mirrored.to(device))
 
 
-def _crop_flip(images: Tensor, pad: int, offsets: Tensor, mirrored: Tensor) -> Tensor:
-    """Pad with 0, take the window at `offsets` [2, B] (top and left, pixels), mirror it where `mirrored` [B].
+def crop_flip(images: Tensor, pad: int, offsets: Tensor, mirrored: Tensor) -> Tensor:
+    """Pad with 0, take the window at `offsets` [2, B] (top and left, pixels), and mirror it where `mirrored` [B] is
+    true.
 
-    A mirrored window is one whose columns are read backwards, so a single gather does both.
+    The columns of a mirrored window are read backwards, so a single gather does both.
     """
     count, channels, height, width = images.shape
     padded = functional.pad(images, (pad, pad, pad, pad))
@@ -133,14 +141,14 @@ def _crop_flip(images: Tensor, pad: int, offsets: Tensor, mirrored: Tensor) -> T
     return padded.flatten(2).gather(2, source).view(count, channels, height, width)
 
 
-def _random_cutout(images: Tensor, side: int, fill: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw the centres for `_cutout`: each pixel of the image is equally likely."""
+def random_cutout(images: Tensor, side: int, fill: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Cut out a square of each image at random; the centre is equally likely at each pixel."""
     count, _, height, width = images.shape
     centres = torch.stack((_integers(height, count, generator), _integers(width, count, generator)))
-    return _cutout(images, side, fill, centres.to(images.device))
+    return cutout(images, side, fill, centres.to(images.device))
 
 
-def _cutout(images: Tensor, side: int, fill: tuple[int, ...], centres: Tensor) -> Tensor:
+def cutout(images: Tensor, side: int, fill: tuple[int, ...], centres: Tensor) -> Tensor:
     """Overwrite with `fill` the square of `side` pixels around `centres` [2, B] (row and column)."""
     first = centres[:, :, None] - side // 2
     down = torch.arange(images.shape[2], device=images.device)

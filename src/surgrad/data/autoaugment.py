@@ -2,7 +2,7 @@
 
 Source: Cubuk, Zoph, Mané, Vasudevan & Le, "AutoAugment: Learning Augmentation Strategies from Data", CVPR 2019,
 arXiv:1805.09501: the operations and their ranges, and the 25 sub-policies found on reduced CIFAR-10 (table 7 of the
-appendix). Every operation gives what Pillow gives for it. Where implementations differ, this one takes:
+appendix). Every operation gives the result of Pillow's. Where implementations differ, this one uses:
 
 - sub-policy 16 as (equalize 0.2), (equalize 0.6), as the paper, Google's code and torchvision have it; a widespread
   PIL version has 0.8 for the second;
@@ -65,31 +65,38 @@ CIFAR10_POLICY: tuple[tuple[tuple[str, float, int], tuple[str, float, int]], ...
 def autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Apply one random sub-policy to each image of uint8 [B, 3, H, W], drawing from a CPU generator.
 
-    Each image has its own sub-policy, and its own coin and sign for each of the two operations. All are drawn up
-    front, signs that no operation uses included, so that the number of draws depends on B alone.
+    Raises:
+        BadValue: if the images do not have three channels.
     """
     if images.shape[1] != 3:
         raise BadValue(
             f"autoaugment was given images with {images.shape[1]} channels; its colour operations need three, "
             "R, G and B: set autoaugment=False or repeat the channel three times"
         )
-    count = len(images)
+    operation, strength = draw_operations(len(images), generator)
+    for slot in (0, 1):
+        images = _apply(images, operation[:, slot], strength[:, slot])
+    return images
+
+
+def draw_operations(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw the two operations of each of `count` images: (numbers in `OPERATIONS`, or -1 for none; strengths), [B, 2].
+
+    Each image has its own sub-policy, and its own coin and sign for each of the two operations. All are drawn, also
+    signs that no operation uses, so that the number of draws depends on `count` alone.
+    """
     chosen = torch.randint(len(CIFAR10_POLICY), (count,), generator=generator, device="cpu")
     coins = torch.rand(count, 2, generator=generator, device="cpu")
     signs = 1 - 2 * torch.randint(2, (count, 2), generator=generator, device="cpu")
     operation, probability, strength, signed = (table[chosen] for table in _tables())
-    happens = coins < probability
-    strength = torch.where(signed, strength * signs, strength)
-    for slot in (0, 1):
-        images = _apply(images, torch.where(happens[:, slot], operation[:, slot], -1), strength[:, slot])
-    return images
+    return torch.where(coins < probability, operation, -1), torch.where(signed, strength * signs, strength)
 
 
 def _apply(images: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """Apply to image b the operation numbered `operation[b]`, or none for −1.
+    """Apply to image b the operation with number `operation[b]`, or none for −1.
 
-    The images are grouped by operation. `operation` and `strength`, both [B], stay on the CPU: picking a group on an
-    accelerator would wait for it once per operation.
+    The images are grouped by operation. `operation` and `strength`, both [B], stay on the CPU: choosing a group on an
+    accelerator would synchronise with it once per operation.
     """
     result = images.clone()
     for number, function in enumerate(OPERATIONS.values()):
@@ -100,9 +107,9 @@ def _apply(images: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
     return result
 
 
-def _strength(name: str, level: int) -> float:
-    """Strength of an operation at `level` 0–9, in the unit that its function takes; 0 if it has none."""
-    low, high, _ = _RANGES.get(name, (0.0, 0.0, False))
+def strength_at(name: str, level: int) -> float:
+    """The strength of an operation at `level` 0–9, in the unit that its function takes; 0 if it has none."""
+    low, high, _ = RANGES.get(name, (0.0, 0.0, False))
     return low + (high - low) * level / 9
 
 
@@ -112,8 +119,8 @@ def _tables() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     numbers = {name: number for number, name in enumerate(OPERATIONS)}
     operation = [[numbers[name] for name, _, _ in pair] for pair in CIFAR10_POLICY]
     probability = [[share for _, share, _ in pair] for pair in CIFAR10_POLICY]
-    strength = [[_strength(name, level) for name, _, level in pair] for pair in CIFAR10_POLICY]
-    signed = [[name in _RANGES and _RANGES[name][2] for name, _, _ in pair] for pair in CIFAR10_POLICY]
+    strength = [[strength_at(name, level) for name, _, level in pair] for pair in CIFAR10_POLICY]
+    signed = [[name in RANGES and RANGES[name][2] for name, _, _ in pair] for pair in CIFAR10_POLICY]
     return (
         torch.tensor(operation, device="cpu"),
         torch.tensor(probability, device="cpu"),
@@ -128,8 +135,8 @@ def _tables() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _resample(images: Tensor, matrix: Tensor) -> Tensor:
     """Nearest resampling: output pixel (x, y) is input pixel (a·x + b·y + c, d·x + e·y + f), matrix float64 [N, 6].
 
-    Coordinates are those of pixel centres, in 16.16 fixed point as in Pillow, hence the very same pixels; fixing the
-    matrix on the CPU makes them the same on every device too.
+    Coordinates are those of pixel centres, in 16.16 fixed point as in Pillow, so the pixels are the same as Pillow's.
+    The matrix is rounded on the CPU, so they are the same on every device.
     """
     a, b, c, d, e, f = matrix.unbind(1)
     centred = torch.stack((a, b, c + a / 2 + b / 2, d, e, f + d / 2 + e / 2))
@@ -272,7 +279,7 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 # Strength at level 0 and at level 9, and whether it takes a random sign.
-_RANGES: dict[str, tuple[float, float, bool]] = {
+RANGES: dict[str, tuple[float, float, bool]] = {
     "shear_x": (0.0, 0.3, True),  # input pixels per pixel
     "shear_y": (0.0, 0.3, True),
     "translate_x": (0.0, 150 / 331, True),  # share of the width

@@ -1,4 +1,4 @@
-"""What a data set is, how it lies on disk, and the checks that every file passes before it is parsed."""
+"""Data sets of images in memory, their layouts on disk, and the checks that every file passes before it is parsed."""
 
 import gzip
 import hashlib
@@ -18,13 +18,26 @@ from surgrad.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """The images and labels of one part of a data set, all in memory."""
+    """The samples and labels of one part of a data set, all in memory."""
 
-    images: Tensor  # uint8 [N, C, H, W], contiguous
+    images: Tensor  # uint8 [N, C, H, W], contiguous; of `ArraySource` also float32, and recordings [N, T, C, ...]
     labels: Tensor  # int64 [N]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def only(self, chosen: Sequence[int]) -> "Split":
+        """The samples with these numbers, in the order given; a copy."""
+        numbers = torch.tensor(chosen, dtype=torch.int64)
+        return Split(self.images[numbers], self.labels[numbers])
+
+    def first(self, limit: int | None) -> "Split":
+        """The first `limit` samples, or all; a view."""
+        return Split(self.images[:limit], self.labels[:limit])
+
+    def to(self, device: torch.device) -> "Split":
+        """The same samples on a device."""
+        return Split(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -40,25 +53,25 @@ class ImageData:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image: channels, height, width."""
+        """The shape of one image: channels, height, width."""
         return tuple(self.train.images.shape[1:])
 
 
 Reader = Callable[[Sequence[Path], int], Split]
-"""Reads the files of one split, given in the order of the layout, with labels below the number given."""
+"""Reads the files of one split: (paths in the order of the layout, number of classes) -> the split."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file that a layout wants; it may also lie there as `name`.gz."""
+    """A file of a layout; it may also be there as `name`.gz."""
 
     name: str
-    md5: str | None = None  # of the content, after gunzip where it is a .gz; None: not checked
+    md5: str | None = None  # of the content (of a .gz: after gunzip); None: not checked
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a data set lies on disk: the files of each split, all in one folder."""
+    """One layout of a data set on disk: the files of each split, all in one folder."""
 
     folders: tuple[str, ...]  # below the root, in the order tried; "." is the root itself
     train: tuple[DataFile, ...]
@@ -86,7 +99,7 @@ class Source:
 
 @dataclass(frozen=True)
 class DataSet:
-    """All that is known of a data set before it is loaded: an entry of the registry."""
+    """The description of a data set of images, from which it is found, downloaded, checked and read."""
 
     name: str
     classes: tuple[str, ...]
@@ -95,10 +108,10 @@ class DataSet:
     layouts: tuple[Layout, ...]
     sources: tuple[Source, ...] = ()
     counts: tuple[int, int] | None = None  # training and test images; None: not checked
-    bundled: Path | None = None  # where it lies inside the package; then no root is asked for
+    bundled: Path | None = None  # its folder inside the package; then no root is needed
 
     def unchecked(self) -> "DataSet":
-        """The same formats and places without the official checksums and counts, for files of one's own."""
+        """The same formats and folders without the official checksums and counts, for other files."""
 
         def bare(files: tuple[DataFile, ...]) -> tuple[DataFile, ...]:
             return tuple(replace(f, md5=None) for f in files)
@@ -109,13 +122,13 @@ class DataSet:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BufferedIOBase]:
-    """The content of `path` as a stream, gunzipped if it is a .gz; faults of disk and gzip become DataError."""
+    """Open the content of `path` as a stream, gunzipped if it is a .gz; disk and gzip errors become DataError."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             yield stream
     except (OSError, EOFError, zlib.error) as err:
         raise DataError(
-            f"{path}: cannot be read ({err}); the file is truncated, altered or not readable for you: {REMEDY}"
+            f"{path}: cannot be read ({err}); the file is truncated, altered or not readable: {REMEDY}"
         ) from err
 
 
@@ -134,7 +147,7 @@ def raw_md5(path: Path) -> str:
 
 
 def verify(path: Path, md5: str | None) -> None:
-    """Refuse `path` unless its content (gunzipped) has this md5; None: no check."""
+    """Raise DataError unless the content of `path` (gunzipped) has this md5; None: no check."""
     if md5 is None:
         return
     try:
@@ -150,16 +163,15 @@ def verify(path: Path, md5: str | None) -> None:
 
 
 def make_split(images: np.ndarray, labels: np.ndarray, n_classes: int, where: object) -> Split:
-    """A Split of writable uint8 [N, C, H, W] and integer [N] arrays; `where` names the files in errors."""
+    """Make a Split of writable uint8 [N, C, H, W] and integer [N] arrays; `where` names the files in errors."""
     if len(images) != len(labels):
         raise DataError(f"{where}: {len(images)} images but {len(labels)} labels; the files do not belong together")
     if not len(labels):
-        raise DataError(f"{where}: holds no images; at least one is wanted")
+        raise DataError(f"{where}: holds no images; at least one is needed")
     low = int(labels.min())
     high = int(labels.max())
     if low < 0 or high >= n_classes:
         raise DataError(
-            f"{where}: label {high if high >= n_classes else low} found; labels 0 to {n_classes - 1} wanted"
+            f"{where}: label {high if high >= n_classes else low} found; labels must be from 0 to {n_classes - 1}"
         )
-    wide = labels.astype(np.int64)
-    return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(wide))
+    return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))

@@ -23,7 +23,7 @@ def _joined(parts: list[tuple[np.ndarray, np.ndarray]], paths: Sequence[Path], n
 
 
 def read_pickles(label_key: str) -> Reader:
-    """A reader of the Python version, whose labels lie under `label_key`."""
+    """Make a reader of the Python version, whose labels have the key `label_key`."""
 
     def read(paths: Sequence[Path], n_classes: int) -> Split:
         return _joined([_pickle_part(p, label_key, n_classes) for p in paths], paths, n_classes)
@@ -40,8 +40,8 @@ def _pickle_part(path: Path, label_key: str, n_classes: int) -> tuple[np.ndarray
     labels: Any = items[label_key]
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != PIXELS:
         found = f"shape {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise DataError(f"{path}: 'data' is {found}; a uint8 array [N, {PIXELS}] is wanted")
-    # type, not isinstance: True and False are ints too, but no labels
+        raise DataError(f"{path}: 'data' is {found}; it must be a uint8 array [N, {PIXELS}]")
+    # type, not isinstance: True and False are ints too, but not labels
     if not isinstance(labels, list) or not all(type(n) is int and 0 <= n < n_classes for n in labels):
         raise DataError(f"{path}: '{label_key}' is not a list of integers from 0 to {n_classes - 1}")
     if len(labels) != len(data):
@@ -50,7 +50,7 @@ def _pickle_part(path: Path, label_key: str, n_classes: int) -> tuple[np.ndarray
 
 
 def read_records(label_bytes: int) -> Reader:
-    """A reader of the binary version: records of `label_bytes` labels, of which the last is used, and 3072 pixels."""
+    """Make a reader of the binary version: records of `label_bytes` labels (the last is used) and 3072 pixels."""
     return partial(_read_records, label_bytes=label_bytes)
 
 
@@ -61,7 +61,7 @@ def _read_records(paths: Sequence[Path], n_classes: int, label_bytes: int) -> Sp
             raw = np.frombuffer(stream.read(), np.uint8)
         if len(raw) % (label_bytes + PIXELS):
             raise DataError(
-                f"{path}: {len(raw)} bytes are no whole number of records of {label_bytes + PIXELS} bytes "
+                f"{path}: {len(raw)} bytes are not a whole number of records of {label_bytes + PIXELS} bytes "
                 f"({label_bytes} for labels, {PIXELS} for pixels); the file is truncated or of another data set"
             )
         records = raw.reshape(-1, label_bytes + PIXELS)

@@ -1,4 +1,4 @@
-"""Downloads that resume, are checked before they are used, and unpack only what is expected."""
+"""Downloads: they resume, are checked before use, and only the expected files are unpacked."""
 
 import sys
 import tarfile
@@ -15,11 +15,11 @@ from surgrad.data.base import Source, raw_md5
 from surgrad.errors import DataError
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with a file's name, the bytes here so far, and its size in bytes where the server tells it."""
+"""Called with a file's name, the bytes received so far, and its size in bytes if the server states it."""
 
 TIMEOUT = 10.0  # seconds without an answer or a byte
 CHUNK = 1 << 18
-ATTEMPTS = 100  # connections per address; each must bring something
+ATTEMPTS = 100  # connections per address; each must receive something
 
 
 class StderrLine:
@@ -42,7 +42,18 @@ class StderrLine:
 def fetch(
     source: Source, root: Path, *, online: bool = True, timeout: float = TIMEOUT, progress: Progress | None = None
 ) -> None:
-    """Bring the files of `source` under `root`, from an archive that lies there already or from its address."""
+    """Put the files of `source` under `root`, from an archive that is there already or from its address.
+
+    Args:
+        source: what to download.
+        root: the folder of data sets.
+        online: whether downloads are allowed.
+        timeout: seconds without an answer or a byte.
+        progress: called while data is received.
+
+    Raises:
+        DataError: if the download fails or is not the file expected, or if the folder cannot be written.
+    """
     folder = root / source.into
     target = (root if source.members else folder) / source.filename
     try:
@@ -55,10 +66,10 @@ def fetch(
             if here:
                 _check(target, source.md5, f"delete {target} and load again")
             unpack(target, folder, source.members)
-            if not here:  # an archive that somebody put there stays
+            if not here:  # an archive that was there before stays
                 target.unlink()
     except OSError as err:
-        raise DataError(f"{target}: cannot be written or read ({err}); name a writable folder as data root") from err
+        raise DataError(f"{target}: cannot be written or read ({err}); use a writable folder as data root") from err
 
 
 def _check(path: Path, md5: str, remedy: str) -> None:
@@ -71,7 +82,11 @@ def _check(path: Path, md5: str, remedy: str) -> None:
 def download(
     urls: Sequence[str], target: Path, md5: str, *, timeout: float = TIMEOUT, progress: Progress | None = None
 ) -> None:
-    """Get the first of `urls` that gives bytes of this md5 into `target`; a broken transfer is taken up again."""
+    """Download the first of `urls` whose content has this md5 to `target`; an interrupted transfer is resumed.
+
+    Raises:
+        DataError: if none of them does.
+    """
     part = target.with_name(target.name + ".part")
     report = progress or StderrLine()
     reasons = []
@@ -82,9 +97,9 @@ def download(
             reasons.append(f"{url}: {err or type(err).__name__}")
             continue
         try:
-            _check(part, md5, f"what {url} gave is not the file wanted and was removed; load again later")
+            _check(part, md5, f"the content of {url} is not the expected file and was removed; load again later")
         except DataError as err:
-            part.unlink()  # resuming onto wrong bytes can never come right
+            part.unlink()  # resuming would keep the wrong bytes
             reasons.append(str(err))
             continue
         part.replace(target)
@@ -97,38 +112,38 @@ def _size(path: Path) -> int:
 
 
 def _transfer(url: str, part: Path, timeout: float, report: Progress) -> None:
-    """Bring `part` to its full length, connecting again as long as each connection brings bytes."""
+    """Complete `part`, connecting again as long as each connection receives bytes."""
     for _ in range(ATTEMPTS):
         have = _size(part)
-        fault: Exception | None = None
+        error: Exception | None = None
         try:
             if _receive(url, part, have, timeout, report):
                 return
         except HTTPError as err:
             if err.code != 416 or not have:
-                raise  # the server has answered: asking again changes nothing
+                raise  # the server has answered, so another request would not help
             if err.headers.get("Content-Range", "") == f"bytes */{have}":
                 return
-            part.unlink()  # longer than the file: a part of something else
+            part.unlink()  # longer than the file: a part of another file
             continue
         except (OSError, HTTPException) as err:
-            fault = err
+            error = err
         if _size(part) <= have:
-            raise fault or ConnectionError(f"the connection was cut at {have} bytes, again and again")
+            raise error or ConnectionError(f"the connection was cut at {have} bytes repeatedly")
     raise ConnectionError(f"not complete after {ATTEMPTS} connections")
 
 
 def _receive(url: str, part: Path, have: int, timeout: float, report: Progress) -> bool:
-    """Append to `part` what one connection gives; whether that is all."""
+    """Append the bytes of one connection to `part`; return whether the file is complete."""
     headers = {"User-Agent": "surgrad"} | ({"Range": f"bytes={have}-"} if have else {})
     with urlopen(Request(url, headers=headers), timeout=timeout) as reply:
         if reply.status != 206:
-            have = 0  # the whole file comes, whatever was asked for
+            have = 0  # the server sends the whole file
         elif not reply.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise ConnectionError(f"asked for bytes from {have}, got {reply.headers.get('Content-Range')}")
+            raise ConnectionError(f"requested bytes from {have}, got {reply.headers.get('Content-Range')}")
         length = reply.headers.get("Content-Length")
         total = have + int(length) if length else None
-        part.parent.mkdir(parents=True, exist_ok=True)  # not before: a failed download leaves no folders behind
+        part.parent.mkdir(parents=True, exist_ok=True)  # only now, so that a failed download makes no folders
         with part.open("ab" if have else "wb") as out:
             while chunk := reply.read(CHUNK):
                 out.write(chunk)
@@ -138,7 +153,11 @@ def _receive(url: str, part: Path, have: int, timeout: float, report: Progress) 
 
 
 def unpack(archive: Path, folder: Path, members: Sequence[str]) -> None:
-    """Write the regular files `folder.name`/`members` of a .tar.gz into `folder`; nothing else is written."""
+    """Write the regular files `folder.name`/`members` of a .tar.gz to `folder`, and nothing else.
+
+    Raises:
+        DataError: if the archive is damaged or a member is missing.
+    """
     left = {f"{folder.name}/{name}": name for name in members}
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -159,4 +178,4 @@ def unpack(archive: Path, folder: Path, members: Sequence[str]) -> None:
     except (tarfile.TarError, EOFError, zlib.error) as err:
         raise DataError(f"{archive}: cannot be unpacked ({err}); delete it and load again") from err
     if left:
-        raise DataError(f"{archive}: lacks the regular files {', '.join(left)}; get the official archive")
+        raise DataError(f"{archive}: lacks the regular files {', '.join(left)}; use the official archive")

@@ -1,11 +1,11 @@
-"""Images in a tree of class folders, as ImageNet's: too many to hold in memory, so read when they are asked for.
+"""Images in a tree of class folders, such as ImageNet: too many for memory, so read when they are needed.
 
 ROOT/imagenet/train/n01440764/n01440764_10026.JPEG
 ROOT/imagenet/val/n01440764/ILSVRC2012_val_00000293.JPEG
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surgrad.data.class_folders import check_same_classes, class_names, part_folders
 from surgrad.data.loading import data_root
 from surgrad.errors import BadValue, DataError, unknown
 
@@ -22,22 +23,23 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-SPLITS = (("train", "training"), ("val", "validation", "test"))
-"""What the folders of training and test images may be called."""
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("val", "validation", "test")
+"""The names that the folders of training and test images may have."""
 
 
 @dataclass(frozen=True)
 class FolderSet:
-    """A data set that lies as a tree: where below the root, and the statistics of its training images."""
+    """A data set in class folders: where it may be below the root, and the statistics of its training images."""
 
     name: str
     folders: tuple[str, ...]
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    classes: int | None = None  # how many are wanted; None: as many as there are
+    classes: int | None = None  # how many it must have; None: any number
 
 
-FOLDERS = {
+FOLDER_SETS = {
     "imagenet": FolderSet("imagenet", ("imagenet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "."), classes=1000),
     "image_folder": FolderSet("image_folder", (".",)),
 }
@@ -53,10 +55,15 @@ class Tree:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def only(self, chosen: Sequence[int]) -> "Tree":
+        """The images with these numbers, in the order given."""
+        numbers = torch.tensor(chosen, dtype=torch.int64)
+        return Tree(tuple(self.paths[number] for number in chosen), self.labels[numbers])
+
 
 @dataclass(frozen=True)
 class FolderData:
-    """A data set that stays on disk; `side`: of the squares that are made of its images."""
+    """A data set of images that stay on disk: listed, not read."""
 
     name: str
     train: Tree
@@ -64,51 +71,44 @@ class FolderData:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    side: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of one image as a network sees it."""
-        return (3, self.side, self.side)
 
 
-def load_folder(name: str, root: Path | str | None = None, side: int = 224) -> FolderData:
-    """List the data set `name` of `FOLDERS`; see `surgrad.data.data_root` for where it is looked for."""
-    if name not in FOLDERS:
-        raise unknown("data set", name, FOLDERS)
-    spec = FOLDERS[name]
+def load_folder(name: str, root: Path | str | None = None) -> FolderData:
+    """List the data set `name` of `FOLDER_SETS`.
+
+    Args:
+        name: of the data set.
+        root: where data sets are; see `surgrad.data.data_root`.
+
+    Raises:
+        UnknownName: if there is no such data set.
+        DataError: if its folders are missing, empty or inconsistent.
+    """
+    if name not in FOLDER_SETS:
+        raise unknown("data set", name, FOLDER_SETS)
+    spec = FOLDER_SETS[name]
     where = data_root(root)
-    parts = next(filter(None, (_splits(where / folder) for folder in spec.folders)), None)
+    places = (part_folders(where / folder, TRAIN_FOLDERS, TEST_FOLDERS) for folder in spec.folders)
+    parts = next(filter(None, places), None)
     if parts is None:
         looked = ", ".join(str(where / folder) for folder in spec.folders)
         raise DataError(
-            f"{name}: no folders train/ and val/ (or test/), each with a folder a class, in {looked}; put "
-            "the images there, or name their folder: --data DIR"
+            f"{name}: no folders train/ and val/ (or test/), each with one folder for each class, in {looked}; put the "
+            "images there, or name their folder: --data DIR"
         )
     classes = _classes(parts[0])
     if spec.classes is not None and len(classes) != spec.classes:
         raise DataError(
-            f"{name}: {parts[0]} has {len(classes)} class folders, and {spec.classes} are wanted; for "
-            "images of your own, give data.name=image_folder"
+            f"{name}: {parts[0]} has {len(classes)} class folders and must have {spec.classes}; for other images, use "
+            "data.name=image_folder"
         )
-    others = _classes(parts[1])
-    if classes != others:
-        odd = sorted({*classes} ^ {*others})
-        raise DataError(
-            f"{parts[0]} and {parts[1]} differ in their class folders: {odd[0]} and {len(odd) - 1} more "
-            "are in one of them alone; put all images of a class under the same name"
-        )
+    check_same_classes(*parts, classes, _classes(parts[1]))
     train, test = (_tree(part, classes) for part in parts)
-    return FolderData(name, train, test, classes, spec.mean, spec.std, side)
-
-
-def _splits(folder: Path) -> tuple[Path, Path] | None:
-    found = [next((folder / name for name in names if (folder / name).is_dir()), None) for names in SPLITS]
-    return None if found[0] is None or found[1] is None else (found[0], found[1])
+    return FolderData(name, train, test, classes, spec.mean, spec.std)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    found = tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."))
+    found = class_names(folder)
     if not found:
         raise DataError(f"{folder} holds no class folders; put the images of each class into a folder of its name")
     return found
@@ -127,30 +127,39 @@ def _tree(folder: Path, classes: tuple[str, ...]) -> Tree:
 
 
 def _images(folder: Path) -> Iterator[str]:
-    """Those of the folder and of all folders in it."""
+    """The paths of the images in a folder and in all folders below it."""
     for at, _, names in os.walk(folder):
         yield from (os.path.join(at, name) for name in names if name.lower().endswith(SUFFIXES))
 
 
 def check_views(side: int, resize: int) -> None:
-    """Refuse views that no image has, and say where pillow is wanted, before any is read."""
+    """Raise an error, before any image is read, if no evaluation view has these sizes or pillow is missing."""
     if resize < side:
-        raise BadValue(f"the middle {side} of {resize} pixels: give data.resize of at least data.side")
+        raise BadValue(
+            f"data.resize = {resize} is smaller than data.side = {side}, so an evaluated image would not fill its "
+            "square; set data.resize to data.side or more"
+        )
     if find_spec("PIL") is None:
-        raise DataError("images are read by pillow, which is not here: pip install 'surgrad[images]'")
+        raise DataError("images are read with pillow, which is not installed: pip install 'surgrad[images]'")
 
 
 def training_view(path: str, side: int, flip: bool, seed: tuple[int, ...]) -> Tensor:
-    """A random part of an image as a square, uint8 [3, side, side]: of 8 to 100 % of its area and a ratio of 3/4 to 4/3
-    (Szegedy et al. 2015's RandomResizedCrop), flipped or not. The same seed, the same view."""
+    """Cut a random part of an image as a square, uint8 [3, side, side].
+
+    The part has 8 to 100 % of the image's area and a ratio of 3/4 to 4/3 (RandomResizedCrop of Szegedy et al. 2015).
+    With `flip` it is mirrored with probability 1/2. Equal seeds give equal views.
+    """
     rng = np.random.default_rng(seed)
     with opened_image(path) as image:
         return _cut(image, _random_box(rng, *image.size), side, flip and rng.random() < 0.5, path)
 
 
 def evaluation_view(path: str, side: int, resize: int) -> Tensor:
-    """The middle of an image, uint8 [3, side, side]: as if its shorter side were made `resize` and the middle square of
-    `side` cut out, in one resampling."""
+    """Cut the middle of an image, uint8 [3, side, side].
+
+    The result is that of resizing the shorter side to `resize` and cutting the middle square of `side` pixels, in one
+    resampling.
+    """
     with opened_image(path) as image:
         width, height = image.size
         half = min(width, height) * side / resize / 2
@@ -159,7 +168,7 @@ def evaluation_view(path: str, side: int, resize: int) -> Tensor:
 
 
 def opened_image(path: str) -> "Image":
-    """The image, its pixels not yet decoded."""
+    """Open an image; its pixels are not decoded yet."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -178,7 +187,7 @@ def _random_box(rng: np.random.Generator, width: int, height: int) -> tuple[floa
             left = rng.integers(0, width - w + 1)
             top = rng.integers(0, height - h + 1)
             return (left, top, left + w, top + h)
-    w = min(width, height * 4 / 3)  # an image of an extreme ratio: its middle
+    w = min(width, height * 4 / 3)  # the middle of an image of an extreme ratio
     h = min(height, width * 4 / 3)
     return ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
 
@@ -196,6 +205,6 @@ def _cut(image: "Image", box: tuple[float, float, float, float], side: int, mirr
         there = (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
         pixels = np.asarray(image.convert("RGB").resize((side, side), Resampling.BILINEAR, box=there))
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} is cut short or altered ({error}); replace or remove it") from error
+        raise DataError(f"{path} is truncated or altered ({error}); replace or remove it") from error
     pixels = pixels[:, ::-1] if mirror else pixels
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives: two zero bytes, a type, a rank, the sizes (big-endian), the values."""
+"""The IDX format of MNIST and similar data sets: two zero bytes, a type, a rank, the sizes (big-endian), the values."""
 
 import gzip
 import math
@@ -18,7 +18,11 @@ CHUNK = 1 << 20
 
 
 def read_idx(path: Path, rank: int) -> np.ndarray:
-    """The uint8 array of an IDX file with `rank` axes, plain or .gz; its sizes are those of the header."""
+    """Read the uint8 array of an IDX file with `rank` axes, plain or .gz.
+
+    Raises:
+        DataError: if the file has another type or rank, or another length than its header states.
+    """
     with opened(path) as stream:
         sizes = _sizes(path, stream, rank)
         want = math.prod(sizes)
@@ -32,15 +36,15 @@ def read_idx(path: Path, rank: int) -> np.ndarray:
 def _sizes(path: Path, stream: BufferedIOBase, rank: int) -> tuple[int, ...]:
     head = stream.read(4)
     if len(head) < 4 or head[:2] != b"\0\0":
-        raise DataError(f"{path}: not an IDX file: begins with {head.hex(' ') or 'nothing'}; 00 00 08 0{rank} wanted")
+        raise DataError(f"{path}: not an IDX file: begins with {head.hex(' ') or 'nothing'}, not 00 00 08 0{rank}")
     if head[2] != UINT8:
         kind = TYPES.get(head[2], "an unknown type")
-        raise DataError(f"{path}: IDX type 0x{head[2]:02x} ({kind}); only 0x08 (uint8) is read here")
+        raise DataError(f"{path}: IDX type 0x{head[2]:02x} ({kind}); only 0x08 (uint8) is supported")
     if head[3] != rank:
-        raise DataError(f"{path}: IDX array of {head[3]} axes; {rank} wanted: images have 3 axes, labels 1")
+        raise DataError(f"{path}: IDX array of {head[3]} axes, not {rank}: images have 3 axes, labels 1")
     raw = stream.read(4 * rank)
     if len(raw) < 4 * rank:
-        raise DataError(f"{path}: the IDX header ends after {4 + len(raw)} bytes; {4 + 4 * rank} wanted")
+        raise DataError(f"{path}: the IDX header ends after {4 + len(raw)} bytes, not {4 + 4 * rank}")
     return struct.unpack(f">{rank}I", raw)
 
 
@@ -49,11 +53,11 @@ def _same_length(path: Path, sizes: tuple[int, ...], found: int) -> None:
     if found != want:
         shape = " x ".join(map(str, sizes))
         amount = "more" if found > want else f"only {found}"
-        raise DataError(f"{path}: the IDX header promises {shape} = {want} bytes, the file holds {amount}")
+        raise DataError(f"{path}: the IDX header states {shape} = {want} bytes, the file holds {amount}")
 
 
 def _at_most(stream: BufferedIOBase, limit: int) -> bytearray:
-    """Up to `limit` bytes; grows with what is there, so that a lying .gz header allocates nothing."""
+    """Read up to `limit` bytes, in pieces, so that a wrong header allocates nothing."""
     body = bytearray()
     while len(body) < limit and (chunk := stream.read(min(CHUNK, limit - len(body)))):
         body += chunk
@@ -61,16 +65,16 @@ def _at_most(stream: BufferedIOBase, limit: int) -> bytearray:
 
 
 def read_split(paths: Sequence[Path], n_classes: int) -> Split:
-    """The Split (uint8 [N, 1, H, W]) of an images file and a labels file."""
+    """Read the Split (uint8 [N, 1, H, W]) of an images file and a labels file."""
     images = read_idx(paths[0], 3)
     labels = read_idx(paths[1], 1)
     return make_split(images[:, None], labels, n_classes, f"{paths[0]}, {paths[1].name}")
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
-    """Write a uint8 array as IDX; a .gz holds no time and no name, so that equal arrays give equal files."""
+    """Write a uint8 array as IDX. A .gz holds no time and no name, so that equal arrays give equal files."""
     if values.dtype != np.uint8:
-        raise DataError(f"{path}: only uint8 arrays are written as IDX, not {values.dtype}")
+        raise DataError(f"{path}: only uint8 arrays can be written as IDX, not {values.dtype}")
     head = bytes([0, 0, UINT8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
     raw = head + values.tobytes()
     path.write_bytes(gzip.compress(raw, 9, mtime=0) if path.suffix == ".gz" else raw)

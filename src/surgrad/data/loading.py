@@ -1,4 +1,4 @@
-"""Finds the files of a data set under a root, brings them there if need be, checks and reads them."""
+"""Find the files of a data set under a root, download them if needed, check and read them."""
 
 import os
 from collections.abc import Iterator
@@ -14,14 +14,24 @@ DEFAULT_ROOT = "~/.cache/surgrad/data"
 
 
 def data_root(root: Path | str | None = None) -> Path:
-    """The folder that holds the data: the argument, else $SURGRAD_DATA, else ~/.cache/surgrad/data."""
+    """The folder of data sets: the argument, else $SURGRAD_DATA, else ~/.cache/surgrad/data."""
     return Path(root or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT).expanduser()
 
 
 def load_spec(
     spec: DataSet, root: Path | str | None = None, *, download: bool = True, progress: Progress | None = None
 ) -> ImageData:
-    """Load the data set that `spec` describes; see `surgrad.data.load`."""
+    """Load the data set that `spec` describes.
+
+    Args:
+        spec: the description, such as an entry of `IMAGE_SETS`.
+        root: where data sets are.
+        download: whether missing files are downloaded.
+        progress: called while they are.
+
+    Raises:
+        DataError: if files are missing, altered or inconsistent.
+    """
     where = spec.bundled or data_root(root)
     found = _find(spec, where)
     reason = None
@@ -51,7 +61,7 @@ def _locate(folder: Path, file: DataFile) -> Path | None:
 
 
 def _find(spec: DataSet, root: Path) -> tuple[Layout, Path] | None:
-    """The first place that holds every file of its layout."""
+    """The first (layout, folder) that has every file."""
     return next((place for place in _places(spec, root) if not _lacking(*place)), None)
 
 
@@ -60,7 +70,8 @@ def _lacking(layout: Layout, folder: Path) -> list[str]:
 
 
 def _verified(layout: Layout, folder: Path) -> list[Path]:
-    """The paths of all files of the layout, checksums checked; side by side, for md5 takes most of a load's time."""
+    """The paths of all files of the layout, after their checksums are checked; in parallel, since md5 takes most of the
+    time of loading."""
     paths = [_locate(folder, file) or folder / file.name for file in layout.files]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         list(pool.map(verify, paths, [file.md5 for file in layout.files]))
@@ -72,15 +83,15 @@ def _check_counts(spec: DataSet, splits: list[Split], folder: Path) -> None:
     if spec.counts is not None and found != spec.counts:
         raise DataError(
             f"{spec.name} in {folder}: {found[0]} training and {found[1]} test images; "
-            f"{spec.counts[0]} and {spec.counts[1]} wanted: put the official files in their place"
+            f"{spec.counts[0]} and {spec.counts[1]} expected: put the official files in their place"
         )
 
 
 def _missing(spec: DataSet, root: Path, download: bool, reason: str | None) -> str:
-    wanted = "; or ".join(", ".join(f.name for f in layout.files) for layout in spec.layouts)
+    needed = "; or ".join(", ".join(f.name for f in layout.files) for layout in spec.layouts)
     lines = [
         f"{spec.name}: the data was not found",
-        f"  wanted: {wanted} (each also as .gz)",
+        f"  needed: {needed} (each also as .gz)",
         f"  looked in: {', '.join(str(folder) for _, folder in _places(spec, root))}",
     ]
     for layout, folder in _places(spec, root):
@@ -92,7 +103,7 @@ def _missing(spec: DataSet, root: Path, download: bool, reason: str | None) -> s
     elif spec.sources and not download:
         lines.append("  download: not allowed (download=False)")
     if spec.sources:
-        lines.append("  to get it where the network allows:")
+        lines.append("  to download it by hand:")
         lines += [f"    {source.urls[0]} (md5 {source.md5})" for source in spec.sources]
         step = "put the archive into a folder DIR" if spec.sources[0].members else "put the files into a folder DIR"
         lines.append(f"  then {step} and name it: `--data DIR`, or {ROOT_VARIABLE}=DIR, or load(..., root=DIR)")

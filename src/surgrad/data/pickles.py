@@ -1,8 +1,8 @@
-"""Reads the pickles of CIFAR without running anything that they ask for.
+"""Read the pickles of CIFAR without running any function that they name.
 
-A pickle may call any function that it can name. The official files need three names of numpy, and even
-these are not resolved: small stand-ins take their places and admit uint8 arrays only, so that neither
-object arrays nor forged dtypes reach numpy.
+A pickle may call any function that it can name. The official files need three names of numpy, and even these are not
+resolved: small stand-ins replace them and accept uint8 arrays only, so that neither object arrays nor forged dtypes
+reach numpy.
 """
 
 import math
@@ -18,7 +18,7 @@ from surgrad.errors import DataError
 
 
 class _MalformedError(Exception):
-    """The pickle uses an admitted name in a way that no uint8 array does."""
+    """The pickle uses an accepted name in a way that no uint8 array does."""
 
 
 class _Stateless:
@@ -37,7 +37,7 @@ class _NdArray(_Stateless):
 
 
 class _UInt8:
-    """For a dtype object: one byte has no byte order, so its state says nothing more."""
+    """For a dtype object: one byte has no byte order, so its state has no effect."""
 
     __slots__ = ()
 
@@ -52,12 +52,12 @@ class _DType(_Stateless):
 
     def __call__(self, code: object = None, *rest: object) -> _UInt8:
         if code not in (b"u1", "u1"):
-            raise _MalformedError(f"holds an array of dtype {code!r}; only uint8 ('u1') is admitted")
+            raise _MalformedError(f"holds an array of dtype {code!r}; only uint8 ('u1') is accepted")
         return _UInt8()
 
 
 class _Array:
-    """For an array under construction; `values` is the uint8 array once its state has come."""
+    """For an array under construction; `values` is the uint8 array once its state is set."""
 
     __slots__ = ("values",)
 
@@ -99,25 +99,29 @@ class _Unpickler(pickle.Unpickler):
         stand_in = STAND_INS.get((module, name))
         if stand_in is None:
             raise DataError(
-                f"{self.path}: refused: the pickle asks for {module}.{name}; a CIFAR file needs nothing but uint8 "
-                "arrays, lists, strings and integers. Nothing of it was run; get the official file instead"
+                f"{self.path}: refused: the pickle asks for {module}.{name}; a CIFAR file needs only uint8 arrays, "
+                "lists, strings and integers. Nothing of it was run; use the official file instead"
             )
         return stand_in()
 
 
 def load_pickle(path: Path) -> dict[str, Any]:
-    """The dict of a CIFAR pickle with its keys as str; arrays are uint8 and read-only."""
+    """Read the dict of a CIFAR pickle, with its keys as str; arrays are uint8 and read-only.
+
+    Raises:
+        DataError: if the pickle is damaged or names anything but uint8 arrays.
+    """
     try:
         with opened(path) as stream:
             loaded = _Unpickler(path, stream).load()
     except DataError:
         raise
     except _MalformedError as err:
-        raise DataError(f"{path}: refused: the pickle {err}; get the official file instead") from err
+        raise DataError(f"{path}: refused: the pickle {err}; use the official file instead") from err
     except Exception as err:  # a damaged pickle raises nearly anything
         raise DataError(f"{path}: not a readable pickle ({type(err).__name__}: {err})") from err
     if not isinstance(loaded, dict):
-        raise DataError(f"{path}: the pickle holds {type(loaded).__name__.strip('_')}; a dict with 'data' is wanted")
+        raise DataError(f"{path}: the pickle holds {type(loaded).__name__.strip('_')}; it must hold a dict with 'data'")
     return {_text(key): getattr(v, "values", None) if isinstance(v, _Array) else v for key, v in loaded.items()}
 
 

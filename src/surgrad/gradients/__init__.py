@@ -1,54 +1,66 @@
-"""How a gradient is found through time: backpropagation through all steps, and cheaper ways, whose graph does not grow
-with the steps.
+"""Gradients through time: backpropagation through all time steps, and cheaper methods, whose graph does not grow with
+the number of steps.
 
-    loss, output = GRADIENTS["sltt"](network, images, lambda output: cross_entropy(output, labels))
+    sltt = GRADIENTS.build("sltt", {"steps": 2})
+    sltt.check(network)                                                      # once, before a training
+    loss, output = sltt.find(network, images, lambda output: cross_entropy(output, labels))
 
-runs a `SpikingNetwork` and adds to the `grad` of its parameters, as `backward` does. `loss_fn`: the loss of an output
-[T, N, classes]. `forward`: how the network is called, where that is not by itself (under autocast, say). A network that
-a gradient is not made for is refused, by its `check` before a training begins.
+or, without options, `bptt(network, images, loss_fn)`, and likewise `sltt`, `ottt` and `rate_based`. Each runs a
+`SpikingNetwork` and adds to the `grad` of its parameters, as `backward` does. A network for which a gradient is not
+made is refused with an error.
 
-To add one: write its function and what it refuses, and add them to `GRADIENTS`.
+To add one: write a `Gradient` whose constructor takes its options, annotated with their ranges, and add it to
+`GRADIENTS`.
 """
-
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from surgrad.gradients.online import check_ottt, check_sltt
-from surgrad.gradients.online import ottt as ottt
-from surgrad.gradients.online import sltt as sltt
-from surgrad.gradients.rates import check_rate
-from surgrad.gradients.rates import rate as rate
+from surgrad.config.registry import Registry
+from surgrad.config.values import Count
+from surgrad.deprecated import renamed
+from surgrad.gradients.backpropagation import BPTT as BPTT
+from surgrad.gradients.base import Forward, LossFunction
+from surgrad.gradients.base import Gradient as Gradient
+from surgrad.gradients.online import OTTT as OTTT
+from surgrad.gradients.online import SLTT as SLTT
+from surgrad.gradients.rates import RateBased as RateBased
 from surgrad.models import SpikingNetwork
+
+_GRADIENTS: dict[str, type[Gradient]] = {"bptt": BPTT, "sltt": SLTT, "ottt": OTTT, "rate": RateBased}
+GRADIENTS = Registry("gradient", _GRADIENTS)
 
 
 def bptt(
+    network: SpikingNetwork, x: Tensor, loss_fn: LossFunction, forward: Forward | None = None
+) -> tuple[Tensor, Tensor]:
+    """Run `BPTT` once; see `Gradient.find`."""
+    return BPTT().find(network, x, loss_fn, forward)
+
+
+def sltt(
     network: SpikingNetwork,
     x: Tensor,
-    loss_fn: Callable[[Tensor], Tensor],
-    forward: Callable[[Tensor], Tensor] | None = None,
+    loss_fn: LossFunction,
+    forward: Forward | None = None,
+    *,
+    steps: Count | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Backpropagation through time: (loss 0-d, output [T, N, classes]). Memory grows with the steps."""
-    output = (forward or network)(x)
-    loss = loss_fn(output)
-    loss.backward()
-    return loss.detach(), output.detach()
+    """Run `SLTT` once; see `Gradient.find`."""
+    return SLTT(steps).find(network, x, loss_fn, forward)
 
 
-class Gradient(NamedTuple):
-    """A way to find it. check: refuses a network that it is not made for; `find` does so too, every time."""
-
-    find: Callable[..., tuple[Tensor, Tensor]]
-    check: Callable[[SpikingNetwork], Any] = lambda network: None
-
-    def __call__(self, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        return self.find(*args, **options)
+def ottt(
+    network: SpikingNetwork, x: Tensor, loss_fn: LossFunction, forward: Forward | None = None
+) -> tuple[Tensor, Tensor]:
+    """Run `OTTT` once; see `Gradient.find`."""
+    return OTTT().find(network, x, loss_fn, forward)
 
 
-GRADIENTS = {
-    "bptt": Gradient(bptt),
-    "sltt": Gradient(sltt, check_sltt),
-    "ottt": Gradient(ottt, check_ottt),
-    "rate": Gradient(rate, check_rate),
-}
+def rate_based(
+    network: SpikingNetwork, x: Tensor, loss_fn: LossFunction, forward: Forward | None = None
+) -> tuple[Tensor, Tensor]:
+    """Run `RateBased` once; see `Gradient.find`."""
+    return RateBased().find(network, x, loss_fn, forward)
+
+
+__getattr__ = renamed(__name__, {"rate": "rate_based"})

@@ -1,4 +1,5 @@
-"""Gradients found step by step: each step's loss goes back at once, and no further than this step."""
+"""Gradients that are computed step by step: the loss of each time step is propagated backward at once, and not to the
+steps before it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,165 +11,202 @@ from torch import Tensor, nn
 from torch.nn.grad import conv1d_weight, conv2d_weight, conv3d_weight
 from torch.overrides import TorchFunctionMode
 
+from surgrad.config.values import Count
 from surgrad.errors import BadValue
+from surgrad.gradients.base import Forward, Gradient, LossFunction
 from surgrad.models import SpikingNetwork
 from surgrad.neurons import detach, needs_whole_sequence, neurons, streaming
 
-Judge = Callable[[Tensor], Tensor]
-Forward = Callable[[Tensor], Tensor]
+
+class SLTT(Gradient):
+    """Spatial learning through time (Meng et al. 2023): the gradient of the mean over the time steps of
+    loss_fn(output of the step), without the part that passes from one step to the next.
+
+    Norms use the statistics of each time step alone.
+
+    Args:
+        steps: the number of time steps, drawn at random in every call, that have a backward pass (SLTT-K); None for
+        all.
+    """
+
+    def __init__(self, steps: Count | None = None):
+        if steps is not None and steps < 1:
+            raise BadValue(f"steps must be at least 1, got {steps}; give none for a backward pass of every time step")
+        self.steps = steps
+
+    def check(self, network: SpikingNetwork, steps: int | None = None) -> None:
+        """See `Gradient.check`."""
+        total = network.steps if steps is None else steps
+        if self.steps is not None and self.steps > total:
+            raise BadValue(f"a backward pass of {self.steps} time steps, and there are {total}; give at most {total}")
+        _check_single_steps(network)
+
+    def find(
+        self, network: SpikingNetwork, x: Tensor, loss_fn: LossFunction, forward: Forward | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Gradient.find`."""
+        total = network.time_steps(x)
+        self.check(network, total)
+        chosen = range(total) if self.steps is None else torch.randperm(total)[: self.steps].tolist()
+        return _step_by_step(network, x, loss_fn, forward, set(chosen), nullcontext())
 
 
-def sltt(
-    network: SpikingNetwork, x: Tensor, loss_fn: Judge, forward: Forward | None = None, *, count: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Spatial learning through time (Meng et al. 2023): (loss 0-d, output [T, N, classes]).
-
-    The gradient of the mean over the steps of judge(output of the step), without what passes from one step to the next.
-    Norms see each step's statistics alone. count: go back from so many steps, drawn at random (SLTT-K); None: all."""
-    total = _steps(network, x)
-    if count is not None and not 1 <= count <= total:
-        raise BadValue(f"{count} of {total} steps to go back from; give 1 to {total}")
-    check_sltt(network)
-    chosen = range(total) if count is None else torch.randperm(total)[:count].tolist()
-    return _step_by_step(network, x, loss_fn, forward, set(chosen), nullcontext())
-
-
-def ottt(network: SpikingNetwork, x: Tensor, loss_fn: Judge, forward: Forward | None = None) -> tuple[Tensor, Tensor]:
-    """Online training through time (Xiao et al. 2022): (loss 0-d, output [T, N, classes]).
-
-    As `sltt`, but what a weight is multiplied with when its gradient is found is a trace of the layer's input,
+class OTTT(Gradient):
+    """Online training through time (Xiao et al. 2022): as `SLTT`, but the gradient of a weight uses a trace of the
+    layer's input,
 
         â_t = λ·â_{t-1} + x_t,    ∇W = Σ_t δ_t·â_tᵀ
 
-    of every convolution and linear layer, λ the neurons' decay, which must be one and the same. (The authors' code
-    leaves out the first layer; the paper's formula, and this, do not.)"""
-    decay = check_ottt(network)
-    total = _steps(network, x)
-    return _step_by_step(network, x, loss_fn, forward, set(range(total)), _Traces(decay))
+    for every convolution and linear layer. λ is the decay of the neurons, which must be the same for all of them. The
+    authors' code has no trace for the first layer; the paper's formula, and this class, do.
+    """
 
+    def check(self, network: SpikingNetwork, steps: int | None = None) -> None:
+        """See `Gradient.check`."""
+        _check_single_steps(network)
+        _common_decay(network)
+        for name, module in network.named_modules():
+            if getattr(getattr(module, "weight", None), "ndim", 0) > 1 and not isinstance(module, TRACED):
+                raise BadValue(
+                    f"'{name}', {type(module).__name__}, has no trace in OTTT; use convolutions and linear layers, "
+                    "or gradient bptt"
+                )
 
-def _steps(network: SpikingNetwork, x: Tensor) -> int:
-    return network.steps if x.ndim == 4 else len(x)
+    def find(
+        self, network: SpikingNetwork, x: Tensor, loss_fn: LossFunction, forward: Forward | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Gradient.find`."""
+        self.check(network)
+        every = set(range(network.time_steps(x)))
+        return _step_by_step(network, x, loss_fn, forward, every, _Traces(_common_decay(network)))
 
 
 def _step_by_step(
-    network: SpikingNetwork, x: Tensor, loss_fn: Judge, forward: Forward | None, chosen: set[int], mode: Any
+    network: SpikingNetwork, x: Tensor, loss_fn: LossFunction, forward: Forward | None, chosen: set[int], mode: Any
 ) -> tuple[Tensor, Tensor]:
-    """Forward and, for the chosen steps, backward at once; the potentials go on, their gradient does not."""
+    """Run all time steps, and for the chosen ones a backward pass at once. The potentials continue from step to step,
+    and their gradient does not.
+
+    mode: a context manager around each forward pass.
+    """
     forward = forward or network
     outputs = []
     losses = []
     x = network.encoded(x)
-    total = _steps(network, x)
-    with _carrying(network) as counted:
+    sequence = network.is_sequence(x)
+    total = network.time_steps(x)
+    with _single_steps(network) as add_histograms:
         for step in range(total):
             with torch.set_grad_enabled(step in chosen), mode:
-                output = forward(x if x.ndim == 4 else x[step : step + 1])
+                output = forward(x[step : step + 1] if sequence else x)
             if step in chosen:
                 loss = loss_fn(output) / len(chosen)
                 loss.backward()
                 losses.append(loss.detach())
             detach(network)
             outputs.append(output.detach())
-            counted()
+            add_histograms()
     return torch.stack(losses).sum(), torch.cat(outputs)
 
 
 @contextmanager
-def _carrying(network: SpikingNetwork) -> Iterator[Callable[[], None]]:
-    """One step a call, each going on from the last; what it yields adds up the histograms of watched neurons."""
-    watched = {n: neuron for n, neuron in neurons(network).items() if neuron.recording}
+def _single_steps(network: SpikingNetwork) -> Iterator[Callable[[], None]]:
+    """Within it, every call of the network runs one time step, and continues from the one before.
+
+    It yields a function to call after each step, which adds up the histograms of the neurons that record them.
+    """
+    recording = {name: neuron for name, neuron in neurons(network).items() if neuron.recording}
     before = network.steps
     counts: dict[str, Tensor] = {}
 
-    def counted() -> None:
-        for name, neuron in watched.items():
+    def add_histograms() -> None:
+        for name, neuron in recording.items():
             assert neuron.histogram is not None
             counts[name] = neuron.histogram + counts.get(name, 0)
 
     try:
         network.steps = 1
         with streaming(network):
-            yield counted
+            yield add_histograms
     finally:
         network.steps = before
         for name, total in counts.items():
-            watched[name].histogram = total
+            recording[name].histogram = total
 
 
-def check_sltt(network: SpikingNetwork) -> None:
-    """Refuse what needs all steps at once."""
+def _check_single_steps(network: SpikingNetwork) -> None:
+    """Refuse what needs all time steps in one call."""
     if network.last_step:
-        raise BadValue("every step has a loss of its own here, and last_step asks for the last one's; unset it")
+        raise BadValue(
+            "last_step uses the output of the last time step alone, and here every step has its loss; unset it"
+        )
     for name, neuron in neurons(network).items():
         if neuron.surrogate.first_width is not None:
             raise BadValue(
-                f"'{name}' has a width of its own for the first step, and here each is a call; give one width"
+                f"'{name}' has a separate width for the first time step, and here every step is a separate call; use "
+                "one width"
             )
     for name, module in needs_whole_sequence(network).items():
         raise BadValue(
-            f"'{name}', {type(module).__name__}, needs all steps of a sequence in one call, and here each "
-            "is a call; use another, or gradient bptt"
+            f"'{name}', {type(module).__name__}, needs all time steps in one call, and here every step is a separate "
+            "call; use another module, or gradient bptt"
         )
 
 
-def check_ottt(network: SpikingNetwork) -> float:
-    """Refuse what has no trace, too; returns the decay of all."""
-    check_sltt(network)
+def _common_decay(network: SpikingNetwork) -> float:
+    """The decay of all neurons; an error where they differ or are trained."""
     decays = torch.cat([neuron.decay.detach().flatten() for neuron in neurons(network).values()])
     trained = any(neuron.decay.requires_grad for neuron in neurons(network).values())
     if trained or not torch.allclose(decays, decays[0]):
         raise BadValue(
-            f"the traces decay as the potentials do, and these do from {decays.min():.3g} to "
-            f"{decays.max():.3g}; give all neurons one decay, and train none of them"
+            "OTTT's traces use one fixed decay, and the decays of these neurons are "
+            f"{'trained' if trained else 'different'} ({decays.min():.3g} to {decays.max():.3g}); give all neurons the "
+            "same decay, and do not train it"
         )
-    for name, module in network.named_modules():
-        if getattr(getattr(module, "weight", None), "ndim", 0) > 1 and not isinstance(module, TRACED):
-            raise BadValue(
-                f"'{name}', {type(module).__name__}, has no trace here; use convolutions and linear layers, "
-                "or gradient bptt"
-            )
     return decays[0].item()
 
 
 class _Traces(TorchFunctionMode):
-    """While it is on, convolutions and linear layers find the gradient of their weight by the trace of their input.
+    """Within it, convolutions and linear layers compute the gradient of their weight from the trace of their input.
 
-    Layers are known by their order, which is the same in every step: each step enters it anew."""
+    Layers are identified by their order, which is the same in every time step. Enter it again for every step.
+    """
 
     def __init__(self, decay: float):
         super().__init__()
         self.decay = decay
         self.traces: list[Tensor] = []
-        self.at = 0
+        self.layer = 0
 
     def __enter__(self) -> "_Traces":
-        self.at = 0
+        self.layer = 0
         return super().__enter__()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func not in TRACED_BY:
             return func(*args, **kwargs)
-        x, weight, bias, *layout = _in_order(func, args, kwargs)
-        trace = x.detach() if self.at == len(self.traces) else self.decay * self.traces[self.at] + x.detach()
-        self.traces[self.at : self.at + 1] = [trace]
-        self.at += 1
+        x, weight, bias, *layout = _positional(func, args, kwargs)
+        first_step = self.layer == len(self.traces)
+        trace = x.detach() if first_step else self.decay * self.traces[self.layer] + x.detach()
+        self.traces[self.layer : self.layer + 1] = [trace]
+        self.layer += 1
         out = func(x, weight.detach(), bias, *layout)
-        return _ByTrace.apply(out, weight, trace, TRACED_BY[func], layout)
+        return _TracedWeight.apply(out, weight, trace, TRACED_BY[func], layout)
 
 
-class _ByTrace(torch.autograd.Function):
-    """A layer's output, and the gradient of its weight as if the trace had been its input.
+class _TracedWeight(torch.autograd.Function):
+    """A layer's output unchanged, with the gradient of its weight as if the trace had been its input.
 
-    of: the function of `TRACED_BY`; layout: a convolution's stride, padding, dilation and groups."""
+    weight_gradient: a function of `TRACED_BY`. layout: a convolution's stride, padding, dilation and groups.
+    """
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, weight: Tensor, trace: Tensor, of: Any, layout: Any) -> Tensor:
+    def forward(ctx: Any, out: Tensor, weight: Tensor, trace: Tensor, weight_gradient: Any, layout: Any) -> Tensor:
         ctx.save_for_backward(trace)
         ctx.size = weight.shape
         ctx.dtype = weight.dtype
-        ctx.of = of
+        ctx.weight_gradient = weight_gradient
         ctx.layout = layout
         return out.view_as(out)
 
@@ -176,22 +214,22 @@ class _ByTrace(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         (grad,) = grads
         (trace,) = ctx.saved_tensors
-        found = ctx.of(trace.to(grad.dtype), ctx.size, grad, *ctx.layout)
+        found = ctx.weight_gradient(trace.to(grad.dtype), ctx.size, grad, *ctx.layout)
         return grad, found.to(ctx.dtype), None, None, None
 
 
 def _linear_weight(x: Tensor, size: Any, grad: Tensor) -> Tensor:
-    """The gradient of a linear layer's weight, as `torch.nn.grad` has those of convolutions."""
+    """The gradient of a linear layer's weight, in the form of `torch.nn.grad.conv2d_weight`."""
     return grad.flatten(0, -2).T @ x.flatten(0, -2)
 
 
 TRACED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 TRACED_BY = {F.conv1d: conv1d_weight, F.conv2d: conv2d_weight, F.conv3d: conv3d_weight, F.linear: _linear_weight}
-"""The gradient of a layer's weight, of (input, size of the weight, gradient of the output, *layout)."""
+"""By function, the gradient of its weight: (input, size of the weight, gradient of the output, *layout) -> gradient."""
 
 
-def _in_order(func: Any, args: Any, kwargs: Any) -> list[Any]:
-    """The arguments of a function of `TRACED_BY`, all by place; padding by name as a number."""
+def _positional(func: Any, args: Any, kwargs: Any) -> list[Any]:
+    """The arguments of a call of a function of `TRACED_BY`, in the order of its parameters, with padding as numbers."""
     given = (
         dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), args, strict=False)) | kwargs
     )
@@ -205,8 +243,8 @@ def _in_order(func: Any, args: Any, kwargs: Any) -> list[Any]:
         whole = [d * (side - 1) if padding == "same" else 0 for d, side in zip(dilations, sides, strict=True)]
         if any(pad % 2 for pad in whole):
             raise BadValue(
-                f"a kernel of {'×'.join(map(str, sides))} pads one side more than the other to keep the "
-                "size, which no trace does; give odd kernels, or padding as a number"
+                f"a kernel of {'×'.join(map(str, sides))} with padding='same' pads one side more than the other, which "
+                "OTTT's traces do not support; use odd kernels, or give padding as numbers"
             )
         padding = [pad // 2 for pad in whole]
     return [

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.adapt.dspike import Difference, difference
-from surgrad.adapt.esg import effective, width_of
+from surgrad.adapt.esg import effective_half_width, width_of_half_width
 from surgrad.adapt.probe import Batch, Loss, Probe
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, reach_of
 from surgrad.measure.layers import LayerEvidence, evidence
@@ -50,7 +50,7 @@ class Finding:
 @dataclass(frozen=True)
 class Diagnosis:
     """The evidence, what is wrong by it, and how surrogate gradients compare with finite-difference gradients:
-    {"cosine", "reliability", "zeros"} (`surgrad.adapt.search`) of the first weights, and by layer of the weights before
+    {"cosine", "reliability", "zeros"} (`surgrad.adapt.Dspike`) of the first weights, and by layer of the weights before
     it, where asked for."""
 
     layers: list[LayerEvidence]
@@ -260,8 +260,8 @@ def _better(chosen: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
     for layer in chosen:
         half = torch.tensor(reach_of(torch.tensor(layer.histogram), GOOD) * layer.threshold)
         shape = modules[layer.layer].surrogate.function
-        width = width_of(shape, half)
-        if abs(effective(shape, width) / half - 1) < 0.1:  # else the shape has no such width
+        width = width_of_half_width(shape, half)
+        if abs(effective_half_width(shape, width) / half - 1) < 0.1:  # else the shape has no such width
             found.append(width.item())
     steered = "a controller that keeps the share (adapt.controller=steer)"
     if not found:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.adapt import Probe
-from surgrad.adapt.esg import effective
+from surgrad.adapt.esg import effective_half_width
 from surgrad.adapt.probe import Batch, Loss
 from surgrad.kernels.lif import BINS, mean_of, share_within, spread_of
 from surgrad.neurons import broadcast_channels, neurons
@@ -22,8 +22,8 @@ class LayerEvidence:
 
     width, decay, threshold: means over channels.
     share: of the potentials within the surrogate's window (the gradient-available share, Lian et al. 2023, Fig. 5).
-    chi: of the potentials within its effective half-width (`surgrad.adapt.steer.effective`): the share of neurons
-        that get a gradient. half_width: that half-width, in thresholds.
+    chi: of the potentials within its effective half-width (`surgrad.adapt.esg.effective_half_width`): the share of
+        neurons that get a gradient. half_width: that half-width, in thresholds.
     chi_weights: share of the weights before the layer whose gradient from the first image alone is not zero (χ by
         parameter; of a whole batch it is 1 nearly always); None where no weights precede it, or none were asked for.
     gradient: norm of the loss's gradient on those weights, over the square root of their number; None likewise.
@@ -73,7 +73,7 @@ def evidence(model: nn.Module, batch: Batch, loss: Loss, *, gradients: bool = Tr
     training. The model is left as it was. gradients: also those of the weights, which takes three passes more."""
     probe = Probe(model, loss, batch)
     with _watched(model) as fired:
-        membranes = probe.membranes()
+        membranes = probe.histograms()
     before = probe.weights_before() if gradients else {name: [] for name in membranes}
     whole = probe.gradients() if gradients else {}
     alone = probe.frozen().part(1).gradients() if gradients else {}
@@ -95,7 +95,7 @@ def _of_potentials(neuron: Any, counts: Tensor, steps: int) -> dict[str, Any]:
     threshold = neuron.threshold.detach().mean()
     shape = neuron.surrogate.function
     decay = neuron.decay.detach().mean().item()
-    half = (effective(shape, width) / threshold).item()
+    half = (effective_half_width(shape, width) / threshold).item()
     return {
         "width": width.item(),
         "decay": decay,

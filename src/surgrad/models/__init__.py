@@ -1,16 +1,25 @@
-"""Networks: one file each, built from neuron and norm factories, so that any surrogate fits any of them.
+"""Networks: one file per family, built from neuron and norm factories, so that every surrogate fits every network.
 
-To add one: write its file and add it to `MODELS`. Every builder takes (classes, *, in_channels, steps, neuron, norm,
-width_multiplier) and returns a `SpikingNetwork`; one with residual additions after norms also takes `summand`.
+    network = MODELS["resnet19"](10, neuron=lambda channels: LIF(channels=channels), norm=TDBN)
+
+To add one: write a builder and add it to `MODELS`. A builder returns a `SpikingNetwork`. It takes the number of classes
+and, by name, `in_channels`, `steps`, `neuron` and `norm`; and `image_size` where the network fits one size alone. Its
+other parameters are its options, which recipes can set: annotate each with its range (`surgrad.config.values`). It
+makes every neuron by `norm_neuron` or `make_neuron`, which tell the factory the number of channels.
 """
 
 from collections.abc import Callable
 
+from surgrad.config.registry import Registry
 from surgrad.models.blocks import Block as Block
 from surgrad.models.blocks import MembraneBlock as MembraneBlock
+from surgrad.models.blocks import NeuronFactory as NeuronFactory
+from surgrad.models.blocks import NormFactory as NormFactory
 from surgrad.models.blocks import ResidualBlock as ResidualBlock
 from surgrad.models.blocks import SpikingNetwork as SpikingNetwork
 from surgrad.models.blocks import in_chunks as in_chunks
+from surgrad.models.blocks import lsg_neuron as lsg_neuron
+from surgrad.models.blocks import make_neuron as make_neuron
 from surgrad.models.dense import densenet as densenet
 from surgrad.models.modified_resnet import resnet18 as resnet18
 from surgrad.models.ms_resnet import PreActivationBlock as PreActivationBlock
@@ -38,7 +47,7 @@ from surgrad.models.vgg import vgg11_dct as vgg11_dct
 from surgrad.models.vgg import vgg16 as vgg16
 from surgrad.models.vgg_ws import vgg11_ws as vgg11_ws
 
-MODELS: dict[str, Callable[..., SpikingNetwork]] = {
+_BUILDERS: dict[str, Callable[..., SpikingNetwork]] = {
     "small_cnn": small_cnn,
     "small_resnet": small_resnet,
     "resnet18": resnet18,
@@ -64,3 +73,5 @@ MODELS: dict[str, Callable[..., SpikingNetwork]] = {
     "plif_dvs": plif_dvs,
     "plif_gesture": plif_gesture,
 }
+
+MODELS = Registry("model", _BUILDERS, context=("classes", "in_channels", "image_size", "steps", "neuron", "norm"))

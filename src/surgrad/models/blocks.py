@@ -1,7 +1,10 @@
-"""What the networks are made of, and how a static image enters them."""
+"""The parts that networks are made of, and how static images and sequences enter them."""
 
+import inspect
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,57 +16,157 @@ from surgrad.neurons import LIF, streaming
 from surgrad.norm import NoNorm, NormNeuron
 from surgrad.surrogates import Surrogate
 
-NeuronFactory = Callable[[], nn.Module]
-NormFactory = Callable[[int], nn.Module]
+NeuronFactory = Callable[[int], nn.Module] | Callable[[], nn.Module]
+"""Makes the neuron of one layer: neuron(channels), or neuron() (see `make_neuron`)."""
+NormFactory = Callable[..., nn.Module]
+"""Makes the norm of one layer: norm(channels); with a tdBN, norm(channels, alpha=...) too (see `summand_norm`)."""
 
 
-def lsg_neuron() -> LIF:
-    """The neuron of Lian et al. 2023: threshold 0.5, a trained decay that starts at 0.2, a rectangle of the width
-    2·v_th·√(1 + 0.2²) that LSG starts with."""
-    return LIF(0.2, train_decay=True, surrogate=Surrogate("rect", math.sqrt(1 + 0.2**2)))
+def make_neuron(factory: NeuronFactory, channels: int) -> nn.Module:
+    """Make the neuron of a layer.
+
+    A factory with a required positional argument is called with the number of channels. A factory that can be called
+    without arguments is called without, and so its neuron has one decay, threshold and width for the whole layer:
+
+        lambda channels: LIF(channels=channels)    # one of each per channel
+        LIF, lambda: LIF(0.5), nn.ReLU             # one of each per layer
+
+    Args:
+        factory: makes a new neuron in every call.
+        channels: the number of channels, or of features, of the tensor that the neuron receives.
+    """
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(factory).parameters.values()
+    if any(parameter.kind in positional and parameter.default is parameter.empty for parameter in parameters):
+        return cast(Callable[[int], nn.Module], factory)(channels)
+    return cast(Callable[[], nn.Module], factory)()
+
+
+def norm_neuron(channels: int, neuron: NeuronFactory, norm: NormFactory) -> NormNeuron:
+    """A norm of that many channels and the neuron that follows it."""
+    return NormNeuron(norm(channels), make_neuron(neuron, channels))
+
+
+def summand_norm(norm: NormFactory, alpha: float) -> NormFactory:
+    """The norm factory for the summands of residual additions: the same norm, with tdBN's α where that is not 1.
+
+    Args:
+        norm: the network's norm factory; it must have a parameter `alpha` (as `TDBN` has) unless `alpha` is 1.
+        alpha: α of the summands. Zheng et al. 2021 state 1/√2; the codes that LSG is compared with use 1.
+
+    Raises:
+        BadValue: the norm has no parameter `alpha`.
+    """
+    if alpha == 1:
+        return norm
+    if "alpha" not in inspect.signature(norm).parameters:
+        raise BadValue(
+            f"summand_alpha = {alpha:g} is tdBN's scale of the summands of residual additions, and this norm has no "
+            "'alpha'; give summand_alpha = 1, or the norm tdbn"
+        )
+    return partial(norm, alpha=alpha)
+
+
+def lsg_neuron(channels: int | None = None) -> LIF:
+    """The neuron of Lian et al. 2023 (LSG): threshold 0.5, a trained decay that starts at 0.2, and a rectangle of the
+    width 2·v_th·√(1 + 0.2²), with which LSG starts.
+
+    Args:
+        channels: the number of channels, for one decay, threshold and width per channel; None for one per layer, as in
+            the paper. `neuron=lsg_neuron` builds a network with one per layer, and
+            `neuron=lambda channels: lsg_neuron(channels)` with one per channel.
+    """
+    width = math.sqrt(1 + 0.2**2)
+    widths = width if channels is None else torch.full((channels,), width)
+    return LIF(0.2, train_decay=True, surrogate=Surrogate("rect", widths), channels=channels)
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, bias: bool = False) -> PerStep:
-    """A convolution of every step that keeps the size (at stride 1)."""
+    """A 2-D convolution of every time step, padded so that stride 1 keeps the size: [T, N, inputs, H, W] -> [T, N,
+    outputs, H/stride, W/stride]."""
     return PerStep(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias))
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> PerStep:
-    """A linear layer of every step: [T, N, inputs] -> [T, N, outputs]."""
+    """A linear layer of every time step: [T, N, inputs] -> [T, N, outputs]."""
     return PerStep(nn.Linear(inputs, outputs, bias=bias))
 
 
 class SpikingNetwork(nn.Module):
-    """A network of a `stem` (the first convolution), the neurons that `fire` on it with their norm, a `body` (neurons
-    and layers) and a `head`.
+    """A spiking network: a `stem` (the first layer), a norm and neurons on it (`fire`), a `body` and a `head`.
 
-    Input: static images [N, C, H, W], shown for `steps` steps, of which stem and norm are computed once; or
-    recordings [T, N, C, H, W]. Output: [T, N, classes]; average over T for the prediction.
+    The input is static, [N, C, H, W], or a sequence, [T, N, C, H, W]. A static input is shown for `steps` time steps;
+    stem and norm are computed once for it. The output is [T, N, classes]; average it over T for a prediction.
 
-    coding: makes recordings of images first (`surgrad.coding`); None shows them as they are.
+    Samples of other dimensions work too: with `sample_dims` 2 the input is [N, C, L] or [T, N, C, L], and with 1 it is
+    [N, features] or [T, N, features].
 
-    While `pack_spikes` is set, the backward pass keeps spikes as bits (`surgrad.kernels.packing`). While `last_step` is
-    set, the output is the last step's alone, [1, N, classes]; while `duplicate_batch` is set, the head sees every
-    sample twice in training, for dropout to choose anew: [T, 2N, classes], one half after the other, for
-    `surgrad.losses.rdrop`."""
+    Args:
+        stem: the first layer, on [T, N, ...], with T = 1 for static input.
+        fire: the norm and the neuron that follow the stem.
+        body: the layers between; they map [T, N, ...] to [T, N, ...].
+        head: the last layers; they end in [T, N, classes].
+        steps: the number of time steps for which a static input is shown.
+        sample_dims: the number of dimensions of one sample at one time step: 3 for [C, H, W], 2 for [C, L], 1 for
+            features.
 
-    def __init__(self, stem: nn.Module, fire: NormNeuron, body: nn.Module, head: nn.Module, steps: int):
+    Attributes:
+        pack_spikes: whether the backward pass keeps spikes as bits (`surgrad.kernels.packing`).
+        last_step: whether the output is that of the last time step alone, [1, N, classes].
+        duplicate_batch: whether, in training, the head receives every sample twice, so that its dropout draws twice:
+            the output is [T, 2N, classes], the second draws after the first ones. For `surgrad.losses.rdrop`.
+        coding: encodes static input as a sequence (`surgrad.coding`); None shows it unchanged in every step.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        fire: NormNeuron,
+        body: nn.Module,
+        head: nn.Module,
+        steps: int,
+        sample_dims: int = 3,
+    ):
         super().__init__()
         if steps < 1:
-            raise BadValue(f"steps {steps} is not a number of time steps; give 1 or more")
+            raise BadValue(f"steps must be at least 1, got {steps}")
+        if sample_dims < 1:
+            raise BadValue(f"sample_dims must be at least 1 (features, channels first), got {sample_dims}")
         self.stem = stem
         self.fire = fire
         self.body = body
         self.head = head
         self.steps = steps
-        self.pack_spikes = self.last_step = self.duplicate_batch = False
+        self.sample_dims = sample_dims
+        self.pack_spikes = False
+        self.last_step = False
+        self.duplicate_batch = False
         self.coding: nn.Module | None = None
 
+    def is_sequence(self, x: Tensor) -> bool:
+        """Whether an input has a time axis: [T, N, ...] and not [N, ...].
+
+        Raises:
+            BadValue: the input has neither of these shapes.
+        """
+        if x.ndim - self.sample_dims not in (1, 2):
+            sample = {1: "features", 2: "C, L", 3: "C, H, W"}.get(self.sample_dims, f"{self.sample_dims} dimensions")
+            raise BadValue(
+                f"input {list(x.shape)} does not fit this network; give static samples [N, {sample}], or sequences "
+                f"[T, N, {sample}]"
+            )
+        return x.ndim == self.sample_dims + 2
+
+    def time_steps(self, x: Tensor) -> int:
+        """The number of time steps that the network runs for an input: T of a sequence, else `steps`."""
+        return len(x) if self.is_sequence(x) else self.steps
+
     def encoded(self, x: Tensor) -> Tensor:
-        """Images as the recording that `coding` makes of them, where there is one; all else as it is."""
-        return x if self.coding is None or x.ndim != 4 else self.coding(x, self.steps)
+        """The sequence that `coding` makes of static input; any other input unchanged."""
+        return x if self.coding is None or self.is_sequence(x) else self.coding(x, self.steps)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, ...] or [T, N, ...] -> [T, N, classes]."""
         if self.pack_spikes:
             with packed_spikes():
                 return self._run(x)
@@ -71,7 +174,7 @@ class SpikingNetwork(nn.Module):
 
     def _run(self, x: Tensor) -> Tensor:
         x = self.encoded(x)
-        static = x.ndim == 4
+        static = not self.is_sequence(x)
         current = self.stem(x.unsqueeze(0) if static else x)
         features = self.body(self.fire(current, steps=self.steps if static else None))
         if self.duplicate_batch and self.training:
@@ -81,8 +184,15 @@ class SpikingNetwork(nn.Module):
 
 
 def in_chunks(network: SpikingNetwork, x: Tensor, steps: int, chunk: int = 10) -> Tensor:
-    """The outputs [T, N, classes] of a network in `steps` steps of an image, or in those of a recording, computed
-    `chunk` steps at a time, each going on from the last one's potentials: memory does not grow with the steps."""
+    """The output [T, N, classes] of a network, computed `chunk` time steps at a time, so that memory does not grow with
+    the steps. Every chunk continues from the potentials of the one before.
+
+    Args:
+        network: the network; none of its modules may need the whole sequence in one call.
+        x: static input, or a sequence.
+        steps: T for static input; a sequence has its own T.
+        chunk: the number of time steps of one call.
+    """
     before = network.steps
     last = network.last_step
     outputs = []
@@ -90,11 +200,12 @@ def in_chunks(network: SpikingNetwork, x: Tensor, steps: int, chunk: int = 10) -
         network.steps = steps
         network.last_step = False
         x = network.encoded(x)
-        steps = steps if x.ndim == 4 else len(x)
+        sequence = network.is_sequence(x)
+        steps = network.time_steps(x)
         with streaming(network):
             for done in range(0, steps, chunk):
                 network.steps = min(chunk, steps - done)
-                outputs.append(network(x if x.ndim == 4 else x[done : done + chunk]).float())
+                outputs.append(network(x[done : done + chunk] if sequence else x).float())
     finally:
         network.steps = before
         network.last_step = last
@@ -103,16 +214,24 @@ def in_chunks(network: SpikingNetwork, x: Tensor, steps: int, chunk: int = 10) -
 
 
 class Block(nn.Module):
-    """A residual block. `inner`: its modules whose neurons lie inside it, before the addition."""
+    """A residual block.
+
+    Attributes:
+        inner: the names of its modules whose neurons lie inside the block, before the addition.
+    """
 
     inner: tuple[str, ...]
 
 
 class ResidualBlock(Block):
-    """conv-norm-neuron-conv-norm, plus the shortcut, then a neuron: the spike comes after the addition.
+    """conv-norm-neuron-conv-norm, plus the shortcut, then a neuron: spikes are made after the addition.
 
-    shortcut: maps the block's input to its output's shape, normalised after it; None for the identity.
-    summand: the norm of what is added; `norm` by default."""
+    Args:
+        inputs, outputs, stride: of the block.
+        neuron, norm: factories.
+        shortcut: maps the block's input to the shape of its output, and gets a norm; None for the identity.
+        summand: the norm factory for both summands of the addition; `norm` by default.
+    """
 
     inner = ("fire1",)
 
@@ -129,12 +248,15 @@ class ResidualBlock(Block):
         super().__init__()
         summand = summand or norm
         self.conv1 = conv(inputs, outputs, stride=stride)
-        self.fire1 = NormNeuron(norm(outputs), neuron())
+        self.fire1 = norm_neuron(outputs, neuron, norm)
         self.conv2 = conv(outputs, outputs)
         self.shortcut = nn.Identity() if shortcut is None else shortcut
-        self.fire2 = NormNeuron(summand(outputs), neuron(), None if shortcut is None else summand(outputs))
+        self.fire2 = NormNeuron(
+            summand(outputs), make_neuron(neuron, outputs), None if shortcut is None else summand(outputs)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Spikes [T, N, inputs, H, W] -> spikes [T, N, outputs, H/stride, W/stride]."""
         return self.fire2(self.conv2(self.fire1(self.conv1(x))), self.shortcut(x))
 
 
@@ -145,10 +267,15 @@ def basic_stages(
     strides: tuple[int, ...],
     neuron: NeuronFactory,
     norm: NormFactory,
-    summand: NormFactory | None,
+    summand: NormFactory,
 ) -> list[nn.Module]:
-    """Stages of `ResidualBlock`s: so many of each width, the first of a stage at its stride; a 1×1 convolution is the
-    shortcut where the shape changes."""
+    """Stages of `ResidualBlock`s. Where the shape changes, the shortcut is a 1×1 convolution.
+
+    Args:
+        inputs: channels before the first stage.
+        widths, counts, strides: per stage its channels, its number of blocks, and the stride of its first block.
+        neuron, norm, summand: factories, the last one for the norms of the summands.
+    """
     blocks: list[nn.Module] = []
     for outputs, count, stride in zip(widths, counts, strides, strict=True):
         for step in (stride, *[1] * (count - 1)):
@@ -159,33 +286,61 @@ def basic_stages(
 
 
 class MembraneBlock(Block):
-    """norm-neuron-conv, twice, added to the block's input: the shortcut carries currents instead of spikes, and no
-    surrogate stands in it (the membrane shortcut of Hu et al. 2024, MS-ResNet, with each norm moved before its neuron,
-    where the two are one pass). channels: of input and output, currents [T, N, channels, H, W]."""
+    """norm-neuron-conv, twice, added to the block's input: currents [T, N, channels, H, W] -> the same shape.
+
+    The shortcut carries currents and not spikes, and no surrogate lies on it. It is the membrane shortcut of Hu et al.
+    2024 (MS-ResNet), with each norm moved to the front of its neuron, so that norm and neuron are one fused pass.
+    """
 
     inner = ("fire1", "fire2")
 
     def __init__(self, channels: int, neuron: NeuronFactory, norm: NormFactory):
         super().__init__()
-        self.fire1 = NormNeuron(norm(channels), neuron())
+        self.fire1 = norm_neuron(channels, neuron, norm)
         self.conv1 = conv(channels, channels)
-        self.fire2 = NormNeuron(norm(channels), neuron())
+        self.fire2 = norm_neuron(channels, neuron, norm)
         self.conv2 = conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Currents [T, N, channels, H, W] -> the same shape."""
         return x + self.conv2(self.fire2(self.conv1(self.fire1(x))))
 
 
 def start_at_zero(norm: nn.Module) -> None:
-    """Give a norm, the last of a residual branch, weight 0, so that its block starts as the identity; "none" has no
-    weight, and such a block starts as any."""
+    """Set the weight of the last norm of a residual branch to 0, so that its block starts as the identity. `NoNorm` has
+    no weight and stays unchanged."""
     if not isinstance(norm, NoNorm):
         nn.init.zeros_(norm.get_parameter("weight"))
+
+
+def init_kaiming(
+    module: nn.Module,
+    mode: Literal["fan_in", "fan_out"] = "fan_in",
+    *,
+    convolutions: bool = True,
+    linears: bool = False,
+) -> None:
+    """Draw the weights of all layers of these kinds within a module by Kaiming's normal rule for ReLU, in the order of
+    `modules()`: standard deviation √(2/fan). Biases stay unchanged."""
+    for layer in module.modules():
+        if (convolutions and isinstance(layer, nn.Conv2d)) or (linears and isinstance(layer, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
 
 
 def scaled(channels: int, multiplier: float) -> int:
     """Channels times the width multiplier, at least 1."""
     return max(1, round(channels * multiplier))
+
+
+def pooled_side(image_size: int, poolings: int) -> int:
+    """The side of an image after a number of halvings.
+
+    Raises:
+        BadValue: the image is too small for them.
+    """
+    if image_size < 2**poolings:
+        raise BadValue(f"image_size {image_size} is too small for {poolings} poolings; give at least {2**poolings}")
+    return image_size // 2**poolings
 
 
 def pooled_head() -> PerStep:

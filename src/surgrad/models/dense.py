@@ -1,34 +1,39 @@
-"""The DenseNet of Wang et al. 2022a (LTMD), in its authors' code."""
+"""The DenseNet of Wang et al. 2022a (LTMD), as in its authors' code."""
 
 import torch
 from torch import Tensor, nn
 
+from surgrad.config.values import Count, Fraction, Positive
 from surgrad.layers import ModerateDropout, PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
     NormFactory,
     SpikingNetwork,
     conv,
+    init_kaiming,
     linear,
     lsg_neuron,
+    make_neuron,
+    norm_neuron,
     pooled_head,
     scaled,
 )
-from surgrad.norm import TDBN, NormNeuron
+from surgrad.norm import TDBN
 
 
 class DenseLayer(nn.Module):
-    """norm-neuron-conv 1×1 to 4·growth, norm-neuron-conv 3×3 to growth, appended to the layer's input:
+    """norm-neuron-conv 1×1 to 4·growth channels, norm-neuron-conv 3×3 to growth, appended to the layer's input:
     [T, N, inputs, H, W] -> [T, N, inputs + growth, H, W]."""
 
     def __init__(self, inputs: int, growth: int, neuron: NeuronFactory, norm: NormFactory):
         super().__init__()
-        self.fire1 = NormNeuron(norm(inputs), neuron())
+        self.fire1 = norm_neuron(inputs, neuron, norm)
         self.conv1 = conv(inputs, 4 * growth, 1)
-        self.fire2 = NormNeuron(norm(4 * growth), neuron())
+        self.fire2 = norm_neuron(4 * growth, neuron, norm)
         self.conv2 = conv(4 * growth, growth)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[T, N, inputs, H, W] -> [T, N, inputs + growth, H, W]."""
         return torch.cat([x, self.conv2(self.fire2(self.conv1(self.fire1(x))))], 2)
 
 
@@ -39,35 +44,46 @@ def densenet(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
+    width_multiplier: Positive = 1.0,
+    layers: tuple[Count, Count, Count] = (12, 12, 24),
+    dropout: Fraction = 0.2,
 ) -> SpikingNetwork:
-    """Stem of 256, a 3×3 convolution at stride 2; dense blocks of 12, 12, 24 layers that add 32 channels each, between
-    them norm-neuron-conv 1×1 to half the channels and average pooling; norm, neuron, global average; 256 neurons,
-    moderate dropout, linear. Weights are drawn by Kaiming's normal rule; in the authors' code the convolutions' are.
-    6.8 M parameters.
+    """A stem of 256 channels and a 3×3 convolution at stride 2; three dense blocks, whose layers add 32 channels each,
+    with norm-neuron-conv 1×1 to half the channels and average pooling between them; norm, neuron, global average; 256
+    neurons, moderate dropout, linear. 6.8 M parameters.
 
-    The authors' output layers fire, with a trained lateral connection; here the readout is the usual one."""
+    Weights are drawn by Kaiming's normal rule (fan in); the authors' code does so for the convolutions. Its output
+    layers fire and have a trained lateral connection; here the readout is the usual one.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+        layers: the number of layers of each dense block.
+        dropout: the mean probability of moderate dropout (`surgrad.layers.ModerateDropout`).
+    """
     growth = scaled(32, width_multiplier)
     channels = scaled(256, width_multiplier)
     body: list[nn.Module] = [conv(channels, channels, stride=2)]
-    for count in (12, 12, 24):
+    for count in layers:
         if len(body) > 1:
             half = max(1, channels // 2)
-            body += [NormNeuron(norm(channels), neuron()), conv(channels, half, 1), PerStep(nn.AvgPool2d(2))]
+            body += [norm_neuron(channels, neuron, norm), conv(channels, half, 1), PerStep(nn.AvgPool2d(2))]
             channels = half
         for _ in range(count):
             body.append(DenseLayer(channels, growth, neuron, norm))
             channels += growth
-    body.append(NormNeuron(norm(channels), neuron()))
+    body.append(norm_neuron(channels, neuron, norm))
     hidden = scaled(256, width_multiplier)
     first = scaled(256, width_multiplier)
     head = nn.Sequential(
-        pooled_head(), linear(channels, hidden), neuron(), ModerateDropout(0.2), linear(hidden, classes)
+        pooled_head(),
+        linear(channels, hidden),
+        make_neuron(neuron, hidden),
+        ModerateDropout(dropout),
+        linear(hidden, classes),
     )
-    network = SpikingNetwork(
-        conv(in_channels, first), NormNeuron(norm(first), neuron()), nn.Sequential(*body), head, steps
-    )
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
+    stem = conv(in_channels, first)
+    network = SpikingNetwork(stem, norm_neuron(first, neuron, norm), nn.Sequential(*body), head, steps)
+    init_kaiming(network, linears=True)
     return network

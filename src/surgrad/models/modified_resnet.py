@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from surgrad.config.values import Positive
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
@@ -9,13 +10,16 @@ from surgrad.models.blocks import (
     ResidualBlock,
     SpikingNetwork,
     conv,
+    init_kaiming,
     linear,
     lsg_neuron,
+    norm_neuron,
     pooled_head,
     scaled,
     start_at_zero,
+    summand_norm,
 )
-from surgrad.norm import TDBN, NormNeuron
+from surgrad.norm import TDBN
 
 
 def resnet18(
@@ -25,23 +29,30 @@ def resnet18(
     steps: int = 2,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
-    summand: NormFactory | None = None,
+    width_multiplier: Positive = 1.0,
+    summand_alpha: Positive = 1.0,
 ) -> SpikingNetwork:
-    """Stem of three 3×3 convolutions to 64 channels and average pooling; 2, 2, 2, 2 basic blocks of 64, 128, 256,
+    """A stem of three 3×3 convolutions to 64 channels and average pooling; 2, 2, 2, 2 basic blocks of 64, 128, 256,
     512 channels at strides 1, 2, 2, 2 with average-pooling shortcuts; global average; linear.
 
-    summand: the norm of both summands of a residual addition, `norm` by default.
+    The last norm of each block starts at weight 0. Weights are drawn by Kaiming's normal rule (fan out). The line's
+    public code draws them with a standard deviation of √(1e-6/n), which is so small compared with the norms' ε that no
+    neuron fires. A block that starts as the identity has potentials of exactly 0 and 1. With threshold 0.5, a surrogate
+    of bounded support that excludes its ends at ±½ (rect of width 1) passes no gradient there; LSG's initial width
+    1.0198 and dspike do.
 
-    The last norm of each block starts at weight 0. Weights are drawn by Kaiming's normal rule (fan out); the line's
-    public code draws them with a standard deviation of √(1e-6/n), so small beside the norms' ε that no neuron fires.
-    A block that starts as the identity has potentials of exactly 0 and 1: with threshold 0.5, a window that ends open
-    at ½ (rect of width 1) passes no gradient there. LSG's initial 1.0198 and dspike do."""
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+        summand_alpha: tdBN's α of both summands of a residual addition.
+    """
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256, 512)]
+    summand = summand_norm(norm, summand_alpha)
     first = widths[0]
     body: list[nn.Module] = []
     for _ in range(2):
-        body += [conv(first, first), NormNeuron(norm(first), neuron())]
+        body += [conv(first, first), norm_neuron(first, neuron, norm)]
     body.append(PerStep(nn.AvgPool2d(2)))
     inputs = first
     for outputs, stride in zip(widths, (1, 2, 2, 2), strict=True):
@@ -50,19 +61,14 @@ def resnet18(
             body.append(ResidualBlock(inputs, outputs, step, neuron, norm, shortcut, summand))
             inputs = outputs
     head = nn.Sequential(pooled_head(), linear(inputs, classes))
-    fire = NormNeuron(norm(first), neuron())
+    fire = norm_neuron(first, neuron, norm)
     network = SpikingNetwork(conv(in_channels, first), fire, nn.Sequential(*body), head, steps)
-    _initialise(network)
+    init_kaiming(network, "fan_out")
+    for block in body:
+        if isinstance(block, ResidualBlock):
+            start_at_zero(block.fire2.norm)
     return network
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(PerStep(nn.AvgPool2d(stride)), conv(inputs, outputs, 1))
-
-
-def _initialise(network: SpikingNetwork) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, ResidualBlock):
-            start_at_zero(module.fire2.norm)

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from surgrad.config.values import Positive
 from surgrad.models.blocks import (
     Block,
     NeuronFactory,
@@ -10,6 +11,8 @@ from surgrad.models.blocks import (
     conv,
     linear,
     lsg_neuron,
+    make_neuron,
+    norm_neuron,
     pooled_head,
     scaled,
 )
@@ -24,15 +27,16 @@ class PreActivationBlock(Block):
 
     def __init__(self, inputs: int, outputs: int, stride: int, neuron: NeuronFactory, norm: NormFactory):
         super().__init__()
-        self.neuron1 = neuron()
+        self.neuron1 = make_neuron(neuron, inputs)
         self.conv1 = conv(inputs, outputs, stride=stride)
-        self.fire2 = NormNeuron(norm(outputs), neuron())
+        self.fire2 = norm_neuron(outputs, neuron, norm)
         self.conv2 = conv(outputs, outputs)
         self.norm = norm(outputs)
         changes = stride != 1 or inputs != outputs
         self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), norm(outputs)) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Currents [T, N, inputs, H, W] -> currents [T, N, outputs, H/stride, W/stride]."""
         return self.shortcut(x) + self.norm(self.conv2(self.fire2(self.conv1(self.neuron1(x)))))
 
 
@@ -43,10 +47,16 @@ def ms_resnet18(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
+    width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """The form for CIFAR: 3×3 stem and norm to 64 channels; two blocks each of 64, 128, 256, 512 channels at strides 1,
-    2, 2, 2; a neuron; global average; linear. 11.2 M parameters."""
+    """The form for CIFAR: a 3×3 stem and norm to 64 channels; two blocks each of 64, 128, 256, 512 channels at strides
+    1, 2, 2, 2; a neuron; global average; linear. 11.2 M parameters.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+    """
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256, 512)]
     body: list[nn.Module] = []
     inputs = widths[0]
@@ -56,6 +66,6 @@ def ms_resnet18(
             PreActivationBlock(outputs, outputs, 1, neuron, norm),
         ]
         inputs = outputs
-    head = nn.Sequential(neuron(), pooled_head(), linear(inputs, classes))
-    fire = NormNeuron(norm(widths[0]), nn.Identity())  # nothing fires on the stem itself
+    head = nn.Sequential(make_neuron(neuron, inputs), pooled_head(), linear(inputs, classes))
+    fire = NormNeuron(norm(widths[0]), nn.Identity())  # no neuron follows the stem
     return SpikingNetwork(conv(in_channels, widths[0]), fire, nn.Sequential(*body), head, steps)

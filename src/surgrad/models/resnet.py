@@ -1,9 +1,10 @@
-"""Residual networks of He et al. 2016, spiking after the addition: in their form for CIFAR and for ImageNet."""
+"""Residual networks of He et al. 2016 that spike after the addition, in their forms for CIFAR and for ImageNet."""
 
 from functools import partial
 
 from torch import nn
 
+from surgrad.config.values import Count, Positive
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
@@ -13,10 +14,12 @@ from surgrad.models.blocks import (
     conv,
     linear,
     lsg_neuron,
+    norm_neuron,
     pooled_head,
     scaled,
+    summand_norm,
 )
-from surgrad.norm import TDBN, NormNeuron
+from surgrad.norm import TDBN
 
 
 def cifar_resnet(
@@ -26,22 +29,33 @@ def cifar_resnet(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
-    summand: NormFactory | None = None,
-    count: int = 3,
+    width_multiplier: Positive = 1.0,
+    summand_alpha: Positive = 1.0,
+    count: Count = 3,
 ) -> SpikingNetwork:
-    """3×3 stem of 16 channels; `count` basic blocks each of 16, 32, 64 channels, the last two stages at stride 2;
+    """A 3×3 stem of 16 channels; `count` basic blocks each of 16, 32, 64 channels, the last two stages at stride 2;
     global average; linear. `resnet20` and `resnet44`, the networks of Hu et al. 2021's conversion, have 0.27 and 0.66 M
-    parameters. summand: the norm of both summands of a residual addition, `norm` by default."""
+    parameters.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+        summand_alpha: tdBN's α of both summands of a residual addition.
+        count: the number of blocks of each stage; the depth is 6·count + 2.
+    """
     widths = [scaled(c, width_multiplier) for c in (16, 32, 64)]
+    summand = summand_norm(norm, summand_alpha)
     body = basic_stages(widths[0], widths, (count,) * 3, (1, 2, 2), neuron, norm, summand)
     head = nn.Sequential(pooled_head(), linear(widths[-1], classes))
-    fire = NormNeuron(norm(widths[0]), neuron())
+    fire = norm_neuron(widths[0], neuron, norm)
     return SpikingNetwork(conv(in_channels, widths[0]), fire, nn.Sequential(*body), head, steps)
 
 
 resnet20 = partial(cifar_resnet, count=3)
+"""`cifar_resnet` of 20 layers."""
 resnet44 = partial(cifar_resnet, count=7)
+"""`cifar_resnet` of 44 layers."""
 
 
 def imagenet_resnet(
@@ -51,20 +65,31 @@ def imagenet_resnet(
     steps: int = 6,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
-    summand: NormFactory | None = None,
-    counts: tuple[int, ...] = (3, 4, 6, 3),
+    width_multiplier: Positive = 1.0,
+    summand_alpha: Positive = 1.0,
+    counts: tuple[Count, Count, Count, Count] = (3, 4, 6, 3),
 ) -> SpikingNetwork:
-    """Stem 7×7 at stride 2 to 64 channels, its spikes average-pooled (3×3 at stride 2); `counts` basic blocks of 64,
-    128, 256, 512 channels at strides 1, 2, 2, 2; global average; linear. `resnet18_imagenet` and `resnet34_imagenet`
-    have 11.7 and 21.8 M parameters. summand: the norm of both summands of a residual addition, `norm` by default."""
+    """A 7×7 stem at stride 2 to 64 channels, whose spikes are average-pooled (3×3 at stride 2); `counts` basic blocks
+    of 64, 128, 256, 512 channels at strides 1, 2, 2, 2; global average; linear. `resnet18_imagenet` and
+    `resnet34_imagenet` have 11.7 and 21.8 M parameters.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+        summand_alpha: tdBN's α of both summands of a residual addition.
+        counts: the number of blocks of each stage.
+    """
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256, 512)]
+    summand = summand_norm(norm, summand_alpha)
     body = basic_stages(widths[0], widths, counts, (1, 2, 2, 2), neuron, norm, summand)
     head = nn.Sequential(pooled_head(), linear(widths[-1], classes))
-    fire = NormNeuron(norm(widths[0]), neuron())
+    fire = norm_neuron(widths[0], neuron, norm)
     pooled = PerStep(nn.AvgPool2d(3, 2, 1))
     return SpikingNetwork(conv(in_channels, widths[0], 7, 2), fire, nn.Sequential(pooled, *body), head, steps)
 
 
 resnet18_imagenet = partial(imagenet_resnet, counts=(2, 2, 2, 2))
+"""`imagenet_resnet` of 18 layers."""
 resnet34_imagenet = partial(imagenet_resnet, counts=(3, 4, 6, 3))
+"""`imagenet_resnet` of 34 layers."""

@@ -1,11 +1,13 @@
-"""SEW-ResNet (Fang et al. 2021a) and DS-ResNet (Feng et al. 2022): spikes are added behind their neurons."""
+"""SEW-ResNet (Fang et al. 2021a) and DS-ResNet (Feng et al. 2022): the additions are of spikes, after the neurons."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from surgrad.config.values import Count, Positive
 from surgrad.errors import BadValue, unknown
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
@@ -14,26 +16,33 @@ from surgrad.models.blocks import (
     NormFactory,
     SpikingNetwork,
     conv,
+    init_kaiming,
     linear,
     lsg_neuron,
+    norm_neuron,
     pooled_head,
     scaled,
     start_at_zero,
 )
 from surgrad.norm import TDBN, NoNorm, NormNeuron
 
+Connection = Literal["add", "and", "iand"]
 CONNECTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": torch.add,
     "and": torch.mul,
     "iand": lambda branch, shortcut: shortcut * (1 - branch),
 }
-"""g(branch, shortcut) of spikes; only "add" leaves 0 and 1, up to the number of blocks and one more."""
+"""g(branch, shortcut) of spikes. "and" and "iand" keep spikes binary; "add" gives whole numbers up to the number of
+blocks plus 1."""
 
 
 class SpikeBlock(Block):
-    """out = g(branch(x), shortcut(x)): the branch ends in a neuron, and so does a shortcut that changes the shape.
+    """out = g(branch(x), shortcut(x)). The branch ends in a neuron, and so does a shortcut that changes the shape.
 
-    connect: one of `CONNECTIONS`."""
+    Args:
+        branch, shortcut: map the block's input to its output's shape.
+        connect: the name of g in `CONNECTIONS`.
+    """
 
     inner = ("branch",)
 
@@ -46,16 +55,17 @@ class SpikeBlock(Block):
         self.connect = connect
 
     def forward(self, x: Tensor) -> Tensor:
+        """Spikes [T, N, inputs, H, W] -> spikes [T, N, outputs, H/stride, W/stride]."""
         return CONNECTIONS[self.connect](self.branch(x), self.shortcut(x))
 
     @torch.no_grad()
     def start_as_identity(self) -> None:
-        """Give the branch's last norm weight 0, so that its neuron never fires; for "and", where it must always fire, a
-        bias far above the threshold too."""
+        """Set the weight of the branch's last norm to 0, so that its neuron never fires. With "and" it must always
+        fire, and the norm's bias becomes 10, far above the threshold."""
         last = self.branch[-1]
         assert isinstance(last, NormNeuron)
         if isinstance(last.norm, NoNorm):
-            raise BadValue("a block starts as the identity by its norm's weight, and this one has none; give a norm")
+            raise BadValue("a block starts as the identity by its norm's weight, and 'none' has no weight; use a norm")
         start_at_zero(last.norm)
         if self.connect == "and":
             nn.init.constant_(last.norm.get_parameter("bias"), 10.0)
@@ -68,16 +78,25 @@ def sew_resnet(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
-    connect: str = "add",
-    counts: tuple[int, ...] = (3, 4, 6, 3),
-    expansion: int = 1,
+    width_multiplier: Positive = 1.0,
+    connect: Connection = "add",
+    counts: tuple[Count, Count, Count, Count] = (3, 4, 6, 3),
+    expansion: Count = 1,
 ) -> SpikingNetwork:
-    """Stem 7×7 at stride 2 to 64 channels, max-pooled; `counts` blocks of 64, 128, 256, 512 channels at strides 1, 2,
-    2, 2, basic (expansion 1) or bottlenecks to `expansion` times as many; global average; linear.
+    """A 7×7 stem at stride 2 to 64 channels, max-pooled; `counts` blocks of 64, 128, 256, 512 channels at strides 1, 2,
+    2, 2; global average; linear. `sew_resnet18`, `sew_resnet34` and `sew_resnet50` have 11.7, 21.8 and 25.6 M
+    parameters.
 
-    `sew_resnet18`, `sew_resnet34` and `sew_resnet50` have 11.7, 21.8 and 25.6 M parameters. To start as the identity:
-    `SpikeBlock.start_as_identity`, which the published code leaves undone by default."""
+    The blocks do not start as the identity, as in the published code; `SpikeBlock.start_as_identity` makes them.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+        connect: how a block joins its branch and its shortcut (`CONNECTIONS`).
+        counts: the number of blocks of each stage.
+        expansion: 1 for basic blocks; more for bottlenecks that end in `expansion` times as many channels.
+    """
     first = scaled(64, width_multiplier)
     body: list[nn.Module] = [PerStep(nn.MaxPool2d(3, 2, 1))]
     inputs = first
@@ -87,13 +106,16 @@ def sew_resnet(
             body.append(_block(inputs, inner, expansion, step, neuron, norm, connect))
             inputs = inner * expansion
     head = nn.Sequential(pooled_head(), linear(inputs, classes))
-    fire = NormNeuron(norm(first), neuron())
+    fire = norm_neuron(first, neuron, norm)
     return SpikingNetwork(conv(in_channels, first, 7, 2), fire, nn.Sequential(*body), head, steps)
 
 
 sew_resnet18 = partial(sew_resnet, counts=(2, 2, 2, 2))
+"""`sew_resnet` of 18 layers."""
 sew_resnet34 = partial(sew_resnet, counts=(3, 4, 6, 3))
+"""`sew_resnet` of 34 layers."""
 sew_resnet50 = partial(sew_resnet, counts=(3, 4, 6, 3), expansion=4)
+"""`sew_resnet` of 50 layers, with bottlenecks."""
 
 
 def ds_resnet20(
@@ -103,11 +125,17 @@ def ds_resnet20(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
+    width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """Dormant-suppressed ResNet-20 of Feng et al. 2022 (MLF): stem of 64; three basic blocks each of 64, 128, 256
-    channels, the last two stages at stride 2, whose spikes are added behind their neurons; global average; linear.
-    Weights are drawn by Kaiming's normal rule. 4.3 M parameters."""
+    """The dormant-suppressed ResNet-20 of Feng et al. 2022 (MLF): a stem of 64 channels; three basic blocks each of 64,
+    128, 256 channels, the last two stages at stride 2, whose additions are of spikes; global average; linear. Weights
+    are drawn by Kaiming's normal rule (fan in). 4.3 M parameters.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+    """
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256)]
     body = []
     inputs = widths[0]
@@ -116,11 +144,9 @@ def ds_resnet20(
             body.append(_block(inputs, outputs, 1, step, neuron, norm, "add"))
             inputs = outputs
     head = nn.Sequential(pooled_head(), linear(inputs, classes))
-    fire = NormNeuron(norm(widths[0]), neuron())
+    fire = norm_neuron(widths[0], neuron, norm)
     network = SpikingNetwork(conv(in_channels, widths[0]), fire, nn.Sequential(*body), head, steps)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
+    init_kaiming(network, linears=True)
     return network
 
 
@@ -133,8 +159,8 @@ def _block(
         layers = [(inputs, inner, 1, 1), (inner, inner, 3, stride), (inner, outputs, 1, 1)]
     branch: list[nn.Module] = []
     for a, b, kernel, step in layers:
-        branch += [conv(a, b, kernel, step), NormNeuron(norm(b), neuron())]
+        branch += [conv(a, b, kernel, step), norm_neuron(b, neuron, norm)]
     shortcut: nn.Module = nn.Identity()
     if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), NormNeuron(norm(outputs), neuron()))
+        shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), norm_neuron(outputs, neuron, norm))
     return SpikeBlock(nn.Sequential(*branch), shortcut, connect)

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
+from surgrad.config.values import Positive
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     MembraneBlock,
@@ -13,17 +14,18 @@ from surgrad.models.blocks import (
     conv,
     linear,
     lsg_neuron,
+    norm_neuron,
     pooled_head,
     scaled,
 )
-from surgrad.norm import TDBN, NormNeuron
+from surgrad.norm import TDBN
 
 
 def _layer(inputs: int, outputs: int, neuron: NeuronFactory, norm: NormFactory, *, pool: bool) -> list[nn.Module]:
-    """conv-(pool)-norm-neuron: taking the largest of four currents keeps the spikes binary and the neuron's tensors a
-    quarter of the size."""
+    """conv-(pool)-norm-neuron. The pooling takes the largest of four currents, so that spikes stay binary and the
+    neuron's tensors are a quarter of the size."""
     pooling = [PerStep(nn.MaxPool2d(2))] if pool else []
-    return [conv(inputs, outputs), *pooling, NormNeuron(norm(outputs), neuron())]
+    return [conv(inputs, outputs), *pooling, norm_neuron(outputs, neuron, norm)]
 
 
 def _stem(inputs: int, outputs: int) -> nn.Sequential:
@@ -37,10 +39,16 @@ def small_cnn(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
+    width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """Four 3×3 convolutions of 32, 64, 64, 128 channels, the first two and the last pooled before they fire; global
-    average; linear. 0.13 M parameters."""
+    """Four 3×3 convolutions of 32, 64, 64, 128 channels, where the currents of the first two and the last are
+    max-pooled; global average; linear. 0.13 M parameters.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+    """
     a, b, c, d = (scaled(channels, width_multiplier) for channels in (32, 64, 64, 128))
     body = [
         *_layer(a, b, neuron, norm, pool=True),
@@ -48,7 +56,7 @@ def small_cnn(
         *_layer(c, d, neuron, norm, pool=True),
     ]
     head = nn.Sequential(pooled_head(), linear(d, classes))
-    return SpikingNetwork(_stem(in_channels, a), NormNeuron(norm(a), neuron()), nn.Sequential(*body), head, steps)
+    return SpikingNetwork(_stem(in_channels, a), norm_neuron(a, neuron, norm), nn.Sequential(*body), head, steps)
 
 
 def small_resnet(
@@ -58,11 +66,17 @@ def small_resnet(
     steps: int = 2,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
+    width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """3×3 stem of 64 channels, pooled before it fires; then 128 and 256 channels, each a pooled convolution and a
-    residual block whose shortcut carries currents; global average; linear. 1.8 M parameters, 77 M multiplications a
-    step on a 32×32 image."""
+    """A 3×3 stem of 64 channels, whose currents are max-pooled; then 128 and 256 channels, each a pooled convolution
+    and a residual block whose shortcut carries currents; global average; linear. 1.8 M parameters, and 77 M
+    multiplications per time step of a 32×32 image.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+    """
     widths = [scaled(channels, width_multiplier) for channels in (64, 128, 256)]
     body: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
@@ -70,8 +84,8 @@ def small_resnet(
             conv(inputs, outputs),
             PerStep(nn.MaxPool2d(2)),
             MembraneBlock(outputs, neuron, norm),
-            NormNeuron(norm(outputs), neuron()),
+            norm_neuron(outputs, neuron, norm),
         ]
     head = nn.Sequential(pooled_head(), linear(widths[-1], classes))
-    fire = NormNeuron(norm(widths[0]), neuron())
+    fire = norm_neuron(widths[0], neuron, norm)
     return SpikingNetwork(_stem(in_channels, widths[0]), fire, nn.Sequential(*body), head, steps)

@@ -4,6 +4,7 @@ from functools import partial
 
 from torch import nn
 
+from surgrad.config.values import Count, Positive
 from surgrad.models.blocks import (
     NeuronFactory,
     NormFactory,
@@ -12,10 +13,13 @@ from surgrad.models.blocks import (
     conv,
     linear,
     lsg_neuron,
+    make_neuron,
+    norm_neuron,
     pooled_head,
     scaled,
+    summand_norm,
 )
-from surgrad.norm import TDBN, NormNeuron
+from surgrad.norm import TDBN
 
 
 def resnet19(
@@ -25,30 +29,38 @@ def resnet19(
     steps: int = 2,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
-    summand: NormFactory | None = None,
-    stem: int = 128,
+    width_multiplier: Positive = 1.0,
+    summand_alpha: Positive = 1.0,
+    stem: Count = 128,
     hidden_norm: bool = False,
 ) -> SpikingNetwork:
-    """3×3 stem of 128 channels (or `stem`); 3, 3, 2 basic blocks of 128, 256, 512 channels, the last two stages at
-    stride 2; global average; 512 -> 256 -> classes. 1 + 16 convolutions and 2 linear layers make the 19.
-    12.7 M parameters.
+    """A 3×3 stem of 128 channels; 3, 3, 2 basic blocks of 128, 256, 512 channels, the last two stages at stride 2;
+    global average; 512 -> 256 -> classes. The 19 layers are 1 + 16 convolutions and 2 linear layers. 12.7 M parameters.
 
-    summand: the norm of both summands of a residual addition, `norm` by default, which gives them tdBN's α = 1 as the
-    codes that LSG is compared with do; Zheng et al. state 1/√2. hidden_norm: whether the hidden layer of the head has a
-    norm; without one its neurons hardly fire at first, and not at all with a threshold of 1."""
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+        summand_alpha: tdBN's α of both summands of a residual addition. The codes that LSG is compared with use 1;
+            Zheng et al. state 1/√2.
+        stem: the channels of the stem, before the width multiplier; 64 in the code of Deng et al. 2022
+            (`resnet19_tet`).
+        hidden_norm: whether the hidden layer of the head has a norm, and then no bias (`resnet19_normed`). Without a
+            norm its neurons hardly fire at first, and with a threshold of 1 they do not fire at all.
+    """
     widths = [scaled(c, width_multiplier) for c in (128, 256, 512)]
     first = scaled(stem, width_multiplier)
     hidden = scaled(256, width_multiplier)
-    blocks = basic_stages(first, widths, (3, 3, 2), (1, 2, 2), neuron, norm, summand)
-    fire_hidden = NormNeuron(norm(hidden), neuron()) if hidden_norm else neuron()
+    blocks = basic_stages(first, widths, (3, 3, 2), (1, 2, 2), neuron, norm, summand_norm(norm, summand_alpha))
+    fire_hidden = norm_neuron(hidden, neuron, norm) if hidden_norm else make_neuron(neuron, hidden)
     head = nn.Sequential(
         pooled_head(), linear(widths[-1], hidden, bias=not hidden_norm), fire_hidden, linear(hidden, classes)
     )
-    fire = NormNeuron(norm(first), neuron())
+    fire = norm_neuron(first, neuron, norm)
     return SpikingNetwork(conv(in_channels, first), fire, nn.Sequential(*blocks), head, steps)
 
 
 resnet19_normed = partial(resnet19, hidden_norm=True)
+"""`resnet19` with a norm in its head."""
 resnet19_tet = partial(resnet19, stem=64)
-"""As in the code of Deng et al. 2022 (TET), whose stem has 64 channels."""
+"""`resnet19` as in the code of Deng et al. 2022 (TET), with a stem of 64 channels."""

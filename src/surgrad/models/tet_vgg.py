@@ -1,39 +1,54 @@
-"""VGGSNN of Deng et al. 2022 (TET), made for CIFAR10-DVS at 48×48."""
+"""VGGSNN of Deng et al. 2022 (TET), for CIFAR10-DVS at 48×48."""
 
 from torch import nn
 
-from surgrad.errors import BadValue
+from surgrad.config.values import Positive
 from surgrad.layers import PerStep
-from surgrad.models.blocks import NeuronFactory, NormFactory, SpikingNetwork, conv, linear, lsg_neuron, scaled
-from surgrad.norm import TDBN, NormNeuron
+from surgrad.models.blocks import (
+    NeuronFactory,
+    NormFactory,
+    SpikingNetwork,
+    conv,
+    init_kaiming,
+    linear,
+    lsg_neuron,
+    norm_neuron,
+    pooled_side,
+    scaled,
+)
+from surgrad.norm import TDBN
 
 
 def vggsnn(
     classes: int = 10,
     *,
     in_channels: int = 2,
+    image_size: int = 48,
     steps: int = 10,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
-    image_size: int = 48,
+    width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """64-128-AP-256-256-AP-512-512-AP-512-512-AP-linear; every convolution 3×3 with bias, norm and neuron, drawn by
-    Kaiming's normal rule (fan out). image_size: side of the input, at least 16. 9.3 M parameters at 48."""
-    if image_size < 16:
-        raise BadValue(f"image_size {image_size} vanishes in four poolings; give at least 16")
+    """64-128-AP-256-256-AP-512-512-AP-512-512-AP-linear. Every convolution is 3×3 with bias, norm and neuron; its
+    weights are drawn by Kaiming's normal rule (fan out). 9.3 M parameters at 48×48.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        image_size: the side of the input in pixels, at least 16.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+    """
+    side = pooled_side(image_size, 4)
     stages = [[scaled(c, width_multiplier) for c in stage] for stage in ((64, 128), (256, 256), (512, 512), (512, 512))]
     body: list[nn.Module] = []
     inputs = stages[0][0]
     for number, stage in enumerate(stages):
         for outputs in stage[1:] if number == 0 else stage:
-            body += [conv(inputs, outputs, bias=True), NormNeuron(norm(outputs), neuron())]
+            body += [conv(inputs, outputs, bias=True), norm_neuron(outputs, neuron, norm)]
             inputs = outputs
         body.append(PerStep(nn.AvgPool2d(2)))
-    head = nn.Sequential(PerStep(nn.Flatten()), linear(inputs * (image_size // 16) ** 2, classes))
-    fire = NormNeuron(norm(stages[0][0]), neuron())
+    head = nn.Sequential(PerStep(nn.Flatten()), linear(inputs * side * side, classes))
+    fire = norm_neuron(stages[0][0], neuron, norm)
     network = SpikingNetwork(conv(in_channels, stages[0][0], bias=True), fire, nn.Sequential(*body), head, steps)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    init_kaiming(network, "fan_out")
     return network

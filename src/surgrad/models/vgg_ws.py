@@ -1,4 +1,4 @@
-"""VGG-11 with standardised weights in place of norms (Xiao et al. 2022, OTTT), for gradients found step by step."""
+"""VGG-11 with standardised weights in place of norms (Xiao et al. 2022, OTTT), for gradients computed step by step."""
 
 from itertools import pairwise
 
@@ -6,29 +6,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from surgrad.config.values import Positive
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
     NormFactory,
     SpikingNetwork,
+    init_kaiming,
     linear,
     lsg_neuron,
+    norm_neuron,
     pooled_head,
     scaled,
 )
-from surgrad.norm import TDBN, NormNeuron
+from surgrad.norm import TDBN
 
-_SPIKE = 2.74
-"""What a spike counts, so that currents keep a variance near 1 from layer to layer."""
+SPIKE_SCALE = 2.74
+"""Factor of spikes, by which currents keep a variance near 1 from layer to layer."""
 
 
 class StandardisedConv2d(nn.Conv2d):
-    """A convolution by weights of mean 0 and the same spread in every output channel (Qiao et al. 2019; scaled as by
-    Brock et al. 2021), times a trained gain g (`gain` [outputs], 1 at the start):
+    """A convolution with weights of mean 0 and equal variance in every output channel (Qiao et al. 2019; scaled as by
+    Brock et al. 2021), times a trained gain g:
 
-        w' = scale·g·(w - mean)/√(var·fan_in + 10⁻⁴),
+        w' = scale·g·(w - mean)/√(var·fan_in + 10⁻⁴)
 
-    var without bias; with a bias. scale: what its input is worth."""
+    var is the unbiased variance. The convolution has a bias. The parameter `gain` [outputs] is g, 1 at first.
+
+    Args:
+        inputs, outputs, kernel: channels, and the side of the kernel; the padding keeps the size of odd kernels.
+        scale: the factor of the input's spikes, which the weights take up.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, scale: float = 1.0):
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
@@ -36,6 +44,7 @@ class StandardisedConv2d(nn.Conv2d):
         self.scale = scale
 
     def forward(self, input: Tensor) -> Tensor:
+        """[N, inputs, H, W] -> [N, outputs, H, W]."""
         variance, mean = torch.var_mean(self.weight, (1, 2, 3), keepdim=True)
         spread = torch.sqrt(variance * self.weight[0].numel() + 1e-4)
         weight = self.scale * self.gain.view(-1, 1, 1, 1) * (self.weight - mean) / spread
@@ -43,10 +52,11 @@ class StandardisedConv2d(nn.Conv2d):
 
 
 class SpikeScale(nn.Module):
-    """Spikes times what one counts."""
+    """Multiplies spikes by a constant, `SPIKE_SCALE`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * _SPIKE
+        """[T, N, ...] -> the same shape."""
+        return x * SPIKE_SCALE
 
 
 def vgg11_ws(
@@ -56,24 +66,32 @@ def vgg11_ws(
     steps: int = 6,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: float = 1.0,
+    width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """64-128-AP-256-256-AP-512-512-AP-512-512, global average, linear; 9.2 M parameters. The paper has no norm behind
-    the standardised convolutions: give `surgrad.norm.NoNorm`, "none" in recipes."""
+    """64-128-AP-256-256-AP-512-512-AP-512-512, global average, linear. 9.2 M parameters. The paper has no norm after
+    the standardised convolutions: give `surgrad.norm.NoNorm`, "none" in recipes.
+
+    Args:
+        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        width_multiplier: factor of all numbers of channels.
+    """
     widths = [scaled(channels, width_multiplier) for channels in (64, 128, 256, 256, 512, 512, 512, 512)]
     body: list[nn.Module] = []
     for place, (inputs, outputs) in enumerate(pairwise(widths), 1):
-        body += [PerStep(StandardisedConv2d(inputs, outputs, scale=_SPIKE)), NormNeuron(norm(outputs), neuron())]
+        body += [
+            PerStep(StandardisedConv2d(inputs, outputs, scale=SPIKE_SCALE)),
+            norm_neuron(outputs, neuron, norm),
+        ]
         if place in (1, 3, 5):
             body.append(PerStep(nn.AvgPool2d(2)))
     head = nn.Sequential(pooled_head(), SpikeScale(), linear(widths[-1], classes))
     stem = PerStep(StandardisedConv2d(in_channels, widths[0]))
-    network = SpikingNetwork(stem, NormNeuron(norm(widths[0]), neuron()), nn.Sequential(*body), head, steps)
+    network = SpikingNetwork(stem, norm_neuron(widths[0], neuron, norm), nn.Sequential(*body), head, steps)
+    init_kaiming(network, "fan_out")
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(module.get_parameter("bias"))
-        elif isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0, 0.01)
-            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.zeros_(module.get_parameter("bias"))
     return network

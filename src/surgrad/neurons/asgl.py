@@ -1,29 +1,61 @@
-"""Adaptive smoothing gradient learning: a share of the neurons is smooth in the forward pass."""
+"""Adaptive smoothing gradient learning: a fraction of the neurons is smooth in the forward pass."""
 
 import torch
 from torch import Tensor
 
+from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
-from surgrad.neurons.stepped import Stepped
-from surgrad.surrogates import Surrogate
+from surgrad.kernels.lif import Reset
+from surgrad.neurons.base import TimeConstant, new_surrogate
+from surgrad.neurons.stepped import SteppedNeuron
+from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
-class ASGL(Stepped):
+class ASGL(SteppedNeuron):
     """Wang et al. 2023: in training each neuron is smooth with probability `smooth` in each step,
 
-        o = G(u - v_th) + m·[Θ(u - v_th) - G(u - v_th)],  m = 0 or 1 with probability smooth or 1 - smooth,
+        o = G(u - v_th) + m·[Θ(u - v_th) - G(u - v_th)],  m = 0 or 1 with probability smooth or 1 - smooth.
 
-    the bracket a constant of the backward pass; G is the surrogate's smoothed step. Its width stands in the forward
-    pass through the smooth neurons, so it has a true gradient, and is trained. In evaluation every neuron spikes. m is
+    The bracket is a constant in the backward pass; G is the surrogate's smoothed step. The width appears in the forward
+    pass through the smooth neurons, so it has a true gradient and is trained. In evaluation every neuron spikes. m is
     drawn from torch's global generator.
 
-    Their code has G = clamp(e^α·x + ½, 0, 1), which is the shape `rect` of width e^(-α), and a share of 0.1 to 0.2."""
+    Their code has G = clamp(e^α·x + ½, 0, 1), which is the surrogate function `rect` of width e^(-α), and smooth
+    between 0.1 and 0.2. The other parameters are those of `Neuron`.
 
-    def __init__(self, *args, smooth: float = 0.2, surrogate: Surrogate | None = None, **options):
+    Args:
+        smooth: the probability that a neuron is smooth in a step, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        decay: Fraction | None = None,
+        *,
+        tau: TimeConstant | None = None,
+        train_decay: bool = False,
+        threshold: Positive = 0.5,
+        surrogate: Surrogate | SurrogateFunction | str | None = None,
+        reset: Reset = "zero",
+        detach_reset: bool = False,
+        channels: Count | None = None,
+        carry: bool = False,
+        backend: str = "auto",
+        smooth: Fraction = 0.2,
+    ):
         if not 0 <= smooth <= 1:
-            raise BadValue(f"smooth {smooth} is no share of the neurons; give 0 to 1")
-        surrogate = Surrogate("rect", 1.0, learn=True) if surrogate is None else surrogate
-        super().__init__(*args, surrogate=surrogate, **options)
+            raise BadValue(f"smooth must be from 0 to 1, got {smooth:g}")
+        super().__init__(
+            decay,
+            tau=tau,
+            train_decay=train_decay,
+            threshold=threshold,
+            surrogate=new_surrogate("rect", 1.0, channels, learn=True) if surrogate is None else surrogate,
+            reset=reset,
+            detach_reset=detach_reset,
+            channels=channels,
+            carry=carry,
+            backend=backend,
+        )
         self.smooth = smooth
 
     @property

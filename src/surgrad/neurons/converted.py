@@ -1,40 +1,56 @@
-"""The neuron that takes a ReLU's place."""
+"""The neuron that replaces a ReLU."""
 
 import torch
 from torch import Tensor, nn
 
-from surgrad.errors import BadValue
+from surgrad.config.values import Count, Positive
 from surgrad.kernels.lif import Reset
-from surgrad.neurons.lif import LIF
-from surgrad.surrogates import Surrogate
+from surgrad.neurons.base import check_threshold
+from surgrad.neurons.fused import FusedNeuron
+from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
-class ConvertedIF(LIF):
-    """Integrate-and-fire with spikes as large as its threshold λ (`level`, a parameter), reset by subtraction: over T
-    steps at a constant input its spikes average to the ReLU of it, clipped at λ and rounded down to multiples of λ/T
-    (as threshold balancing makes it, Sengupta et al. 2019, with other weights instead).
+class ConvertedIF(FusedNeuron):
+    """Integrate-and-fire whose spikes are as large as its threshold λ (`level`, a parameter), reset by subtraction.
 
-    Potentials are in units of λ: the input is divided by it, and `threshold` itself is 1. shift: the potential, in
-    those units, that a sequence begins with; ½ rounds to the nearest multiple, and adds up to the shift of the bias by
-    λ/(2T) in every step (Deng and Gu 2021), whatever T. The surrogate serves a later training."""
+    For a constant input, the average of its spikes over T steps is the ReLU of the input, clipped at λ and rounded down
+    to multiples of λ/T. (Threshold balancing, Sengupta et al. 2019, rescales the weights instead.) Potentials are in
+    units of λ: the input is divided by it, and `threshold` is 1. The surrogate is for training after the conversion.
+    The other parameters are those of `Neuron`, without a decay.
+
+    Args:
+        threshold: the initial λ.
+        shift: the potential before the first step, in units of λ. ½ rounds to the nearest multiple; it replaces the
+            shift of the bias by λ/(2T) in every step (Deng and Gu 2021), for every T.
+    """
 
     has_decay = False
     threshold_units = True
-    positive = ("level",)
+    positive_parameters = ("level",)
 
     def __init__(
         self,
         *,
-        threshold: float = 1.0,
-        shift: float = 0.5,
+        threshold: Positive = 1.0,
+        surrogate: Surrogate | SurrogateFunction | str = "rect",
         reset: Reset = "subtract",
-        surrogate: Surrogate | str = "rect",
-        channels: int | None = None,
-        **options,
+        detach_reset: bool = False,
+        channels: Count | None = None,
+        carry: bool = False,
+        backend: str = "auto",
+        shift: float = 0.5,
     ):
-        if not threshold > 0:
-            raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
-        super().__init__(1.0, threshold=1.0, reset=reset, surrogate=surrogate, channels=channels, **options)
+        check_threshold(threshold)
+        super().__init__(
+            1.0,
+            threshold=1.0,
+            surrogate=surrogate,
+            reset=reset,
+            detach_reset=detach_reset,
+            channels=channels,
+            carry=carry,
+            backend=backend,
+        )
         self.shift = shift
         self.level = nn.Parameter(torch.full(self.threshold.shape, float(threshold)))
 
@@ -46,5 +62,5 @@ class ConvertedIF(LIF):
     def gain(self) -> Tensor:
         return 1 / self.level
 
-    def rest(self, x: Tensor) -> Tensor | None:
+    def initial_potential(self, x: Tensor) -> Tensor | None:
         return x.new_full((), self.shift, dtype=self.level.dtype).expand(x.shape[1:]) if self.shift else None

@@ -1,67 +1,67 @@
-"""Parallel spiking neurons: no recurrence, every potential a weighted sum of the steps' currents."""
+"""Parallel spiking neurons: no recurrence; every potential is a weighted sum of the currents of several steps."""
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
+from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import LIFOutput, Norm, checked, histogram
-from surgrad.neurons.lif import LIF
-from surgrad.surrogates import Surrogate, spike
+from surgrad.kernels.lif import LIFOutput, Norm, histogram
+from surgrad.neurons.base import Neuron, new_surrogate
+from surgrad.surrogates import Surrogate, SurrogateFunction, spike
 
 
-class PSN(LIF):
-    """Parallel spiking neuron (Fang et al. 2023): H = W·X over the steps, S = Θ(H - B),
+class ParallelNeuron(Neuron):
+    """A neuron whose potentials are H = W·X over the time steps, with S = Θ(H - B) (Fang et al. 2023).
 
-    with trained `weight` [T, T] and `step_threshold` [T] (B, `threshold` at the start), one each a layer. It has no
-    reset, and a step sees the later ones too; `MaskedPSN` and `SlidingPSN` see the past alone. steps: T, the longest
-    sequence; a shorter one uses the first rows and columns. W is drawn as a linear layer's. The defaults are the
-    paper's: threshold 1, ATan of SpikingJelly's α = 2."""
+    W is a trained matrix, one per layer, which the subclass defines (`weights_over_time`); B is `step_threshold`,
+    trained, one per step or one for all. There is no reset, no decay and no carried potential.
+
+    Defaults of the paper: threshold 1, and SpikingJelly's ATan with α = 2 (width 1/π).
+    """
 
     per_time_step = True
-    has_decay = supports_streaming = False
+    has_decay = False
+    supports_streaming = False
+    backends = ("auto", "reference")
+
+    step_threshold: nn.Parameter
 
     def __init__(
         self,
         *,
-        steps: int = 4,
-        threshold: float = 1.0,
-        surrogate: Surrogate | str | None = None,
+        threshold: Positive = 1.0,
+        surrogate: Surrogate | SurrogateFunction | str | None = None,
+        channels: Count | None = None,
         carry: bool = False,
-        channels: int | None = None,
-        **options,
+        backend: str = "auto",
     ):
         if carry or channels is not None:
             raise BadValue(
-                f"{type(self).__name__} has one weight matrix a layer and no potential to carry; give "
+                f"{type(self).__name__} has one weight matrix for the whole layer and no potential to carry; give "
                 "neither channels nor carry"
             )
-        surrogate = Surrogate("atan", 1 / math.pi) if surrogate is None else surrogate
-        super().__init__(0.0, threshold=threshold, surrogate=surrogate, **options)
-        self._hold_weights(steps, threshold)
+        super().__init__(
+            0.0,
+            threshold=threshold,
+            surrogate=new_surrogate("atan", 1 / math.pi, None) if surrogate is None else surrogate,
+            reset="none",
+            backend=backend,
+        )
 
-    def _hold_weights(self, steps: int, threshold: float) -> None:
-        self.weight = nn.Parameter(torch.empty(steps, steps))
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        self.step_threshold = nn.Parameter(torch.full((steps,), float(threshold)))
-
-    def _hold_threshold(self, threshold: Tensor) -> None:
-        """The trained thresholds of the steps are held with the weights."""
+    def _register_threshold(self, threshold: Tensor) -> None:
+        """The subclass registers the trained thresholds of the steps."""
 
     @property
     def threshold(self) -> Tensor:  # type: ignore[override]  # a buffer there
         """Mean of the steps' thresholds."""
         return self.step_threshold.mean()
 
-    def over_time(self, steps: int) -> Tensor:
-        """What maps currents to potentials, [T, T]."""
-        if steps > len(self.weight):
-            raise BadValue(
-                f"a sequence of {steps} steps, and this neuron was made for {len(self.weight)}; give it "
-                "steps = the network's"
-            )
-        return self.weight[:steps, :steps]
+    @abstractmethod
+    def weights_over_time(self, steps: int) -> Tensor:
+        """W for a sequence of that many steps, [steps, steps]: row t weighs the currents for the potential of t."""
 
     def forward(
         self,
@@ -71,70 +71,140 @@ class PSN(LIF):
         plus_norm: Norm | None = None,
         steps: int | None = None,
     ) -> Tensor:
-        """x [T, N, C, ...] -> spikes of the same shape and dtype; the rest as in `surgrad.lif`."""
-        self._check_backend("auto", "reference")
-        call = checked(
-            x,
-            self.decay,
-            self.surrogate.width,
-            self.surrogate.function,
-            self.threshold,
-            self.reset_mode,
-            self.detach_reset,
-            None,
-            self.recording,
-            False,
-            norm,
-            plus,
-            plus_norm,
-            steps,
-        )
-        current = call.current()
+        """See `Neuron.forward`."""
+        arguments = self._arguments(x, norm, plus, plus_norm, steps)
+        current = arguments.current()
         length = len(current)
         threshold = self.step_threshold[:length].to(current.dtype).view(-1, *[1] * (current.ndim - 1))
-        weight = self.over_time(length).to(current.dtype)
+        weights = self.weights_over_time(length).to(current.dtype)
         with torch.autocast(x.device.type, enabled=False):  # which would round the potentials
-            above = torch.tensordot(weight, current, 1) - threshold
-        spikes = spike(above, call.width, call.shape).to(x.dtype)
-        counts = histogram(above, call.threshold) if self.recording else None
-        self._remember(LIFOutput(spikes, None, counts), above + call.threshold if self.penalised else None)
-        return self._emitted(spikes)
+            above = torch.tensordot(weights, current, 1) - threshold
+        spikes = spike(above, arguments.width, arguments.surrogate).to(x.dtype)
+        counts = histogram(above, arguments.threshold) if self.recording else None
+        history = above + arguments.threshold if self.penalised else None
+        self._store(LIFOutput(spikes, None, counts, history))
+        return self._output(spikes)
+
+    def extra_repr(self) -> str:
+        return f"steps={len(self.step_threshold)}, threshold={self.threshold.item():.4g}"
 
 
-class MaskedPSN(PSN):
-    """The same with W lower triangular, of `order` diagonals (all by default): a step sees itself and the order - 1
-    before it. masking: from 0 (none) to 1 (whole, the default); the paper raises it over the training."""
+class PSN(ParallelNeuron):
+    """Parallel spiking neuron (Fang et al. 2023): W is `weight` [T, T], so that a step sees the later ones too.
 
-    def __init__(self, *, order: int | None = None, steps: int = 4, masking: float = 1.0, **options):
-        super().__init__(steps=steps, **options)
+    W is drawn as a linear layer's. `MaskedPSN` and `SlidingPSN` see past steps only. The other parameters are those of
+    `Neuron`.
+
+    Args:
+        steps: T, the longest sequence; a shorter one uses the first rows and columns.
+        threshold: the initial thresholds of the steps.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps: Count = 4,
+        threshold: Positive = 1.0,
+        surrogate: Surrogate | SurrogateFunction | str | None = None,
+        channels: Count | None = None,
+        carry: bool = False,
+        backend: str = "auto",
+    ):
+        super().__init__(threshold=threshold, surrogate=surrogate, channels=channels, carry=carry, backend=backend)
+        self.weight = _drawn_weights(steps)
+        self.step_threshold = nn.Parameter(torch.full((steps,), float(threshold)))
+
+    def weights_over_time(self, steps: int) -> Tensor:
+        return _first(self.weight, steps)
+
+
+class MaskedPSN(ParallelNeuron):
+    """PSN with a lower triangular W of `order` diagonals: a step sees itself and the order - 1 steps before it. The
+    other parameters are those of `Neuron`.
+
+    Args:
+        order: the number of diagonals, at least 1; None for all.
+        steps: T, the longest sequence; a shorter one uses the first rows and columns.
+        masking: 0 for no mask to 1 for the whole mask; the paper raises it during training.
+        threshold: the initial thresholds of the steps.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        *,
+        order: Count | None = None,
+        steps: Count = 4,
+        masking: Fraction = 1.0,
+        threshold: Positive = 1.0,
+        surrogate: Surrogate | SurrogateFunction | str | None = None,
+        channels: Count | None = None,
+        carry: bool = False,
+        backend: str = "auto",
+    ):
         order = steps if order is None else order
-        if order < 1:
-            raise BadValue(f"order {order} is no number of steps; give 1 or more")
-        rows = torch.ones(steps, steps)
-        self.register_buffer("mask", rows.tril().triu(1 - order))
+        _check_order(order)
+        super().__init__(threshold=threshold, surrogate=surrogate, channels=channels, carry=carry, backend=backend)
+        self.weight = _drawn_weights(steps)
+        self.step_threshold = nn.Parameter(torch.full((steps,), float(threshold)))
+        self.register_buffer("mask", torch.ones(steps, steps).tril().triu(1 - order))
         self.masking = masking
 
-    def over_time(self, steps: int) -> Tensor:
-        assert isinstance(self.mask, Tensor)
+    def weights_over_time(self, steps: int) -> Tensor:
         kept = self.masking * self.mask + (1 - self.masking)
-        return super().over_time(steps) * kept[:steps, :steps]
+        return _first(self.weight, steps) * kept[:steps, :steps]
 
 
-class SlidingPSN(PSN):
-    """The same weights at every step, so that a sequence may have any length: H_t = Σ_i w_i·X_{t-i} over the last
-    `order` steps, i = 0 ... order - 1; `weight` [order], 2^-i at the start, and one trained threshold."""
+class SlidingPSN(ParallelNeuron):
+    """PSN with the same weights at every step, so that a sequence may have any length: H_t = Σ_i w_i·X_{t-i} over the
+    last `order` steps, i = 0 ... order - 1, with one trained threshold. `weight` [order] starts at 2^-i. The other
+    parameters are those of `Neuron`.
 
-    def __init__(self, *, order: int = 2, steps: int = 4, **options):
-        if order < 1:
-            raise BadValue(f"order {order} is no number of steps; give 1 or more")
-        self._order = order
-        super().__init__(steps=steps, **options)
+    Args:
+        order: the number of weights, at least 1.
+        threshold: the initial threshold.
+        steps: accepted as in `PSN`, and not used.
+    """
 
-    def _hold_weights(self, steps: int, threshold: float) -> None:
-        self.weight = nn.Parameter(0.5 ** torch.arange(self._order))
+    def __init__(
+        self,
+        *,
+        order: Count = 2,
+        steps: Count = 4,
+        threshold: Positive = 1.0,
+        surrogate: Surrogate | SurrogateFunction | str | None = None,
+        channels: Count | None = None,
+        carry: bool = False,
+        backend: str = "auto",
+    ):
+        _check_order(order)
+        super().__init__(threshold=threshold, surrogate=surrogate, channels=channels, carry=carry, backend=backend)
+        self.weight = nn.Parameter(0.5 ** torch.arange(order))
         self.step_threshold = nn.Parameter(torch.full((1,), float(threshold)))
 
-    def over_time(self, steps: int) -> Tensor:
+    def weights_over_time(self, steps: int) -> Tensor:
         past = self.weight[:steps]
         diagonals = [torch.diag(weight.expand(steps - before), -before) for before, weight in enumerate(past)]
         return torch.stack(diagonals).sum(0)
+
+
+def _check_order(order: int) -> None:
+    if order < 1:
+        raise BadValue(f"order must be at least 1 time step, got {order}")
+
+
+def _drawn_weights(steps: int) -> nn.Parameter:
+    """W [steps, steps], drawn as a linear layer's."""
+    weight = nn.Parameter(torch.empty(steps, steps))
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+    return weight
+
+
+def _first(weight: Tensor, steps: int) -> Tensor:
+    """The first rows and columns of W."""
+    if steps > len(weight):
+        raise BadValue(
+            f"this neuron was built for {len(weight)} steps, got a sequence of {steps}; build it with steps={steps}"
+        )
+    return weight[:steps, :steps]

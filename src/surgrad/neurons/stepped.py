@@ -1,44 +1,89 @@
-"""Neurons that no fused kernel knows: a loop over the steps, differentiated by autograd."""
+"""Neurons that no fused kernel computes: a loop over the time steps, differentiated by autograd."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import LIFOutput, Norm, after_reset, checked, histogram
-from surgrad.neurons.lif import LIF
+from surgrad.kernels.lif import LIFOutput, Norm, after_reset, histogram
+from surgrad.neurons.base import Neuron
 from surgrad.surrogates import spike
 
+_OLD_METHODS = {"seen": "readable_potential", "left": "next_state", "rest": "initial_potential"}
 
-class Stepped(LIF):
-    """A neuron whose subclass says what it does in each step, where that is not the LIF's:
 
-        u_t = charge(s_{t-1}, I_t)    o_t = fire(seen(u_t) - threshold_of(u_t))    s_t = left(s_{t-1}, u_t, o_t)
+class SteppedNeuron(Neuron):
+    """A neuron whose subclass defines what happens in a time step, where that is not the LIF's:
 
-    The state s is the potential after the reset, or several of them stacked, [K, N, C, ...] (`state_size`).
+        u_t = charge(s_{t-1}, I_t)
+        o_t = fire(readable_potential(u_t) - threshold_of(u_t))
+        s_t = next_state(s_{t-1}, I_t, u_t, o_t)
 
-    backend: "auto" or "reference", which are the same here."""
+    The state s is the potential after the reset, or several states stacked as [K, N, C, ...] (`state_size`). The
+    default of each method is the LIF's.
 
-    _seen = 0
-    """Steps of the sequence that it carries."""
+    backend: "auto" or "reference", which are the same here.
+    """
+
+    couples_samples = True
+    backends = ("auto", "reference")
+
+    time_step: int
+    """Time steps of the carried sequence so far."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for old, new in _OLD_METHODS.items():
+            if old in vars(cls):
+                raise TypeError(f"{cls.__name__}.{old} is never called: SteppedNeuron.{old} is now {new}; rename it")
+
+    def _register_states(self) -> None:
+        super()._register_states()
+        self.register_state("time_step", 0, carried=True)
 
     def charge(self, state: Tensor | None, current: Tensor, decay: Tensor, step: int) -> Tensor:
-        """The potential of a step, [N, C, ...]; state: None at the start of a sequence from rest."""
+        """Compute the potential of a step.
+
+        Args:
+            state: the state after the last step; None at the start of a sequence that begins at 0.
+            current: [N, C, ...].
+            decay: β, shaped to broadcast against the current.
+            step: number of the step in the sequence, from 0.
+
+        Returns:
+            The potential before the reset, [N, C, ...].
+        """
         return current if state is None else decay * state + current
 
-    def seen(self, u: Tensor) -> Tensor:
-        """What of a step's potentials [N, C, ...] is compared with the threshold, counted and penalised."""
+    def readable_potential(self, u: Tensor) -> Tensor:
+        """What is compared with the threshold, counted and penalised, of a step's potential u [N, C, ...]."""
         return u
 
     def threshold_of(self, u: Tensor, threshold: Tensor, step: int) -> Tensor:
-        """The threshold of a step; u [N, C, ...]; threshold: the layer's, shaped to meet it."""
+        """The threshold of a step with potential u [N, C, ...]; threshold: the layer's, shaped to broadcast."""
         return threshold
 
     def fire(self, x: Tensor, width: Tensor, threshold: Tensor) -> Tensor:
-        """The spikes of a step; x = u - threshold, [N, C, ...]; width: the surrogate's, shaped to meet it."""
+        """The spikes of a step.
+
+        Args:
+            x: readable potential minus threshold, [N, C, ...].
+            width: the surrogate's width, shaped to broadcast against x.
+            threshold: the layer's, shaped to broadcast against x.
+        """
         return spike(x, width, self.surrogate.function)
 
-    def left(self, state: Tensor | None, u: Tensor, fired: Tensor, threshold: Tensor) -> Tensor:
-        """The state after a step; fired: its spikes, constants where the reset is detached."""
+    def next_state(self, state: Tensor | None, current: Tensor, u: Tensor, fired: Tensor, threshold: Tensor) -> Tensor:
+        """Compute the state after a step.
+
+        Args:
+            state: the state before it; None at the start of a sequence that begins at 0.
+            current: the current of the step, [N, C, ...].
+            u: the potential before the reset, [N, C, ...].
+            fired: the spikes of the step, constants where the reset is detached.
+            threshold: the threshold of the step.
+        """
         return after_reset(u, fired, threshold, self.reset_mode)
 
     def forward(
@@ -49,47 +94,33 @@ class Stepped(LIF):
         plus_norm: Norm | None = None,
         steps: int | None = None,
     ) -> Tensor:
-        """x [T, N, C, ...] -> spikes of the same shape and dtype; the rest as in `surgrad.lif`."""
-        self._check_backend("auto", "reference")
+        """See `Neuron.forward`."""
         if self.surrogate.first_width is not None:
-            raise BadValue(f"{type(self).__name__} has one width for all steps; give a Surrogate without first")
-        call = checked(
-            x,
-            self.decay,
-            self.surrogate.width,
-            self.surrogate.function,
-            self.threshold,
-            self.reset_mode,
-            self.detach_reset,
-            None,
-            self.recording,
-            self.carry,
-            norm,
-            plus,
-            plus_norm,
-            steps,
-        )
-        decay, layers, width = (call.against_a_step(p) for p in (call.decay, call.threshold, call.width))
-        state = self._start(x)
-        counts = None
+            raise BadValue(f"{type(self).__name__} has one width for all steps; give a Surrogate without first=True")
+        arguments = self._arguments(x, norm, plus, plus_norm, steps)
+        decay = arguments.broadcast_to_step(arguments.decay)
+        threshold = arguments.broadcast_to_step(arguments.threshold)
+        width = arguments.broadcast_to_step(arguments.width)
+        state = self._starting_potential(x)
         state = None if state is None else state.to(decay.dtype)
+        counts = None
         spikes: list[Tensor] = []
-        history: list[Tensor] = []
-        first = 0 if self.potential is None else self._seen
-        for step, current in enumerate(call.current().to(decay.dtype).unbind(0), first):
+        potentials: list[Tensor] = []
+        first = 0 if self.potential is None else self.time_step
+        for step, current in enumerate(arguments.current().to(decay.dtype).unbind(0), first):
             u = self.charge(state, current, decay, step)
-            threshold = self.threshold_of(u, layers, step)
-            seen = self.seen(u)
-            fired = self.fire(seen - threshold, width, threshold)
+            threshold_now = self.threshold_of(u, threshold, step)
+            readable = self.readable_potential(u)
+            fired = self.fire(readable - threshold_now, width, threshold)
             if self.recording:
-                counted = histogram(seen - threshold, layers)
+                counted = histogram(readable - threshold_now, threshold)
                 counts = counted if counts is None else counts + counted
             spikes.append(fired.to(x.dtype))
             if self.penalised:
-                history.append(seen)
-            state = self.left(state, u, fired.detach() if self.detach_reset else fired, threshold)
-        out = torch.cat(spikes).unflatten(0, call.size[:2])
-        potentials = torch.cat(history).unflatten(0, call.size[:2]) if history else None
-        self._seen = first + call.steps
-        self._remember(LIFOutput(out, state, counts), potentials)
-        return self._emitted(out)
+                potentials.append(readable)
+            state = self.next_state(state, current, u, fired.detach() if self.detach_reset else fired, threshold_now)
+        self.time_step = first + arguments.steps
+        out = torch.cat(spikes).unflatten(0, arguments.size[:2])
+        history = torch.cat(potentials).unflatten(0, arguments.size[:2]) if potentials else None
+        self._store(LIFOutput(out, state, counts, history))
+        return self._output(out)

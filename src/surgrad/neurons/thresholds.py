@@ -1,4 +1,5 @@
-"""Neurons whose threshold is trained; their recurrence is the LIF's, and so are their kernels."""
+"""Neurons with a trained threshold or initial potential. Their recurrence is the LIF's, so the fused kernels compute
+them."""
 
 from typing import Any
 
@@ -6,24 +7,56 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from surgrad.broadcasting import broadcast_channels
+from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import LIFOutput, Reset
-from surgrad.neurons.lif import LIF, broadcast_channels
-from surgrad.surrogates import Surrogate
+from surgrad.neurons.base import TimeConstant, check_threshold
+from surgrad.neurons.fused import FusedNeuron
+from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
-class LTMD(LIF):
-    """Learnable thresholding (Wang et al. 2022a): v_th = tanh(w) with a trained w (`atanh_threshold`), 0.5 at the start
-    in the authors' code, which is a threshold of 0.462; one a layer or a channel. `threshold` is the initial v_th."""
+class LTMD(FusedNeuron):
+    """Learnable thresholding (Wang et al. 2022a): v_th = tanh(w) with a trained w (`atanh_threshold`), one per layer or
+    per channel. In the authors' code w starts at 0.5, so the threshold starts at 0.462. The other parameters are those
+    of `Neuron`.
 
-    def __init__(self, *args, threshold: float = 0.46211716, **options):
-        if not 0 < threshold < 1:
-            raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential below 1, as a tanh is")
-        super().__init__(*args, threshold=threshold, **options)
+    Args:
+        threshold: the initial v_th, in (0, 1).
+    """
 
-    positive = ("atanh_threshold",)
+    positive_parameters = ("atanh_threshold",)
 
-    def _hold_threshold(self, threshold: Tensor) -> None:
+    def __init__(
+        self,
+        decay: Fraction | None = None,
+        *,
+        tau: TimeConstant | None = None,
+        train_decay: bool = False,
+        threshold: Positive = 0.46211716,
+        surrogate: Surrogate | SurrogateFunction | str = "rect",
+        reset: Reset = "zero",
+        detach_reset: bool = False,
+        channels: Count | None = None,
+        carry: bool = False,
+        backend: str = "auto",
+    ):
+        super().__init__(
+            decay,
+            tau=tau,
+            train_decay=train_decay,
+            threshold=threshold,
+            surrogate=surrogate,
+            reset=reset,
+            detach_reset=detach_reset,
+            channels=channels,
+            carry=carry,
+            backend=backend,
+        )
+
+    def _register_threshold(self, threshold: Tensor) -> None:
+        if not (threshold < 1).all():
+            raise BadValue(f"the threshold of LTMD is a tanh and must be below 1, got {threshold.max():g}")
         self.atanh_threshold = nn.Parameter(torch.atanh(threshold))
 
     @property
@@ -31,47 +64,57 @@ class LTMD(LIF):
         return torch.tanh(self.atanh_threshold)
 
 
-class DietLIF(LIF):
-    """Diet-SNN (Rathi and Roy 2021): leak and threshold trained, reset by subtraction, the slope a function of
-    u/v_th - 1. So potentials here are in units of the threshold: the input is divided by it (`trained_threshold`,
-    `threshold` at the start; one a layer or a channel), and `threshold` itself is 1.
+class DietLIF(FusedNeuron):
+    """Diet-SNN (Rathi and Roy 2021): leak and threshold are trained, the reset subtracts, and the slope is a function
+    of u/v_th - 1.
 
-    damping: what the slope, a function of unit mass, is multiplied by; theirs is 0.3·max(0, 1 - |u/v_th - 1|), the
-    shape `triangle`. So that it is exactly that, the reset is detached, as theirs is.
+    Potentials are in units of the threshold: the input is divided by it (`trained_threshold`, one per layer or per
+    channel), and `threshold` is 1. Their leak is a free number and does not act on what the reset subtracts. Here it is
+    a sigmoid and acts on that too, as in the other neurons. The other parameters are those of `Neuron`.
 
-    Their leak is a free number, and leaves what the reset takes alone; here it is a sigmoid, and leaks that too, as
-    everywhere."""
+    Args:
+        threshold: the initial value of the trained threshold.
+        detach_reset: as in their code, the reset is detached; `damping` requires it.
+        damping: factor of the slope, which is a function of unit mass. Theirs is 0.3·max(0, 1 - |u/v_th - 1|), the
+            surrogate function `triangle` with damping 0.3.
+    """
 
     threshold_units = True
-    positive = ("trained_threshold",)
+    positive_parameters = ("trained_threshold",)
 
     def __init__(
         self,
-        *args,
-        threshold: float = 1.0,
+        decay: Fraction | None = None,
+        *,
+        tau: TimeConstant | None = None,
         train_decay: bool = True,
+        threshold: Positive = 1.0,
+        surrogate: Surrogate | SurrogateFunction | str = "triangle",
         reset: Reset = "subtract",
-        surrogate: Surrogate | str = "triangle",
         detach_reset: bool = True,
-        damping: float = 0.3,
-        **options,
+        channels: Count | None = None,
+        carry: bool = False,
+        backend: str = "auto",
+        damping: Positive = 0.3,
     ):
-        super().__init__(
-            *args,
-            threshold=1.0,
-            train_decay=train_decay,
-            reset=reset,
-            surrogate=surrogate,
-            detach_reset=detach_reset,
-            **options,
-        )
-        if not threshold > 0:
-            raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
+        check_threshold(threshold)
         if not detach_reset and damping != 1:
             raise BadValue(
-                f"damping {damping} is of the way from the spikes, and the reset's gradient goes by another "
-                "one; give detach_reset=True, or damping=1"
+                f"damping {damping:g} scales the gradient of the spikes only, not that of the reset; give "
+                "detach_reset=True or damping=1"
             )
+        super().__init__(
+            decay,
+            tau=tau,
+            train_decay=train_decay,
+            threshold=1.0,
+            surrogate=surrogate,
+            reset=reset,
+            detach_reset=detach_reset,
+            channels=channels,
+            carry=carry,
+            backend=backend,
+        )
         self.damping = damping
         self.trained_threshold = nn.Parameter(torch.full(self.threshold.shape, float(threshold)))
 
@@ -79,47 +122,69 @@ class DietLIF(LIF):
     def gain(self) -> Tensor:
         return 1 / self.trained_threshold
 
-    def _emitted(self, spikes: Tensor) -> Tensor:
-        return super()._emitted(_Damped.apply(spikes, self.damping))
+    def _output(self, spikes: Tensor) -> Tensor:
+        return super()._output(_ScaledGradient.apply(spikes, self.damping))
 
 
-class _Damped(torch.autograd.Function):
-    """What it is given, and a share of the gradient."""
+class _ScaledGradient(torch.autograd.Function):
+    """The identity, with a gradient multiplied by a factor."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
-        ctx.share = share
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0] * ctx.share, None
+        return grads[0] * ctx.factor, None
 
 
-class TrLIF(LIF):
+class TrLIF(FusedNeuron):
     """Threshold-robust surrogate gradient (WACV 2026, TrSG): a spike is as large as the trained threshold, and the
-    slope is 1 for u/v_th within ½ and 1½. Potentials are in units of the threshold, softplus of
-    `inverse_softplus_threshold`; one a layer or a channel; `threshold` itself is 1. Reset by subtraction.
+    slope is 1 for u/v_th between ½ and 1½.
 
-    mp_init (the same paper's MP-Init): sequences begin where others ended, at the running average, by `momentum`, of
-    the last potential of those neurons that fired at all; in units of the threshold here (`running_rest`)."""
+    Potentials are in units of the threshold, which is softplus of `inverse_softplus_threshold`, one per layer or per
+    channel; `threshold` is 1. The reset subtracts. The other parameters are those of `Neuron`.
+
+    Args:
+        threshold: the initial value of the trained threshold.
+        mp_init: MP-Init of the same paper: sequences begin at `running_rest`, the running average of the last potential
+            of those neurons that fired at least once, in units of the threshold.
+        momentum: weight of the newest batch in that average, in [0, 1].
+    """
 
     running_rest: Tensor
     threshold_units = True
 
     def __init__(
         self,
-        *args,
-        threshold: float = 1.0,
+        decay: Fraction | None = None,
+        *,
+        tau: TimeConstant | None = None,
         train_decay: bool = True,
+        threshold: Positive = 1.0,
+        surrogate: Surrogate | SurrogateFunction | str = "rect",
         reset: Reset = "subtract",
+        detach_reset: bool = False,
+        channels: Count | None = None,
+        carry: bool = False,
+        backend: str = "auto",
         mp_init: bool = True,
-        momentum: float = 0.1,
-        **options,
+        momentum: Fraction = 0.1,
     ):
-        super().__init__(*args, threshold=1.0, train_decay=train_decay, reset=reset, **options)
-        if not threshold > 0:
-            raise BadValue(f"threshold {threshold} is not a threshold; give a positive potential")
+        check_threshold(threshold)
+        super().__init__(
+            decay,
+            tau=tau,
+            train_decay=train_decay,
+            threshold=1.0,
+            surrogate=surrogate,
+            reset=reset,
+            detach_reset=detach_reset,
+            channels=channels,
+            carry=carry,
+            backend=backend,
+        )
         value = torch.full(self.threshold.shape, float(threshold))
         self.inverse_softplus_threshold = nn.Parameter(value + torch.log(-torch.expm1(-value)))
         self.mp_init = mp_init
@@ -140,13 +205,13 @@ class TrLIF(LIF):
 
     @property
     def supports_streaming(self) -> bool:  # type: ignore[override]  # a constant there
-        return not (self.mp_init and self.training)  # every call ends a sequence
+        return not (self.mp_init and self.training)  # every call counts as the end of a sequence
 
-    def rest(self, x: Tensor) -> Tensor | None:
+    def initial_potential(self, x: Tensor) -> Tensor | None:
         return self.running_rest.clone().expand(x.shape[1:]) if self.mp_init else None
 
-    def _remember(self, out: LIFOutput, history: Tensor | None) -> None:
-        super()._remember(out, history)
+    def _store(self, out: LIFOutput) -> None:
+        super()._store(out)
         if self.mp_init and self.training and out.potential is not None:
             with torch.no_grad():
                 fired = out.spikes.any(0)
@@ -156,15 +221,42 @@ class TrLIF(LIF):
                 )
 
 
-class IMPLIF(LIF):
-    """A trained initial potential (NeurIPS 2024, IMP): sequences begin at `initial` (0 at the start) in place of rest;
-    one a layer or a channel. The paper's loss looks at the last step alone (`SpikingNetwork.last_step`)."""
+class IMPLIF(FusedNeuron):
+    """A trained initial potential (NeurIPS 2024, IMP): sequences begin at `initial` in place of 0.
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    `initial` is 0 before training; one per layer or per channel. The paper's loss reads the last step only
+    (`SpikingNetwork.last_step`). The parameters are those of `Neuron`.
+    """
+
+    def __init__(
+        self,
+        decay: Fraction | None = None,
+        *,
+        tau: TimeConstant | None = None,
+        train_decay: bool = False,
+        threshold: Positive = 0.5,
+        surrogate: Surrogate | SurrogateFunction | str = "rect",
+        reset: Reset = "zero",
+        detach_reset: bool = False,
+        channels: Count | None = None,
+        carry: bool = False,
+        backend: str = "auto",
+    ):
+        super().__init__(
+            decay,
+            tau=tau,
+            train_decay=train_decay,
+            threshold=threshold,
+            surrogate=surrogate,
+            reset=reset,
+            detach_reset=detach_reset,
+            channels=channels,
+            carry=carry,
+            backend=backend,
+        )
         self.initial = nn.Parameter(torch.zeros(self.threshold.shape))
 
-    def rest(self, x: Tensor) -> Tensor | None:
+    def initial_potential(self, x: Tensor) -> Tensor | None:
         if self.initial.ndim and x.shape[2:3] != self.initial.shape:
-            return None  # the kernel will say what does not fit
+            return None  # the kernel raises the error about the shapes
         return broadcast_channels(self.initial, x[0]).expand(x.shape[1:])

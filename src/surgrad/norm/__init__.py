@@ -1,9 +1,11 @@
 """Normalisation over time, alone and in the neuron's own pass.
 
-To add one: write its class, a `BatchNorm` where it has statistics, and add it to `NORMS`. One that does another thing
-in every step says so (`per_time_step`), is made with their number, and runs apart from the neuron.
+To add one: write its class, a `BatchNorm` where it has statistics, with every option as an annotated parameter of its
+constructor, and add it to `NORMS`. One with parameters or statistics for each time step says so (`per_time_step`),
+takes their number (`steps`), and runs apart from the neuron.
 """
 
+from surgrad.config.registry import Registry
 from surgrad.norm.batch import TDBN as TDBN
 from surgrad.norm.batch import BatchNorm as BatchNorm
 from surgrad.norm.batch import NoNorm as NoNorm
@@ -13,11 +15,15 @@ from surgrad.norm.steps import BNTT as BNTT
 from surgrad.norm.steps import TAB as TAB
 from surgrad.norm.steps import TEBN as TEBN
 
-NORMS: dict[str, type[BatchNorm] | type[NoNorm]] = {
-    "tdbn": TDBN,
-    "batchnorm": BatchNorm,
-    "tebn": TEBN,
-    "bntt": BNTT,
-    "tab": TAB,
-    "none": NoNorm,
-}
+NORMS: Registry[type[BatchNorm] | type[NoNorm]] = Registry(
+    "norm",
+    {
+        "tdbn": TDBN,
+        "batchnorm": BatchNorm,
+        "tebn": TEBN,
+        "bntt": BNTT,
+        "tab": TAB,
+        "none": NoNorm,
+    },
+    context=("channels", "threshold", "steps"),
+)

@@ -1,30 +1,58 @@
 """Normalisation over time: statistics of a channel over T, N and space."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from surgrad.config.values import Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import Norm, moments
 
 
-class BatchNorm(_BatchNorm):
+class BatchNorm(nn.Module):
     """Batch normalisation with statistics over T, N, H, W: [T, N, C, ...] -> the same shape.
 
     y = s·γ·(x - mean)/√(var + ε) + μ with scale s = 1; γ is `weight` [C], μ is `bias` [C]. The biased variance
-    normalises, the unbiased one enters the running estimate, which is used in evaluation. momentum: of that estimate;
-    None averages over all batches."""
+    normalises. The unbiased one enters the running estimate, which is used in evaluation.
+
+    Parameters and buffers have the names of torch's batch norms, so that weights can be exchanged. It does not derive
+    from them: `nn.SyncBatchNorm.convert_sync_batchnorm` would replace it by a norm over another axis.
+
+    Args:
+        channels: C.
+        eps: ε.
+        momentum: weight of the newest batch in the running estimate, in [0, 1]; None averages over all batches.
+    """
+
+    _version = 2  # of the state dict, as of torch's batch norms: older ones have no num_batches_tracked
 
     per_time_step = False
-    """Whether it does another thing in every step, and so needs their number (`steps`) and no static image."""
+    """Whether it has parameters or statistics for each time step, so that its constructor takes `steps`."""
+    tracks_batch_statistics = True
+    """Whether it uses statistics of the batch in training, and a running estimate of them in evaluation."""
 
-    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float | None = 0.1):
-        super().__init__(channels, eps, momentum)
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    bias: nn.Parameter  # None in BNTT
+
+    def __init__(self, channels: int, *, eps: Positive = 1e-5, momentum: Fraction | None = 0.1):
+        super().__init__()
         self.channels = channels
+        self.num_features = channels
+        self.eps = eps
+        self.momentum = momentum
         self.scale = 1.0
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long))
 
     def forward(self, input: Tensor) -> Tensor:
+        """input [T, N, C, ...] -> the same shape and dtype."""
         self._check(input)
         out = F.batch_norm(
             input.flatten(0, 1),
@@ -33,26 +61,29 @@ class BatchNorm(_BatchNorm):
             self._gain(),
             self.bias,
             self.training,
-            self._momentum(),
+            self._next_momentum(),
             self.eps,
         )
         return out.unflatten(0, input.shape[:2])
 
     def statistics(self, input: Tensor, backend: str) -> Norm:
-        """What `forward` would do to the input, for a neuron that does it in its own pass: of the batch in training,
-        which also moves the running estimate, and of that estimate in evaluation."""
+        """What `forward` does to the input, for a neuron that does it in its own pass.
+
+        In training these are the statistics of the batch, and the running estimate is updated; in evaluation they are
+        the running estimate.
+        """
         self._check(input)
         mean = self.running_mean
         variance = self.running_var
-        assert mean is not None  # a BatchNorm always tracks
-        assert variance is not None
         if self.training:
             count = input.numel() // self.num_features
             if count < 2:
-                raise BadValue(f"input {list(input.shape)} has one value a channel, which has no variance; give more")
+                raise BadValue(
+                    f"input {list(input.shape)} has one value per channel, which has no variance; give a larger batch"
+                )
             found = moments(backend, input)
             with torch.no_grad():
-                momentum = self._momentum()
+                momentum = self._next_momentum()
                 mean.lerp_(found[0].to(mean), momentum)
                 variance.lerp_((found[1] * (count / (count - 1))).to(variance), momentum)
             mean, variance = found
@@ -65,19 +96,32 @@ class BatchNorm(_BatchNorm):
         if input.ndim < 3 or input.shape[2] != self.num_features:
             raise BadValue(f"input {list(input.shape)} does not fit; give [T, N, {self.num_features}, ...]")
 
-    def _momentum(self) -> float:
-        """Of this forward pass, which it counts in training."""
-        if self.training and self.num_batches_tracked is not None:
+    def _next_momentum(self) -> float:
+        """The momentum of this forward pass, which is counted in training."""
+        if self.training:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
                 return 1 / float(self.num_batches_tracked)
         return self.momentum or 0.0
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any, **options: Any
+    ) -> None:
+        version = local_metadata.get("version")
+        if version is None or version < 2:
+            count = torch.tensor(0) if self.num_batches_tracked.is_meta else self.num_batches_tracked
+            state_dict.setdefault(f"{prefix}num_batches_tracked", count)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **options)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
 
 class NoNorm(nn.Identity):
-    """In a norm's place, nothing: currents as they come."""
+    """No normalisation: currents pass unchanged."""
 
     per_time_step = False
+    tracks_batch_statistics = False
 
     def __init__(self, channels: int):
         super().__init__()
@@ -86,8 +130,24 @@ class NoNorm(nn.Identity):
 
 class TDBN(BatchNorm):
     """Threshold-dependent batch normalisation (Zheng et al. 2021, tdBN): `BatchNorm` with scale s = α·v_th, so that
-    currents start at N(0, (α·v_th)²). α is 1, or 1/√2 for the two summands of a residual addition."""
+    currents start at N(0, (α·v_th)²).
 
-    def __init__(self, channels: int, threshold: float = 0.5, alpha: float = 1.0, **options):
-        super().__init__(channels, **options)
+    Args:
+        channels: C.
+        threshold: v_th of the neuron that follows.
+        alpha: α: 1, or 1/√2 for the two summands of a residual addition.
+        eps: as in `BatchNorm`.
+        momentum: as in `BatchNorm`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        threshold: Positive = 0.5,
+        alpha: Positive = 1.0,
+        *,
+        eps: Positive = 1e-5,
+        momentum: Fraction | None = 0.1,
+    ):
+        super().__init__(channels, eps=eps, momentum=momentum)
         self.scale = alpha * threshold

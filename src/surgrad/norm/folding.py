@@ -1,4 +1,4 @@
-"""A norm inside the layer before it."""
+"""A norm folded into the layer before it."""
 
 import copy
 
@@ -11,22 +11,26 @@ from surgrad.norm.batch import BatchNorm
 
 @torch.no_grad()
 def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
-    """The convolution (or linear layer) that computes norm(conv(x)) in evaluation, with a bias; conv is left as it is.
+    """Build the layer that computes norm(conv(x)) in evaluation, with a bias (Zheng et al. 2021, section on inference):
 
-    The norm must follow the convolution at once; past a max-pool the folding holds only where γ >= 0.
+        w' = w·sγ/√(σ²+ε), bias' = μ + (bias - mean)·sγ/√(σ²+ε)
 
-    w' = w·sγ/√(σ²+ε), bias' = μ + (bias - mean)·sγ/√(σ²+ε)  (Zheng et al. 2021, section on inference)."""
+    The norm must follow the layer directly; with max-pooling in between this holds only where γ >= 0.
+
+    Args:
+        conv: a convolution or a linear layer, which is not changed.
+        norm: a norm that is the same at every time step.
+
+    Raises:
+        BadValue: for a norm with parameters for each time step.
+    """
     if norm.per_time_step:
         raise BadValue(
-            f"{type(norm).__name__} does another thing in every step, which no one convolution does; fold a "
-            "BatchNorm or TDBN"
+            f"{type(norm).__name__} differs from step to step, so no single convolution computes it; fold a BatchNorm "
+            "or TDBN"
         )
-    mean = norm.running_mean
-    variance = norm.running_var
-    assert mean is not None  # a BatchNorm always tracks
-    assert variance is not None
-    gain = norm.scale * norm.weight / torch.sqrt(variance + norm.eps)
-    shift = norm.bias - gain * mean
+    gain = norm.scale * norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    shift = norm.bias - gain * norm.running_mean
     folded = copy.deepcopy(conv)
     folded.weight.mul_(gain.view(-1, *[1] * (conv.weight.ndim - 1)))
     bias = shift if conv.bias is None else shift + gain * conv.bias

@@ -1,22 +1,25 @@
-"""A norm and a neuron, in one pass where a kernel serves."""
+"""A norm and a neuron, in one pass where a compiled kernel supports it."""
 
 from typing import cast
 
 from torch import Tensor, nn
 
 from surgrad.kernels.lif import COMPILED, choose
-from surgrad.neurons import LIF
+from surgrad.neurons import MPBN, FusedNeuron
 from surgrad.norm.batch import BatchNorm, NoNorm
 
 
 class NormNeuron(nn.Module):
     """A norm and the neuron that follows it: neuron(norm(x)), or neuron(norm(x) + plus_norm(plus)).
 
-    Where a compiled kernel serves (`surgrad.lif`), the norm is part of the neuron's pass, and only its input and the
-    spikes stay in memory; else, and where hooks look at either of them, they run one after the other, with the same
-    outcome up to rounding.
+    Where a compiled kernel supports the call (`surgrad.lif`), the norm is part of the neuron's pass, and only its input
+    and the spikes stay in memory. Otherwise, and where either of them has hooks, they run one after the other, with the
+    same result up to rounding.
 
-    norm, plus_norm: of x, and of a second summand if that has one. neuron: any module on currents [T, N, C, ...].
+    Args:
+        norm: the norm of x.
+        neuron: any module on currents [T, N, C, ...]. An `MPBN` with one norm for the whole layer gets one per channel.
+        plus_norm: the norm of a second summand, if it has one.
     """
 
     def __init__(self, norm: nn.Module, neuron: nn.Module, plus_norm: nn.Module | None = None):
@@ -24,11 +27,11 @@ class NormNeuron(nn.Module):
         self.norm = norm
         self.neuron = neuron
         self.plus_norm = plus_norm
-        if isinstance(neuron, LIF) and isinstance(norm, BatchNorm | NoNorm):
-            neuron.for_channels(norm.channels)
+        if isinstance(neuron, MPBN) and isinstance(norm, BatchNorm | NoNorm):
+            neuron.set_norm_channels(norm.channels)
 
     def forward(self, x: Tensor, plus: Tensor | None = None, steps: int | None = None) -> Tensor:
-        """x, plus [T, N, C, ...], or [1, N, C, ...] shown for `steps` steps -> spikes [T, N, C, ...]."""
+        """x, plus [T, N, C, ...], or [1, N, C, ...] repeated for `steps` steps -> spikes [T, N, C, ...]."""
         backend = self._fused(x, plus)
         if backend is not None:
             norm = cast(BatchNorm, self.norm)
@@ -46,24 +49,24 @@ class NormNeuron(nn.Module):
         return self.neuron(current)
 
     def _fused(self, x: Tensor, plus: Tensor | None) -> str | None:
-        """The compiled backend that will do all at once; None where there is none."""
+        """The compiled backend that computes all of it in one pass; None where there is none."""
         norms = [norm for norm in (self.norm, self.plus_norm) if norm is not None]
-        if not _plain(self.neuron, LIF) or not all(_plain(norm, BatchNorm) for norm in norms):
+        if not _runs(self.neuron, FusedNeuron) or not all(_runs(norm, BatchNorm) for norm in norms):
             return None
-        if any(_hooked(module) for module in (self.neuron, *norms)):  # somebody looks at what is between them
+        if any(_hooked(module) for module in (self.neuron, *norms)):  # hooks read what is between them
             return None
         if plus is not None and (plus.dtype, plus.shape[1:]) != (x.dtype, x.shape[1:]):
             return None
-        assert isinstance(self.neuron, LIF)
-        if self.neuron.surrogate.first_width is not None:  # its first step is a call of its own
+        neuron = cast(FusedNeuron, self.neuron)
+        if neuron.surrogate.first_width is not None:  # its first step is a separate call
             return None
-        backend = choose(self.neuron.backend, x, self.neuron.surrogate.function)
+        backend = choose(neuron.backend, x, neuron.surrogate.function)
         return backend if backend in COMPILED else None
 
 
-def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module does what that class does, and no subclass's `forward` stands in between."""
-    return isinstance(module, kind) and type(module).forward is kind.forward
+def _runs(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module has that class's `forward`, and not one of a subclass."""
+    return type(module).forward is kind.forward
 
 
 def _hooked(module: nn.Module) -> bool:

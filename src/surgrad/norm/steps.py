@@ -1,38 +1,54 @@
-"""Normalisation that does another thing in every step."""
+"""Per-time-step normalisation."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.norm.batch import BatchNorm
 
 
 class TEBN(BatchNorm):
-    """Temporal effective batch normalisation (Duan et al. 2022): `BatchNorm`, times a trained scale of each step,
+    """Temporal effective batch normalisation (Duan et al. 2022): `BatchNorm`, times a trained scale for each step,
 
         y_t = p_t·(γ·(x_t - mean)/√(var + ε) + μ),
 
-    p is `step_scale` [steps], 1 at the start. Shorter sequences use the first of it."""
+    p is `step_scale` [steps], 1 at the start. Shorter sequences use its first entries.
+
+    Args:
+        channels: C.
+        steps: the longest sequence.
+        eps: as in `BatchNorm`.
+        momentum: as in `BatchNorm`.
+    """
 
     per_time_step = True
 
-    def __init__(self, channels: int, steps: int, **options):
-        super().__init__(channels, **options)
+    def __init__(self, channels: int, steps: Count, *, eps: Positive = 1e-5, momentum: Fraction | None = 0.1):
+        super().__init__(channels, eps=eps, momentum=momentum)
         self.step_scale = nn.Parameter(torch.ones(steps))
 
     def forward(self, input: Tensor) -> Tensor:
         _check_steps(input, len(self.step_scale))
-        return super().forward(input) * _of_steps(self.step_scale, input)
+        return super().forward(input) * _broadcast_steps(self.step_scale, input)
 
 
 class BNTT(BatchNorm):
-    """Batch normalisation through time (Kim and Panda 2021): each step has statistics and a weight of its own, and no
-    bias: y_t = γ_t·(x_t - mean_t)/√(var_t + ε). `weight`, `running_mean`, `running_var`: [steps·C], step by step."""
+    """Batch normalisation through time (Kim and Panda 2021): each step has separate statistics and weights, and there
+    is no bias: y_t = γ_t·(x_t - mean_t)/√(var_t + ε). `weight`, `running_mean`, `running_var`: [steps·C], one step
+    after the other.
+
+    Args:
+        channels: C.
+        steps: the longest sequence.
+        eps: as in `BatchNorm`.
+        momentum: as in `BatchNorm`.
+    """
 
     per_time_step = True
 
-    def __init__(self, channels: int, steps: int, *, eps: float = 1e-4, momentum: float | None = 0.1):
+    def __init__(self, channels: int, steps: Count, *, eps: Positive = 1e-4, momentum: Fraction | None = 0.1):
         super().__init__(steps * channels, eps=eps, momentum=momentum)
         self.register_parameter("bias", None)
         self.steps = steps
@@ -42,18 +58,14 @@ class BNTT(BatchNorm):
         self._check(input)
         steps = len(input)
         size = len(input) * self.channels
-        mean = self.running_mean
-        variance = self.running_var
-        assert mean is not None  # a BatchNorm always tracks
-        assert variance is not None
         out = F.batch_norm(
             input.transpose(0, 1).flatten(1, 2),
-            mean[:size],
-            variance[:size],
+            self.running_mean[:size],
+            self.running_var[:size],
             self.weight[:size],
             None,
             self.training,
-            self._momentum(),
+            self._next_momentum(),
             self.eps,
         )
         return out.unflatten(1, (steps, self.channels)).transpose(0, 1)
@@ -66,16 +78,23 @@ class BNTT(BatchNorm):
 
 class TAB(BatchNorm):
     """Temporal accumulated batch normalisation (Jiang et al. 2024): the statistics of a step are those of all steps up
-    to it, mean_1..t and var_1..t, so that no step sees a later one,
+    to it, mean_1..t and var_1..t, so that no step depends on a later one,
 
         y_t = p_t·(γ·(x_t - mean_1..t)/√(var_1..t + ε) + μ),
 
-    with a trained scale p (`step_scale` [steps], 1 at the start). Running estimates: [steps, C]."""
+    with a trained scale p (`step_scale` [steps], 1 at the start). Running estimates: [steps, C].
+
+    Args:
+        channels: C.
+        steps: the longest sequence.
+        eps: as in `BatchNorm`.
+        momentum: as in `BatchNorm`.
+    """
 
     per_time_step = True
 
-    def __init__(self, channels: int, steps: int, **options):
-        super().__init__(channels, **options)
+    def __init__(self, channels: int, steps: Count, *, eps: Positive = 1e-5, momentum: Fraction | None = 0.1):
+        super().__init__(channels, eps=eps, momentum=momentum)
         self.step_scale = nn.Parameter(torch.ones(steps))
         self.running_mean = torch.zeros(steps, channels)
         self.running_var = torch.ones(steps, channels)
@@ -85,51 +104,52 @@ class TAB(BatchNorm):
         _check_steps(input, len(self.step_scale))
         mean, variance = self._moments(input)
         x = input.to(mean.dtype)
-        scale = _of_steps(self.step_scale, input)
+        scale = _broadcast_steps(self.step_scale, input)
         shape = (1, 1, -1, *[1] * (input.ndim - 3))
         gain = self.weight.view(shape)
         shift = self.bias.view(shape)
-        out = scale * (gain * (x - _of_channels(mean, x)) * torch.rsqrt(_of_channels(variance, x) + self.eps) + shift)
+        centred = x - _broadcast_statistics(mean, x)
+        out = scale * (gain * centred * torch.rsqrt(_broadcast_statistics(variance, x) + self.eps) + shift)
         return out.to(input.dtype)
 
     def _moments(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance [T, C] of the steps up to each; in evaluation the running estimates."""
-        held = self.running_mean
-        spread = self.running_var
-        assert held is not None  # a BatchNorm always tracks
-        assert spread is not None
+        running_mean = self.running_mean
+        running_var = self.running_var
         steps = len(input)
-        momentum = self._momentum()
+        momentum = self._next_momentum()
         if not self.training:
-            return held[:steps], spread[:steps]
+            return running_mean[:steps], running_var[:steps]
         values = input.to(torch.promote_types(input.dtype, torch.float32)).movedim(2, 1).flatten(2)
         if values.shape[2] < 2:
             raise BadValue(
-                f"input {list(input.shape)} has one value a channel and step, which has no variance; give more"
+                f"input {list(input.shape)} has one value per channel and step, which has no variance; give a larger "
+                "batch"
             )
-        seen = torch.arange(1, steps + 1, device=input.device).view(-1, 1)
+        steps_so_far = torch.arange(1, steps + 1, device=input.device).view(-1, 1)
         variances, means = torch.var_mean(values, 2, correction=0)
-        mean = means.cumsum(0) / seen
-        variance = (variances + means.square()).cumsum(0) / seen - mean.square()
-        count = seen * values.shape[2]
+        mean = means.cumsum(0) / steps_so_far
+        variance = (variances + means.square()).cumsum(0) / steps_so_far - mean.square()
+        count = steps_so_far * values.shape[2]
         with torch.no_grad():
-            held[:steps].lerp_(mean.to(held), momentum)
-            spread[:steps].lerp_((variance * count / (count - 1)).to(spread), momentum)
+            running_mean[:steps].lerp_(mean.to(running_mean), momentum)
+            running_var[:steps].lerp_((variance * count / (count - 1)).to(running_var), momentum)
         return mean, variance
 
 
 def _check_steps(input: Tensor, most: int) -> None:
     if len(input) > most:
         raise BadValue(
-            f"input {list(input.shape)} has {len(input)} steps and this norm was made for {most}; give it "
-            "steps = the network's"
+            f"input {list(input.shape)} has {len(input)} steps, and this norm was built for {most}; build it with "
+            f"steps={len(input)}"
         )
 
 
-def _of_steps(scale: Tensor, input: Tensor) -> Tensor:
+def _broadcast_steps(scale: Tensor, input: Tensor) -> Tensor:
+    """One number per step, shaped to broadcast against [T, N, C, ...]."""
     return scale[: len(input)].view(-1, *[1] * (input.ndim - 1)).to(input.dtype)
 
 
-def _of_channels(values: Tensor, input: Tensor) -> Tensor:
-    """[T, C] shaped to meet [T, N, C, ...]."""
+def _broadcast_statistics(values: Tensor, input: Tensor) -> Tensor:
+    """[T, C] shaped to broadcast against [T, N, C, ...]."""
     return values.view(len(values), 1, -1, *[1] * (input.ndim - 3))

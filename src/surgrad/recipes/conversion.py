@@ -4,7 +4,7 @@ Hu, Tang, Wang, Pan, Pan, TNNLS 2021 (spiking residual networks, T=350) and Kund
 (fine-tuning by surrogate gradients, T=100). The available texts do not state how their ANNs were trained.
 """
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
+from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, derive
 from surgrad.recipes.registry import rows
 
 
@@ -20,11 +20,12 @@ def ann_resnet44() -> Recipe:
     converted network, so this training has no published figure."""
     return Recipe(
         name="ann_resnet44",
-        data=DataConfig(name="cifar10", batch=128, crop=4, flip=True),
-        model=ModelConfig(name="resnet44", steps=1, norm="batchnorm"),
-        neuron=NeuronConfig(name="relu"),
-        adapt=AdaptConfig(controller="fixed"),
-        optim=OptimConfig("sgd", epochs=200, lr=0.1, momentum=0.9, weight_decay=1e-4),
+        data=DataConfig("cifar10", batch=128, crop=4, flip=True),
+        model=ModelConfig("resnet44", steps=1),
+        norm=Part("batchnorm"),
+        neuron=NeuronConfig("relu"),
+        adapt=Part("fixed"),
+        optim=OptimConfig("sgd", epochs=200, lr=0.1, momentum=0.9, weight_decay=0.0001),
     )
 
 
@@ -43,5 +44,5 @@ def kundu_vgg11() -> Recipe:
         name="kundu_vgg11",
         model={"name": "vgg11"},
         neuron={"name": "converted", "reset": "subtract", "threshold": 1.0},
-        optim={"name": "adam", "epochs": 60, "lr": 1e-4, "weight_decay": 0.0, "neuron_lr": 1e-4},
+        optim={"name": "adam", "epochs": 60, "lr": 0.0001, "weight_decay": 0.0, "neuron_lr": 0.0001},
     )

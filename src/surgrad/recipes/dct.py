@@ -5,7 +5,7 @@ percentile and 0.3 times the slope of a triangle. This recipe trains from scratc
 with mean and standard deviation ½, ours with those of the data.
 """
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
 from surgrad.recipes.registry import rows
 
 
@@ -14,11 +14,12 @@ def dct_vgg11() -> Recipe:
     """One frequency per time step, each of the 16 three times; decay 0.9901, reset by subtraction."""
     return Recipe(
         name="dct_vgg11",
-        data=DataConfig(name="cifar100", batch=16, crop=4, flip=True),
-        model=ModelConfig(name="vgg11_dct", steps=48, norm="tdbn", coding="dct"),
-        neuron=NeuronConfig(
-            name="lif", decay=0.9901, train_decay=False, threshold=1.0, reset="subtract", shape="triangle"
-        ),
-        adapt=AdaptConfig(controller="fixed"),
-        optim=OptimConfig("adam", epochs=200, lr=1e-4, weight_decay=5e-4),
+        data=DataConfig("cifar100", batch=16, crop=4, flip=True),
+        model=ModelConfig("vgg11_dct", steps=48),
+        norm=Part("tdbn"),
+        coding=Part("dct"),
+        neuron=NeuronConfig("lif", decay=0.9901, train_decay=False, threshold=1.0, reset="subtract"),
+        surrogate=SurrogateConfig("triangle"),
+        adapt=Part("fixed"),
+        optim=OptimConfig("adam", epochs=200, lr=0.0001, weight_decay=0.0005),
     )

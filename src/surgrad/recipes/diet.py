@@ -11,7 +11,7 @@ Without `init_from` the recipe trains from scratch. Their network has no norm an
 normalisation and no dropout. Unstated: the batch size and the initial decay.
 """
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
 from surgrad.recipes.registry import rows
 
 _PUBLISHED = {("cifar10", 5): 0.9270, ("cifar100", 5): 0.6967}
@@ -22,17 +22,11 @@ def diet_vgg16() -> Recipe:
     """VGG-16 with trained leak and threshold, reset by subtraction."""
     return Recipe(
         name="diet_vgg16",
-        data=DataConfig(name="cifar10", batch=64, crop=4, flip=True),
-        model=ModelConfig(name="vgg16", steps=5, norm="batchnorm"),
-        neuron=NeuronConfig(
-            name="diet",
-            decay=0.9,
-            train_decay=True,
-            threshold=1.0,
-            reset="subtract",
-            detach_reset=True,
-            shape="triangle",
-        ),
-        adapt=AdaptConfig(controller="fixed"),
-        optim=OptimConfig("adam", epochs=300, lr=1e-4, weight_decay=0.0, neuron_lr=1e-4),
+        data=DataConfig("cifar10", batch=64, crop=4, flip=True),
+        model=ModelConfig("vgg16", steps=5),
+        norm=Part("batchnorm"),
+        neuron=NeuronConfig("diet", decay=0.9, train_decay=True, threshold=1.0, reset="subtract", detach_reset=True),
+        surrogate=SurrogateConfig("triangle"),
+        adapt=Part("fixed"),
+        optim=OptimConfig("adam", epochs=300, lr=0.0001, weight_decay=0.0, neuron_lr=0.0001),
     )

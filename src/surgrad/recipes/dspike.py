@@ -5,7 +5,7 @@ not state the paper's own, nor the initial temperature and its step (controller 
 memory.
 """
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
 from surgrad.recipes.registry import rows
 
 _PUBLISHED = {
@@ -23,9 +23,11 @@ def dspike_resnet18() -> Recipe:
     """The modified ResNet-18, decay 0.25, threshold 0.5, tdBN; the temperature is searched once per epoch."""
     return Recipe(
         name="dspike_resnet18",
-        data=DataConfig(name="cifar10", batch=128, crop=4, flip=True),
-        model=ModelConfig(name="resnet18", steps=2, norm="tdbn"),
-        neuron=NeuronConfig(name="lif", decay=0.25, train_decay=False, threshold=0.5, shape="dspike"),
-        adapt=AdaptConfig(controller="search"),
-        optim=OptimConfig("sgd", epochs=100, lr=0.1, momentum=0.9, weight_decay=1e-4),
+        data=DataConfig("cifar10", batch=128, crop=4, flip=True),
+        model=ModelConfig("resnet18", steps=2),
+        norm=Part("tdbn"),
+        neuron=NeuronConfig("lif", decay=0.25, train_decay=False, threshold=0.5),
+        surrogate=SurrogateConfig("dspike"),
+        adapt=Part("dspike"),
+        optim=OptimConfig("sgd", epochs=100, lr=0.1, momentum=0.9, weight_decay=0.0001),
     )

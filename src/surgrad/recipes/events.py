@@ -9,13 +9,13 @@ their settings from PLIF's code.
 """
 
 from surgrad.config.recipe import (
-    AdaptConfig,
     DataConfig,
-    LossConfig,
     ModelConfig,
     NeuronConfig,
     OptimConfig,
+    Part,
     Recipe,
+    SurrogateConfig,
     derive,
 )
 from surgrad.recipes.dspike import dspike_resnet18
@@ -32,11 +32,13 @@ def lsg_vggsnn() -> Recipe:
     return Recipe(
         name="lsg_vggsnn",
         data=_FRAMES,
-        model=ModelConfig(name="vggsnn", steps=10, norm="tdbn"),
-        neuron=NeuronConfig(name="lif", decay=0.5, train_decay=True, threshold=0.5, shape="rect"),
-        adapt=AdaptConfig(controller="follow"),
-        loss=LossConfig(name="tet"),
-        optim=OptimConfig("sgd", epochs=100, lr=0.1, momentum=0.9, weight_decay=1e-3, neuron_lr=3e-4),
+        model=ModelConfig("vggsnn", steps=10),
+        norm=Part("tdbn"),
+        neuron=NeuronConfig("lif", decay=0.5, train_decay=True, threshold=0.5),
+        surrogate=SurrogateConfig("rect"),
+        adapt=Part("lsg"),
+        loss=Part("tet"),
+        optim=OptimConfig("sgd", epochs=100, lr=0.1, momentum=0.9, weight_decay=0.001, neuron_lr=0.0003),
     )
 
 
@@ -50,7 +52,7 @@ def lsg_vggsnn_plain() -> Recipe:
     "lsg", "VGGSNN", {_DVS: 0.7540}, title="width 1, decay trained", source="Lian et al. 2023, Table 1", suffix="_decay"
 )
 def lsg_vggsnn_decay() -> Recipe:
-    return derive(lsg_vggsnn_plain(), adapt={"controller": "fixed"})
+    return derive(lsg_vggsnn_plain(), adapt={"name": "fixed"})
 
 
 @rows("lsg", "VGGSNN", {_DVS: 0.7380}, title="width 1, decay fixed", source="Lian et al. 2023, Table 1", suffix="_none")
@@ -64,10 +66,11 @@ def tet_vggsnn() -> Recipe:
     return derive(
         lsg_vggsnn(),
         data={"batch": 128},
-        model={"norm": "batchnorm"},
-        neuron={"train_decay": False, "threshold": 1.0, "shape": "triangle"},
-        adapt={"controller": "fixed"},
-        optim={"name": "adam", "epochs": 300, "lr": 1e-3, "weight_decay": 0.0},
+        norm={"name": "batchnorm"},
+        neuron={"train_decay": False, "threshold": 1.0},
+        surrogate={"name": "triangle"},
+        adapt={"name": "fixed"},
+        optim={"name": "adam", "epochs": 300, "lr": 0.001, "weight_decay": 0.0},
     )
 
 
@@ -75,8 +78,7 @@ def tet_vggsnn() -> Recipe:
 def dspike_resnet18_dvs() -> Recipe:
     """Frames resized by nearest pixel; otherwise as on images."""
     return derive(
-        dspike_resnet18(),
-        data={"crop": 0, "side": 48, "split": "first_900", "roll": 5, "scaling": "nearest"},
+        dspike_resnet18(), data={"crop": 0, "side": 48, "split": "first_900", "roll": 5, "scaling": "nearest"}
     )
 
 
@@ -102,9 +104,12 @@ def lsg_nmnist() -> Recipe:
     """Ten slices with equal numbers of events at 34×34; designed for two CPU cores."""
     return Recipe(
         name="lsg_nmnist",
-        data=DataConfig(name="n_mnist", batch=32, side=34, split="folders", roll=2, workers=0),
-        model=ModelConfig(name="small_cnn", steps=10, norm="tdbn"),
-        neuron=NeuronConfig(name="lif", decay=0.2, train_decay=True, threshold=0.5, shape="rect"),
-        adapt=AdaptConfig(controller="follow"),
-        optim=OptimConfig("adamw", epochs=20, lr=2e-3, weight_decay=0.02, warmup=1.0, neuron_lr=3e-4),
+        data=DataConfig("n_mnist", batch=32, side=34, split="folders", roll=2, workers=0),
+        model=ModelConfig("small_cnn", steps=10),
+        norm=Part("tdbn"),
+        neuron=NeuronConfig("lif", decay=0.2, train_decay=True, threshold=0.5),
+        surrogate=SurrogateConfig("rect"),
+        adapt=Part("lsg"),
+        optim=OptimConfig("adamw", epochs=20, lr=0.002, weight_decay=0.02, neuron_lr=0.0003),
+        schedule=Part("cosine", warmup=1.0),
     )

@@ -1,6 +1,6 @@
 """The recipes to start with: minutes on two CPU cores."""
 
-from surgrad.config.recipe import DataConfig, LossConfig, ModelConfig, OptimConfig, Recipe, StartConfig, derive
+from surgrad.config.recipe import DataConfig, ModelConfig, OptimConfig, Part, ProgressiveConfig, Recipe, derive
 from surgrad.recipes.registry import recipe
 
 
@@ -11,9 +11,10 @@ def lsg_fashion_small_t4() -> Recipe:
         name="lsg_fashion_small_t4",
         summary="LSG, small CNN, 6,000 bundled images of Fashion-MNIST, T=4: the default",
         source="ours; the method is Lian et al. 2023",
-        data=DataConfig(name="fashion_mnist_small", batch=60, flip=True),
-        model=ModelConfig(name="small_cnn", steps=4),
-        optim=OptimConfig(epochs=5, lr=0.15, warmup=0.5, weight_decay=5e-4, nesterov=True, neuron_lr=5e-3),
+        data=DataConfig("fashion_mnist_small", batch=60, flip=True),
+        model=ModelConfig("small_cnn", steps=4),
+        optim=OptimConfig(epochs=5, lr=0.15, weight_decay=0.0005, nesterov=True, neuron_lr=0.005),
+        schedule=Part("cosine", warmup=0.5),
     )
 
 
@@ -24,11 +25,12 @@ def lsg_cifar10_small_t2() -> Recipe:
         name="lsg_cifar10_small_t2",
         summary="LSG, small ResNet, CIFAR-10, T=2, for two CPU cores",
         source="ours; the method is Lian et al. 2023",
-        data=DataConfig(name="cifar10", batch=128, crop=2, flip=True),
-        model=ModelConfig(name="small_resnet", steps=2),
-        loss=LossConfig(label_smoothing=0.1),
-        optim=OptimConfig("muon", epochs=15, lr=0.02, warmup=0.5, weight_decay=0.0, neuron_lr=5e-3),
-        start=StartConfig(share=0.8, steps=1, side=24),
+        data=DataConfig("cifar10", batch=128, crop=2, flip=True),
+        model=ModelConfig("small_resnet", steps=2),
+        loss=Part("cross_entropy", label_smoothing=0.1),
+        optim=OptimConfig("muon", epochs=15, lr=0.02, weight_decay=0.0, neuron_lr=0.005),
+        schedule=Part("cosine", warmup=0.5),
+        progressive=ProgressiveConfig(fraction=0.8, steps=1, image_size=24),
     )
 
 
@@ -40,5 +42,5 @@ def fixed_cifar10_small_t2() -> Recipe:
         name="fixed_cifar10_small_t2",
         summary="the twin of lsg_cifar10_small_t2 with decay 0.2 and width 1 fixed",
         neuron={"train_decay": False},
-        adapt={"controller": "fixed"},
+        adapt={"name": "fixed"},
     )

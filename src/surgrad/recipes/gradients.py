@@ -7,13 +7,13 @@ stem of SLTT's does not.
 """
 
 from surgrad.config.recipe import (
-    AdaptConfig,
     DataConfig,
-    LossConfig,
     ModelConfig,
     NeuronConfig,
     OptimConfig,
+    Part,
     Recipe,
+    SurrogateConfig,
     derive,
 )
 from surgrad.recipes.registry import rows
@@ -25,21 +25,22 @@ def sltt_resnet18() -> Recipe:
     distance of the outputs to 1."""
     return Recipe(
         name="sltt_resnet18",
-        data=DataConfig(name="cifar10", batch=128, crop=4, flip=True, cutout=16),
-        model=ModelConfig(name="resnet18", steps=6, norm="batchnorm"),
-        neuron=NeuronConfig(
-            name="lif", decay=1 - 1 / 1.1, train_decay=False, threshold=1.0, reset="subtract", shape="triangle"
-        ),
-        adapt=AdaptConfig(controller="fixed"),
-        loss=LossConfig("tet", tet_weight=0.05, tet_target=1.0),
-        optim=OptimConfig("sgd", epochs=200, lr=0.1, momentum=0.9, weight_decay=5e-5, gradient="sltt"),
+        data=DataConfig("cifar10", batch=128, crop=4, flip=True, cutout=16),
+        model=ModelConfig("resnet18", steps=6),
+        norm=Part("batchnorm"),
+        neuron=NeuronConfig("lif", decay=1 - 1 / 1.1, train_decay=False, threshold=1.0, reset="subtract"),
+        surrogate=SurrogateConfig("triangle"),
+        adapt=Part("fixed"),
+        loss=Part("tet", weight=0.05, target=1.0),
+        optim=OptimConfig("sgd", epochs=200, lr=0.1, momentum=0.9, weight_decay=5e-05),
+        gradient=Part("sltt"),
     )
 
 
 @rows("sltt", "ResNet-18", {("cifar100", 6): 0.7438}, title="SLTT", source="Meng et al. 2023")
 def sltt_resnet18_cifar100() -> Recipe:
     """The same with ten times the weight decay."""
-    return derive(sltt_resnet18(), optim={"weight_decay": 5e-4})
+    return derive(sltt_resnet18(), optim={"weight_decay": 0.0005})
 
 
 @rows("ottt", "VGG-11-WS", {("cifar10", 6): 0.935, ("cifar100", 6): 0.711}, title="OTTT", source="Xiao et al. 2022")
@@ -47,10 +48,13 @@ def ottt_vgg11_ws() -> Recipe:
     """Standardised weights without norm, decay 0.5, threshold 1, a sigmoid with α = 4."""
     return derive(
         sltt_resnet18(),
-        model={"name": "vgg11_ws", "norm": "none"},
-        neuron={"decay": 0.5, "detach_reset": True, "shape": "sigmoid", "width": 0.25},
-        loss={"tet_target": None},
-        optim={"epochs": 300, "weight_decay": 0.0, "gradient": "ottt"},
+        model={"name": "vgg11_ws"},
+        norm={"name": "none"},
+        neuron={"decay": 0.5, "detach_reset": True},
+        surrogate={"name": "sigmoid", "width": 0.25},
+        loss={"target": None},
+        optim={"epochs": 300, "weight_decay": 0.0},
+        gradient={"name": "ottt"},
     )
 
 
@@ -70,7 +74,9 @@ def rate_resnet19() -> Recipe:
         sltt_resnet18(),
         data={"autoaugment": True},
         model={"name": "resnet19"},
-        neuron={"decay": 0.2, "detach_reset": True, "shape": "sigmoid", "width": 0.25},
+        neuron={"decay": 0.2, "detach_reset": True},
+        surrogate={"name": "sigmoid", "width": 0.25},
         loss={"name": "cross_entropy"},
-        optim={"epochs": 300, "lr": 0.1 / 4, "weight_decay": 4 * 5e-4, "gradient": "rate"},
+        optim={"epochs": 300, "lr": 0.1 / 4, "weight_decay": 4 * 0.0005},
+        gradient={"name": "rate"},
     )

@@ -7,7 +7,16 @@ reading (controller `esg`).
 
 import math
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
+from surgrad.config.recipe import (
+    DataConfig,
+    ModelConfig,
+    NeuronConfig,
+    OptimConfig,
+    Part,
+    Recipe,
+    SurrogateConfig,
+    derive,
+)
 from surgrad.recipes.registry import rows
 
 _DATA = DataConfig(name="imagenet", batch=256, flip=True)
@@ -19,11 +28,11 @@ def _sew(network: str) -> Recipe:
     return Recipe(
         name="sew",
         data=_DATA,
-        model=ModelConfig(name=network, steps=4, norm="batchnorm"),
-        neuron=NeuronConfig(
-            name="if", train_decay=False, threshold=1.0, detach_reset=True, shape="atan", width=1 / math.pi
-        ),
-        adapt=AdaptConfig(controller="fixed"),
+        model=ModelConfig(network, steps=4),
+        norm=Part("batchnorm"),
+        neuron=NeuronConfig("if", train_decay=False, threshold=1.0, detach_reset=True),
+        surrogate=SurrogateConfig("atan", width=1 / math.pi),
+        adapt=Part("fixed"),
         optim=_OPTIM,
     )
 
@@ -46,7 +55,7 @@ def sew_resnet50() -> Recipe:
 @rows("chi", "SEW-ResNet-34", {("imagenet", 4): 0.6909}, title="χ (our reading)", source="ESG, 2022, abstract")
 def chi_sew_resnet34() -> Recipe:
     """In every layer at least a share of 0.2 of the neurons receives a gradient."""
-    return derive(_sew("sew_resnet34"), adapt={"controller": "steer"})
+    return derive(_sew("sew_resnet34"), adapt={"name": "esg"})
 
 
 @rows("dspike", "ResNet-34", {("imagenet", 6): 0.6819}, title="Dspike", source="Li et al. 2021")
@@ -55,10 +64,12 @@ def dspike_resnet34() -> Recipe:
     return Recipe(
         name="dspike",
         data=_DATA,
-        model=ModelConfig(name="resnet34_imagenet", steps=6, norm="tdbn"),
-        neuron=NeuronConfig(name="lif", decay=0.25, train_decay=False, threshold=0.5, shape="dspike"),
-        adapt=AdaptConfig(controller="search"),
-        optim=OptimConfig("sgd", epochs=320, lr=0.1, momentum=0.9, weight_decay=1e-4),
+        model=ModelConfig("resnet34_imagenet", steps=6),
+        norm=Part("tdbn"),
+        neuron=NeuronConfig("lif", decay=0.25, train_decay=False, threshold=0.5),
+        surrogate=SurrogateConfig("dspike"),
+        adapt=Part("dspike"),
+        optim=OptimConfig("sgd", epochs=320, lr=0.1, momentum=0.9, weight_decay=0.0001),
     )
 
 
@@ -68,8 +79,9 @@ def tdbn_resnet34() -> Recipe:
     return derive(
         dspike_resnet34(),
         model={"summand_alpha": 1 / math.sqrt(2)},
-        neuron={"decay": 0.2, "shape": "rect"},
-        adapt={"controller": "fixed"},
+        neuron={"decay": 0.2},
+        surrogate={"name": "rect"},
+        adapt={"name": "fixed"},
     )
 
 
@@ -78,8 +90,9 @@ def tet_resnet34() -> Recipe:
     """The loss of every time step; threshold 1, decay 0.5, a triangle of half-width 1."""
     return derive(
         dspike_resnet34(),
-        model={"norm": "batchnorm"},
-        neuron={"decay": 0.5, "threshold": 1.0, "shape": "triangle"},
-        adapt={"controller": "fixed"},
+        norm={"name": "batchnorm"},
+        neuron={"decay": 0.5, "threshold": 1.0},
+        surrogate={"name": "triangle"},
+        adapt={"name": "fixed"},
         loss={"name": "tet"},
     )

@@ -19,7 +19,7 @@ def imloss_resnet19() -> Recipe:
     return derive(
         dspike_resnet18(),
         model={"name": "resnet19"},
-        neuron={"shape": "tanh"},
-        adapt={"controller": "schedule", "law": "geometric", "start": 1.0, "end": 0.1},
-        loss={"penalty": "im_loss", "penalty_weight": 2.0, "penalty_inner": False},
+        surrogate={"name": "tanh"},
+        adapt={"name": "schedule", "law": "geometric", "start": 1.0, "end": 0.1},
+        penalty={"name": "im_loss", "weight": 2.0, "inner": False},
     )

@@ -5,7 +5,16 @@ marked `unstated`, are from the same laboratory's public code for ASGL, whose re
 Table 2. LSG reports averages over 5 runs.
 """
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe, derive
+from surgrad.config.recipe import (
+    DataConfig,
+    ModelConfig,
+    NeuronConfig,
+    OptimConfig,
+    Part,
+    Recipe,
+    SurrogateConfig,
+    derive,
+)
 from surgrad.recipes.registry import RECIPES, rows
 
 _TABLE_1 = {
@@ -31,18 +40,20 @@ def lsg_resnet19() -> Recipe:
     return Recipe(
         name="lsg_resnet19",
         data=DataConfig(
-            name="cifar10",
+            "cifar10",
             batch=128,  # unstated
             crop=4,  # unstated
             flip=True,  # unstated
             autoaugment=True,  # unstated
             cutout=16,  # unstated
         ),
-        model=ModelConfig(name="resnet19", steps=2, norm="tdbn"),  # tdBN's η = 1 everywhere: unstated
-        neuron=NeuronConfig(name="lif", decay=0.2, train_decay=True, threshold=0.5, shape="rect"),
-        adapt=AdaptConfig(controller="follow"),
+        model=ModelConfig("resnet19", steps=2),
+        norm=Part("tdbn"),  # tdBN's η = 1 everywhere: unstated
+        neuron=NeuronConfig("lif", decay=0.2, train_decay=True, threshold=0.5),
+        surrogate=SurrogateConfig("rect"),
+        adapt=Part("lsg"),
         optim=OptimConfig(
-            name="sgd",  # unstated
+            "sgd",  # unstated
             epochs=300,  # unstated
             lr=0.1,  # unstated
             momentum=0.9,  # unstated
@@ -55,18 +66,19 @@ def lsg_resnet19() -> Recipe:
 def _twin(data: str, variant: str, *, train_decay: bool, width: float, published: float, table: int) -> None:
     """Register the same training at T=2 with a constant width."""
     base = f"lsg_{data}_resnet19_t2"
+    decay = "decay trained" if train_decay else "decay fixed"
 
     def twin() -> Recipe:
         recipe = RECIPES[base]()
         return derive(
             recipe,
             name=f"{base}_{variant}",
-            summary=f"{recipe.summary.removeprefix('LSG, ')}, width {width:g}, "
-            f"decay {'trained' if train_decay else 'fixed'}",
+            summary=f"{recipe.summary.removeprefix('LSG, ')}, width {width:g}, {decay}",
             source=f"Lian et al. 2023, Table {table}",
             published=published,
-            neuron={"train_decay": train_decay, "width": width},
-            adapt={"controller": "fixed"},
+            neuron={"train_decay": train_decay},
+            surrogate={"width": width},
+            adapt={"name": "fixed"},
         )
 
     RECIPES[f"{base}_{variant}"] = twin

@@ -3,7 +3,7 @@
 Their output layers fire, with a trained lateral connection; here the readout is the usual one.
 """
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
 from surgrad.recipes.registry import rows
 
 _PUBLISHED = {("cifar10", 2): 0.9375, ("cifar10", 4): 0.9419}
@@ -15,10 +15,13 @@ def ltmd_densenet() -> Recipe:
     """Thresholds trained from tanh(0.5), decay 0.25, a rectangle of width 1; two outputs under moderate dropout."""
     return Recipe(
         name="ltmd_densenet",
-        data=DataConfig(name="cifar10", batch=64, crop=4, flip=True),
-        model=ModelConfig(name="densenet", steps=4, norm="tdbn"),
-        neuron=NeuronConfig(name="ltmd", decay=0.25, train_decay=False, threshold=0.46211716, shape="rect"),
-        adapt=AdaptConfig(controller="fixed"),
-        loss=LossConfig(name="rdrop"),
-        optim=OptimConfig("sgd", epochs=400, lr=0.04, momentum=0.9, weight_decay=1e-4, drops=_RATES),
+        data=DataConfig("cifar10", batch=64, crop=4, flip=True),
+        model=ModelConfig("densenet", steps=4),
+        norm=Part("tdbn"),
+        neuron=NeuronConfig("ltmd", decay=0.25, train_decay=False, threshold=0.46211716),
+        surrogate=SurrogateConfig("rect"),
+        adapt=Part("fixed"),
+        loss=Part("rdrop"),
+        optim=OptimConfig("sgd", epochs=400, lr=0.04, momentum=0.9, weight_decay=0.0001),
+        schedule=Part("steps", drops=_RATES),
     )

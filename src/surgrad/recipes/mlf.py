@@ -3,7 +3,7 @@
 LSG's table lists the figure under ResNet-19; the network is DS-ResNet-20.
 """
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
 from surgrad.recipes.registry import rows
 
 
@@ -12,9 +12,12 @@ def mlf_ds_resnet20() -> Recipe:
     """DS-ResNet-20, three thresholds from 0.6, decay 0.25, adjacent rectangles of width 1."""
     return Recipe(
         name="mlf_ds_resnet20",
-        data=DataConfig(name="cifar10", batch=64, crop=4, flip=True),
-        model=ModelConfig(name="ds_resnet20", steps=4, norm="tdbn"),
-        neuron=NeuronConfig(name="mlf", decay=0.25, train_decay=False, threshold=0.6, shape="rect"),
-        adapt=AdaptConfig(controller="fixed"),
-        optim=OptimConfig("sgd", epochs=110, lr=0.1, momentum=0.9, weight_decay=1e-4, drops="40:0.1,80:0.01"),
+        data=DataConfig("cifar10", batch=64, crop=4, flip=True),
+        model=ModelConfig("ds_resnet20", steps=4),
+        norm=Part("tdbn"),
+        neuron=NeuronConfig("mlf", decay=0.25, train_decay=False, threshold=0.6),
+        surrogate=SurrogateConfig("rect"),
+        adapt=Part("fixed"),
+        optim=OptimConfig("sgd", epochs=110, lr=0.1, momentum=0.9, weight_decay=0.0001),
+        schedule=Part("steps", drops="40:0.1,80:0.01"),
     )

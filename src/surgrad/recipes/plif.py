@@ -6,7 +6,7 @@ paper reports 92.58 %.
 
 import math
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
 from surgrad.recipes.registry import rows
 
 
@@ -16,12 +16,13 @@ def plif_plifnet() -> Recipe:
     falls and rises every 64 epochs."""
     return Recipe(
         name="plif_plifnet",
-        data=DataConfig(name="cifar10", batch=16, crop=4, flip=True),
-        model=ModelConfig(name="plif_cifar", steps=8, norm="batchnorm"),
-        neuron=NeuronConfig(
-            name="plif", decay=0.5, train_decay=True, threshold=1.0, detach_reset=True, shape="atan", width=1 / math.pi
-        ),  # SpikingJelly's α = 2
-        adapt=AdaptConfig(controller="fixed"),
-        loss=LossConfig(name="mse"),
-        optim=OptimConfig("adam", epochs=1024, lr=1e-3, weight_decay=0.0, neuron_lr=1e-3, period=64.0),
+        data=DataConfig("cifar10", batch=16, crop=4, flip=True),
+        model=ModelConfig("plif_cifar", steps=8),
+        norm=Part("batchnorm"),
+        neuron=NeuronConfig("plif", decay=0.5, train_decay=True, threshold=1.0, detach_reset=True),
+        surrogate=SurrogateConfig("atan", width=1 / math.pi),  # SpikingJelly's α = 2
+        adapt=Part("fixed"),
+        loss=Part("mse"),
+        optim=OptimConfig("adam", epochs=1024, lr=0.001, weight_decay=0.0, neuron_lr=0.001),
+        schedule=Part("cosine", period=64.0),
     )

@@ -19,7 +19,7 @@ def recdis_resnet19() -> Recipe:
     return derive(
         dspike_resnet18(),
         model={"name": "resnet19"},
-        neuron={"shape": "rect"},
-        adapt={"controller": "fixed"},
-        loss={"penalty": "recdis", "penalty_weight": 5e-3, "penalty_until": 0.9},
+        surrogate={"name": "rect"},
+        adapt={"name": "fixed"},
+        penalty={"name": "recdis", "weight": 0.005, "until": 0.9},
     )

@@ -30,8 +30,8 @@ def glif_resnet19() -> Recipe:
         lsg_resnet19(),
         data={"batch": 64},
         neuron={"name": "glif", "decay": 0.25},
-        adapt={"controller": "fixed"},
-        optim={"epochs": 200, "neuron_lr": 1e-2},  # unstated
+        adapt={"name": "fixed"},
+        optim={"epochs": 200, "neuron_lr": 0.01},  # the learning rate of the neurons' parameters: unstated
     )
 
 
@@ -51,9 +51,10 @@ def clif_resnet18() -> Recipe:
     """Decay 0.5 (their τ = 2), threshold 1, a rectangle of width 1."""
     return derive(
         dspike_resnet18(),
-        model={"norm": "batchnorm"},
-        neuron={"name": "clif", "decay": 0.5, "threshold": 1.0, "shape": "rect"},
-        adapt={"controller": "fixed"},
+        norm={"name": "batchnorm"},
+        neuron={"name": "clif", "decay": 0.5, "threshold": 1.0},
+        surrogate={"name": "rect"},
+        adapt={"name": "fixed"},
     )
 
 
@@ -77,10 +78,11 @@ def trsg_resnet19() -> Recipe:
     return derive(
         lsg_resnet19(),
         data={"batch": 64, "autoaugment": False, "cutout": 0},
-        model={"name": "resnet19_normed", "norm": "batchnorm"},
+        model={"name": "resnet19_normed"},
+        norm={"name": "batchnorm"},
         neuron={"name": "trsg", "decay": 0.5, "threshold": 1.0, "reset": "subtract"},
-        adapt={"controller": "fixed"},
-        optim={"epochs": 200, "lr": 0.02, "weight_decay": 5e-4},
+        adapt={"name": "fixed"},
+        optim={"epochs": 200, "lr": 0.02, "weight_decay": 0.0005},
     )
 
 
@@ -105,9 +107,9 @@ def mpdagl_resnet19() -> Recipe:
         lsg_resnet19(),
         data={"batch": 100, "cutout": 0},
         model={"name": "resnet19_normed"},
-        neuron={"first_width": True},
-        adapt={"controller": "follow", "rule": "mpd_agl"},
-        optim={"epochs": 150, "weight_decay": 1e-4},
+        surrogate={"first": True},
+        adapt={"name": "mpd_agl"},
+        optim={"epochs": 150, "weight_decay": 0.0001},
     )
 
 
@@ -119,7 +121,7 @@ def dsatgo_resnet19() -> Recipe:
         lsg_resnet19(),
         data={"batch": 100},
         neuron={"name": "ds_atgo", "train_decay": False},
-        adapt={"controller": "follow", "rule": "ds_atgo"},
+        adapt={"name": "ds_atgo"},
         loss={"label_smoothing": 0.1},
         optim={"epochs": 400},
     )
@@ -131,8 +133,9 @@ def asgl_resnet18() -> Recipe:
     return derive(
         lsg_resnet19(),
         model={"name": "resnet18"},
-        neuron={"name": "asgl", "train_decay": False, "learn_width": True},
-        adapt={"controller": "fixed"},
+        neuron={"name": "asgl", "train_decay": False},
+        surrogate={"learn": True},
+        adapt={"name": "fixed"},
     )
 
 
@@ -148,9 +151,9 @@ def rmp_resnet19() -> Recipe:
     return derive(
         dspike_resnet18(),
         model={"name": "resnet19"},
-        adapt={"controller": "fixed"},
-        neuron={"width": 1 / 3},
-        loss={"penalty": "rmp_loss", "penalty_weight": 0.1, "penalty_ramp": True},
+        surrogate={"width": 1 / 3},
+        adapt={"name": "fixed"},
+        penalty={"name": "rmp_loss", "weight": 0.1, "ramp": True},
     )
 
 
@@ -168,8 +171,9 @@ def mpbn_resnet19() -> Recipe:
         dspike_resnet18(),
         data={"autoaugment": True, "cutout": 16},
         model={"name": "resnet19_normed"},
-        neuron={"name": "mpbn", "width": 1 / 3},
-        adapt={"controller": "fixed"},
+        neuron={"name": "mpbn"},
+        surrogate={"width": 1 / 3},
+        adapt={"name": "fixed"},
         optim={"epochs": 400},
     )
 
@@ -185,6 +189,7 @@ def slayer_resnet19() -> Recipe:
     """LSG's training with SLAYER's exponential slope at a fixed width of 0.25."""
     return derive(
         lsg_resnet19(),
-        neuron={"train_decay": False, "shape": "exponential", "width": 0.25},
-        adapt={"controller": "fixed"},
+        neuron={"train_decay": False},
+        surrogate={"name": "exponential", "width": 0.25},
+        adapt={"name": "fixed"},
     )

@@ -26,6 +26,7 @@ def tdbn_resnet19() -> Recipe:
         lsg_resnet19(),  # optimiser, epochs, batch: unstated
         data={"autoaugment": False, "cutout": 0},  # unstated
         model={"summand_alpha": 1 / math.sqrt(2)},
-        neuron={"train_decay": False, "width": 1.0},
-        adapt={"controller": "fixed"},
+        neuron={"train_decay": False},
+        surrogate={"width": 1.0},
+        adapt={"name": "fixed"},
     )

@@ -21,4 +21,4 @@ _PUBLISHED = {
 @rows("tebn", "ResNet-19", _PUBLISHED, title="TEBN", source="Duan et al. 2022")
 def tebn_resnet19() -> Recipe:
     """TET's training with the cross-entropy of the mean output, and a trained scale per time step after each norm."""
-    return derive(tet_resnet19(), model={"norm": "tebn"}, loss={"name": "cross_entropy"})
+    return derive(tet_resnet19(), norm={"name": "tebn"}, loss={"name": "cross_entropy"})

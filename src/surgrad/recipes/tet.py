@@ -4,7 +4,7 @@ The hidden layer in the head of its ResNet-19 has no norm. At a threshold of 1 i
 learns slowly. `model.name=resnet19_normed` has a norm there.
 """
 
-from surgrad.config.recipe import AdaptConfig, DataConfig, LossConfig, ModelConfig, NeuronConfig, OptimConfig, Recipe
+from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
 from surgrad.recipes.registry import rows
 
 _PUBLISHED = {
@@ -23,10 +23,12 @@ def tet_resnet19() -> Recipe:
     the loss of every time step."""
     return Recipe(
         name="tet_resnet19",
-        data=DataConfig(name="cifar10", batch=128, crop=4, flip=True),
-        model=ModelConfig(name="resnet19_tet", steps=2, norm="batchnorm"),
-        neuron=NeuronConfig(name="lif", decay=0.5, train_decay=False, threshold=1.0, shape="triangle"),
-        adapt=AdaptConfig(controller="fixed"),
-        loss=LossConfig(name="tet"),  # λ = 1e-3 as in the code; up to 0.05 in the paper
-        optim=OptimConfig("adam", epochs=300, lr=1e-3, weight_decay=0.0),  # 300 in the paper, 150 in the code
+        data=DataConfig("cifar10", batch=128, crop=4, flip=True),
+        model=ModelConfig("resnet19_tet", steps=2),
+        norm=Part("batchnorm"),
+        neuron=NeuronConfig("lif", decay=0.5, train_decay=False, threshold=1.0),
+        surrogate=SurrogateConfig("triangle"),
+        adapt=Part("fixed"),
+        loss=Part("tet"),  # λ = 1e-3 as in the code; the paper goes up to 0.05
+        optim=OptimConfig("adam", epochs=300, lr=0.001, weight_decay=0.0),  # 300 in the paper, 150 in the code
     )

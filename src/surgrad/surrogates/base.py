@@ -1,13 +1,13 @@
-"""Surrogate shapes: what the made-up slope of a spike looks like.
+"""Surrogate functions: the surrogate derivative of the spike.
 
-A spike is the step Θ(x) of x = u - v_th. A shape smooths it into G(x; w), and the backward pass uses g = dG/dx.
-The one number that a shape takes is its `width` w > 0, in units of potential: the slope sharpens as w falls.
-The papers' α, γ, b, K, κ and temperature are all this width; each entry's `source` gives the conversion.
+A spike is the step Θ(x) of x = u - v_th. A surrogate function smooths it into G(x; w), and the backward pass uses
+g = dG/dx. Its one parameter is the `width` w > 0, in units of potential: the slope sharpens as w falls. The papers' α,
+γ, b, K, κ and temperature are all this width; each entry's `source` gives the conversion.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial, wraps
 from typing import Any
 
@@ -18,17 +18,22 @@ from surgrad.errors import BadValue
 
 Curve = Callable[[Tensor, Tensor], Tensor]
 Reach = Callable[[Tensor, float], Tensor]
+CONSTANTS = 3
+"""The constants of a formula that the compiled kernels have room for: `constants` in kernels/lif/native/lif.h, and c0,
+c1, c2 in kernels/lif/triton/kernels.py."""
 
 
 @dataclass(frozen=True)
 class Formula:
-    """What a shape's curves are computed by: plain functions of (x, w, *constants), from which the kernels' slopes are
-    generated. Shapes of one formula differ in `constants` alone. width_slope None stands for -(x/w)·slope."""
+    """The functions of (x, w, *constants) that compute the curves, and from which the kernels' slopes are generated.
+
+    Surrogate functions of one formula differ only in `constants`. width_slope None stands for -(x/w)·slope."""
 
     slope: Callable[..., Tensor]
     width_slope: Callable[..., Tensor] | None = None
 
     def width_slope_of(self, x: Tensor, w: Tensor, *constants: Any) -> Tensor:
+        """∂G/∂w."""
         if self.width_slope is None:
             return -(x / w) * self.slope(x, w, *constants)
         return self.width_slope(x, w, *constants)
@@ -36,17 +41,19 @@ class Formula:
 
 @dataclass(frozen=True)
 class SurrogateFunction:
-    """A smoothed step G(x; w) of x = u - v_th, and its slope g = dG/dx used in the backward pass.
+    """A smoothed step G(x; w) of x = u - v_th, and its slope g = dG/dx, which the backward pass uses.
 
-    `step`, `slope` and `width_slope` take x (any shape) and w (broadcastable), work in float32 or better whatever
-    comes in, and return that. G(0) = 1/2 of an even shape; G is in [0, 1] when `mass` is 1.
+    `step`, `slope` and `width_slope` take x (any shape) and w (broadcastable), and compute in float32 or better.
+    G(0) = 1/2 for an even function; G is in [0, 1] if `mass` is 1.
+
+    It can be pickled if it is one of surgrad's, or if its curves are functions defined at the top of a module.
 
     step: G(x, w).                      slope: g(x, w) = ∂G/∂x.        width_slope: ∂G/∂w, for a learned width.
-    reach: (w, share) -> half-width k of the interval |x| <= k holding that share of the mass; for share = 1 the
-        support (infinite for a shape with tails).
+    reach: (w, share) -> half-width k of the interval |x| <= k that holds this share of the mass; for share = 1 the
+        support (infinite for a function with tails).
     source: paper or code, and its symbol in terms of w.
     mass: ∫ g dx.    even: whether g(-x) = g(x).
-    formula, constants: what the curves were built from, by `shape`; the fused kernels know a shape by them.
+    formula, constants: from which `surrogate_function` built the curves; the fused kernels recognise it by them.
     """
 
     name: str
@@ -61,14 +68,51 @@ class SurrogateFunction:
     constants: tuple[float, ...] = ()
 
     def window(self, width: Tensor) -> Tensor:
-        """Half-width of the interval in which a gradient counts as available: the support, or, for a shape with
-        tails, the interval that holds 90 % of its mass."""
+        """Compute the half-width of the interval in which a gradient counts as available: the support, or, for a
+        function with tails, the interval that holds 90 % of its mass."""
         support = self.reach(width, 1.0)
         return torch.where(torch.isfinite(support), support, self.reach(width, 0.9))
 
+    def __reduce__(self) -> tuple[Callable[..., "SurrogateFunction"], tuple[Any, ...]]:
+        from surgrad.surrogates.registry import builder_of  # imports this module
+
+        builder = builder_of(self)
+        if builder is not None:
+            return builder, self.constants
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        formula = self.formula
+        if formula is None or getattr(self.slope, "__wrapped__", None) is not formula.slope:
+            return partial(SurrogateFunction, **_importable(self.name, given)), ()
+        given |= {"step": _unwrapped(self.step), "reach": _unwrapped(self.reach)}
+        given |= {"slope": formula.slope, "width_slope": formula.width_slope}
+        del given["formula"]
+        return partial(surrogate_function, **_importable(self.name, given)), ()
+
+    def __copy__(self) -> "SurrogateFunction":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SurrogateFunction":
+        return self  # it cannot change
+
+
+def _unwrapped(curve: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function that a helper of this module wraps."""
+    return getattr(curve, "__wrapped__", curve)
+
+
+def _importable(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The same, or an error if pickle cannot find one of these functions by its name."""
+    for part, value in given.items():
+        if "<" in getattr(value, "__qualname__", ""):  # "<lambda>", or "outer.<locals>.inner"
+            raise BadValue(
+                f"surrogate function '{name}' cannot be pickled: its {part} is a lambda or a local function; define it "
+                "with def at the top level of a module"
+            )
+    return given
+
 
 def _at_least_float32(curve: Callable[..., Tensor], constants: tuple[float, ...]) -> Curve:
-    """Compute in float32 or better: squares overflow float16 at 256, and 1e4 is a potential that does occur."""
+    """Compute in float32 or better: squares overflow float16 at 256, and potentials of 1e4 do occur."""
 
     @wraps(curve)
     def wide(x: Tensor, width: Tensor | float) -> Tensor:
@@ -82,7 +126,7 @@ def _checked(reach: Reach) -> Reach:
     @wraps(reach)
     def checked(width: Tensor | float, share: float) -> Tensor:
         if not 0 <= share <= 1:
-            raise BadValue(f"share {share} is not a share of the mass; give a number from 0 to 1")
+            raise BadValue(f"share must be from 0 to 1, got {share}")
         width = torch.as_tensor(width)
         return reach(width if width.is_floating_point() else width.to(torch.get_default_dtype()), share)
 
@@ -101,10 +145,22 @@ def surrogate_function(
     even: bool = True,
     constants: tuple[float, ...] = (),
 ) -> SurrogateFunction:
-    """Build a `SurrogateFunction` from functions of (x, w, *constants). `width_slope` may be left out where G depends
-    on x/w alone: then ∂G/∂w = -(x/w)·g.
+    """Build a `SurrogateFunction` from functions of (x, w, *constants).
 
-    Functions defined once, at the top of a module, let the fused kernels serve every choice of the constants."""
+    Functions defined at the top level of a module can be pickled, and let the fused kernels serve every choice of the
+    constants.
+
+    Args:
+        name: its name in logs and errors.
+        step: G(x, w).
+        slope: ∂G/∂x.
+        reach: see `SurrogateFunction`.
+        source: paper or code.
+        width_slope: ∂G/∂w; by default -(x/w)·slope, which is right if G depends only on x/w.
+        mass: ∫ slope dx.
+        even: whether slope(-x) = slope(x).
+        constants: given to every curve after x and w.
+    """
     formula = Formula(slope, width_slope)
     wide = partial(_at_least_float32, constants=constants)
     return SurrogateFunction(
@@ -122,11 +178,11 @@ def surrogate_function(
 
 
 def tail(share: float, quantile: Callable[[float], float]) -> float:
-    """The quantile of a shape with tails: its support, at share 1, is the whole line."""
+    """The quantile of a function with tails: its support, at share 1, is the whole line."""
     return math.inf if share == 1 else quantile(share)
 
 
 def sech2(z: Tensor) -> Tensor:
-    """sech²(z) as 4e/(1+e)² with e = exp(-2|z|), which neither overflows nor loses its tail as cosh does."""
+    """Compute sech²(z) as 4e/(1+e)² with e = exp(-2|z|), which neither overflows nor loses its tail as cosh does."""
     e = torch.exp(-2 * z.abs())
     return 4 * e / (1 + e).square()

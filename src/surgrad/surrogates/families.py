@@ -1,21 +1,29 @@
-"""The shapes that take constants beside a width. Their curves stand at the top of the module and take the constants
-as arguments, so that one generated kernel serves every choice of them."""
+"""The surrogate functions that have constants besides the width.
+
+Their curves are defined at the top level of the module and take the constants as arguments, so that one generated
+kernel serves every choice of them. The parameters of a constructor are the constants, in their order.
+"""
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from surgrad.config.values import Fraction, NonNegative, Positive, Range
 from surgrad.errors import BadValue
 from surgrad.surrogates.base import SurrogateFunction, sech2, surrogate_function, tail
 
 
 def _bisect(function: Callable[[float], float], low: float, high: float) -> float:
-    """The zero of an increasing function between low and high, to the last bit of a double."""
+    """Find the zero of an increasing function between low and high, to the last bit of a double."""
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if function(middle) < 0 else (low, middle)
+        if function(middle) < 0:
+            low = middle
+        else:
+            high = middle
     return high
 
 
@@ -35,17 +43,26 @@ def _multi_gaussian_step(x: Tensor, w: Tensor, h: float, s: float, gamma: float)
     return 0.5 + gamma / 2 * ((1 + h) * torch.erf(z) - h * lobes)
 
 
-def multi_gaussian(h: float = 0.15, s: float = 6.0, gamma: float = 0.5) -> SurrogateFunction:
-    """γ[(1+h)·N(x; 0, w) - h·N(x; w, sw) - h·N(x; -w, sw)]: a bump with negative side lobes, of mass γ(1-h)."""
+def multi_gaussian(h: NonNegative = 0.15, s: Positive = 6.0, gamma: Positive = 0.5) -> SurrogateFunction:
+    """γ[(1+h)·N(x; 0, w) - h·N(x; w, sw) - h·N(x; -w, sw)]: a bump with negative side lobes, of mass γ(1-h).
+
+    Args:
+        h: the height of the side lobes, 0 <= h < 1.
+        s: their width in units of w.
+        gamma: γ.
+    """
+    if not (0 <= h < 1 and s > 0 and gamma > 0):
+        raise BadValue(f"multi_gaussian needs 0 <= h < 1, s > 0 and gamma > 0, got h={h}, s={s}, gamma={gamma}")
     mass = gamma * (1 - h)
     constants = (h, s, gamma)
-    one = torch.ones((), dtype=torch.float64)
 
     def quantile(share: float) -> float:
+        one = torch.ones((), dtype=torch.float64)
+
         def beyond(k: float) -> float:
             return -_multi_gaussian_slope(k * one, one, *constants).item()
 
-        edge = _bisect(beyond, 0.0, 4.0)  # past it the side lobes take mass away
+        edge = _bisect(beyond, 0.0, 4.0)  # beyond it the side lobes reduce the mass
         return _bisect(lambda k: 2 * _multi_gaussian_step(k * one, one, *constants).item() - 1 - share * mass, 0, edge)
 
     return surrogate_function(
@@ -71,11 +88,13 @@ def _leaky_box_width_slope(x: Tensor, w: Tensor, leak: float) -> Tensor:
     return torch.where(x.abs() < w, -x / (2 * w.square()), -leak * x.sign())
 
 
-def leaky_box(leak: float = 0.01) -> SurrogateFunction:
-    """1/(2w) for |x| < w and a constant `leak` outside: no potential is ever without a gradient.
+def leaky_box(leak: NonNegative = 0.01) -> SurrogateFunction:
+    """1/(2w) for |x| < w and a constant `leak` outside, so that every potential has a gradient.
 
-    Its mass is infinite, so `reach` speaks of the box alone, and G leaves [0, 1] outside it.
+    Its mass is infinite, so `reach` refers to the box only, and G leaves [0, 1] outside it.
     """
+    if not leak >= 0:
+        raise BadValue(f"leak must be at least 0, got {leak}")
     return surrogate_function(
         "leaky_box",
         step=_leaky_box_step,
@@ -97,14 +116,14 @@ def _tilted_slope(x: Tensor, w: Tensor, tilt: float) -> Tensor:
     return (x.abs() < w / 2) * (1 + 2 * tilt * x / w) / w
 
 
-def tilted(tilt: float = 0.5) -> SurrogateFunction:
+def tilted(tilt: Fraction = 0.5) -> SurrogateFunction:
     """(1 + 2·tilt·x/w)/w for |x| < w/2: a rectangle with more gradient above the threshold than below. tilt 0 is
-    `rect`, 1 the largest that is nowhere negative.
+    `rect`, and 1 is the largest tilt without a negative slope.
 
-    A²SG has x/(2β) + h₀ for |x| <= β; with unit mass, h₀ = 1/(2β), that is this with β = w/2 and tilt w/2: the default,
-    at width 1. Here the tilt is relative, so that it stays what it is when a controller changes the width."""
+    A²SG has x/(2β) + h₀ for |x| <= β. With unit mass, h₀ = 1/(2β), which is this function with β = w/2 and tilt w/2:
+    the default, at width 1. Here the tilt is relative, and stays the same when a controller changes the width."""
     if not 0 <= tilt <= 1:
-        raise BadValue(f"tilt {tilt} leaves slopes below zero; give 0 to 1")
+        raise BadValue(f"tilt must be from 0 to 1 (others have negative slopes), got {tilt}")
     return surrogate_function(
         "tilted",
         step=_tilted_step,
@@ -128,11 +147,11 @@ def _q_slope(x: Tensor, w: Tensor, q: float) -> Tensor:
     return _q_base(x, w, q) ** -q / w
 
 
-def q_pseudospike(q: float = 3.0) -> SurrogateFunction:
-    """(1/w)·(1 + 2|x|/((q-1)w))^(-q): tails as fat as wished, from fast_sigmoid (q = 2, of width w/2) to
-    exponential (q -> ∞, of width w/2). q > 1; the default 3 lies between the two."""
-    if q <= 1:
-        raise BadValue(f"q = {q} has infinite mass; give q > 1")
+def q_pseudospike(q: Annotated[float, Range(1, open=True)] = 3.0) -> SurrogateFunction:
+    """(1/w)·(1 + 2|x|/((q-1)w))^(-q): with tunable tail weight, from fast_sigmoid (q = 2, of width w/2) to exponential
+    (q -> ∞, of width w/2). The default q = 3 lies between the two."""
+    if not q > 1:
+        raise BadValue(f"q must be above 1 (else the mass is infinite), got {q}")
     return surrogate_function(
         "q_pseudospike",
         step=_q_step,
@@ -157,17 +176,22 @@ def _dspike_width_slope(x: Tensor, w: Tensor, region: float) -> Tensor:
     return (x.abs() <= region) * bend - x / w * _dspike_slope(x, w, region)
 
 
-def dspike(region: float = 0.5) -> SurrogateFunction:
-    """½ + tanh(x/w)/(2·tanh(region/w)) for |x| < region, else 0 or 1: w = 1/b shares one support among all
-    temperatures b. Wide it is the box of width 2·region (straight-through), narrow the step. Its edges belong to the
-    support, as in the public code of its authors' line, where autograd differentiates a clamp."""
-    if region <= 0:
-        raise BadValue(f"region {region} is no half-width of a support; give a positive potential")
+def dspike(threshold: Positive = 0.5) -> SurrogateFunction:
+    """½ + tanh(x/w)/(2·tanh(v_th/w)) for |x| < v_th, else 0 or 1: all temperatures b = 1/w have the same support.
+
+    A wide one is the box of width 2·v_th (straight-through), a narrow one the step. The edges belong to the support, as
+    in public code by the authors, where autograd differentiates a clamp.
+
+    Args:
+        threshold: v_th, the half-width of the support, so that it reaches from 0 to twice the threshold.
+    """
+    if not threshold > 0:
+        raise BadValue(f"threshold must be positive, got {threshold}")
 
     def reach(w: Tensor, share: float) -> Tensor:
         if share == 1:
-            return torch.full_like(w, region)
-        return w * torch.atanh(share * torch.tanh(region / w))
+            return torch.full_like(w, threshold)
+        return w * torch.atanh(share * torch.tanh(threshold / w))
 
     return surrogate_function(
         "dspike",
@@ -176,5 +200,5 @@ def dspike(region: float = 0.5) -> SurrogateFunction:
         width_slope=_dspike_width_slope,
         reach=reach,
         source="Li et al. 2021 (Dspike), c = ½ moved to the threshold: b = 1/w, support |u - v_th| <= ½",
-        constants=(region,),
+        constants=(threshold,),
     )

@@ -1,32 +1,58 @@
 """The surrogate functions by name."""
 
+from collections.abc import Callable
+
+from surgrad.config.registry import Registry
 from surgrad.errors import unknown
 from surgrad.surrogates import simple
 from surgrad.surrogates.base import SurrogateFunction
 from surgrad.surrogates.families import dspike, leaky_box, multi_gaussian, q_pseudospike, tilted
 
-_ALL = (
-    simple.rect(),
-    simple.triangle(),
-    simple.exponential(),
-    simple.sigmoid(),
-    simple.fast_sigmoid(),
-    simple.atan(),
-    simple.tanh(),
-    simple.gaussian(),
-    multi_gaussian(),
-    leaky_box(),
-    q_pseudospike(),
-    dspike(),
-    tilted(),
+SURROGATE_BUILDERS: Registry[Callable[..., SurrogateFunction]] = Registry(
+    "surrogate function",
+    {
+        "rect": simple.rect,
+        "triangle": simple.triangle,
+        "exponential": simple.exponential,
+        "sigmoid": simple.sigmoid,
+        "fast_sigmoid": simple.fast_sigmoid,
+        "atan": simple.atan,
+        "tanh": simple.tanh,
+        "gaussian": simple.gaussian,
+        "multi_gaussian": multi_gaussian,
+        "leaky_box": leaky_box,
+        "q_pseudospike": q_pseudospike,
+        "dspike": dspike,
+        "tilted": tilted,
+    },
+    context=("threshold",),
 )
-SURROGATES: dict[str, SurrogateFunction] = {entry.name: entry for entry in _ALL}
+"""The constructors. Their options are the constants of the function; its width belongs to `Surrogate`."""
+SURROGATES: dict[str, SurrogateFunction] = {name: build() for name, build in SURROGATE_BUILDERS.items()}
+"""The surrogate functions with their default constants."""
 
 
 def find_surrogate(given: str | SurrogateFunction) -> SurrogateFunction:
-    """The surrogate function of that name, or the function itself; raises `UnknownName` with the nearest name."""
+    """Find a surrogate function.
+
+    Args:
+        given: a name of `SURROGATES` or of `SURROGATE_BUILDERS`, which stands for the default constants; or the
+            function itself.
+
+    Raises:
+        UnknownName: if there is no such name; it offers those that resemble it.
+    """
     if isinstance(given, SurrogateFunction):
         return given
-    if given not in SURROGATES:
-        raise unknown("surrogate function", given, SURROGATES)
-    return SURROGATES[given]
+    if given in SURROGATES:
+        return SURROGATES[given]
+    if given in SURROGATE_BUILDERS:
+        return SURROGATE_BUILDERS[given]()
+    raise unknown("surrogate function", given, {**SURROGATES, **SURROGATE_BUILDERS})
+
+
+def builder_of(function: SurrogateFunction) -> Callable[..., SurrogateFunction] | None:
+    """The constructor in `SURROGATE_BUILDERS` that makes this function from its constants; None: it has another
+    formula."""
+    known = SURROGATES.get(function.name)
+    return SURROGATE_BUILDERS[function.name] if known is not None and known.formula == function.formula else None

@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgrad.broadcasting import broadcast_channels
 from surgrad.errors import BadValue
 from surgrad.surrogates.base import SurrogateFunction
 from surgrad.surrogates.registry import find_surrogate
 
 
 class _Spike(torch.autograd.Function):
-    """Θ(x) forward, function.slope backward. `width` is saved for backward, so that writing it between forward and
-    backward raises autograd's own in-place error."""
+    """Θ(x) in the forward pass, function.slope in the backward pass. `width` is saved for backward, so that writing it
+    between forward and backward raises autograd's in-place error."""
 
     generate_vmap_rule = True
 
@@ -38,26 +39,35 @@ class _Spike(torch.autograd.Function):
 
 
 def spike(x: Tensor, width: Tensor, function: SurrogateFunction) -> Tensor:
-    """Spikes Θ(x) of x = u - v_th: 1 where x >= 0, else 0, of x's dtype.
+    """Compute the spikes Θ(x) of x = u - v_th: 1 where x >= 0, else 0, in x's dtype.
 
-    Backward: ∂/∂x is function.slope(x, width); ∂/∂width is Σ grad·∂G/∂w, where width requires a gradient.
-    `width` broadcasts against x."""
+    In the backward pass ∂/∂x is function.slope(x, width), and ∂/∂width is Σ grad·∂G/∂w, if width requires a gradient.
+
+    Args:
+        x: potentials minus threshold.
+        width: broadcasts against x.
+        function: the surrogate function.
+    """
     return _Spike.apply(x, width, function)
 
 
 class Surrogate(nn.Module):
-    """A surrogate gradient: a surrogate function and the slot of its width. Call it on x = u - threshold; it returns
+    """A surrogate gradient: a surrogate function and the slot of its width. Called with x = u - threshold, it returns
     spikes.
 
-    function: a name of `surgrad.surrogates.SURROGATES` or a `SurrogateFunction`.
-    width: initial width, in units of potential: a number, or one per channel as a tensor [C].
-    learn: make the width a parameter, trained by the gradient Σ grad·∂G/∂w; else it is a persistent buffer that
-        only a controller (or you) writes, between backward and the next forward pass.
-
-    first: whether the first time step has a width of its own, `first_width`, which starts as `width` does; for neurons
-        that run over time, and controllers that write it (`surgrad.adapt.follow`). Else `first_width` is None.
-
     The width never enters the forward pass: the loss is the same, to the last bit, for every width.
+
+    Args:
+        function: a name of `surgrad.surrogates.SURROGATES`, or a `SurrogateFunction`.
+        width: the initial width, in units of potential: a number, or one per channel as a tensor [C].
+        learn: make the width a parameter, trained by the gradient Σ grad·∂G/∂w. Otherwise it is a persistent buffer
+            that only a controller (or you) writes, between backward and the next forward pass.
+        first: give the first time step a separate width, `first_width`, which starts as `width` does; for neurons that
+            run over time, and controllers that write it (`surgrad.adapt.followers`). Otherwise `first_width` is None.
+
+    Raises:
+        BadValue: if a width is not positive, or both `learn` and `first` are set.
+        UnknownName: if there is no such surrogate function.
     """
 
     width: Tensor
@@ -73,11 +83,13 @@ class Surrogate(nn.Module):
     ):
         super().__init__()
         if learn and first:
-            raise BadValue("learn and first are both set, and a learned width is one for all steps; set one of them")
+            raise BadValue(
+                "learn and first exclude each other: a learned width is the same at all steps; set one of them"
+            )
         self.function = find_surrogate(function)
         value = torch.as_tensor(width, dtype=torch.float32).clone()
         if value.ndim > 1 or not (torch.isfinite(value) & (value > 0)).all():
-            raise BadValue(f"width {width} is not a surrogate's width; give a positive number, or one per channel")
+            raise BadValue(f"width must be positive, one number or one per channel [C], got {width}")
         if learn:
             self.width = nn.Parameter(value)
         else:
@@ -86,10 +98,7 @@ class Surrogate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., any shape], or [N, C, ...] with one width per channel -> spikes of the same shape and dtype."""
-        width = self.width
-        if width.ndim and x.ndim > 2:
-            width = width.view(-1, *[1] * (x.ndim - 2))
-        return spike(x, width, self.function)
+        return spike(x, broadcast_channels(self.width, x), self.function)
 
     def extra_repr(self) -> str:
         width = f"{self.width.item():.4g}" if self.width.ndim == 0 else f"[{len(self.width)}]"
@@ -99,12 +108,12 @@ class Surrogate(nn.Module):
 
 @torch.no_grad()
 def keep_positive(slots: Iterable[Surrogate], least: float = 1e-3) -> None:
-    """Keep learned widths at `least` or above (in units of potential): an optimiser knows no sign."""
+    """Keep learned widths at `least` or above (in units of potential): optimizers do not enforce positivity."""
     for slot in slots:
         if isinstance(slot.width, nn.Parameter):
             slot.width.clamp_(min=least)
 
 
 def find_surrogates(model: nn.Module) -> dict[str, Surrogate]:
-    """Every surrogate of a model by its module path."""
+    """Find every surrogate of a model, by its module path."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Surrogate)}

@@ -1,30 +1,5 @@
-"""Training: recipes built, run, checkpointed, resumed and evaluated in a run folder."""
+"""Training: recipes are built, run, checkpointed, resumed and evaluated in a run folder."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from surgrad.lazy import attach
 
-if TYPE_CHECKING:
-    from surgrad.config.recipe import Recipe as Recipe
-    from surgrad.config.recipe import derive as derive
-    from surgrad.train.converting import convert_run as convert_run
-    from surgrad.train.instruments import diagnose_recipe as diagnose_recipe
-    from surgrad.train.instruments import energy_of_run as energy_of_run
-    from surgrad.train.run import evaluate_run as evaluate_run
-    from surgrad.train.run import train as train
-
-# Loaded when first asked for, so that recipes can be listed without waiting for torch.
-_HOMES = {
-    "Recipe": "config.recipe",
-    "derive": "config.recipe",
-    "train": "train.run",
-    "evaluate_run": "train.run",
-    "convert_run": "train.converting",
-    "diagnose_recipe": "train.instruments",
-    "energy_of_run": "train.instruments",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"surgrad.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'surgrad.train' has no attribute '{name}'")
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

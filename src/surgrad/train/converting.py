@@ -14,7 +14,7 @@ from surgrad.config.recipe import Recipe, derive, to_dict
 from surgrad.conversion import accuracy_over_time, convert
 from surgrad.errors import BadValue
 from surgrad.models import SpikingNetwork
-from surgrad.neurons import LIF, neurons
+from surgrad.neurons import Neuron, neurons
 from surgrad.train import checkpoint
 from surgrad.train.build import RELU, Parts, build, build_neuron
 from surgrad.train.environment import environment
@@ -68,7 +68,7 @@ def convert_run(
         "percentile": percentile,
         "scale": scale,
         "ann_accuracy": accuracy_over_time(parts.model, _first(parts, images), 1)[0],
-        "images": min(parts.batches.test_images, images or parts.batches.test_images),
+        "images": min(parts.batches.test_count, images or parts.batches.test_count),
         "thresholds": levels_of(network),
         "accuracy": accuracy_over_time(network, _first(parts, images, show), steps),
     }
@@ -83,7 +83,7 @@ def _first(
     parts: Parts, images: int | None, show: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The first so many test images, or all; says how many after each batch."""
-    total = min(parts.batches.test_images, images or parts.batches.test_images)
+    total = min(parts.batches.test_count, images or parts.batches.test_count)
     done = 0
     for batch, labels in parts.batches.test():
         yield batch[: total - done], labels[: total - done]
@@ -101,11 +101,11 @@ def levels_of(network: SpikingNetwork) -> dict[str, float]:
     }
 
 
-def _maker(into: Recipe | None, steps: int) -> Callable[[float], LIF] | None:
+def _maker(into: Recipe | None, steps: int) -> Callable[[float], Neuron] | None:
     """Makes a recipe's neuron, with another threshold."""
     if into is None:
         return None
-    return lambda level: cast(LIF, build_neuron(replace(into.neuron, threshold=level), steps))
+    return lambda level: cast(Neuron, build_neuron(replace(into.neuron, threshold=level), steps))
 
 
 def _check_into(recipe: Recipe, into: Recipe | None) -> None:

@@ -47,11 +47,11 @@ def energy_of_run(
 
 
 def _some(parts: Parts, images: int | None) -> Iterator[Tensor]:
-    left = parts.batches.test_images if images is None else images
+    left = parts.batches.test_count if images is None else images
     for batch, _ in parts.batches.test():
         if left > 0:
-            yield batch[:left] if batch.ndim == 4 else batch[:, :left]
-        left -= batch.shape[batch.ndim % 2]  # [N, C, H, W], or recordings [T, N, C, H, W]
+            yield batch[:, :left] if parts.batches.is_sequence else batch[:left]
+        left -= batch.shape[1 if parts.batches.is_sequence else 0]
 
 
 def _loaded(parts: Parts, folder: Path, recipe: Recipe) -> str:

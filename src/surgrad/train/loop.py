@@ -55,7 +55,7 @@ class Loop:
         self.at = Position()
         self._time_steps = parts.model.steps
         self._slots = list(find_surrogates(parts.model).values())
-        self._trains_thresholds = any(neuron.positive for neuron in neurons(parts.model).values())
+        self._trains_thresholds = any(neuron.positive_parameters for neuron in neurons(parts.model).values())
         self._interrupted = False
         self._alarmed: dict[str, float] = {}  # layers of the last alarm, by kind
         self._saved = time.monotonic()
@@ -118,7 +118,7 @@ class Loop:
         steps = self.config.epochs * epoch
         number = at.epoch * epoch + at.batch
         starting = parts.batches.starting(at.epoch, at.batch)
-        parts.model.steps = parts.batches.start.steps if starting else self._time_steps
+        parts.model.steps = parts.batches.progressive.steps if starting else self._time_steps
         set_rate(parts.optimizers, rate(number, epoch, self.config))
         parts.adapter.step(batch)
         self._log_notes()
@@ -265,7 +265,7 @@ def evaluate(parts: Parts) -> tuple[float, float]:
             output = in_chunks(parts.model, images, parts.model.steps) if long else parts.forward(images)
         loss += parts.loss(output, labels).item() * len(labels)
         right += _right(output, labels)
-    return loss / parts.batches.test_images, right / parts.batches.test_images
+    return loss / parts.batches.test_count, right / parts.batches.test_count
 
 
 def _random_state() -> dict[str, Any]:

@@ -1,97 +1,89 @@
-"""Batches whose order and augmentation depend on (seed, epoch, batch) alone, so that any of them can be made again."""
+"""Batches of samples that are held in memory, on the device."""
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from surgrad.config.recipe import DataConfig, StartConfig
-from surgrad.data import ImageData, Split
-from surgrad.data.augment import Augment, window
+from surgrad.data.augment import window
+from surgrad.data.base import Split
+from surgrad.data.sampling import divide, seeded
+from surgrad.data.source import Batch, Batches, BatchSettings
 from surgrad.errors import BadValue
 
-Batch = tuple[Tensor, Tensor]
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+"""(samples, generator on the CPU) -> augmented samples, see `surgrad.data.augment`."""
 
 
-class Batches:
-    """Training and test batches of a data set held in memory as uint8, on the device.
+class MemoryBatches(Batches):
+    """Batches of images [N, C, H, W] or recordings [N, T, C, ...] in memory.
 
-    A batch is (images [N, C, H, W] float32, normalised; labels [N] int64). The last, smaller batch of a training
-    epoch is left out."""
-
-    about: Mapping[str, Any] = MappingProxyType({})
-    """What a run's environment says of the data besides its recipe."""
+    Args:
+        train: the training samples, all of them.
+        test: the test samples.
+        settings: of the run. A limit takes the first samples of each part.
+        augment: the augmentation of a batch of training samples.
+        mean: per channel, subtracted from the samples; in units of `scale`.
+        std: per channel, by which the samples are divided; in units of `scale`.
+        scale: the value in the samples that stands for 1; 255 for uint8 images.
+        is_sequence: whether the samples are recordings.
+    """
 
     def __init__(
         self,
-        data: ImageData,
-        config: DataConfig,
-        augment: Augment,
-        seed: int,
-        device: torch.device,
-        channels_last: bool,
-        start: StartConfig | None = None,
-        epochs: int = 1,
+        train: Split,
+        test: Split,
+        settings: BatchSettings,
+        *,
+        augment: Augmentation,
+        mean: Sequence[float],
+        std: Sequence[float],
+        scale: float = 255,
+        is_sequence: bool = False,
     ):
-        self._train, self._test = (_on(split, config.limit, device) for split in (data.train, data.test))
+        self.is_sequence = is_sequence
+        parts = divide(
+            train,
+            test,
+            holdout=settings.holdout,
+            seed=settings.seed,
+            limited=lambda part: part.first(settings.limit),
+        )
+        super().__init__(len(parts.train), len(parts.holdout), len(parts.test), settings)
+        self._check_image_size(min(train.images.shape[2:]))
+        self._parts = {name: part.to(settings.device) for name, part in vars(parts).items()}
         self._augment = augment
-        self._seed = seed
-        self.size = config.batch
-        shape = (1, -1, 1, 1)
-        self._mean = 255 * torch.tensor(data.mean, device=device).view(shape)
-        self._std = 255 * torch.tensor(data.std, device=device).view(shape)
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self.per_epoch = len(self._train) // self.size
-        if self.per_epoch < 1:
-            raise BadValue(f"data.batch = {self.size} of {len(self._train)} training images; give 1 to that many")
-        start = start or StartConfig()
-        whole = min(self._train.images.shape[2:])
-        if start.side is not None and start.side > whole:
-            raise BadValue(f"start.side = {start.side} of images of {whole} pixels; give a side within them, or none")
-        if start.side is not None and not start.share:
+        per_channel = (-1, *[1] * (train.images.ndim - (3 if is_sequence else 2)))
+        self._mean = scale * torch.tensor(mean, device=settings.device).view(per_channel)
+        self._std = scale * torch.tensor(std, device=settings.device).view(per_channel)
+        self._format = torch.channels_last if settings.channels_last else torch.contiguous_format
+
+    def _check_image_size(self, whole: int) -> None:
+        size = self.progressive.image_size
+        if size is not None and size > whole:
             raise BadValue(
-                f"start.side = {start.side} for no part of the training; give start.share above 0, or no side"
+                f"progressive.image_size = {size} is larger than the images of {whole} pixels; give at most {whole}, "
+                "or none"
             )
-        self.start = start
-        self._until = round(start.share * epochs * self.per_epoch)
 
-    def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch in its shuffled order, from batch `first` on."""
-        order = torch.randperm(len(self._train), generator=seeded(self._seed, 0, epoch))
-        for number in range(first, self.per_epoch):
-            chosen = order[number * self.size : (number + 1) * self.size].to(self._train.labels.device)
-            images = self._augment(self._train.images[chosen], seeded(self._seed, 1, epoch, number))
-            if self.start.side is not None and self.starting(epoch, number):
-                images = window(images, self.start.side, seeded(self._seed, 2, epoch, number))
-            yield self._normalised(images), self._train.labels[chosen]
+    def _training(self, epoch: int, first: int, chosen: Sequence[Tensor]) -> Iterator[Batch]:
+        train = self._parts["train"]
+        for number, members in enumerate(chosen, first):
+            here = members.to(train.labels.device)
+            samples = self._augment(train.images[here], seeded(self._seed, 1, epoch, number))
+            if self.progressive.image_size is not None and self.starting(epoch, number):
+                samples = window(samples, self.progressive.image_size, seeded(self._seed, 2, epoch, number))
+            yield self._finished(samples), train.labels[here]
 
-    def starting(self, epoch: int, number: int) -> bool:
-        """Whether a batch belongs to the cheaper start of the training."""
-        return epoch * self.per_epoch + number < self._until
+    def _evaluation(self, part: str, chosen: Sequence[range]) -> Iterator[Batch]:
+        samples = self._parts[part]
+        for members in chosen:
+            here = slice(members.start, members.stop)
+            yield self._finished(samples.images[here]), samples.labels[here]
 
-    def test(self) -> Iterator[Batch]:
-        """The test images in their order, all of them."""
-        for images, labels in zip(
-            self._test.images.split(2 * self.size), self._test.labels.split(2 * self.size), strict=True
-        ):
-            yield self._normalised(images), labels
-
-    @property
-    def test_images(self) -> int:
-        return len(self._test)
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        return ((images.float() - self._mean) / self._std).contiguous(memory_format=self._format)
-
-
-def seeded(*key: int) -> torch.Generator:
-    """A generator that depends on these numbers alone."""
-    seed = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(seed >> np.uint64(1)))
-
-
-def _on(split: Split, limit: int | None, device: torch.device) -> Split:
-    return Split(split.images[:limit].to(device), split.labels[:limit].to(device))
+    def _finished(self, samples: Tensor) -> Tensor:
+        """The samples as the network sees them: normalised, recordings with the time axis first."""
+        normalised = (samples.float() - self._mean) / self._std
+        if self.is_sequence:
+            return normalised.transpose(0, 1).contiguous()
+        return normalised.contiguous(memory_format=self._format)

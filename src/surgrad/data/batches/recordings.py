@@ -1,8 +1,6 @@
 """Batches of recordings: frames from a cache on disk, made on first use."""
 
-import os
 import sys
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,104 +9,126 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from surgrad.config.recipe import DataConfig, StartConfig
-from surgrad.data.batches.stored import StoredBatches, View, some_of
-from surgrad.data.events.cache import FrameCache, Slicing
+from surgrad.data.batches.stored import StoredBatches, View, worker_count
+from surgrad.data.events.cache import FrameCache
 from surgrad.data.events.sets import EventData, Recordings, Span
 from surgrad.data.events.views import View as FrameView
-from surgrad.errors import BadValue, DataError
+from surgrad.data.sampling import Parts, divide, random_part
+from surgrad.data.source import BatchSettings
+from surgrad.errors import DataError
 
 MOST_BAD = 0.01
-"""The share of a data set's recordings that may be left out as bad."""
+"""The largest share of a data set's recordings that may be left out as unreadable."""
+MANY = 500
+"""From this number of recordings on, several processes slice them."""
 
 
-class EventBatches(StoredBatches):
-    """Batches [T, N, 2, side, side] of the frames of recordings, all sliced before the first of them."""
+class EventBatches(StoredBatches[Recordings]):
+    """Batches [T, N, 2, side, side] of the frames of recordings, which are all sliced before the first batch.
+
+    A limit takes a random part of each part, since recordings are stored class by class.
+
+    Args:
+        data: the data set.
+        cache: where its frames are kept.
+        view: how the network sees frames.
+        settings: of the run.
+        skip_bad: leave out recordings that cannot be read, if they are at most 1 % of all.
+        workers: processes that slice and read recordings; None: one for each core.
+    """
+
+    is_sequence = True
 
     def __init__(
         self,
         data: EventData,
-        config: DataConfig,
-        steps: int,
-        seed: int,
-        device: torch.device,
-        start: StartConfig,
-        epochs: int,
+        cache: FrameCache,
+        view: FrameView,
+        settings: BatchSettings,
+        *,
+        skip_bad: bool = False,
+        workers: int | None = None,
     ):
-        for name, value in (("crop", config.crop), ("autoaugment", config.autoaugment), ("cutout", config.cutout)):
-            if value:
-                raise BadValue(
-                    f"data.{name} is for images, and {data.name} has recordings; set it to nothing (these "
-                    "have data.flip, data.roll and data.nda)"
-                )
-        if start.share:
-            raise BadValue("start.share shortens images in time, and recordings bring their own; give 0")
-        self._cache = cache_of(data, config, steps)
-        self._view = view_of(config)
-        train, test = (_some(part, config.limit) for part in (data.train, data.test))
-        train, test, left_out = prepare(self._cache, (train, test), config.skip_bad, config.workers)
-        super().__init__(train, test, config, seed, device, start, epochs)
-        self.about = {"split": data.split, "trained_on": len(train), "tested_on": len(test), "left_out": left_out}
+        self.check_progressive(settings.progressive)  # before anything is sliced, which may take long
+        parts = divide(
+            data.train,
+            data.test,
+            holdout=settings.holdout,
+            seed=settings.seed,
+            limited=lambda part: random_part(part, settings.limit),
+        )
+        parts, left_out = prepare(cache, parts, skip_bad, workers)
+        super().__init__(parts, settings, workers)
+        self._cache = cache
+        self._view = view
+        held = {"held_out": self.holdout_count} if settings.holdout else {}
+        self.about = {
+            "split": data.split,
+            "trained_on": self.train_count,
+            "tested_on": self.test_count,
+            "left_out": left_out,
+            **held,
+        }
 
-    def views(self, part: Recordings, seed: tuple[int, int] | None) -> Dataset[View]:  # type: ignore[override]  # its own
+    def views(self, part: Recordings, seed: tuple[int, int] | None) -> Dataset[View]:
         return _Views(part, self._cache, self._view, seed)
 
-    def finished(self, examples: Tensor) -> Tensor:
-        return examples.transpose(0, 1).contiguous()
-
-
-def cache_of(data: EventData, config: DataConfig, steps: int) -> FrameCache:
-    """Where the recipe's frames are kept."""
-    folder = data.root / ".surgrad" if config.cache is None else Path(config.cache)
-    return FrameCache(folder, data.root, Slicing(steps, data.sensor, config.slicing, config.step_us))
-
-
-def view_of(config: DataConfig) -> FrameView:
-    """How the recipe sees frames."""
-    return FrameView(config.side, config.normalise, config.scaling, config.flip, config.roll, config.nda)
+    def finished(self, samples: Tensor) -> Tensor:
+        return samples.transpose(0, 1).contiguous()
 
 
 def prepare(
-    cache: FrameCache, parts: tuple[Recordings, Recordings], skip_bad: bool, workers: int | None
-) -> tuple[Recordings, Recordings, list[str]]:
-    """Slice every recording that is not yet in the cache. skip_bad: leave out those that cannot be read, if they are no
-    more than a hundredth of all, and say which; else the first of them is the error. Returns what is left of the parts,
-    and what was wrong with the others."""
-    asked = [(path, span) for part in parts for path, span in zip(part.paths, part.spans, strict=True)]
-    faults = dict(_faults(cache, asked, workers))
-    if not faults:
-        return (*parts, [])
-    first = next(iter(faults.values()))
-    others = len(faults) - 1
+    cache: FrameCache, parts: Parts[Recordings], skip_bad: bool, workers: int | None
+) -> tuple[Parts[Recordings], list[str]]:
+    """Slice every recording that is not yet in the cache.
+
+    Args:
+        cache: where the frames are kept.
+        parts: the recordings.
+        skip_bad: leave out recordings that cannot be read, if they are at most 1 % of all, and print which.
+        workers: processes that slice; None: one for each core.
+
+    Returns:
+        The parts without the recordings that were left out, and the error texts of those.
+
+    Raises:
+        DataError: if recordings cannot be read, and `skip_bad` is false or they are more than 1 %.
+    """
+    items = [item for part in vars(parts).values() for item in part.items()]
+    errors = _errors(cache, items, workers)
+    if not errors:
+        return parts, []
+    first = next(iter(errors.values()))
     if not skip_bad:
-        more = f"; and {others} more, of {len(asked)}" if others else ""
-        raise DataError(f"{first}{more}. Give data.skip_bad=true to leave them out, up to 1 % of all")
-    if len(faults) > MOST_BAD * len(asked):
-        raise DataError(f"{len(faults)} of {len(asked)} recordings cannot be read, more than 1 %, the first: {first}")
-    for fault in faults.values():
-        print(f"left out: {fault}", file=sys.stderr)
-    print(f"left out {len(faults)} of {len(asked)} recordings, {len(faults) / len(asked):.2%}", file=sys.stderr)
-    bad = {asked[number] for number in faults}
-    train, test = (
-        part.only([n for n, item in enumerate(zip(part.paths, part.spans, strict=True)) if item not in bad])
-        for part in parts
-    )
-    return train, test, list(faults.values())
+        others = len(errors) - 1
+        more = f"; and {others} more, of {len(items)}" if others else ""
+        raise DataError(f"{first}{more}. Use data.skip_bad=true to leave them out, up to 1 % of all")
+    if len(errors) > MOST_BAD * len(items):
+        raise DataError(f"{len(errors)} of {len(items)} recordings cannot be read, more than 1 %, the first: {first}")
+    for error in errors.values():
+        print(f"left out: {error}", file=sys.stderr)
+    print(f"left out {len(errors)} of {len(items)} recordings, {len(errors) / len(items):.2%}", file=sys.stderr)
+    bad = {items[number] for number in errors}
+    good = {
+        name: part.only([number for number, item in enumerate(part.items()) if item not in bad])
+        for name, part in vars(parts).items()
+    }
+    return Parts(**good), list(errors.values())
 
 
-def _faults(cache: FrameCache, asked: list[tuple[str, Span | None]], workers: int | None) -> Iterable[tuple[int, str]]:
-    """(number, what is wrong) of each that cannot be sliced; several at a time where there are many to slice."""
-    workers = min(os.cpu_count() or 1, 16) if workers is None else workers
-    look = partial(_sliced, cache)
-    if workers > 1 and len(asked) > 500:
+def _errors(cache: FrameCache, items: list[tuple[str, Span | None]], workers: int | None) -> dict[int, str]:
+    """The error texts of the recordings that cannot be sliced, by their numbers."""
+    workers = worker_count(workers)
+    slice_one = partial(_slice, cache)
+    if workers > 1 and len(items) > MANY:
         with ProcessPoolExecutor(workers) as pool:
-            said = list(pool.map(look, asked, chunksize=50))
+            errors = list(pool.map(slice_one, items, chunksize=50))
     else:
-        said = [look(item) for item in asked]
-    return ((number, fault) for number, fault in enumerate(said) if fault is not None)
+        errors = [slice_one(item) for item in items]
+    return {number: error for number, error in enumerate(errors) if error is not None}
 
 
-def _sliced(cache: FrameCache, item: tuple[str, Span | None]) -> str | None:
+def _slice(cache: FrameCache, item: tuple[str, Span | None]) -> str | None:
     try:
         cache.frames(Path(item[0]), item[1])
     except DataError as error:
@@ -117,7 +137,7 @@ def _sliced(cache: FrameCache, item: tuple[str, Span | None]) -> str | None:
 
 
 class _Views(Dataset[View]):
-    """Frames of recordings as a network sees them; seed: of the random turns, None for none."""
+    """Frames of recordings as the network sees them; seed: of the augmentation, None for none."""
 
     def __init__(self, part: Recordings, cache: FrameCache, view: FrameView, seed: tuple[int, int] | None):
         self._part = part
@@ -129,13 +149,8 @@ class _Views(Dataset[View]):
         part = self._part
         try:
             frames = self._view.plain(self._cache.frames(Path(part.paths[index]), part.spans[index]))
-        except DataError as error:  # told by the main process, in a sentence of its own
+        except DataError as error:  # raised again in the main process
             return str(error), torch.empty(0), part.labels[index]
         if self._seed is not None:
-            frames = self._view.turned(frames, (*self._seed, index))
+            frames = self._view.augmented(frames, (*self._seed, index))
         return None, frames, part.labels[index]
-
-
-def _some(part: Recordings, limit: int | None) -> Recordings:
-    chosen = some_of(len(part), limit)
-    return part if chosen is None else part.only(chosen)

@@ -1,102 +1,90 @@
-"""Batches of what stays on disk, read by worker processes."""
+"""Batches of samples that stay on disk and are read by worker processes."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Sized
-from types import MappingProxyType
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from surgrad.config.recipe import DataConfig, StartConfig
-from surgrad.data.batches.memory import Batch, seeded
+from surgrad.data.sampling import Part, Parts
+from surgrad.data.source import Batch, Batches, BatchSettings, Progressive
 from surgrad.errors import BadValue, DataError
 
+P = TypeVar("P", bound=Part)
 View = tuple[str | None, Tensor, Tensor]
-"""What is wrong with an example, or None, the example and its label."""
+"""The error text of a sample that cannot be read, or None; the sample; its label."""
 
 
-class StoredBatches:
-    """`surgrad.data.batches.memory.Batches` for examples on disk: the order and every example's view depend on (seed,
-    epoch, example) alone, so that any batch can be made again. A subclass says how an example is seen (`views`) and
-    what a batch of them becomes (`finished`)."""
-
-    about: Mapping[str, Any] = MappingProxyType({})
-
-    def __init__(
-        self,
-        train: Sized,
-        test: Sized,
-        config: DataConfig,
-        seed: int,
-        device: torch.device,
-        start: StartConfig,
-        epochs: int,
-    ):
-        if start.side is not None:
-            raise BadValue(f"start.side = {start.side} is for images in memory; give start.side=none")
-        self._train = train
-        self._test = test
-        self._config = config
-        self._seed = seed
-        self.size = config.batch
-        self._device = device
-        self.per_epoch = len(train) // self.size
-        if self.per_epoch < 1:
-            raise BadValue(f"data.batch = {self.size} of {len(train)} training examples; give 1 to that many")
-        self.start = start
-        self._until = round(start.share * epochs * self.per_epoch)
-
-    def views(self, part: Sized, seed: tuple[int, int] | None) -> Dataset[View]:
-        """The examples of a part as they are seen; seed: of the random ones, None in evaluation."""
-        raise NotImplementedError
-
-    def finished(self, examples: Tensor) -> Tensor:
-        """What the network gets of a stack of examples, on the device."""
-        raise NotImplementedError
-
-    def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch in its shuffled order, from batch `first` on."""
-        order = torch.randperm(len(self._train), generator=seeded(self._seed, 0, epoch)).tolist()
-        chosen = [order[n * self.size : (n + 1) * self.size] for n in range(first, self.per_epoch)]
-        return self._loaded(self.views(self._train, (self._seed, epoch)), chosen)
-
-    def starting(self, epoch: int, number: int) -> bool:
-        """Whether a batch belongs to the cheaper start of the training."""
-        return epoch * self.per_epoch + number < self._until
-
-    def test(self) -> Iterator[Batch]:
-        """The test examples in their order, all of them."""
-        every = list(range(len(self._test)))
-        chosen = [every[at : at + 2 * self.size] for at in range(0, len(every), 2 * self.size)]
-        return self._loaded(self.views(self._test, None), chosen)
-
-    @property
-    def test_images(self) -> int:
-        return len(self._test)
-
-    def _loaded(self, views: Dataset[View], chosen: Sequence[list[int]]) -> Iterator[Batch]:
-        workers = self._config.workers
-        workers = min(os.cpu_count() or 1, 16) if workers is None else workers
-        private = torch.Generator()  # else each loader draws a seed from torch's own, and a resumed training one more
-        loader = DataLoader(views, batch_sampler=chosen, num_workers=workers, generator=private, collate_fn=_batch)
-        for fault, examples, labels in loader:
-            if fault is not None:
-                raise DataError(fault)
-            yield self.finished(examples.to(self._device)), labels.to(self._device)
+def worker_count(workers: int | None) -> int:
+    """The number of worker processes; by default one for each core, at most 16."""
+    return min(os.cpu_count() or 1, 16) if workers is None else workers
 
 
-def some_of(count: int, limit: int | None) -> list[int] | None:
-    """Which of `count` examples are used where only so many are wanted: a part drawn at random and always the same,
-    since they lie class by class; None: all."""
-    if limit is None or limit >= count:
-        return None
-    return torch.randperm(count, generator=seeded(3))[:limit].sort().values.tolist()
+class StoredBatches(Batches, Generic[P]):
+    """Batches of samples on disk.
+
+    A training sample's augmentation depends on (seed, epoch, its number among the training samples) alone. A subclass
+    says how a sample is read (`views`) and how a stack of samples becomes a batch (`finished`).
+
+    Args:
+        parts: the samples that the run uses.
+        settings: of the run.
+        workers: processes that read the samples; None: one for each core.
+    """
+
+    def __init__(self, parts: Parts[P], settings: BatchSettings, workers: int | None):
+        super().__init__(len(parts.train), len(parts.holdout), len(parts.test), settings)
+        self._parts = parts
+        self._workers = worker_count(workers)
+        self._device = settings.device
+
+    def check_progressive(self, progressive: Progressive) -> None:
+        super().check_progressive(progressive)
+        if progressive.image_size is not None:
+            raise BadValue(
+                f"progressive.image_size = {progressive.image_size} is for images in memory, and these samples are "
+                "read from disk; set progressive.image_size=none"
+            )
+
+    @abstractmethod
+    def views(self, part: P, seed: tuple[int, int] | None) -> Dataset[View]:
+        """The samples of a part as the network sees them; seed: of the augmentation, None for evaluation."""
+
+    @abstractmethod
+    def finished(self, samples: Tensor) -> Tensor:
+        """The batch that the network gets, made of a stack of samples on the device."""
+
+    def _training(self, epoch: int, first: int, chosen: Sequence[Tensor]) -> Iterator[Batch]:
+        views = self.views(self._parts.train, (self._seed, epoch))
+        return self._loaded(views, [members.tolist() for members in chosen])
+
+    def _evaluation(self, part: str, chosen: Sequence[range]) -> Iterator[Batch]:
+        return self._loaded(self.views(getattr(self._parts, part), None), chosen)
+
+    def _loaded(self, views: Dataset[View], chosen: Sequence[Sequence[int]]) -> Iterator[Batch]:
+        if not chosen:
+            return
+        # With no generator given, each loader draws a seed from torch's global one, and a resumed training draws once
+        # more than an uninterrupted one.
+        private = torch.Generator()
+        loader = DataLoader(
+            views,
+            batch_sampler=[list(members) for members in chosen],
+            num_workers=self._workers,
+            generator=private,
+            collate_fn=_collate,
+        )
+        for error, samples, labels in loader:
+            if error is not None:
+                raise DataError(error)
+            yield self.finished(samples.to(self._device)), labels.to(self._device)
 
 
-def _batch(views: list[View]) -> View:
-    """One batch, or what is wrong with its first faulty example."""
-    faults, examples, labels = zip(*views, strict=True)
-    fault = next((fault for fault in faults if fault is not None), None)
-    return (fault, examples[0], labels[0]) if fault is not None else (None, torch.stack(examples), torch.stack(labels))
+def _collate(views: list[View]) -> View:
+    """One batch, or the error of its first sample that has one."""
+    errors, samples, labels = zip(*views, strict=True)
+    error = next((error for error in errors if error is not None), None)
+    return (error, samples[0], labels[0]) if error is not None else (None, torch.stack(samples), torch.stack(labels))

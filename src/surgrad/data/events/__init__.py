@@ -1,4 +1,4 @@
-"""Recordings of event cameras: files as published, read into one kind of array.
+"""Recordings of event cameras: published file formats, read into one kind of array.
 
 from surgrad.data.events import read
 events = read("cifar10_airplane_0.aedat")    # fields x, y, t (µs, int64) and p (1: brighter, 0: darker)

@@ -1,5 +1,6 @@
-"""AEDAT 2.0, as CIFAR10-DVS is published: lines of text that begin with #, then address and time of each event, 32 bits
-each, big-endian. The address is that of a DVS128: bit 0 is 1 where it grew darker, bits 1 to 7 and 8 to 14 its pixel.
+"""AEDAT 2.0, the format of CIFAR10-DVS: lines of text that begin with #, then address and time of each event, 32 bits
+each, big-endian. The address is that of a DVS128: bit 0 is 1 if the pixel became darker, bits 1 to 7 and 8 to 14 are
+the pixel.
 """
 
 from pathlib import Path
@@ -13,10 +14,11 @@ SENSOR = (128, 128)
 
 
 def parse(path: Path, data: bytes) -> Parsed:
-    """Events of pixels; those of other kinds (frames, outer signals) are left out.
+    """Parse the events of pixels; other kinds (frames, external signals) are left out.
 
-    The published pictures stand upright where the chip's axes are exchanged and turned round: x = 127 - bits 8 to 14, y
-    = 127 - bits 1 to 7, as the field reads them."""
+    The published recordings are upright when the chip's axes are exchanged and reversed: x = 127 - bits 8 to 14, y =
+    127 - bits 1 to 7, as other readers do.
+    """
     start = header_end(path, data, b"#")
     count = whole_records(path, data, start, 8)
     words = np.frombuffer(data, ">u4", 2 * count, start).reshape(-1, 2)
@@ -35,8 +37,8 @@ def parse(path: Path, data: bytes) -> Parsed:
         raise bad(
             path,
             start + 8 * first,
-            f"the address {int(address[at]):#x} is none of a DVS128's 128×128 pixels; "
-            "only that camera's AEDAT 2 is read",
+            f"the address {int(address[at]):#x} is outside the 128×128 pixels of a DVS128; only AEDAT 2 files of that "
+            "camera are supported",
         )
     return Parsed(
         127 - ((address >> 8) & 127),

@@ -1,6 +1,7 @@
-"""AEDAT 3.1, as DVS128 Gesture is published: lines of text up to #!END-HEADER, then packets, little-endian. A packet
-has a head of 28 bytes (type, source, size of an event, offset of its time, overflow of the times, capacity, number,
-valid ones) and events; those of type 1 are pixels': 32 bits of data (valid, polarity, 15 of y, 15 of x) and 32 of time.
+"""AEDAT 3.1, the format of DVS128 Gesture: lines of text up to #!END-HEADER, then packets, little-endian. A packet has
+a head of 28 bytes (type, source, size of an event, offset of its time, overflow of the times, capacity, number, number
+of valid ones) and events. Those of type 1 are from pixels: 32 bits of data (valid, polarity, 15 of y, 15 of x), 32 of
+time.
 """
 
 import csv
@@ -17,7 +18,7 @@ END = b"#!END-HEADER\r\n"
 HEAD = struct.Struct("<HHIIIIII")
 POLARITY = 1
 COMPRESSED = 0x8000
-MOST_TURNS = 2**20  # of 31 bits of µs, 71 years
+MOST_OVERFLOWS = 2**20  # of 31 bits of µs: 71 years
 
 
 class _Packet(NamedTuple):
@@ -28,7 +29,7 @@ class _Packet(NamedTuple):
 
 
 def parse(path: Path, data: bytes) -> Parsed:
-    """Valid events of pixels: where a packet's head says that all of them are, their own bits are not asked."""
+    """Parse the valid events of pixels. If a packet's head states that all are valid, their own bits are ignored."""
     packets = _packets(path, data)
     words = [np.frombuffer(data, "<u4", 2 * one.number, one.start).reshape(-1, 2) for one in packets]
     whole = np.concatenate(words) if words else np.empty((0, 2), "<u4")
@@ -53,10 +54,10 @@ def parse(path: Path, data: bytes) -> Parsed:
 
 
 def _packets(path: Path, data: bytes) -> list[_Packet]:
-    """Those of pixels, every head checked against what is there."""
+    """The packets of pixel events; every head is checked against the length of the file."""
     at = data.find(END)
     if at < 0:
-        raise bad(path, 0, "the header does not end with #!END-HEADER; get the file anew")
+        raise bad(path, 0, "the header does not end with #!END-HEADER; download the file again")
     at += len(END)
     found = []
     while at < len(data):
@@ -64,33 +65,36 @@ def _packets(path: Path, data: bytes) -> list[_Packet]:
             raise bad(
                 path,
                 at,
-                f"the file is cut short, {len(data) - at} of the {HEAD.size} bytes of a packet's head; get it anew",
+                f"the file is truncated, {len(data) - at} of the {HEAD.size} bytes of a packet's head; "
+                "download it again",
             )
         kind, _, size, _, overflow, _, number, valid = HEAD.unpack_from(data, at)
-        if overflow > MOST_TURNS:
-            raise bad(path, at, f"a packet whose times have turned round {overflow:,} times; get the file anew")
+        if overflow > MOST_OVERFLOWS:
+            raise bad(path, at, f"a packet with {overflow:,} overflows of its times; download the file again")
         begin = at + HEAD.size
         left = len(data) - at - HEAD.size
         if number * size > left:
-            raise bad(path, at, f"a packet of {number} events of {size} bytes, and {left} bytes follow; get it anew")
+            raise bad(
+                path, at, f"a packet of {number} events of {size} bytes, but {left} bytes follow; download it again"
+            )
         if kind & COMPRESSED:
-            raise bad(path, at, "a compressed packet, which is not read; have it written uncompressed")
+            raise bad(path, at, "a compressed packet, which is not supported; write the file uncompressed")
         if kind == POLARITY:
             if size != 8:
-                raise bad(path, at, f"events of pixels of {size} bytes; AEDAT 3.1 has 8")
+                raise bad(path, at, f"pixel events of {size} bytes; AEDAT 3.1 has 8")
             found.append(_Packet(begin, number, overflow, valid == number))
         at = begin + number * size
     return found
 
 
 def spans(labels: Path, classes: int) -> list[tuple[int, tuple[int, int]]]:
-    """The (class, (first, last) µs) of the gestures of a recording, by its csv of `class,startTime_usec,endTime_usec`;
+    """Read the (class, (first, last) µs) of a recording's gestures from its csv of `class,startTime_usec,endTime_usec`;
     classes count from 1."""
     try:
         with labels.open(newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise DataError(f"{labels}: it cannot be read ({err}); get it anew") from None
+        raise DataError(f"{labels}: cannot be read ({err}); check its permissions or download it again") from None
     found = []
     for line, row in enumerate(rows, 2):
         try:
@@ -99,8 +103,8 @@ def spans(labels: Path, classes: int) -> list[tuple[int, tuple[int, int]]]:
             number = start = end = 0
         if not (1 <= number <= classes and 0 <= start < end < 2**62):
             raise DataError(
-                f"{labels}, line {line}: no class from 1 to {classes}, startTime_usec and later "
-                "endTime_usec in whole numbers; get it anew"
+                f"{labels}, line {line}: need a class from 1 to {classes}, and startTime_usec and a later endTime_usec "
+                "in whole numbers; download it again"
             )
         found.append((number, (start, end)))
     return found

@@ -1,12 +1,11 @@
-"""AEDAT 4, of today's cameras: compressed packets behind a table of their places, decoded by the package `aedat`."""
+"""AEDAT 4, written by current cameras: compressed packets and a table of offsets, decoded by the package `aedat`."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from surgrad.data.events.apart import decoded
 from surgrad.data.events.arrays import columns
-from surgrad.data.events.records import Parsed
-from surgrad.errors import DataError
+from surgrad.data.events.records import Parsed, no_event
+from surgrad.data.events.sandbox import decode
 
 _DECODE = """
 import aedat
@@ -23,10 +22,10 @@ if found:
 
 
 def parse(path: Path, data: bytes) -> Parsed:
-    """The events of the first stream that has any."""
-    found = decoded(path, "aedat", "AEDAT 4", _DECODE)
+    """Parse the events of the first stream that has any."""
+    found = decode(path, "aedat", "AEDAT 4", _DECODE)
     if not found:
-        raise DataError(f"{path}: it holds no event; leave it out")
+        raise no_event(path)
     (width, height), whole = found
     parsed = columns(path, {"x": whole["x"], "y": whole["y"], "t": whole["t"], "p": whole["on"]})
     return replace(parsed, sensor=(int(width), int(height)))

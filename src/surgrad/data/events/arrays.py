@@ -1,5 +1,5 @@
-"""Events in the files of NumPy and HDF5: one array with fields x, y, t, p, or one array of each; t in µs. Or frames, as
-other libraries keep them: an array `frames` [T, 2, H, W] of counts.
+"""Events in the files of NumPy and HDF5: one array with fields x, y, t, p, or four arrays of these names; t in µs. Or
+frames, as other libraries keep them: an array `frames` [T, 2, H, W] of counts.
 """
 
 import io
@@ -14,13 +14,13 @@ from surgrad.data.events.records import Parsed
 from surgrad.errors import DataError
 
 FIELDS = ("x", "y", "t", "p")
-_TIMES = 1000
+_LARGEST_RATIO = 1000
 _SPARE = 2**20
-"""What may come out of a compressed file: so many times its own bytes, and so many more."""
+"""A compressed file may hold `_LARGEST_RATIO` times its size, plus `_SPARE` bytes."""
 
 
 def parse_numpy(path: Path, data: bytes) -> Parsed | NDArray:
-    """.npy and .npz; nothing in them is unpickled."""
+    """Parse .npy and .npz; nothing in them is unpickled."""
     try:
         if data[:2] == b"PK":
             with zipfile.ZipFile(io.BytesIO(data)) as packed:
@@ -28,40 +28,42 @@ def parse_numpy(path: Path, data: bytes) -> Parsed | NDArray:
         held = np.load(io.BytesIO(data), allow_pickle=False)
         if not isinstance(held, np.ndarray):
             names = held.files
-            wanted = ("frames",) if "frames" in names else FIELDS
-            held = held["events"] if names == ["events"] else {name: held[name] for name in wanted if name in names}
+            columns_of = ("frames",) if "frames" in names else FIELDS
+            held = held["events"] if names == ["events"] else {name: held[name] for name in columns_of if name in names}
     except DataError:
         raise
-    except Exception as err:  # it raises whatever the zip, the header or the type led to
+    except Exception as err:  # damaged files raise many kinds of error
         raise unreadable(path, "NumPy", err) from None
     return _found(path, held)
 
 
 def columns(path: Path, held: Any) -> Parsed:
-    """The columns of a structured array or of a mapping."""
+    """Check the columns of a structured array or of a mapping."""
     names = held.dtype.names or () if isinstance(held, np.ndarray) else tuple(held) if isinstance(held, dict) else ()
     missing = [name for name in FIELDS if name not in names]
     if missing:
         raise DataError(
-            f"{path}: it has {', '.join(names) or 'no named columns'}, and x, y, t, p are wanted; name its columns so"
+            f"{path}: it has {', '.join(names) or 'no named columns'}; the columns must be named x, y, t and p"
         )
     found = {name: np.asarray(held[name]) for name in FIELDS}
     count = found["t"].size
     for name, column in found.items():
         if column.shape != (count,) or column.dtype.kind not in "iufb":
             raise DataError(
-                f"{path}: its {name} is {column.dtype} {list(column.shape)}, and a column of {count} "
-                "numbers is wanted; give x, y, t and p alike"
+                f"{path}: its {name} is {column.dtype} {list(column.shape)}, not a column of {count} numbers; x, y, t "
+                "and p must have equal lengths"
             )
         low, high = (0, 2**16 - 1) if name in "xy" else (-(2**62), 2**62)
         if count and not (low <= column.min() and column.max() <= high):
-            raise DataError(f"{path}: its {name} goes from {column.min()} to {column.max()}; give {low} to {high}")
+            raise DataError(
+                f"{path}: its {name} goes from {column.min()} to {column.max()}; it must be from {low} to {high}"
+            )
     x, y = (found[name].astype(np.uint16) for name in "xy")
     return Parsed(x, y, found["t"].astype(np.int64), (found["p"] > 0).astype(np.uint8))
 
 
 def parse_hdf5(path: Path, data: bytes) -> Parsed | NDArray:
-    """.h5 and .hdf5: a data set `events` with fields, x, y, t, p in the root or in a group `events`, or `frames`."""
+    """Parse .h5 and .hdf5: a data set `events` with fields, x, y, t, p in the root or a group `events`, or `frames`."""
     h5py = need("h5py", "HDF5")
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
@@ -70,61 +72,67 @@ def parse_hdf5(path: Path, data: bytes) -> Parsed | NDArray:
                     f"{path}: it holds many recordings of spikes; read it with surgrad.data.events.read_spoken"
                 )
             place = file.get("events", file)
-            wanted = ("frames",) if "frames" in file else FIELDS
-            parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in wanted if n in place}
+            columns_of = ("frames",) if "frames" in file else FIELDS
+            parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in columns_of if n in place}
             _check_size(path, sum(part.size * part.dtype.itemsize for part in parts.values()), len(data))
-            ragged = any(part.dtype.hasobject for part in parts.values())  # of any length, wherever in the file
+            ragged = any(
+                part.dtype.hasobject for part in parts.values()
+            )  # their length is stored elsewhere in the file
             held = {} if ragged else {name: part[()] for name, part in parts.items()}
     except DataError:
         raise
-    except Exception as err:  # it raises whatever the library beneath it came upon
+    except Exception as err:  # damaged files raise many kinds of error
         raise unreadable(path, "h5py", err) from None
     return _found(path, held.get("", held))
 
 
 def _found(path: Path, held: Any) -> Parsed | NDArray:
-    """Events, or frames: those of that name, or what has four dimensions."""
+    """Events, or frames: an array named `frames`, or one of four dimensions."""
     if isinstance(held, dict) and "frames" in held:
-        return frames_of(path, np.asarray(held["frames"]))  # NumPy gives the bytes of what is no array
+        return frames_of(path, np.asarray(held["frames"]))  # NumPy gives bytes for an entry that is not an array
     if isinstance(held, np.ndarray) and held.dtype.names is None and held.ndim == 4:
         return frames_of(path, held)
     return columns(path, held)
 
 
 def frames_of(path: Path, held: NDArray) -> NDArray:
-    """Counts [T, 2, H, W] in as few bytes as they take."""
+    """Check counts [T, 2, H, W] and convert them to the smallest unsigned integers that hold them."""
     if held.ndim != 4 or held.shape[1] != 2 or not held.size or held.dtype.kind not in "iufb":
         raise DataError(
-            f"{path}: its frames are {held.dtype} {list(held.shape)}, and numbers [T, 2, H, W] are wanted; "
-            "give the darker and the brighter events of each"
+            f"{path}: its frames are {held.dtype} {list(held.shape)}; they must be numbers [T, 2, H, W], the counts of "
+            "darker and of brighter events"
         )
     low = held.min()
     high = held.max()
     if not (low >= 0 and high < 2**32 and (held.dtype.kind != "f" or np.array_equal(held, np.rint(held)))):
         raise DataError(
-            f"{path}: its frames go from {low} to {high}, and counts of events are wanted, whole and from "
-            "0; keep them as they are before they are normalised"
+            f"{path}: its frames go from {low} to {high}; they must be counts of events, whole numbers from 0: save "
+            "them before normalisation"
         )
     return held.astype(np.min_scalar_type(int(high)))
 
 
 def _check_size(path: Path, size: int, held: int) -> None:
-    """Refuse a file that would become so much larger than it is, before anything is made of it."""
-    if size > _TIMES * held + _SPARE:
-        raise DataError(f"{path}: its {held:,} bytes say that they hold {size:,}, which no recording does; get it anew")
+    """Raise DataError, before anything is allocated, if a file claims far more bytes than it has."""
+    if size > _LARGEST_RATIO * held + _SPARE:
+        raise DataError(
+            f"{path}: its {held:,} bytes claim to hold {size:,}, far more than a recording does; download it again"
+        )
 
 
 def unreadable(path: Path, package: str, err: Exception) -> DataError:
-    """What a package could not read, in its own words."""
+    """The error for a file that a package cannot read, with the package's own message."""
     said = str(err).splitlines()[0] if str(err) else type(err).__name__
-    return DataError(f"{path}: {package} cannot read it ({said}); get it anew")
+    return DataError(f"{path}: {package} cannot read it ({said}); download it again")
 
 
 def need(package: str, what: str) -> Any:
-    """A package of the extra `events`."""
+    """Import a package of the extra `events`."""
     from importlib import import_module
 
     try:
         return import_module(package)
     except ImportError:
-        raise DataError(f"{what} is read by {package}, which is not installed: pip install 'surgrad[events]'") from None
+        raise DataError(
+            f"{what} is read with {package}, which is not installed: pip install 'surgrad[events]'"
+        ) from None

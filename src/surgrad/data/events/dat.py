@@ -13,13 +13,14 @@ _KINDS = (0, 12)  # changes at a pixel, of two generations
 
 
 def parse(path: Path, data: bytes) -> Parsed:
+    """Parse all events of a .dat file."""
     at = header_end(path, data, b"%")
     if len(data) - at < 2:
-        raise bad(path, at, "the file is cut short after its header; get it anew")
+        raise bad(path, at, "the file is truncated after its header; download it again")
     kind = data[at]
     size = data[at + 1]
     if kind not in _KINDS or size != 8:
-        raise bad(path, at, f"events of kind {kind} and {size} bytes; kind 0 or 12 of 8 bytes is read")
+        raise bad(path, at, f"events of kind {kind} and {size} bytes; supported are kinds 0 and 12 of 8 bytes")
     start = at + 2
     count = whole_records(path, data, start, 8)
     words = np.frombuffer(data, "<u4", 2 * count, start).reshape(-1, 2)

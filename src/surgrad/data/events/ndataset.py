@@ -1,5 +1,6 @@
-"""The five bytes of N-MNIST and N-Caltech101 (Orchard et al. 2015): x, y, then one bit of polarity and 23 of time, the
-highest first. An event of row 240 is none: it says that 2^13 µs have passed for all that follow.
+"""The format of N-MNIST and N-Caltech101 (Orchard et al. 2015), five bytes for each event: x, y, then one bit of
+polarity and 23 of time, the highest first. A record of row 240 is not an event: it adds 2^13 µs to the times of all
+that follow.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ _TICK = 2**13
 
 
 def parse(path: Path, data: bytes) -> Parsed:
+    """Parse all events of a .bin file."""
     count = whole_records(path, data, 0, 5)
     bytes_ = np.frombuffer(data, np.uint8, 5 * count).reshape(-1, 5)
     x = bytes_[:, 0]

@@ -1,4 +1,4 @@
-"""Which reader a file is for."""
+"""Read event files: choose the parser by name and content."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,25 +21,40 @@ FORMATS: dict[str, Parser] = {
     "h5": arrays.parse_hdf5,
     "hdf5": arrays.parse_hdf5,
 }
-"""By the suffix of a file's name, but for the AEDATs, which tell their version themselves."""
+"""Parsers by the suffix of a file's name; AEDAT files state their version in the first line."""
 VERSIONS = {b"2.0": "aedat2", b"3.1": "aedat3", b"4.0": "aedat4"}
 
 
 def read(path: Path | str, *, sensor: tuple[int, int] | None = None, sort: bool = False) -> NDArray:
-    """The events of a file, an array of `EVENT` (fields x, y, t in µs, p), at least one, in order of time.
+    """Read the events of a file.
 
-    sensor: its (width, height), within which they must lie; those that the file or its format tells, by default.
-    sort: put events that are out of order in order, where they are an error else. Raises `DataError` with the file's
-    name and the offset of what is wrong."""
+    Args:
+        path: the file, of a format of `FORMATS`.
+        sensor: its (width, height), inside which events must be; by default as the file or its format states.
+        sort: sort events that are out of order; otherwise they are an error.
+
+    Returns:
+        An array of `EVENT` (fields x, y, t in µs, p), at least one event, in order of time.
+
+    Raises:
+        DataError: with the file's name and the byte offset, if something is wrong.
+        UnknownName: if the format is not known.
+    """
     found = read_either(Path(path), sensor, sort)
     if found.dtype.names is None:
-        raise DataError(f"{path}: it holds frames, and events are wanted; read it with surgrad.data.events.read_frames")
+        raise DataError(f"{path}: it holds frames, not events; read it with surgrad.data.events.read_frames")
     return found
 
 
 def read_frames(path: Path | str) -> NDArray:
-    """The frames of a .npz, .npy, .h5 or .hdf5 that holds some in place of events: counts [T, 2, H, W] of the darker
-    and the brighter ones, of the smallest unsigned integers that hold them. Raises `DataError` with the file's name."""
+    """Read a .npz, .npy, .h5 or .hdf5 file that holds frames instead of events.
+
+    Returns:
+        Counts [T, 2, H, W] of darker and brighter events, in the smallest unsigned integers that hold them.
+
+    Raises:
+        DataError: with the file's name, if something is wrong.
+    """
     found = read_either(Path(path), None, True)
     if found.dtype.names is not None:
         raise DataError(f"{path}: it holds events; make frames of them with surgrad.data.events.frames.frames")
@@ -47,24 +62,26 @@ def read_frames(path: Path | str) -> NDArray:
 
 
 def read_either(path: Path, sensor: tuple[int, int] | None, sort: bool) -> NDArray:
-    """Events, or frames [T, 2, H, W] where the file holds those."""
+    """Read events, or frames [T, 2, H, W] if the file holds those."""
     data = _bytes(path)
     found = FORMATS[_format(path, data)](path, data)
     return checked(path, found, sensor, sort) if isinstance(found, Parsed) else found
 
 
 def suffix(path: Path) -> bool:
-    """Whether a file's name is that of a recording."""
+    """Whether a file's name has the suffix of a recording."""
     return path.suffix.lower().lstrip(".") in {*FORMATS, "aedat"}
 
 
 def _bytes(path: Path) -> bytes:
     try:
-        if not path.is_file():  # a directory, a pipe, a link to nowhere or to itself
+        if not path.is_file():  # a directory, a pipe, a broken link
             raise DataError(f"{path}: there is no such file; give the name of a recording")
         return path.read_bytes()
     except OSError as err:
-        raise DataError(f"{path}: it cannot be read ({err.strerror}); get leave, or get it anew") from None
+        raise DataError(
+            f"{path}: cannot be read ({err.strerror}); check its permissions or download it again"
+        ) from None
 
 
 def _format(path: Path, data: bytes) -> str:
@@ -72,10 +89,10 @@ def _format(path: Path, data: bytes) -> str:
     if data.startswith(aedat2.MAGIC):
         version = data[:40].splitlines()[0][len(aedat2.MAGIC) :].strip()
         if version not in VERSIONS:
-            raise bad(path, 0, f"it says AEDAT '{version.decode('latin-1')}', and 2.0, 3.1 and 4.0 are read")
+            raise bad(path, 0, f"the version is AEDAT '{version.decode('latin-1')}'; supported are 2.0, 3.1 and 4.0")
         return VERSIONS[version]
     if named.startswith("aedat"):
-        raise bad(path, 0, "an AEDAT begins with '#!AER-DAT', and this does not; get the file anew")
+        raise bad(path, 0, "an AEDAT file must begin with '#!AER-DAT'; download the file again")
     if named not in FORMATS:
         raise unknown("format of events", path.suffix, [*FORMATS, "aedat"])
     return named

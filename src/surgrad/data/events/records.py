@@ -1,4 +1,4 @@
-"""What a reader gives, and what is checked of it."""
+"""The result of a reader, and the checks that it passes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("t", "<i8"), ("p", "u1")])
 
 @dataclass
 class Parsed:
-    """The columns of a file. place: the offset in bytes of the event of that number, for what is said of it; None where
-    a package decodes the file. sensor: (width, height), where the format or the file says it."""
+    """The columns of a file. place: gives the byte offset of an event by its number, for errors; None if a package
+    decodes the file. sensor: (width, height), if the format or the file states it."""
 
     x: NDArray
     y: NDArray
@@ -27,7 +27,7 @@ class Parsed:
 
 
 def pack(x: NDArray, y: NDArray, t: NDArray, p: NDArray) -> NDArray:
-    """Columns of the same length as one array of `EVENT`."""
+    """Join columns of equal length into one array of `EVENT`."""
     events = np.empty(len(t), EVENT)
     events["x"] = x
     events["y"] = y
@@ -37,41 +37,51 @@ def pack(x: NDArray, y: NDArray, t: NDArray, p: NDArray) -> NDArray:
 
 
 def bad(path: Path, offset: int, what: str) -> DataError:
-    """The error that every reader raises of a file: which, where, and what is wrong."""
+    """The error that every reader raises: the file, the byte, and what is wrong."""
     return DataError(f"{path}, byte {offset}: {what}")
 
 
+def no_event(path: Path) -> DataError:
+    """The error for a file without events."""
+    return DataError(f"{path}: it holds no event; exclude this recording")
+
+
 def header_end(path: Path, data: bytes, mark: bytes) -> int:
-    """Where the lines of text that begin with that character end."""
+    """The offset at which the lines of text that begin with `mark` end."""
     at = 0
     while data[at : at + 1] == mark:
         line = data.find(b"\n", at)
         if line < 0:
-            raise bad(path, at, "the header does not end; get the file anew")
+            raise bad(path, at, "the header does not end; download the file again")
         at = line + 1
     return at
 
 
 def whole_records(path: Path, data: bytes, start: int, size: int) -> int:
-    """How many records of `size` bytes follow `start`; refuses a part of one."""
+    """The number of records of `size` bytes after `start`; an incomplete one is an error."""
     count, rest = divmod(len(data) - start, size)
     if rest:
-        raise bad(path, len(data) - rest, f"the file is cut short, {rest} of the {size} bytes of an event; get it anew")
+        raise bad(
+            path, len(data) - rest, f"the file is truncated, {rest} of the {size} bytes of an event; download it again"
+        )
     return count
 
 
 def unwrapped(t: NDArray, period: int) -> NDArray:
-    """Times int64 of a counter that begins anew after `period`: a step back by more than half of it is that, and a step
-    forward by more than half of it an event from before."""
+    """Unwrap times int64 of a counter that restarts after `period`.
+
+    A step back by more than half a period is a restart. A step forward by more than half a period is an event from
+    before the last restart.
+    """
     steps = np.diff(t)
     turns = (steps < -(period // 2)).astype(np.int64) - (steps > period // 2)
     return t if not turns.any() else t + period * np.concatenate([[0], np.cumsum(turns)])
 
 
 def checked(path: Path, found: Parsed, sensor: tuple[int, int] | None, sort: bool) -> NDArray:
-    """The events, of which there is at least one, within the sensor and in order of time; sorted where asked."""
+    """The events as one array, checked: at least one, inside the sensor, in order of time (or sorted, with `sort`)."""
     if not len(found.t):
-        raise DataError(f"{path}: it holds no event; leave it out")
+        raise no_event(path)
     sensor = sensor or found.sensor
     if sensor is not None:
         outside = (found.x >= sensor[0]) | (found.y >= sensor[1])
@@ -82,7 +92,7 @@ def checked(path: Path, found: Parsed, sensor: tuple[int, int] | None, sort: boo
                 found,
                 first,
                 f"an event at x {found.x[first]}, y {found.y[first]} is outside the "
-                f"sensor of {sensor[0]}×{sensor[1]}; give its size, or get the file anew",
+                f"sensor of {sensor[0]}×{sensor[1]}; give the sensor's size, or download the file again",
             )
     events = pack(found.x, found.y, found.t, found.p)
     if (found.t[1:] >= found.t[:-1]).all():
@@ -95,7 +105,7 @@ def checked(path: Path, found: Parsed, sensor: tuple[int, int] | None, sort: boo
         found,
         first,
         f"an event at {found.t[first]} µs follows one at {found.t[first - 1]} µs; "
-        "read it with sort=True, or get the file anew",
+        "read it with sort=True, or download the file again",
     )
 
 

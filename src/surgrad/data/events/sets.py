@@ -1,9 +1,8 @@
-"""Data sets of recordings: where they lie, and which recordings are trained on and which tested, by a rule of a name.
+"""Data sets of recordings: where they are, and the named rules that split them into training and test recordings.
 
-CIFAR10-DVS has no published split, so that results on it are only worth something with the rule that made theirs.
+CIFAR10-DVS has no published split, so a result on it can only be compared with results of the same rule.
 """
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from surgrad.data.class_folders import check_same_classes, class_names, entries, part_folders
 from surgrad.data.events.aedat3 import spans
 from surgrad.data.events.reading import suffix
 from surgrad.data.loading import data_root
 from surgrad.errors import DataError, unknown
 
-PARTS = (("train", "Train", "training", "n-cars_train"), ("test", "Test", "val", "validation", "n-cars_test"))
-"""What the folders of recordings to train on and to test may be called."""
+TRAIN_FOLDERS = ("train", "Train", "training", "n-cars_train")
+TEST_FOLDERS = ("test", "Test", "val", "validation", "n-cars_test")
+"""The names that the folders of training and test recordings may have."""
 Span = tuple[int, int]
 Item = tuple[str, int, Span | None]
 GESTURES = (
@@ -38,7 +39,7 @@ GESTURES = (
 
 @dataclass(frozen=True)
 class Recordings:
-    """One part of a data set: files, labels int64 [N], and of each the (first, last) µs that are meant; None: all."""
+    """One part of a data set: files, labels int64 [N], and of each file the (first, last) µs to use; None: all."""
 
     paths: tuple[str, ...]
     labels: Tensor
@@ -47,17 +48,22 @@ class Recordings:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def only(self, chosen: list[int]) -> "Recordings":
-        """Those of the numbers given."""
+    def only(self, chosen: Sequence[int]) -> "Recordings":
+        """The recordings with these numbers, in the order given."""
+        numbers = torch.tensor(chosen, dtype=torch.int64)
         return Recordings(
-            tuple(self.paths[n] for n in chosen), self.labels[chosen], tuple(self.spans[n] for n in chosen)
+            tuple(self.paths[n] for n in chosen), self.labels[numbers], tuple(self.spans[n] for n in chosen)
         )
+
+    def items(self) -> list[tuple[str, Span | None]]:
+        """The (path, span) of every recording."""
+        return list(zip(self.paths, self.spans, strict=True))
 
 
 @dataclass(frozen=True)
 class EventSet:
-    """folders: below the root, where it may lie. sensor: (width, height). splits: by name, what makes (train, test,
-    classes) of the folder; the first is the default."""
+    """A data set of recordings. folders: where it may be below the root. sensor: (width, height). splits: by name, the
+    functions that make (train, test, classes) of its folder; the first is the default."""
 
     name: str
     folders: tuple[str, ...]
@@ -67,7 +73,7 @@ class EventSet:
 
 @dataclass(frozen=True)
 class EventData:
-    """A data set of recordings, listed and not yet read. split: the name of the rule."""
+    """A data set of recordings: listed, not read. split: the name of the rule."""
 
     name: str
     split: str
@@ -82,19 +88,19 @@ Parts = tuple[Recordings, Recordings, tuple[str, ...]]
 
 
 def by_number(trains: Callable[[int], bool]) -> Callable[[Path], Parts]:
-    """A folder a class; a recording is trained on if the number at the end of its name says so."""
+    """One folder for each class; `trains` decides by the number at the end of a recording's name."""
 
     def split(where: Path) -> Parts:
         train: list[Item] = []
         test: list[Item] = []
-        classes = _folders(where)
+        classes = _classes(where)
         for label, name in enumerate(classes):
             for path in _recordings(where / name):
                 number = re.search(r"([0-9]+)$", path.stem)
                 if number is None:
                     raise DataError(
-                        f"{path}: its name ends with no number, and this split goes by that; name it as "
-                        "published, or choose another split"
+                        f"{path}: its name does not end with a number, which this split needs; give it its published "
+                        "name, or choose another split"
                     )
                 (train if trains(int(number[1])) else test).append((str(path), label, None))
         return _listed(train, where), _listed(test, where), classes
@@ -103,10 +109,10 @@ def by_number(trains: Callable[[int], bool]) -> Callable[[Path], Parts]:
 
 
 def every_tenth(where: Path) -> Parts:
-    """A folder a class; of each the tenth, twentieth, ... recording is tested, in the order of their names."""
+    """One folder for each class; of each, the tenth, twentieth, ... recording in the order of names is a test one."""
     train: list[Item] = []
     test: list[Item] = []
-    classes = _folders(where)
+    classes = _classes(where)
     for label, name in enumerate(classes):
         for place, path in enumerate(_recordings(where / name), 1):
             (test if place % 10 == 0 else train).append((str(path), label, None))
@@ -114,15 +120,16 @@ def every_tenth(where: Path) -> Parts:
 
 
 def by_folder(where: Path) -> Parts:
-    """Folders train and test (or Train, Test), each with a folder a class."""
-    parts = [next((where / name for name in names if (where / name).is_dir()), None) for names in PARTS]
-    if parts[0] is None or parts[1] is None:
-        raise DataError(f"{where} has no folders train and test; put the recordings there, a folder a class")
-    classes = _folders(parts[0])
-    if _folders(parts[1]) != classes:
-        raise DataError(f"{parts[0]} and {parts[1]} differ in their class folders; put all of a class under one name")
+    """Folders train and test (or Train, Test), each with one folder for each class."""
+    parts = part_folders(where, TRAIN_FOLDERS, TEST_FOLDERS)
+    if parts is None:
+        raise DataError(
+            f"{where} has no folders train and test; put the recordings there, with one folder for each class"
+        )
+    classes = _classes(parts[0])
+    check_same_classes(*parts, classes, _classes(parts[1]))
     found: list[list[Item]] = []
-    for part in (parts[0], parts[1]):
+    for part in parts:
         found.append(
             [(str(path), label, None) for label, name in enumerate(classes) for path in _recordings(part / name)]
         )
@@ -130,8 +137,8 @@ def by_folder(where: Path) -> Parts:
 
 
 def by_trials(where: Path) -> Parts:
-    """DVS128 Gesture as published: the lists trials_to_train.txt and trials_to_test.txt, and a csv a recording that
-    says which gesture is when."""
+    """DVS128 Gesture as published: the lists trials_to_train.txt and trials_to_test.txt, and for each recording a csv
+    with the times of its gestures."""
     found = []
     for name in ("trials_to_train.txt", "trials_to_test.txt"):
         trials = where / name
@@ -164,12 +171,22 @@ EVENT_SETS = {
         EventSet("event_folder", (".",), (128, 128), {"folders": by_folder, "every_tenth": every_tenth}),
     )
 }
-"""first_900: Deng et al. 2022 and its line (0–899 of a class, tested on 900–999). last_900: Duan et al. 2022 (100–999,
-tested on 0–99); figures on it are not comparable with the other's."""
+"""first_900: trains on 0–899 of each class and tests on 900–999 (Deng et al. 2022 and the papers that follow it).
+last_900: trains on 100–999 and tests on 0–99 (Duan et al. 2022). Results of the two are not comparable."""
 
 
 def load_events(name: str, root: Path | str | None = None, split: str | None = None) -> EventData:
-    """List the data set `name` of `EVENT_SETS`; see `surgrad.data.data_root` for where it is looked for."""
+    """List the data set `name` of `EVENT_SETS`.
+
+    Args:
+        name: of the data set.
+        root: where data sets are; see `surgrad.data.data_root`.
+        split: the name of the rule that splits it; None: its default.
+
+    Raises:
+        UnknownName: if there is no such data set or split.
+        DataError: if its recordings are missing or inconsistent.
+    """
     if name not in EVENT_SETS:
         raise unknown("data set", name, EVENT_SETS)
     spec = EVENT_SETS[name]
@@ -177,7 +194,7 @@ def load_events(name: str, root: Path | str | None = None, split: str | None = N
     if split not in spec.splits:
         raise unknown("split", split, spec.splits)
     top = data_root(root)
-    where = next((top / folder for folder in spec.folders if _holds(top / folder)), None)
+    where = next((top / folder for folder in spec.folders if _has_recordings(top / folder)), None)
     if where is None:
         looked = ", ".join(str(top / folder) for folder in spec.folders)
         raise DataError(
@@ -187,51 +204,38 @@ def load_events(name: str, root: Path | str | None = None, split: str | None = N
     return EventData(name, split, where, spec.sensor, train, test, classes)
 
 
-def _holds(folder: Path) -> bool:
-    """Whether a data set may lie there: class folders with recordings, folders to train on and to test, or lists."""
+def _has_recordings(folder: Path) -> bool:
+    """Whether a data set may be there: folders of training and test recordings, lists of trials, or class folders."""
     if not folder.is_dir():
         return False
-    parts = all(any((folder / name).is_dir() for name in names) for names in PARTS)
-    return parts or (folder / "trials_to_train.txt").exists() or bool(_class_folders(folder))
+    parts = part_folders(folder, TRAIN_FOLDERS, TEST_FOLDERS)
+    return parts is not None or (folder / "trials_to_train.txt").exists() or bool(class_names(folder, _is_class))
 
 
-def _folders(where: Path) -> tuple[str, ...]:
-    found = _class_folders(where)
+def _classes(where: Path) -> tuple[str, ...]:
+    found = class_names(where, _is_class)
     if not found:
-        raise DataError(f"{where} holds no folders with recordings; put those of each class into a folder of its name")
+        raise DataError(
+            f"{where} holds no folders with recordings; put the recordings of each class into a folder of its name"
+        )
     return found
 
 
-def _class_folders(where: Path) -> tuple[str, ...]:
-    """Those with recordings in them: a data set's folder may have others."""
-    return tuple(
-        sorted(
-            name
-            for name in _entries(where)
-            if name[0] != "."
-            and os.path.isdir(where / name)
-            and any(suffix(Path(inner)) for inner in _entries(where / name))
-        )
-    )
-
-
-def _entries(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError as err:
-        raise DataError(f"{folder}: it cannot be listed ({err.strerror}); get leave to read it") from None
+def _is_class(folder: Path) -> bool:
+    """Whether a folder holds recordings; a data set's folder may have others."""
+    return any(suffix(Path(name)) for name in entries(folder))
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as err:
-        raise DataError(f"{path}: it cannot be read ({err}); get it anew") from None
+        raise DataError(f"{path}: cannot be read ({err}); check its permissions or download it again") from None
 
 
 def _recordings(folder: Path) -> list[Path]:
-    """Those of a folder, in the order of the numbers in their names."""
-    found = [folder / name for name in _entries(folder) if suffix(Path(name))]
+    """The recordings of a folder, in the order of the numbers in their names."""
+    found = [folder / name for name in entries(folder) if suffix(Path(name))]
     return sorted(
         found, key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", path.name)]
     )
@@ -239,6 +243,6 @@ def _recordings(folder: Path) -> list[Path]:
 
 def _listed(items: Sequence[Item], where: Path) -> Recordings:
     if not items:
-        raise DataError(f"{where}: one part of the split has no recordings; is it all there?")
+        raise DataError(f"{where}: one part of the split has no recordings; check that the data set is complete")
     paths, labels, chosen = zip(*items, strict=True)
     return Recordings(paths, torch.tensor(labels), chosen)

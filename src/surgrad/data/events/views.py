@@ -1,8 +1,10 @@
-"""What a network sees of frames: normalised, made smaller, and in training turned about, all time steps alike."""
+"""Frames of recordings as a network sees them: normalised, resized and, in training, augmented."""
 
 import math
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,34 +14,46 @@ from torch import Tensor
 
 from surgrad.errors import BadValue, unknown
 
-NORMALISING = ("frame", "none")
-"""Each frame by its own largest count over both polarities (Deng et al. 2022, TET), or counts as they are."""
-SCALINGS = ("bilinear", "nearest")
-"""As TET (each new pixel from all that it covers) and as Dspike's line do."""
+Normalise = Literal["frame", "none"]
+"""frame: divide each frame by its largest count over both polarities (Deng et al. 2022, TET). none: counts as they
+are."""
+Scaling = Literal["bilinear", "nearest"]
+"""bilinear: each new pixel from all that it covers, as TET does. nearest: as the papers that follow Dspike do."""
 
 
 @dataclass(frozen=True)
 class View:
-    """side: of the squares that frames are made; None leaves them. flip: half of the time, left for right. roll: by up
-    to so many pixels along both axes, round the edge. nda: one of rolling, turning by up to 30° and shearing by up to
-    30°, drawn for each recording (Li et al. 2022, NDA, as its code does); in place of `roll` alone."""
+    """How frames are shown to a network.
+
+    Args:
+        side: the side of the squares that frames are resized to, in pixels; None keeps their size.
+        normalise: see `Normalise`.
+        scaling: see `Scaling`.
+        flip: mirror left to right with probability 1/2.
+        roll: shift by up to this many pixels along both axes, around the edge.
+        nda: one of rolling, rotating by up to 30° and shearing by up to 30°, drawn for each recording (Li et al. 2022,
+            NDA, as its code does); replaces `roll`, whose value is then the largest shift (5 if it is 0).
+    """
 
     side: int | None = None
-    normalise: str = "frame"
-    scaling: str = "bilinear"
+    normalise: Normalise = "frame"
+    scaling: Scaling = "bilinear"
     flip: bool = False
     roll: int = 0
     nda: bool = False
 
     def __post_init__(self) -> None:
-        for kind, name, known in (("normalisation", self.normalise, NORMALISING), ("scaling", self.scaling, SCALINGS)):
-            if name not in known:
-                raise unknown(kind, name, known)
+        for kind, name, choices in (
+            ("normalisation", self.normalise, Normalise),
+            ("scaling", self.scaling, Scaling),
+        ):
+            if name not in typing.get_args(choices):
+                raise unknown(kind, name, typing.get_args(choices))
         if self.side is not None and self.side < 1:
-            raise BadValue(f"side {self.side} is no size of a frame; give 1 or more")
+            raise BadValue(f"side must be at least 1 pixel, got {self.side}")
 
     def plain(self, frames: NDArray) -> Tensor:
-        """Frames [T, 2, H, W] of whole numbers -> float32 [T, 2, side, side]."""
+        """The view without augmentation: frames [T, 2, H, W] of counts -> float32 [T, 2, side, side]."""
         found = torch.from_numpy(np.ascontiguousarray(frames, np.float32))
         if self.normalise == "frame":
             found = found / found.amax((1, 2, 3), keepdim=True).clamp(min=1)
@@ -50,8 +64,8 @@ class View:
             return F.interpolate(found, size, mode="nearest")
         return F.interpolate(found, size, mode="bilinear", align_corners=False, antialias=True)
 
-    def turned(self, frames: Tensor, seed: tuple[int, ...]) -> Tensor:
-        """Frames [T, 2, H, W] flipped, rolled, turned or sheared as the seed says, every step alike."""
+    def augmented(self, frames: Tensor, seed: tuple[int, ...]) -> Tensor:
+        """Flip, roll, rotate or shear frames [T, 2, H, W], all time steps alike; equal seeds give equal results."""
         rng = np.random.default_rng(seed)
         if self.flip and rng.random() < 0.5:
             frames = frames.flip(3)
@@ -78,7 +92,7 @@ _NDA: list[Callable[[Tensor, np.random.Generator, int], Tensor]] = [_rolled, _ro
 
 
 def _warped(frames: Tensor, matrix: list[list[float]]) -> Tensor:
-    """By an affine map about the middle, each pixel from the nearest; what comes from outside is empty."""
+    """Apply an affine map about the centre, with nearest resampling; pixels from outside the frame are 0."""
     theta = torch.tensor(matrix, dtype=frames.dtype).expand(len(frames), 2, 3)
     grid = F.affine_grid(theta, list(frames.shape), align_corners=False)
     return F.grid_sample(frames, grid, mode="nearest", align_corners=False)

@@ -1,21 +1,24 @@
-"""The leaky integrate-and-fire neuron over all time steps: one function, several backends, one meaning.
+"""The leaky integrate-and-fire neuron over all time steps: one function, several backends with the same results.
 
-`reference.py` is the specification; README.md derives the backward pass that the faster backends compute in one go.
+`reference.py` is the specification; README.md derives the backward pass that the faster backends compute in one pass.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, TypedDict, Unpack
 
-import torch
 from torch import Tensor
 
-from surgrad.errors import BadValue, unknown
+from surgrad.deprecated import warn
+from surgrad.kernels.lif.arguments import RESETS as RESETS
+from surgrad.kernels.lif.arguments import LIFArguments as LIFArguments
+from surgrad.kernels.lif.arguments import LIFOutput as LIFOutput
+from surgrad.kernels.lif.arguments import Norm as Norm
+from surgrad.kernels.lif.arguments import Reset as Reset
+from surgrad.kernels.lif.arguments import lif_arguments as lif_arguments
 from surgrad.kernels.lif.backends import BACKENDS as BACKENDS
 from surgrad.kernels.lif.backends import COMPILED as COMPILED
 from surgrad.kernels.lif.backends import HISTORY_BACKENDS as HISTORY_BACKENDS
 from surgrad.kernels.lif.backends import choose as choose
 from surgrad.kernels.lif.backends import moments as moments
-from surgrad.kernels.lif.call import Call, Summand
-from surgrad.kernels.lif.call import Norm as Norm
 from surgrad.kernels.lif.histograms import BINS as BINS
 from surgrad.kernels.lif.histograms import PER_THRESHOLD as PER_THRESHOLD
 from surgrad.kernels.lif.histograms import histogram as histogram
@@ -24,25 +27,23 @@ from surgrad.kernels.lif.histograms import reach_of as reach_of
 from surgrad.kernels.lif.histograms import share_within as share_within
 from surgrad.kernels.lif.histograms import spread_of as spread_of
 from surgrad.kernels.lif.reference import after_reset as after_reset
-from surgrad.surrogates import SurrogateFunction, find_surrogate
+from surgrad.surrogates import SurrogateFunction
 
-Reset = Literal["zero", "subtract", "none"]
-RESETS: tuple[str, ...] = ("zero", "subtract", "none")
+_RENAMED = {
+    "shape": "surrogate",
+    "watch": "return_histogram",
+    "keep": "return_potential",
+    "start": "initial_potential",
+}
 
 
-class LIFOutput(NamedTuple):
-    """What `lif` returns.
+class _OldNames(TypedDict, total=False):
+    """Keywords of `lif` that go away with the next release."""
 
-    spikes: [T, N, ...], 0 or 1, of the current's dtype.
-    potential: [N, ...], float32 or better: the membrane potential after the last step's reset; give it to the next
-        call as `start` to go on where this one ended. None unless kept.
-    membrane: int64 [BINS] histogram of (u - threshold)/threshold, or None unless watched: PER_THRESHOLD bins to a
-        threshold, bin BINS/2 starts at 0, both ends collect what lies beyond.
-    """
-
-    spikes: Tensor
-    potential: Tensor | None
-    histogram: Tensor | None
+    shape: str | SurrogateFunction
+    watch: bool
+    keep: bool
+    start: Tensor | None
 
 
 def lif(
@@ -50,180 +51,92 @@ def lif(
     decay: Tensor | float,
     width: Tensor | float,
     *,
-    shape: str | SurrogateFunction,
+    surrogate: str | SurrogateFunction = "rect",
     threshold: Tensor | float = 0.5,
     reset: Reset = "zero",
     detach_reset: bool = False,
-    start: Tensor | None = None,
-    watch: bool = False,
-    keep: bool = True,
+    initial_potential: Tensor | None = None,
+    return_histogram: bool = False,
+    return_potential: bool = True,
+    return_history: bool = False,
     norm: Norm | None = None,
     plus: Tensor | None = None,
     plus_norm: Norm | None = None,
     steps: int | None = None,
     backend: str = "auto",
+    **old: Unpack[_OldNames],
 ) -> LIFOutput:
-    """Leaky integrate-and-fire over T steps (Lian et al. 2023, eqs. 1 and 2, with reset "zero").
+    """Run leaky integrate-and-fire neurons over T time steps (Lian et al. 2023, eqs. 1 and 2, with reset "zero").
 
         u_t = decay·v_{t-1} + I_t        o_t = 1[u_t >= threshold]
-        v_t = u_t·(1 - o_t)  ("zero"),   u_t - threshold·o_t  ("subtract"),   u_t  ("none");   v_0 = start or 0
-        I_t = norm(current_t) + plus_norm(plus_t), each as far as given
+        v_t = u_t·(1 - o_t)  ("zero"),   u_t - threshold·o_t  ("subtract"),   u_t  ("none");   v_0 = initial_potential
+        I_t = norm(current_t) + plus_norm(plus_t)
 
-    current: [T, N, C, ...] (or [T, N]), float32, float64, bfloat16 or float16; the state is float32 or better.
-    decay, threshold, width: numbers or 0-d tensors, or one per channel as tensors [C]; potentials are in the
-        current's units. Gradients reach decay and threshold always, width where it requires one.
-    shape: the surrogate shape of the backward pass.
-    detach_reset: whether the spike in the reset is a constant in the backward pass. The papers keep its gradient
-        (False). A threshold that reset "subtract" takes away keeps its own gradient either way.
-    watch: also return the histogram of membrane potentials. keep: also return the last potential.
-    norm, plus, plus_norm: a batch normalisation of the current, and a second summand of the current's shape and dtype
-        with its own, computed in the same pass.
-    steps: T, where current or plus is [1, N, C, ...] and the same at every step.
-    backend: "reference" (the specification, by autograd), "torch" (any shape and dtype, keeps less), "native" (C++, on
-        the CPU), "triton" (CUDA), or "auto": the fastest that serves.
+    Potentials are in the current's units. The state u, v is float32 or better. Gradients reach current, plus, the
+    weights and biases of the norms, decay, threshold and initial_potential, and width where it requires one.
+
+    Args:
+        current: [T, N, C, ...] or [T, N], float32, float64, bfloat16 or float16.
+        decay: a number or 0-d tensor, or one per channel, [C].
+        width: the surrogate function's width in the same units, a number or [C].
+        surrogate: the surrogate function of the backward pass, or its name.
+        threshold: a number or [C].
+        reset: "zero", "subtract" or "none".
+        detach_reset: treat the spike in the reset as a constant in the backward pass. The papers keep its gradient
+            (False). The threshold that reset "subtract" takes away keeps its own gradient in either case.
+        initial_potential: [N, C, ...], v_0; 0 by default.
+        return_histogram: also return the histogram of membrane potentials.
+        return_potential: return the potential after the last step.
+        return_history: also return the potentials of every step before their reset, as a part of the graph.
+        norm: a batch normalisation of `current`, computed in the same pass.
+        plus: a second summand of the current's shape and dtype, with its own norm `plus_norm`.
+        plus_norm: see `plus`.
+        steps: T, if `current` or `plus` is [1, N, C, ...] and the same at every step.
+        backend: "reference" (the specification, by autograd), "torch" (any shape and dtype, saves less memory for the
+            backward pass; without history), "native" (C++, on the CPU), "triton" (CUDA), or "auto": the fastest that
+            can serve the call.
+
+    Returns:
+        Spikes [T, N, C, ...], and what else was asked for; see `LIFOutput`.
+
+    Raises:
+        BadValue: if shapes, devices or numbers of time steps do not fit together, or the backend cannot serve the call.
+        UnknownName: if there is no such reset, surrogate function or backend.
     """
-    call = checked(
-        current, decay, width, shape, threshold, reset, detach_reset, start, watch, keep, norm, plus, plus_norm, steps
-    )
-    spikes, potential, histogram, _ = BACKENDS[choose(backend, current, call.shape)](call)
-    return LIFOutput(spikes, potential if keep else None, histogram)
-
-
-def lif_history(
-    current: Tensor,
-    decay: Tensor | float,
-    width: Tensor | float,
-    *,
-    shape: str | SurrogateFunction,
-    threshold: Tensor | float = 0.5,
-    reset: Reset = "zero",
-    detach_reset: bool = False,
-    start: Tensor | None = None,
-    watch: bool = False,
-    keep: bool = True,
-    norm: Norm | None = None,
-    plus: Tensor | None = None,
-    plus_norm: Norm | None = None,
-    steps: int | None = None,
-    backend: str = "auto",
-) -> tuple[LIFOutput, Tensor]:
-    """`lif`, and the potentials u of every step before their reset, [T, N, ...], float32 or better, as a part of the
-    graph. backend: as of `lif`, without "torch"."""
-    call = checked(
+    if old:
+        for name in old:
+            if name not in _RENAMED:
+                raise TypeError(f"lif() got an unexpected keyword argument '{name}'")
+            warn(f"lif({name}=)", f"{_RENAMED[name]}=")
+        surrogate = old.get("shape", surrogate)
+        return_histogram = old.get("watch", return_histogram)
+        return_potential = old.get("keep", return_potential)
+        initial_potential = old.get("start", initial_potential)
+    arguments = lif_arguments(
         current,
         decay,
         width,
-        shape,
-        threshold,
-        reset,
-        detach_reset,
-        start,
-        watch,
-        keep,
-        norm,
-        plus,
-        plus_norm,
-        steps,
-        history=True,
+        surrogate=surrogate,
+        threshold=threshold,
+        reset=reset,
+        detach_reset=detach_reset,
+        initial_potential=initial_potential,
+        return_histogram=return_histogram,
+        return_potential=return_potential,
+        return_history=return_history,
+        norm=norm,
+        plus=plus,
+        plus_norm=plus_norm,
+        steps=steps,
     )
-    name = choose(backend, current, call.shape)
-    if name not in HISTORY_BACKENDS and backend != "auto":
-        raise BadValue(
-            f"backend '{backend}' keeps no history of potentials; give backend='auto', "
-            f"{' or '.join(map(repr, HISTORY_BACKENDS))}"
-        )
-    spikes, potential, histogram, history = BACKENDS[name if name in HISTORY_BACKENDS else "reference"](call)
-    assert history is not None  # it was asked for
-    return LIFOutput(spikes, potential if keep else None, histogram), history
+    return BACKENDS[choose(backend, current, arguments.surrogate, return_history)](arguments)
 
 
-def checked(
-    current: Tensor,
-    decay: Tensor | float,
-    width: Tensor | float,
-    shape: str | SurrogateFunction,
-    threshold: Tensor | float,
-    reset: str,
-    detach_reset: bool,
-    start: Tensor | None,
-    watch: bool,
-    keep: bool,
-    norm: Norm | None,
-    plus: Tensor | None,
-    plus_norm: Norm | None,
-    steps: int | None,
-    history: bool = False,
-) -> Call:
-    """The arguments of `lif` as a backend takes them, or an error."""
-    if reset not in RESETS:
-        raise unknown("reset", reset, RESETS)
-    if plus is None and plus_norm is not None:
-        raise BadValue("plus_norm is given and plus is not; give what it is to normalise")
-    terms = (
-        (Summand(current, norm),)
-        if plus is None
-        else (Summand(current, norm), Summand(plus.to(current.dtype), plus_norm))
-    )
-    steps = _checked_steps(terms, steps)
-    dtype = torch.promote_types(current.dtype, torch.float32)
-    decay, width, threshold = (_parameter(v, current, dtype) for v in (decay, width, threshold))
-    _check_norms(terms)
-    _check_devices(current, plus=plus, start=start, norm=norm and norm.weight, plus_norm=plus_norm and plus_norm.weight)
-    start = _checked_start(start, current, dtype)
-    return Call(
-        terms, decay, threshold, width, find_surrogate(shape), steps, reset, detach_reset, start, watch, keep, history
-    )
-
-
-def _checked_steps(terms: tuple[Summand, ...], steps: int | None) -> int:
-    current = terms[0].x
-    if current.ndim < 2 or current.shape[0] < 1 or not current.is_floating_point():
-        given = f"{current.dtype} of shape {list(current.shape)}"
-        raise BadValue(f"current is {given}; give floating-point currents [T, N, ...] with T >= 1")
-    longest = max(len(term.x) for term in terms)
-    steps = longest if steps is None else steps
-    if steps < 1:
-        raise BadValue(f"steps {steps} is not a number of time steps; give 1 or more")
-    for name, term in zip(("current", "plus"), terms, strict=False):
-        if len(term.x) not in (1, steps) or term.x.shape[1:] != current.shape[1:]:
-            raise BadValue(
-                f"{name} {list(term.x.shape)} does not fit {steps} steps of currents {list(current.shape[1:])}; give "
-                f"{[steps, *current.shape[1:]]}, or {[1, *current.shape[1:]]} where it is the same at every step"
-            )
-    return steps
-
-
-def _check_norms(terms: tuple[Summand, ...]) -> None:
-    for name, (x, norm) in zip(("current", "plus"), terms, strict=False):
-        size = x.shape[2:3] if x.ndim > 2 else (1,)
-        if norm is not None and any(row.shape != size for row in norm[:4]):
-            sizes = ", ".join(str(list(row.shape)) for row in norm[:4])
-            raise BadValue(
-                f"the norm of {name} has mean, variance, weight and bias of shapes {sizes}; give one number a channel, "
-                f"{list(size)}"
-            )
-
-
-def _check_devices(current: Tensor, **others: Tensor | None) -> None:
-    for name, value in others.items():
-        if value is not None and value.device != current.device:
-            raise BadValue(f"{name} is on {value.device} and current on {current.device}; move one to the other")
-
-
-def _checked_start(start: Tensor | None, current: Tensor, dtype: torch.dtype) -> Tensor | None:
-    if start is None:
-        return None
-    if start.shape != current.shape[1:]:
-        raise BadValue(f"start {list(start.shape)} does not fit currents {list(current.shape)}; give one step's shape")
-    return start.to(dtype)
-
-
-def _parameter(value: Tensor | float, current: Tensor, dtype: torch.dtype) -> Tensor:
-    """A number as a 0-d tensor, or one per channel as [C], in the state's dtype, on the current's device."""
-    value = torch.as_tensor(value, dtype=dtype, device=current.device)
-    if value.ndim and (current.ndim < 3 or value.shape != current.shape[2:3]):
-        raise BadValue(
-            f"a neuron parameter of shape {list(value.shape)} does not fit currents {list(current.shape)}; "
-            "give a number, or one per channel as [C] for currents [T, N, C, ...]"
-        )
-    return value
+def lif_history(
+    current: Tensor, decay: Tensor | float, width: Tensor | float, **options: Any
+) -> tuple[LIFOutput, Tensor]:
+    """Run `lif(..., return_history=True)`, which replaces this function; it goes away with the next release."""
+    warn("surgrad.kernels.lif.lif_history", "lif(..., return_history=True).history")
+    out = lif(current, decay, width, return_history=True, **options)
+    assert out.history is not None
+    return out, out.history

@@ -1,4 +1,4 @@
-"""The backends by name, and which one serves a call."""
+"""The backends by name, and the choice of one for a call."""
 
 import warnings
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from torch import Tensor
 
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import native, plain, reference, triton
-from surgrad.kernels.lif.call import Call, Result
+from surgrad.kernels.lif.arguments import LIFArguments, LIFOutput
 from surgrad.kernels.lif.operators import dense, register, transformed, wants_channels_last
 from surgrad.surrogates import SURROGATES, SurrogateFunction
 
-BACKENDS: dict[str, Callable[[Call], Result]] = {
+BACKENDS: dict[str, Callable[[LIFArguments], LIFOutput]] = {
     "reference": reference.lif,
     "torch": plain.lif,
     "native": register("native", native, ("CPU",)),
@@ -20,50 +20,70 @@ BACKENDS: dict[str, Callable[[Call], Result]] = {
 }
 COMPILED = ("native", "triton")
 HISTORY_BACKENDS = (*COMPILED, "reference")
-"""Those that keep the potentials of every step."""
-_FORMULAS = {name: shape.formula for name, shape in SURROGATES.items() if name in native.GENERATED}
+"""The backends that can return the potentials of every step."""
+_FORMULAS = {name: function.formula for name, function in SURROGATES.items() if name in native.GENERATED}
 _REMEDIES = {
-    "native": "with a C++ compiler at hand: pip install --force-reinstall --no-cache-dir surgrad",
+    "native": "with a C++ compiler installed: pip install --force-reinstall --no-cache-dir surgrad",
     "triton": "pip install 'triton>=3.6'",
 }
 _TYPES = tuple(native.DTYPES)
 _SAID: set[str] = set()
 
 
-def choose(backend: str, x: Tensor, shape: SurrogateFunction) -> str:
-    """The backend of a call with such a current, by name; raises where it cannot serve."""
+def choose(backend: str, x: Tensor, surrogate: SurrogateFunction, history: bool = False) -> str:
+    """Choose the backend of a call.
+
+    Args:
+        backend: a name of `BACKENDS`, or "auto".
+        x: the current.
+        surrogate: the surrogate function.
+        history: whether the call returns the potentials of every step.
+
+    Returns:
+        The backend's name.
+
+    Raises:
+        BadValue: if the backend asked for cannot serve the call.
+        UnknownName: if there is no such backend.
+    """
     if backend == "auto":
-        return _fastest(x, shape)
+        name = _fastest(x, surrogate)
+        return name if not history or name in HISTORY_BACKENDS else "reference"
     if backend not in BACKENDS:
         raise unknown("backend", backend, [*BACKENDS, "auto"])
     if backend in COMPILED:
-        reason = _why_not(backend, x, shape)
+        reason = _why_not(backend, x, surrogate)
         if reason:
-            raise BadValue(f"backend '{backend}' {reason}; give backend='auto'")
+            raise BadValue(f"backend '{backend}' {reason}; use backend='auto'")
+    if history and backend not in HISTORY_BACKENDS:
+        raise BadValue(
+            f"backend '{backend}' does not return a history of potentials; use backend='auto', "
+            f"{' or '.join(map(repr, HISTORY_BACKENDS))}"
+        )
     return backend
 
 
 def moments(backend: str, x: Tensor) -> Tensor:
-    """[2, C] float32: mean and biased variance of each channel of x [T, N, C, ...], by a compiled backend's pass."""
+    """Compute mean and biased variance of each channel of x [T, N, C, ...] by a compiled backend, [2, C] float32."""
     return getattr(torch.ops.surgrad, f"{backend}_moments")(dense(x.detach(), wants_channels_last(x)))
 
 
-def _fastest(x: Tensor, shape: SurrogateFunction) -> str:
+def _fastest(x: Tensor, surrogate: SurrogateFunction) -> str:
     backend = "triton" if x.is_cuda else "native"
-    if not torch.compiler.is_compiling() and transformed():  # the reference's trade
+    if not torch.compiler.is_compiling() and transformed():  # only the reference supports it
         return "reference"
-    reason = _why_not(backend, x, shape)
-    if reason and x.device.type in ("cpu", "cuda") and x.dtype in _TYPES and generated(shape):
+    reason = _why_not(backend, x, surrogate)
+    if reason and x.device.type in ("cpu", "cuda") and x.dtype in _TYPES and generated(surrogate):
         _say_once(backend, reason)
     return "torch" if reason else backend
 
 
-def _why_not(backend: str, x: Tensor, shape: SurrogateFunction) -> str:
+def _why_not(backend: str, x: Tensor, surrogate: SurrogateFunction) -> str:
     """Why a compiled backend cannot serve such a call; empty where it can."""
     if x.dtype not in _TYPES:
         return f"computes in float32 and takes float32, bfloat16 and float16, not {x.dtype}"
-    if not generated(shape):
-        return f"knows the formulas of surgrad.surrogates, and shape '{shape.name}' is another"
+    if not generated(surrogate):
+        return f"knows the formulas of surgrad.surrogates, and the surrogate function '{surrogate.name}' has another"
     if backend == "native":
         if x.device.type != "cpu":
             return f"runs on the CPU, and the current is on {x.device}"
@@ -71,9 +91,9 @@ def _why_not(backend: str, x: Tensor, shape: SurrogateFunction) -> str:
     return triton.why_not(x.device)
 
 
-def generated(shape: SurrogateFunction) -> bool:
-    """Whether the compiled kernels hold this shape's formula; its constants may differ."""
-    return shape.name in _FORMULAS and _FORMULAS[shape.name] == shape.formula
+def generated(surrogate: SurrogateFunction) -> bool:
+    """Whether the compiled kernels contain this surrogate function's formula; its constants may differ."""
+    return surrogate.name in _FORMULAS and _FORMULAS[surrogate.name] == surrogate.formula
 
 
 @torch.compiler.assume_constant_result  # runs while a graph is traced; traced itself, a warning would break it

@@ -1,33 +1,34 @@
-"""The specification: the loop a physicist would write; autograd does the rest."""
+"""The specification: a plain loop over the time steps, differentiated by autograd."""
 
 import torch
 from torch import Tensor
 
-from surgrad.kernels.lif.call import Call, Result
+from surgrad.kernels.lif.arguments import LIFArguments, LIFOutput
 from surgrad.kernels.lif.histograms import histogram
 from surgrad.surrogates import spike
 
 
-def lif(call: Call) -> Result:
-    """See `surgrad.lif` and `surgrad.kernels.lif.lif_history`."""
-    decay, threshold, width = (call.against_a_step(p) for p in (call.decay, call.threshold, call.width))
-    v = call.start
+def lif(a: LIFArguments) -> LIFOutput:
+    """See `surgrad.lif`."""
+    decay, threshold, width = (a.broadcast_to_step(p) for p in (a.decay, a.threshold, a.width))
+    v = a.initial_potential
     counts = None
     spikes: list[Tensor] = []
     potentials: list[Tensor] = []
-    for i in call.current().to(decay.dtype).unbind(0):
+    for i in a.current().to(decay.dtype).unbind(0):
         u = i if v is None else decay * v + i
-        o = spike(u - threshold, width, call.shape)
-        if call.watch:
+        o = spike(u - threshold, width, a.surrogate)
+        if a.return_histogram:
             counted = histogram(u - threshold, threshold)
             counts = counted if counts is None else counts + counted
-        spikes.append(o.to(call.x.dtype))
-        if call.history:
+        spikes.append(o.to(a.x.dtype))
+        if a.return_history:
             potentials.append(u)
-        v = after_reset(u, o.detach() if call.detach_reset else o, threshold, call.reset)
+        v = after_reset(u, o.detach() if a.detach_reset else o, threshold, a.reset)
     # cat, not stack: a channels_last step keeps its storage format only as a 4-D tensor
-    out = torch.cat(spikes).unflatten(0, call.size[:2])
-    return out, v, counts, torch.cat(potentials).unflatten(0, call.size[:2]) if call.history else None
+    out = torch.cat(spikes).unflatten(0, a.size[:2])
+    history = torch.cat(potentials).unflatten(0, a.size[:2]) if a.return_history else None
+    return LIFOutput(out, v if a.return_potential else None, counts, history)
 
 
 def after_reset(u: Tensor, o: Tensor, threshold: Tensor, reset: str) -> Tensor:

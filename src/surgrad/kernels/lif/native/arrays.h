@@ -7,11 +7,11 @@
 #include "lif.h"
 #include "elementary.h"
 
-constexpr int BINS = 512, PER_THRESHOLD = 32;  // as in membrane.py
+constexpr int BINS = 512, PER_THRESHOLD = 32;  // as in ../histograms.py
 constexpr int LANES = 4, MOST_TASKS = 64;
 
-// Call f(task) for every task, on the threads of the runtime that is already there. Which thread does which task is
-// left open; nothing that is computed depends on it.
+// Call f(task) for every task, on the threads of the runtime that is already loaded. Any thread may run any task; no
+// result depends on it.
 template <class F>
 static void parallel(const Lif& a, int64_t tasks, F f) {
   std::atomic<int64_t> next{0};
@@ -25,10 +25,10 @@ static void parallel(const Lif& a, int64_t tasks, F f) {
     work();
 }
 
-// Enough for the threads there may be, none too small to be worth handing over.
+// The number of tasks: enough for all threads, and none so small that handing it to a thread costs more than running it.
 static inline int64_t tasks_of(int64_t elements) { return std::clamp<int64_t>(elements / 32768, 1, MOST_TASKS); }
 
-// How the elements of a step are cut: the same for any number of threads, so that sums do not depend on it.
+// How the elements of a step are divided: the same for any number of threads, so that sums do not depend on it.
 struct Cut {
   int64_t block, tasks, elements;
   explicit Cut(const Lif& a) : elements(a.elements) {
@@ -43,7 +43,7 @@ struct Cut {
   }
 };
 
-// Scratch of a thread, kept between calls: fresh memory costs more than the arithmetic.
+// Scratch memory of a thread, kept between calls: allocating it costs more than the arithmetic.
 static inline float* scratch(size_t floats) {
   static thread_local std::vector<float> memory;
   if (memory.size() < floats + 16) memory.resize(floats + 16);
@@ -103,7 +103,7 @@ static inline void gather(const Lif& a, const float* __restrict values, int64_t 
 template <class Format>
 static void load_as(const void* from, int64_t first, int n, float* __restrict out) {
   const auto* x = static_cast<const typename Format::Stored*>(from) + first;
-  for (int i = 0; i < n; i += int(64 / sizeof(*x))) PREFETCH(x + n + i);  // T streams are more than hardware follows
+  for (int i = 0; i < n; i += int(64 / sizeof(*x))) PREFETCH(x + n + i);  // hardware does not prefetch T streams
   for (int i = 0; i < n; ++i) out[i] = Format::load(x[i]);
 }
 
@@ -113,7 +113,7 @@ static inline void load(int dtype, const void* from, int64_t first, int n, float
   if (dtype == FLOAT16) load_as<Float16>(from, first, n, out);
 }
 
-// n values as floats: where they lie, if they are floats already; else in `buffer`.
+// n values as floats: in place if they are stored as floats, else in `buffer`.
 static inline const float* view(int dtype, const void* from, int64_t first, int n, float* buffer) {
   if (dtype != FLOAT32) return load(dtype, from, first, n, buffer), buffer;
   const float* x = static_cast<const float*>(from) + first;

@@ -12,22 +12,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surgrad.kernels.lif.operators import Arguments, gradients, laid_out_last, outputs
+from surgrad.kernels.lif.arguments import LIFArguments, PerTensor
+from surgrad.kernels.lif.operators import (
+    KernelGradients,
+    KernelOutput,
+    laid_out_last,
+    new_gradients,
+    new_outputs,
+)
+from surgrad.surrogates import CONSTANTS
 
-LEVELS = ("avx512", "avx2", "base")  # builds for ever older processors
+LEVELS = ("avx512", "avx2", "base")  # builds, from the newest processors to the oldest
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _RESETS = {"zero": 0, "subtract": 1, "none": 2}
+_WANT_NORM = 1  # as in lif.h
+_WANT_DECAY = 2
+_WANT_THRESHOLD = 4
+_WANT_WIDTH = 8
 _FOLDER = Path(__file__).parent
 _SOURCES = ("lif.h", "arrays.h", "block.h", "elementary.h", "slopes.h", "lif.cpp")
-GENERATED = {
+GENERATED = {  # the number of each surrogate function
     name: number
     for number, name in enumerate(
-        re.findall(r"X\((\w+)\)", (_FOLDER / "slopes.h").read_text().split("#define SHAPES")[1][3:])
+        re.findall(r"X\((\w+)\)", (_FOLDER / "slopes.h").read_text().split("#define SURROGATES")[1][3:])
     )
 }
 
 
-class _Term(Structure):
+class _Summand(Structure):
     _fields_ = [
         ("x", c_void_p),
         ("stride", c_int64),
@@ -45,10 +57,10 @@ class _Lif(Structure):
         ("channels", c_int64),
         ("inner", c_int64),
         ("dtype", c_int32),
-        ("shape", c_int32),
+        ("surrogate", c_int32),
         ("reset", c_int32),
         ("detach_reset", c_int32),
-        ("terms", _Term * 2),
+        ("summands", _Summand * 2),
         ("decay", c_void_p),
         ("threshold", c_void_p),
         ("width", c_void_p),
@@ -56,24 +68,24 @@ class _Lif(Structure):
         ("threshold_many", c_int32),
         ("width_many", c_int32),
         ("wants", c_int32),
-        ("constants", c_float * 3),
+        ("constants", c_float * CONSTANTS),
         ("threads", c_int32),
-        ("start", c_void_p),
+        ("initial_potential", c_void_p),
         ("spikes", c_void_p),
         ("potential", c_void_p),
-        ("counts", c_void_p),
+        ("histogram", c_void_p),
         ("history", c_void_p),
         ("grad_spikes", c_void_p),
         ("grad_potential", c_void_p),
         ("grad_history", c_void_p),
-        ("grad_start", c_void_p),
+        ("grad_initial", c_void_p),
         ("sums", c_void_p),
         ("parallel", c_void_p),
     ]
 
 
 def _load() -> tuple[ctypes.CDLL | None, str]:
-    """The best build that is installed and that this processor runs; or None, and why."""
+    """The best installed build that this processor can run; or None, and why."""
     capability = torch.backends.cpu.get_cpu_capability()
     first = {"AVX512": 0, "AVX2": 1}.get(capability, 2)
     why = "was not built when surgrad was installed"
@@ -88,7 +100,7 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
 
 
 def declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    """The library with the types of its functions; raises ValueError where it was built from other sources."""
+    """Declare the types of a library's functions; raises ValueError if it was built from other sources."""
     library.surgrad_sources.restype = ctypes.c_char_p
     if library.surgrad_sources().decode() != digest():
         raise ValueError(f"{Path(library._name).name} was built from other sources")
@@ -104,7 +116,7 @@ def declared(library: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def digest() -> str:
-    """Of the sources; setup.py computes the same for a build."""
+    """The digest of the sources; setup.py computes the same for a build."""
     return hashlib.sha256(b"".join((_FOLDER / name).read_bytes() for name in _SOURCES)).hexdigest()
 
 
@@ -142,15 +154,15 @@ def _loaded() -> list[str]:
     return sorted(paths, key=lambda path: "torch" not in path)
 
 
-def _alone() -> None:
-    """In a forked child the runtime's threads are gone, and waiting for them would take for ever."""
+def _after_fork() -> None:
+    """Use one thread in a forked child: the runtime's threads do not exist there, and a call would wait forever."""
     global _forked
     _forked = True
 
 
 _forked = False
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_alone)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -169,16 +181,18 @@ def _layout(x: Tensor) -> dict[str, int | None]:
     return {"elements": elements, "channels": channels, "inner": inner, "dtype": DTYPES[x.dtype], **_threads()}
 
 
-def _call(a: Arguments, grads: tuple[Tensor | None, ...] = (None, None), **fields: Any) -> _Lif:
+def _call(a: LIFArguments, grads: tuple[Tensor | None, ...] = (None, None), **fields: Any) -> _Lif:
+    """The struct of a call; grads: memory for the gradients of the summands. fields: others of its fields."""
     call = _Lif(
         steps=a.steps,
-        shape=GENERATED[a.shape],
+        surrogate=GENERATED[a.surrogate.name],
         reset=_RESETS[a.reset],
         detach_reset=a.detach_reset,
+        initial_potential=_pointer(a.initial_potential),
         **_layout(a.x),
         **fields,
     )
-    for slot, (x, norm, eps, batch), grad in zip(call.terms, a.terms, grads, strict=False):
+    for slot, (x, norm, eps, batch), grad in zip(call.summands, a.summands, grads, strict=False):
         slot.x = _pointer(x)
         slot.norm = _pointer(norm)
         slot.eps = eps
@@ -189,49 +203,55 @@ def _call(a: Arguments, grads: tuple[Tensor | None, ...] = (None, None), **field
         value: Tensor = getattr(a, name)
         setattr(call, name, value.data_ptr())
         setattr(call, f"{name}_many", value.ndim)
-    for i, constant in enumerate(a.constants):
+    for i, constant in enumerate(a.surrogate.constants):
         call.constants[i] = constant
-    call.start = _pointer(a.start)
     return call
 
 
-def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def forward(a: LIFArguments) -> KernelOutput:
     """See `surgrad.kernels.lif.operators.Kernel`."""
-    spikes, potential, counts, history = outputs(a)
-    if not spikes.numel():
-        return spikes, potential, counts, history
-    call = _call(
-        a, spikes=_pointer(spikes), potential=_pointer(potential), counts=_pointer(counts), history=_pointer(history)
-    )
-    _built().surgrad_forward(byref(call))
-    return spikes, potential, counts, history
+    out = new_outputs(a)
+    if out.spikes.numel():
+        call = _call(
+            a,
+            spikes=_pointer(out.spikes),
+            potential=_pointer(out.potential),
+            histogram=_pointer(out.histogram),
+            history=_pointer(out.history),
+        )
+        _built().surgrad_forward(byref(call))
+    return out
 
 
 def backward(
     grad_spikes: Tensor | None,
     grad_potential: Tensor | None,
     grad_history: Tensor | None,
-    wanted: list[bool],
-    a: Arguments,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    wanted: PerTensor[bool],
+    a: LIFArguments,
+) -> KernelGradients:
     """See `surgrad.kernels.lif.operators.Kernel`."""
-    to_x, to_plus, to_start, sums = gradients(wanted, a)
+    found = new_gradients(wanted, a)
     if not a.x.numel():
-        return to_x, to_plus, to_start, sums
+        return found
     norms = a.norm is not None or a.plus_norm is not None
-    wants = norms + 2 * wanted[4] + 4 * wanted[5] + 8 * wanted[6]
     call = _call(
         a,
-        (to_x, to_plus),
-        wants=wants,
+        (found.x, found.plus),
+        wants=(
+            _WANT_NORM * norms
+            + _WANT_DECAY * wanted.decay
+            + _WANT_THRESHOLD * wanted.threshold
+            + _WANT_WIDTH * wanted.width
+        ),
         grad_spikes=_pointer(grad_spikes),
-        sums=_pointer(sums),
         grad_potential=_pointer(grad_potential),
         grad_history=_pointer(grad_history),
-        grad_start=_pointer(to_start),
+        grad_initial=_pointer(found.initial_potential),
+        sums=_pointer(found.sums),
     )
     _built().surgrad_backward(byref(call))
-    return to_x, to_plus, to_start, sums
+    return found
 
 
 def moments(x: Tensor) -> Tensor:
@@ -240,14 +260,14 @@ def moments(x: Tensor) -> Tensor:
     if not x.numel():
         return out.fill_(torch.nan)
     call = _Lif(steps=len(x), **_layout(x))
-    call.terms[0].x = _pointer(x)
-    call.terms[0].stride = call.elements
+    call.summands[0].x = _pointer(x)
+    call.summands[0].stride = call.elements
     _built().surgrad_moments(byref(call), out.data_ptr())
     return out
 
 
 def pack(spikes: Tensor) -> Tensor:
-    """Spikes, dense in whatever order, as bits in the order of their memory: uint8 [ceil(n/8)]."""
+    """Pack spikes, dense in any order of their axes, into bits in the order of their memory: uint8 [ceil(n/8)]."""
     bits = torch.empty((spikes.numel() + 7) // 8, dtype=torch.uint8)
     call = _Lif(dtype=DTYPES[spikes.dtype], **_threads())
     _built().surgrad_pack(byref(call), spikes.data_ptr(), spikes.numel(), bits.data_ptr())
@@ -255,12 +275,12 @@ def pack(spikes: Tensor) -> Tensor:
 
 
 def unpack(bits: Tensor, into: Tensor) -> Tensor:
-    """The reverse of `pack`, written into dense memory."""
+    """Write the spikes that `pack` was given into dense memory."""
     call = _Lif(dtype=DTYPES[into.dtype], **_threads())
     _built().surgrad_unpack(byref(call), bits.data_ptr(), into.numel(), into.data_ptr())
     return into
 
 
 def _built() -> ctypes.CDLL:
-    assert LIBRARY is not None, "asked only where `available`"
+    assert LIBRARY is not None, "called only where `available`"
     return LIBRARY

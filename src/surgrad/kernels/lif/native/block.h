@@ -9,7 +9,7 @@ static inline float after(float u, float threshold) {
   return reset == ZERO ? u * (fired ? 0.0f : 1.0f) : reset == SUBTRACT ? u - (fired ? threshold : 0.0f) : u;
 }
 
-// `many`: a parameter an element; else its first value is that of all.
+// `many`: one parameter per element; else the first value holds for all.
 template <int reset, bool many>
 static void integrate(int n, const float* __restrict in, const float* __restrict decay,
                       const float* __restrict threshold, float* __restrict v, float* __restrict u) {
@@ -32,14 +32,15 @@ static void gain_sum(int n, const float* __restrict delta, const float* __restri
   for (int i = 0; i < n; ++i) sum[i] += delta[i] * (x[i] - mean[i]);
 }
 
-// x -> a slope, and what it takes of the width: FIXED rows of that stride, from the element's place on.
+// x -> a slope. The second argument has the values that depend only on the width, which `fix_` computed: FIXED rows of
+// that stride, from the element's place on.
 using Curve = float (*)(float, const float*, int64_t);
 
-// One step back in time, on arrays of n elements. Read: u_t and `above` = ∂L/∂o_t. Written: δ_t; where `full`, also
-// `through` = s·h, which has passed the spike; and ∂L/∂v_t becomes ∂L/∂v_{t-1}. full: a parameter an element, as where
-// `many`, and a threshold that may want its gradient.
+// The gradients of one step, on arrays of n elements. Read: u_t and `above` = ∂L/∂o_t. Written: δ_t; if `full`, also
+// `through` = s·h, the part that passed through the spike; and `epsilon`, from ∂L/∂v_t to ∂L/∂v_{t-1}. full: one
+// parameter per element, as with `many`, and the threshold may want its gradient.
 template <Curve slope, int reset, bool kept, bool full>
-static void step_back(int n, const float* __restrict fixed, int64_t stride, const float* __restrict u,
+static void step_gradients(int n, const float* __restrict fixed, int64_t stride, const float* __restrict u,
                       const float* __restrict decay, const float* __restrict threshold, const float* __restrict above,
                       float* __restrict epsilon, float* __restrict delta, float* __restrict through) {
   for (int i = 0; i < n; ++i) {
@@ -66,37 +67,37 @@ static void fix_all(int n, const float* __restrict width, const float* constants
   for (int i = 0; i < n; ++i) fix(width[i], constants, fixed + i, stride);
 }
 
-// Every shape's step back by [reset][kept][full], and ∂G/∂w, for widths that are learned.
-using StepBack = void (*)(int, const float*, int64_t, const float*, const float*, const float*, const float*, float*,
+// The gradients of one step for every surrogate function, by [reset][kept][full]; and ∂G/∂w, for learned widths.
+using StepGradients = void (*)(int, const float*, int64_t, const float*, const float*, const float*, const float*, float*,
                           float*, float*);
 using Over = void (*)(int, const float*, const float*, int64_t, float*);
 using Fix = void (*)(int, const float*, const float*, float*, int64_t);
 #define PAIR(name, reset, kept) \
-  { step_back<slope_##name, reset, kept, false>, step_back<slope_##name, reset, kept, true> }
+  { step_gradients<slope_##name, reset, kept, false>, step_gradients<slope_##name, reset, kept, true> }
 #define ENTRY(name)                                             \
   {{PAIR(name, ZERO, false), PAIR(name, ZERO, true)},           \
    {PAIR(name, SUBTRACT, false), PAIR(name, SUBTRACT, true)},   \
    {PAIR(name, NONE, false), PAIR(name, NONE, false)}},
-static const StepBack steps_back[][3][2][2] = {SHAPES(ENTRY)};
+static const StepGradients step_gradients_of[][3][2][2] = {SURROGATES(ENTRY)};
 #undef PAIR
 #undef ENTRY
 #define ENTRY(name) over<width_slope_##name>,
-static const Over width_slopes[] = {SHAPES(ENTRY)};
+static const Over width_slopes[] = {SURROGATES(ENTRY)};
 #undef ENTRY
 #define ENTRY(name) {fix_all<fix_slope_##name>, fix_all<fix_width_slope_##name>},
-static const Fix fixes[][2] = {SHAPES(ENTRY)};
+static const Fix fixes[][2] = {SURROGATES(ENTRY)};
 #undef ENTRY
 
 // A norm as y = gain·x + shift, for every channel.
 struct Affine {
   std::vector<float> gain, shift, mean, rstd;
-  Affine(const Lif& a, const Term& term) {
-    if (!term.norm) return;
+  Affine(const Lif& a, const Summand& summand) {
+    if (!summand.norm) return;
     const int64_t n = a.channels;
-    const float *means = term.norm, *variances = means + n, *weights = means + 2 * n, *biases = means + 3 * n;
+    const float *means = summand.norm, *variances = means + n, *weights = means + 2 * n, *biases = means + 3 * n;
     for (int64_t c = 0; c < n; ++c) {
       mean.push_back(means[c]);
-      rstd.push_back(1.0f / std::sqrt(variances[c] + term.eps));
+      rstd.push_back(1.0f / std::sqrt(variances[c] + summand.eps));
       gain.push_back(rstd[c] * weights[c]);
       shift.push_back(biases[c] - means[c] * gain[c]);
     }
@@ -111,7 +112,7 @@ static void place_in_bins(int n, const float* __restrict u, const float* __restr
   }
 }
 
-// Into LANES histograms side by side, since neighbours often fall into one bin and would wait for each other.
+// Count into LANES separate histograms: neighbours often fall into one bin and would wait for each other.
 static void count_bins(int n, const int32_t* __restrict bins, int32_t* __restrict counts) {
   int i = 0;
   for (; i + LANES <= n; i += LANES)
@@ -119,21 +120,21 @@ static void count_bins(int n, const int32_t* __restrict bins, int32_t* __restric
   for (; i < n; ++i) ++counts[bins[i]];
 }
 
-// The arrays of one block: parameters of its elements, its state, and what is summed over its elements.
+// The arrays of one block: parameters of its elements, its state, and its sums.
 struct Block {
   const Lif& a;
   const Affine (&affine)[2];
   int64_t size, first = 0;
   int n = 0;
-  const bool full;  // parameters differ between channels, or the threshold is trained: see step_back
+  const bool full;  // parameters differ between channels, or the threshold is trained: see step_gradients
   float *decay, *threshold, *width, *gain[2], *shift[2], *mean[2], *u, *v, *spare, *x, *above, *delta, *through, *epsilon;
-  float *whole[2], *sums[SUMS], *fixed[2];  // fixed: what slope and width slope take of the width
+  float *whole[2], *sums[SUMS], *fixed[2];  // fixed: what slope and width slope need of the width
 
   Block(const Lif& a, const Affine (&affine)[2], int64_t size)
       : a(a), affine(affine), size(size),
         full(a.decay_many || a.threshold_many || a.width_many || a.wants & WANT_THRESHOLD) {
-    constexpr int gap = 16;  // keeps the arrays from starting at the same place of a page, which stalls loads
-    const int64_t history = a.sums ? a.steps : 1;  // the way back needs every u
+    constexpr int gap = 16;  // so that arrays do not start at the same offset of a page, which stalls loads
+    const int64_t history = a.sums ? a.steps : 1;  // the backward pass needs every u
     float* at = scratch((18 + SUMS + 2 * FIXED + history) * (size + gap));
     auto take = [&](float*& p, int64_t count = 1) { p = at, at += count * size + gap; };
     for (float** p : {&decay, &threshold, &width, &v, &spare, &x, &above, &delta, &through, &epsilon}) take(*p);
@@ -148,18 +149,18 @@ struct Block {
   }
 
   void fix(int count) {
-    if (!a.sums) return;  // no way back
-    fixes[a.shape][0](count, width, a.constants, fixed[0], size);
-    if (a.wants & WANT_WIDTH) fixes[a.shape][1](count, width, a.constants, fixed[1], size);
+    if (!a.sums) return;  // no backward pass
+    fixes[a.surrogate][0](count, width, a.constants, fixed[0], size);
+    if (a.wants & WANT_WIDTH) fixes[a.surrogate][1](count, width, a.constants, fixed[1], size);
   }
 
-  // Go to another block of the step: its parameters, and its potential before the first step.
+  // Move to another block of the step: load its parameters, and its potential before the first step.
   void move(int64_t to, int count) {
     const bool same = n >= count && a.inner == 1 && (to - first) % a.channels == 0;  // as the last block's
     first = to, n = count;
     if (!same) spread_all();
-    if (a.start)
-      std::memcpy(v, a.start + first, n * sizeof(float));
+    if (a.initial_potential)
+      std::memcpy(v, a.initial_potential + first, n * sizeof(float));
     else
       std::fill(v, v + n, 0.0f);
   }
@@ -169,7 +170,7 @@ struct Block {
     if (a.threshold_many) spread(a, a.threshold, first, n, threshold);
     if (a.width_many) spread(a, a.width, first, n, width), fix(n);
     for (int k = 0; k < 2; ++k)
-      if (a.terms[k].norm) {
+      if (a.summands[k].norm) {
         spread(a, affine[k].gain.data(), first, n, gain[k]);
         spread(a, affine[k].shift.data(), first, n, shift[k]);
         spread(a, affine[k].mean.data(), first, n, mean[k]);
@@ -177,7 +178,7 @@ struct Block {
   }
 
   // u_t into `now`, and v_t into v.
-  void forth(int64_t t, float* now) {
+  void forward_step(int64_t t, float* now) {
     const float* in = current(t);
     const bool many = a.decay_many || a.threshold_many;
     if (a.reset == ZERO) (many ? integrate<ZERO, true> : integrate<ZERO, false>)(n, in, decay, threshold, v, now);
@@ -186,14 +187,14 @@ struct Block {
     if (a.reset == NONE) (many ? integrate<NONE, true> : integrate<NONE, false>)(n, in, decay, threshold, v, now);
   }
 
-  // I_t: where it lies in memory, if there is nothing to do to it.
+  // I_t: in place, if it is a single summand without a norm.
   const float* current(int64_t t) {
-    if (!a.terms[1].x && !a.terms[0].norm) return view(a.dtype, a.terms[0].x, t * a.terms[0].stride + first, n, x);
-    for (int k = 0; k < 2 && a.terms[k].x; ++k) {
-      const Term& term = a.terms[k];
+    if (!a.summands[1].x && !a.summands[0].norm) return view(a.dtype, a.summands[0].x, t * a.summands[0].stride + first, n, x);
+    for (int k = 0; k < 2 && a.summands[k].x; ++k) {
+      const Summand& summand = a.summands[k];
       float* to = k == 0 ? x : spare;
-      load(a.dtype, term.x, t * term.stride + first, n, to);
-      if (term.norm) normalise(to, gain[k], shift[k]);
+      load(a.dtype, summand.x, t * summand.stride + first, n, to);
+      if (summand.norm) normalise(to, gain[k], shift[k]);
       if (k == 1) add(x, spare);
     }
     return x;
@@ -207,28 +208,28 @@ struct Block {
     for (int i = 0; i < n; ++i) to[i] += what[i];
   }
 
-  // Into LANES histograms.
+  // Count a step's potentials into LANES histograms.
   void count(const float* now, int32_t* counts) {
     int32_t* bins = reinterpret_cast<int32_t*>(spare);
     place_in_bins(n, now, threshold, bins);
     count_bins(n, bins, counts);
   }
 
-  // Before the way back: u of every step, empty sums, and ε = ∂L/∂v_T.
+  // Before the backward pass: u of every step, empty sums, and ε = ∂L/∂v_T.
   void prepare() {
-    for (int64_t t = 0; t < a.steps; ++t) forth(t, u + t * size);
+    for (int64_t t = 0; t < a.steps; ++t) forward_step(t, u + t * size);
     for (int row = 0; row < SUMS; ++row)
       if (a.wants & wants_of(row)) std::fill(sums[row], sums[row] + n, 0.0f);
     for (int k = 0; k < 2; ++k)
-      if (a.terms[k].grad && a.terms[k].stride == 0) std::fill(whole[k], whole[k] + n, 0.0f);
+      if (a.summands[k].grad && a.summands[k].stride == 0) std::fill(whole[k], whole[k] + n, 0.0f);
     if (a.grad_potential)
       std::memcpy(epsilon, a.grad_potential + first, n * sizeof(float));
     else
       std::fill(epsilon, epsilon + n, 0.0f);
   }
 
-  // One step back in time: δ of this step, ε of the one before, and what they mean for parameters and summands.
-  void back(int64_t t) {
+  // δ of this step, ε of the one before, and from them the gradients of parameters and summands.
+  void backward_step(int64_t t) {
     const float *now = u + t * size, *g = above;
     if (a.grad_spikes)
       g = view(a.dtype, a.grad_spikes, t * a.elements + first, n, above);
@@ -238,29 +239,29 @@ struct Block {
     if (a.wants & WANT_THRESHOLD && a.reset == SUBTRACT)
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= now[i] >= threshold[i] ? epsilon[i] : 0.0f;
     float* d = place(t);
-    steps_back[a.shape][a.reset][!a.detach_reset][full](n, fixed[0], size, now, decay, threshold, g, epsilon, d, through);
+    step_gradients_of[a.surrogate][a.reset][!a.detach_reset][full](n, fixed[0], size, now, decay, threshold, g, epsilon, d, through);
     if (a.grad_history) by_history(a.grad_history + t * a.elements + first, d);
     if (a.wants & WANT_THRESHOLD)
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= through[i];
     if (a.wants & WANT_DECAY) by_decay(t, d);
-    give(t, d);
+    to_summands(t, d);
   }
 
-  // What reaches u_t besides its spike and its reset.
+  // The gradient that arrives at u_t itself.
   void by_history(const float* __restrict g, float* __restrict d) {
     for (int i = 0; i < n; ++i) d[i] += g[i], epsilon[i] += decay[i] * g[i];
   }
 
-  // Where step t's δ is computed: where it will stay, if there is nothing more to do to it here.
+  // Where step t's δ is computed: in the gradient of the first summand, if it is stored there unchanged.
   float* place(int64_t t) {
-    const Term& term = a.terms[0];
-    const bool stays = a.dtype == FLOAT32 && term.grad && term.stride && !(term.norm && !term.batch);
-    return stays ? static_cast<float*>(term.grad) + t * term.stride + first : delta;
+    const Summand& summand = a.summands[0];
+    const bool stays = a.dtype == FLOAT32 && summand.grad && summand.stride && !(summand.norm && !summand.batch);
+    return stays ? static_cast<float*>(summand.grad) + t * summand.stride + first : delta;
   }
 
   void by_decay(int64_t t, const float* d) {
-    if (t == 0 && !a.start) return;
-    const float* before = t == 0 ? a.start + first : u + (t - 1) * size;
+    if (t == 0 && !a.initial_potential) return;
+    const float* before = t == 0 ? a.initial_potential + first : u + (t - 1) * size;
     if (t == 0 || a.reset == NONE)
       decay_sum<NONE>(n, d, before, threshold, sums[DECAY]);
     else if (a.reset == ZERO)
@@ -272,42 +273,42 @@ struct Block {
   void by_width(const float* now, const float* g) {
     const bool kept = !a.detach_reset && a.reset != NONE;
     for (int i = 0; i < n; ++i) x[i] = now[i] - threshold[i];
-    width_slopes[a.shape](n, x, fixed[1], size, spare);
+    width_slopes[a.surrogate](n, x, fixed[1], size, spare);
     for (int i = 0; i < n; ++i) {
       const float s = g[i] - (kept ? (a.reset == ZERO ? now[i] : threshold[i]) * epsilon[i] : 0.0f);
       sums[WIDTH][i] += s * spare[i];
     }
   }
 
-  // What step t's δ means for the summands: their gradients, and the sums that their norms need.
-  void give(int64_t t, const float* d) {
+  // From step t's δ, the gradients of the summands and the sums that their norms need.
+  void to_summands(int64_t t, const float* d) {
     if (a.wants & WANT_NORM) add(sums[SHIFT], d);
-    for (int k = 0; k < 2 && a.terms[k].x; ++k) {
-      const Term& term = a.terms[k];
-      if (term.norm) gain_sum(n, d, view(a.dtype, term.x, t * term.stride + first, n, x), mean[k], sums[GAIN + k]);
-      if (!term.grad) continue;
-      if (term.stride == 0)
+    for (int k = 0; k < 2 && a.summands[k].x; ++k) {
+      const Summand& summand = a.summands[k];
+      if (summand.norm) gain_sum(n, d, view(a.dtype, summand.x, t * summand.stride + first, n, x), mean[k], sums[GAIN + k]);
+      if (!summand.grad) continue;
+      if (summand.stride == 0)
         add(whole[k], d);
-      else if (k > 0 || d == delta)  // else it is in its place
+      else if (k > 0 || d == delta)  // else it is stored already
         write(k, t, d);
     }
   }
 
-  // ∂L/∂x of a step, as far as this block knows it: a batch norm's is finished once all sums are known.
+  // Store ∂L/∂x of a step; that of a batch norm is completed once the sums of all blocks are known.
   void write(int k, int64_t t, const float* values) {
-    const Term& term = a.terms[k];
-    if (term.norm && !term.batch) {
+    const Summand& summand = a.summands[k];
+    if (summand.norm && !summand.batch) {
       for (int i = 0; i < n; ++i) spare[i] = gain[k][i] * values[i];
       values = spare;
     }
-    store(a.dtype, term.grad, t * term.stride + first, n, values);
+    store(a.dtype, summand.grad, t * summand.stride + first, n, values);
   }
 
-  // What is left at the end of the way back.
+  // The end of the backward pass of this block.
   void finish(double* totals) {
-    if (a.grad_start) std::memcpy(a.grad_start + first, epsilon, n * sizeof(float));
+    if (a.grad_initial) std::memcpy(a.grad_initial + first, epsilon, n * sizeof(float));
     for (int k = 0; k < 2; ++k)
-      if (a.terms[k].x && a.terms[k].grad && a.terms[k].stride == 0) write(k, 0, whole[k]);
+      if (a.summands[k].x && a.summands[k].grad && a.summands[k].stride == 0) write(k, 0, whole[k]);
     for (int row = 0; row < SUMS; ++row)
       if (a.wants & wants_of(row)) gather(a, sums[row], first, n, totals + row * a.channels);
   }

@@ -1,27 +1,27 @@
 // The leaky integrate-and-fire neuron, forward and backward, each in one pass over the currents. ../reference.py is the
-// specification and ../README.md derives the backward pass. Nothing here knows torch: a plain C interface.
+// specification and ../README.md derives the backward pass. It has a plain C interface and does not use torch.
 #include "block.h"
 
 namespace {
 
 void forward(const Lif& a) {
-  const Affine affine[2] = {{a, a.terms[0]}, {a, a.terms[1]}};
+  const Affine affine[2] = {{a, a.summands[0]}, {a, a.summands[1]}};
   const Cut cut(a);
-  std::vector<int32_t> counts(a.counts ? cut.tasks * LANES * BINS : 0);
+  std::vector<int32_t> counts(a.histogram ? cut.tasks * LANES * BINS : 0);
   parallel(a, cut.tasks, [&](int64_t task) {
     Block b(a, affine, cut.block);
     cut.blocks_of(task, [&](int64_t first, int n) {
       b.move(first, n);
       for (int64_t t = 0; t < a.steps; ++t) {
-        b.forth(t, b.u);
-        if (a.counts) b.count(b.u, counts.data() + task * LANES * BINS);
+        b.forward_step(t, b.u);
+        if (a.histogram) b.count(b.u, counts.data() + task * LANES * BINS);
         if (a.history) std::memcpy(a.history + t * a.elements + first, b.u, n * sizeof(float));
         fire(a.dtype, a.spikes, t * a.elements + first, n, b.u, b.threshold);
       }
       if (a.potential) std::memcpy(a.potential + first, b.v, n * sizeof(float));
     });
   });
-  for (size_t i = 0; i < counts.size(); ++i) a.counts[i % BINS] += counts[i];
+  for (size_t i = 0; i < counts.size(); ++i) a.histogram[i % BINS] += counts[i];
 }
 
 void centre(int n, float* __restrict d, const float* __restrict x, const float* __restrict gain,
@@ -31,8 +31,8 @@ void centre(int n, float* __restrict d, const float* __restrict x, const float* 
 
 // ∂L/∂x through batch statistics: gain·(δ - mean of δ - (x - mean)·rstd²·mean of δ(x - mean)), in place over δ.
 void finish(const Lif& a, const Affine& affine, int k, const Cut& cut) {
-  const Term& term = a.terms[k];
-  const int64_t steps = term.stride ? a.steps : 1;
+  const Summand& summand = a.summands[k];
+  const int64_t steps = summand.stride ? a.steps : 1;
   const double count = double(a.elements) / a.channels * steps;
   std::vector<float> offset, slope;
   for (int64_t c = 0; c < a.channels; ++c) {
@@ -46,25 +46,25 @@ void finish(const Lif& a, const Affine& affine, int k, const Cut& cut) {
     int64_t before = 0;
     int filled = 0;
     cut.blocks_of(task, [&](int64_t first, int n) {
-      if (filled < n || a.inner != 1 || (first - before) % a.channels) {  // else they are the last block's
+      if (filled < n || a.inner != 1 || (first - before) % a.channels) {  // else they are those of the last block
         spread(a, affine.gain.data(), first, n, gain), spread(a, affine.mean.data(), first, n, mean);
         spread(a, offset.data(), first, n, off), spread(a, slope.data(), first, n, tilt);
         before = first, filled = n;
       }
       for (int64_t t = 0; t < steps; ++t) {
-        const int64_t here = t * term.stride + first;
-        const float* y = view(a.dtype, term.x, here, n, x);
-        float* d = a.dtype == FLOAT32 ? static_cast<float*>(term.grad) + here : delta;
-        if (d == delta) load(a.dtype, term.grad, here, n, delta);
+        const int64_t here = t * summand.stride + first;
+        const float* y = view(a.dtype, summand.x, here, n, x);
+        float* d = a.dtype == FLOAT32 ? static_cast<float*>(summand.grad) + here : delta;
+        if (d == delta) load(a.dtype, summand.grad, here, n, delta);
         centre(n, d, y, gain, mean, off, tilt);
-        if (d == delta) store(a.dtype, term.grad, here, n, delta);
+        if (d == delta) store(a.dtype, summand.grad, here, n, delta);
       }
     });
   });
 }
 
 void backward(const Lif& a) {
-  const Affine affine[2] = {{a, a.terms[0]}, {a, a.terms[1]}};
+  const Affine affine[2] = {{a, a.summands[0]}, {a, a.summands[1]}};
   const Cut cut(a);
   std::vector<double> partial(cut.tasks * SUMS * a.channels);
   parallel(a, cut.tasks, [&](int64_t task) {
@@ -72,13 +72,13 @@ void backward(const Lif& a) {
     cut.blocks_of(task, [&](int64_t first, int n) {
       b.move(first, n);
       b.prepare();
-      for (int64_t t = a.steps - 1; t >= 0; --t) b.back(t);
+      for (int64_t t = a.steps - 1; t >= 0; --t) b.backward_step(t);
       b.finish(partial.data() + task * SUMS * a.channels);
     });
   });
   for (size_t i = 0; i < partial.size(); ++i) a.sums[i % (SUMS * a.channels)] += partial[i];
   for (int k = 0; k < 2; ++k)
-    if (a.terms[k].grad && a.terms[k].batch) finish(a, affine[k], k, cut);
+    if (a.summands[k].grad && a.summands[k].batch) finish(a, affine[k], k, cut);
 }
 
 void deviations(int n, const float* __restrict x, const float* __restrict near, float* __restrict sum,
@@ -89,13 +89,13 @@ void deviations(int n, const float* __restrict x, const float* __restrict near, 
   }
 }
 
-// Mean and biased variance of each channel of the first term. Sums are of differences to the channel's first element,
+// Mean and biased variance of each channel of the first summand. Sums are of differences to the channel's first element,
 // which is near the mean, so that little cancels.
 void moments(const Lif& a, float* out) {
-  const Term& term = a.terms[0];
+  const Summand& summand = a.summands[0];
   const Cut cut(a);
   std::vector<float> pivot(a.channels);
-  for (int64_t c = 0; c < a.channels; ++c) load(a.dtype, term.x, c * a.inner, 1, &pivot[c]);
+  for (int64_t c = 0; c < a.channels; ++c) load(a.dtype, summand.x, c * a.inner, 1, &pivot[c]);
   std::vector<double> partial(cut.tasks * 2 * a.channels);
   parallel(a, cut.tasks, [&](int64_t task) {
     float* at = scratch(4 * cut.block);
@@ -105,7 +105,7 @@ void moments(const Lif& a, float* out) {
       spread(a, pivot.data(), first, n, near);
       std::fill(sum, sum + n, 0.0f), std::fill(square, square + n, 0.0f);
       for (int64_t t = 0; t < a.steps; ++t) {
-        deviations(n, view(a.dtype, term.x, t * term.stride + first, n, x), near, sum, square);
+        deviations(n, view(a.dtype, summand.x, t * summand.stride + first, n, x), near, sum, square);
       }
       gather(a, sum, first, n, sums), gather(a, square, first, n, sums + a.channels);
     });
@@ -122,7 +122,7 @@ void moments(const Lif& a, float* out) {
   }
 }
 
-// Spikes as bits, element i in bit i % 8 of byte i / 8, and back.
+// Spikes to bits, element i in bit i % 8 of byte i / 8, and the reverse.
 template <class Format>
 void pack(const Lif& a, const void* from, int64_t n, uint8_t* to) {
   const auto* x = static_cast<const typename Format::Stored*>(from);

@@ -1,12 +1,12 @@
-// What the Python side hands over. `binding.py` mirrors these structs field by field.
+// The arguments that Python passes. `binding.py` mirrors these structs field by field.
 #pragma once
 #include <cstdint>
 
 // A summand of the current: I_t = Σ gain·x_t + shift, with gain and shift of the norm, or 1 and 0.
-struct Term {
+struct Summand {
   const void* x;      // null: no such summand
   int64_t stride;     // elements from one step to the next; 0: the same at every step
-  const float* norm;  // mean, variance, weight, bias, each [channels]; null: none
+  const float* norm;  // rows mean, variance, weight, bias, each [channels]; null: no norm
   float eps;
   int32_t batch;  // whether mean and variance are those of x itself, so that gradients flow through them
   void* grad;     // ∂L/∂x, of the currents' type; null: not wanted
@@ -15,26 +15,28 @@ struct Term {
 // One call of lif. Element e of a step belongs to channel (e / inner) % channels.
 struct Lif {
   int64_t steps, elements, channels, inner;
-  int32_t dtype, shape, reset, detach_reset;
-  Term terms[2];
+  int32_t dtype, surrogate, reset, detach_reset;
+  Summand summands[2];
   const float *decay, *threshold, *width;  // one, or one per channel
   int32_t decay_many, threshold_many, width_many, wants;
-  float constants[3];
+  float constants[3];  // of the surrogate function; CONSTANTS in surrogates/base.py
   int32_t threads;
-  const float* start;  // null: rest
+  const float* initial_potential;  // null: 0
   void* spikes;
-  float* potential;  // null: not wanted
-  int64_t* counts;   // histogram; null: nobody watches
-  float* history;    // potentials of every step before its reset, laid out as spikes; null: not wanted
+  float* potential;    // null: not wanted
+  int64_t* histogram;  // null: not wanted
+  float* history;      // potentials of every step before its reset, laid out as spikes; null: not wanted
   const void* grad_spikes;
   const float* grad_potential;
   const float* grad_history;  // null: none
-  float* grad_start;  // null: not wanted
-  double* sums;       // [SUMS, channels]
+  float* grad_initial;  // null: not wanted
+  double* sums;         // [SUMS, channels]
   void (*parallel)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel of a loaded runtime, or null
 };
 
 enum Dtype { FLOAT32, BFLOAT16, FLOAT16 };
 enum Reset { ZERO, SUBTRACT, NONE };
-enum Sum { SHIFT, GAIN, GAIN2, DECAY, THRESHOLD, WIDTH, SUMS };  // Σδ, Σδ(x - mean) of both terms, parameters'
+// Rows of the sums over a layer, as `SumRow` in ../operators.py: Σδ, Σδ(x - mean) of both summands, and the parameters'.
+enum Sum { SHIFT, GAIN, PLUS_GAIN, DECAY, THRESHOLD, WIDTH, SUMS };
+// Which sums are wanted, as in binding.py.
 enum Wants { WANT_NORM = 1, WANT_DECAY = 2, WANT_THRESHOLD = 4, WANT_WIDTH = 8 };

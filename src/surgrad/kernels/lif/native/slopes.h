@@ -1,4 +1,4 @@
-// Written by scripts/generate_slopes.py from surgrad.surrogates; edit the shapes, not this file.
+// Written by scripts/generate_slopes.py from surgrad.surrogates; edit the surrogate functions, not this file.
 #pragma once
 #include "elementary.h"
 
@@ -716,5 +716,5 @@ INLINE float width_slope_tilted(float x, [[maybe_unused]] const float* k, [[mayb
 
 constexpr int FIXED = 7;
 
-// Every shape, in the order of its number.
-#define SHAPES(X) X(rect) X(triangle) X(exponential) X(sigmoid) X(fast_sigmoid) X(atan) X(tanh) X(gaussian) X(multi_gaussian) X(leaky_box) X(q_pseudospike) X(dspike) X(tilted)
+// Every surrogate function, in the order of its number.
+#define SURROGATES(X) X(rect) X(triangle) X(exponential) X(sigmoid) X(fast_sigmoid) X(atan) X(tanh) X(gaussian) X(multi_gaussian) X(leaky_box) X(q_pseudospike) X(dspike) X(tilted)

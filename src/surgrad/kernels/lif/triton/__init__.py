@@ -1,6 +1,6 @@
-"""The Triton kernels, for CUDA; with TRITON_INTERPRET=1 set before triton is imported, for the CPU too, to test them.
+"""The Triton kernels, for CUDA; with TRITON_INTERPRET=1 set before triton is imported, also for the CPU, to test them.
 
-Triton is imported by the first call, not before: who does without need not have it.
+Triton is imported by the first call, so it need not be installed where these kernels are not used.
 """
 
 import os
@@ -9,10 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from torch import Tensor
 
-from surgrad.kernels.lif.operators import Arguments
+from surgrad.kernels.lif.arguments import LIFArguments, PerTensor
+from surgrad.kernels.lif.operators import KernelGradients, KernelOutput
 
 
-def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def forward(a: LIFArguments) -> KernelOutput:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     from surgrad.kernels.lif.triton import binding
 
@@ -23,9 +24,9 @@ def backward(
     grad_spikes: Tensor | None,
     grad_potential: Tensor | None,
     grad_history: Tensor | None,
-    wanted: list[bool],
-    a: Arguments,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    wanted: PerTensor[bool],
+    a: LIFArguments,
+) -> KernelGradients:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     from surgrad.kernels.lif.triton import binding
 
@@ -56,12 +57,12 @@ def _version() -> tuple[int, ...] | None:
         return None
 
 
-LEAST = (3, 6)  # the oldest that they are written for; they have been tested with 3.7
+LEAST = (3, 6)  # the oldest release that they are written for; tested with 3.7
 VERSION = _version()
 
 
 def _interpreted() -> bool:
-    """Whether triton was told in time, before its own functions were made, to interpret kernels."""
+    """Whether triton interprets kernels: TRITON_INTERPRET was set before triton was imported."""
     if os.environ.get("TRITON_INTERPRET", "0").lower() in ("", "0", "false", "off", "no", "n"):
         return False
     import triton

@@ -1,97 +1,115 @@
 """From tensors to the launches of the kernels.
 
 Nothing here waits for the GPU or reads a tensor's values, so that a CUDA graph can hold a call, and no two calls of the
-same sizes and options compile anything anew."""
+same sizes and options compile anything again."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
+from surgrad.kernels.lif.arguments import LIFArguments, PerTensor
 from surgrad.kernels.lif.histograms import BINS, PER_THRESHOLD
-from surgrad.kernels.lif.operators import ROW_DECAY, SUMS, Arguments, gradients, outputs
+from surgrad.kernels.lif.operators import (
+    KernelGradients,
+    KernelOutput,
+    SumRow,
+    new_gradients,
+    new_outputs,
+)
 from surgrad.kernels.lif.triton import kernels, statistics
 from surgrad.kernels.lif.triton.tiling import Tiling, tiling
+from surgrad.surrogates import CONSTANTS
 
-LONGEST = 16  # steps whose potentials stay in registers; more are recomputed by the chunk
-CHUNK = 8  # steps of such a chunk, and of those whose loads a forward pass issues together
-REGISTERS = 96  # of a thread, for what it keeps of its elements
-OVERHEAD = 32  # bytes that it keeps of an element whatever the number of steps
+LONGEST = 16  # the most steps whose potentials stay in registers; of longer sequences they are recomputed in chunks
+CHUNK = 8  # steps of such a chunk, and steps whose loads a forward pass issues together
+REGISTERS = 96  # of a thread, for the values that it keeps of its elements
+OVERHEAD = 32  # bytes that it keeps per element for any number of steps
 
 
-def forward(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def forward(a: LIFArguments) -> KernelOutput:
     """See `surgrad.kernels.lif.operators.Kernel`."""
-    spikes, potential, counts, history = outputs(a)
-    if spikes.numel() == 0:
-        return spikes, potential, counts, history
-    tiles = tiling(a.x, 1, min(16 // a.x.itemsize, 4 if a.watch else 8), by_channel=_by_channel(a))
+    out = new_outputs(a)
+    if out.spikes.numel() == 0:
+        return out
+    tiles = tiling(a.x, 1, min(16 // a.x.itemsize, 4 if a.return_histogram else 8), by_channel=_by_channel(a))
     with _on_device(a.x):
         kernels.forward[tiles.grid](
-            **_given(a, min(a.steps, CHUNK), tiles),
-            spikes=spikes,
-            potential=potential if a.keep else None,
-            counts=counts if a.watch else None,
-            history=history if a.history else None,
+            **_common(a, min(a.steps, CHUNK), tiles),
+            spikes=out.spikes,
+            potential=out.potential if a.return_potential else None,
+            counts=out.histogram if a.return_histogram else None,
+            history=out.history if a.return_history else None,
             BINS=BINS,
             PER_THRESHOLD=float(PER_THRESHOLD),
         )
-    return spikes, potential, counts, history
+    return out
 
 
 def backward(
     grad_spikes: Tensor | None,
     grad_potential: Tensor | None,
     grad_history: Tensor | None,
-    wanted: list[bool],
-    a: Arguments,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    wanted: PerTensor[bool],
+    a: LIFArguments,
+) -> KernelGradients:
     """See `surgrad.kernels.lif.operators.Kernel`."""
-    to_x, to_plus, to_start, sums = gradients(wanted, a)
+    found = new_gradients(wanted, a)
     if a.x.numel() == 0:
-        return to_x, to_plus, to_start, sums
+        return found
     norms = a.norm is not None or a.plus_norm is not None
-    parameters = any(wanted[4:7])
+    parameters = wanted.decay or wanted.threshold or wanted.width
     chunk = a.steps if a.steps <= LONGEST else CHUNK
     tiles = tiling(a.x, 1, _per_thread(a, chunk), by_channel=_by_channel(a))
-    partial = sums.new_empty(SUMS, tiles.slots, tiles.channels, dtype=torch.float32)
+    sums = found.sums
+    partial = sums.new_empty(len(SumRow), tiles.slots, tiles.channels, dtype=torch.float32)
     kept = sums.new_empty(-(-a.steps // chunk), a.x[0].numel(), dtype=torch.float32) if chunk < a.steps else None
     with _on_device(a.x):
         kernels.backward[tiles.grid](
-            **_given(a, chunk, tiles),
+            **_common(a, chunk, tiles),
             width=a.width,
             grad_spikes=grad_spikes,
             grad_potential=grad_potential,
             grad_history=grad_history,
-            to_x=to_x if wanted[0] else None,
-            to_plus=to_plus if a.plus is not None and wanted[2] else None,
-            to_start=to_start if a.start is not None and wanted[7] else None,
+            to_x=found.x if wanted.x else None,
+            to_plus=found.plus if a.plus is not None and wanted.plus else None,
+            to_initial=(
+                found.initial_potential if a.initial_potential is not None and wanted.initial_potential else None
+            ),
             partial=partial,
             kept=kept,
-            **{f"c{i}": float(c) for i, c in enumerate((*a.constants, 0, 0, 0)[:3])},
+            **_constants(a),
             slots=tiles.slots,
             WIDTHS=a.width.ndim > 0,
-            SHAPE=a.shape,
+            SURROGATE=a.surrogate.name,
             THROUGH=a.reset != "none" and not a.detach_reset,
-            BATCH=a.batch[0],
-            PLUS_BATCH=a.batch[1],
-            WANT_DECAY=wanted[4],
-            WANT_THRESHOLD=wanted[5],
-            WANT_WIDTH=wanted[6],
+            BATCH=a.batch,
+            PLUS_BATCH=a.plus_batch,
+            WANT_DECAY=wanted.decay,
+            WANT_THRESHOLD=wanted.threshold,
+            WANT_WIDTH=wanted.width,
             LONG=kept is not None,
         )
-        span = slice(0 if norms else ROW_DECAY, SUMS if parameters else ROW_DECAY)
-        if norms or parameters:  # of scalar parameters nobody needs to know the channels' shares
+        span = slice(0 if norms else SumRow.DECAY, len(SumRow) if parameters else SumRow.DECAY)
+        if norms or parameters:  # the shares of the channels are not needed for scalar parameters
             sums[span, : tiles.channels] = partial[span].sum(1, dtype=torch.float64)
-        for term, (x, norm, eps, batch) in enumerate(a.terms):
-            if batch and norm is not None and wanted[2 * term]:
-                _finish(x, to_plus if term else to_x, norm, eps, sums, term)
-    return to_x, to_plus, to_start, sums
+        if a.batch and a.norm is not None and wanted.x:
+            _finish(a.x, found.x, a.norm, a.eps, sums, SumRow.GAIN)
+        if a.plus_batch and a.plus is not None and a.plus_norm is not None and wanted.plus:
+            _finish(a.plus, found.plus, a.plus_norm, a.plus_eps, sums, SumRow.PLUS_GAIN)
+    return found
 
 
-def _finish(x: Tensor, to_x: Tensor, norm: Tensor, eps: float, sums: Tensor, term: int) -> None:
+def _constants(a: LIFArguments) -> dict[str, float]:
+    """The constants of the surrogate function by the names that the kernels give them; zeros where it has fewer."""
+    constants = [*a.surrogate.constants, *[0.0] * CONSTANTS][:CONSTANTS]
+    return {f"c{i}": float(constant) for i, constant in enumerate(constants)}
+
+
+def _finish(x: Tensor, to_x: Tensor, norm: Tensor, eps: float, sums: Tensor, gain: SumRow) -> None:
     tiles = tiling(x, len(x), 16 // x.itemsize, by_channel=True)
     kernels.finish[tiles.grid](
-        x, to_x, norm, sums, eps, count=x.numel() // tiles.channels, TERM=term, **tiles.arguments()
+        x, to_x, norm, sums, eps, count=x.numel() // tiles.channels, GAIN_ROW=int(gain), **tiles.arguments()
     )
 
 
@@ -110,8 +128,8 @@ def moments(x: Tensor) -> Tensor:
     return out
 
 
-def _given(a: Arguments, chunk: int, tiles: Tiling) -> dict[str, object]:
-    """The arguments that both passes take; terms that are the same at every step are read once."""
+def _common(a: LIFArguments, chunk: int, tiles: Tiling) -> dict[str, object]:
+    """The arguments that both passes take; a summand that is the same at every step is read once."""
     elements = a.x[0].numel()
     strides = [elements if x is not None and len(x) > 1 else 0 for x in (a.x, a.plus)]
     counts = [chunk if stride or a.steps == 1 else 1 for stride in strides]
@@ -122,11 +140,11 @@ def _given(a: Arguments, chunk: int, tiles: Tiling) -> dict[str, object]:
         "plus_norm": a.plus_norm,
         "decay": a.decay,
         "threshold": a.threshold,
-        "start": a.start,
+        "initial": a.initial_potential,
         "stride": strides[0],
         "plus_stride": strides[1],
-        "eps": a.eps[0],
-        "plus_eps": a.eps[1],
+        "eps": a.eps,
+        "plus_eps": a.plus_eps,
         "steps": a.steps,
         "elements": elements,
         "DECAYS": a.decay.ndim > 0,
@@ -140,19 +158,19 @@ def _given(a: Arguments, chunk: int, tiles: Tiling) -> dict[str, object]:
     }
 
 
-def _by_channel(a: Arguments) -> bool:
+def _by_channel(a: LIFArguments) -> bool:
     norms = a.norm is not None or a.plus_norm is not None
     return norms or any(p.ndim > 0 for p in (a.decay, a.threshold, a.width))
 
 
-def _per_thread(a: Arguments, chunk: int) -> int:
-    """Elements for a thread of the backward pass, which keeps of each its parameters and sums, and the potentials,
-    currents and gradients of a chunk."""
+def _per_thread(a: LIFArguments, chunk: int) -> int:
+    """The number of elements per thread of the backward pass. For each of them a thread keeps its parameters and sums,
+    and the potentials, currents and gradients of a chunk."""
     bytes_kept = OVERHEAD + chunk * (4 + a.x.itemsize * (2 + (a.plus is not None)))
     fitting = max(2, 4 * REGISTERS // bytes_kept)
     return min(16 // a.x.itemsize, 1 << fitting.bit_length() - 1)
 
 
 def _on_device(x: Tensor) -> AbstractContextManager[None]:
-    """Triton launches on the current device, whatever its tensors' is."""
+    """Make x's device the current one: Triton launches there, wherever the tensors are."""
     return torch.cuda.device_of(x) if x.is_cuda else nullcontext()

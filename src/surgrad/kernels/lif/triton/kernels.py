@@ -1,10 +1,10 @@
 """The neuron over all steps, forward and backward. ../reference.py is the specification and ../README.md derives the
-backward pass. A program takes every so-manieth tile of one group, and holds a tile's state in registers."""
+backward pass. The programs of a group of tiles take its tiles in turn, and hold the state of a tile in registers."""
 
 import triton
 import triton.language as tl
 
-from surgrad.kernels.lif.operators import ROW_DECAY, ROW_GAIN, ROW_SHIFT, ROW_THRESHOLD, ROW_WIDTH
+from surgrad.kernels.lif.operators import SumRow
 from surgrad.kernels.lif.triton.slopes import slope, width_slope
 from surgrad.kernels.lif.triton.tiles import (
     affine,
@@ -19,9 +19,12 @@ from surgrad.kernels.lif.triton.tiles import (
     wide,
 )
 
-SHIFT, GAIN, DECAY, THRESHOLD, WIDTH = (
-    tl.constexpr(row) for row in (ROW_SHIFT, ROW_GAIN, ROW_DECAY, ROW_THRESHOLD, ROW_WIDTH)
-)
+SHIFT = tl.constexpr(int(SumRow.SHIFT))
+GAIN = tl.constexpr(int(SumRow.GAIN))
+PLUS_GAIN = tl.constexpr(int(SumRow.PLUS_GAIN))
+DECAY = tl.constexpr(int(SumRow.DECAY))
+THRESHOLD = tl.constexpr(int(SumRow.THRESHOLD))
+WIDTH = tl.constexpr(int(SumRow.WIDTH))
 
 
 @triton.jit
@@ -32,7 +35,7 @@ def forward(
     plus_norm,
     decay,
     threshold,
-    start,
+    initial,
     spikes,
     potential,
     counts,
@@ -76,7 +79,7 @@ def forward(
     for block in tl.range(pid // groups, blocks, programs):
         live = rows(block, outer, exists, R)
         base = wide(block, row_stride) * R
-        v = state(start, base, at, live, R, K)
+        v = state(initial, base, at, live, R, K)
         for first in tl.range(0, steps, CHUNK):
             xs = read(x, base, at, first, steps, stride, live, COUNT, RAGGED)
             ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
@@ -112,27 +115,27 @@ def potentials(xs, scale, ps, plus_scale, v, beta, th, RESET: tl.constexpr, CHUN
 
 
 @triton.jit
-def through_spike(u, g, e, th, w, c0, c1, c2, SHAPE: tl.constexpr, RESET: tl.constexpr, THROUGH: tl.constexpr):
+def through_spike(u, g, e, th, w, c0, c1, c2, SURROGATE: tl.constexpr, RESET: tl.constexpr, THROUGH: tl.constexpr):
     """(s, s·h, δ) of one step from g and ε; THROUGH: whether the reset's spike has a gradient."""
     s = g
     if THROUGH:
         s = g - (u if RESET == "zero" else th) * e
-    passed = s * slope(u - th, w, c0, c1, c2, SHAPE)
-    beside = tl.where(u >= th, 0.0, e) if RESET == "zero" else e
-    return s, passed, passed + beside
+    passed = s * slope(u - th, w, c0, c1, c2, SURROGATE)
+    kept = tl.where(u >= th, 0.0, e) if RESET == "zero" else e
+    return s, passed, passed + kept
 
 
 @triton.jit
-def give(to, delta, scale, BATCH: tl.constexpr, there):
-    """∂L/∂x of a step, as far as it is known: a batch norm's is finished once all sums are."""
+def store_gradient(to, delta, scale, BATCH: tl.constexpr, there):
+    """Store ∂L/∂x of a step; that of a batch norm is completed by `finish`, once all sums are known."""
     if len(scale) > 0 and not BATCH:
         delta = delta * scale[1]
     tl.store(to, delta.to(to.dtype.element_ty), there)
 
 
 @triton.jit
-def put(partial, row: tl.constexpr, total, slot, slots, channel, channels, LAST: tl.constexpr):
-    """A program's share of a row of the sums."""
+def store_sum(partial, row: tl.constexpr, total, slot, slots, channel, channels, LAST: tl.constexpr):
+    """Store a program's share of a row of the sums."""
     to = partial + (row * slots + slot) * channels + channel
     if LAST:
         tl.store(to, tl.sum(total, 0, keep_dims=True), channel < channels)
@@ -149,13 +152,13 @@ def backward(
     decay,
     threshold,
     width,
-    start,
+    initial,
     grad_spikes,
     grad_potential,
     grad_history,
     to_x,
     to_plus,
-    to_start,
+    to_initial,
     partial,
     kept,
     stride,
@@ -179,7 +182,7 @@ def backward(
     DECAYS: tl.constexpr,
     THRESHOLDS: tl.constexpr,
     WIDTHS: tl.constexpr,
-    SHAPE: tl.constexpr,
+    SURROGATE: tl.constexpr,
     RESET: tl.constexpr,
     THROUGH: tl.constexpr,
     BATCH: tl.constexpr,
@@ -196,7 +199,7 @@ def backward(
     R: tl.constexpr,
     K: tl.constexpr,
 ):
-    """Sums go to partial [SUMS, slots, channels]; with LONG, kept [chunks, elements] takes v before every chunk."""
+    """Sums go to partial [rows of SumRow, slots, channels]; with LONG, kept [chunks, elements] has v before a chunk."""
     pid = tl.program_id(0)
     group = pid % groups
     chunks = tl.cdiv(steps, CHUNK)
@@ -216,9 +219,9 @@ def backward(
     for block in tl.range(pid // groups, blocks, programs):
         live = rows(block, outer, exists, R)
         base = wide(block, row_stride) * R
-        v = state(start, base, at, live, R, K)
+        v = state(initial, base, at, live, R, K)
         if LONG:
-            for chunk in tl.range(chunks):  # the last one for nothing but that it is in the cache then
+            for chunk in tl.range(chunks):  # the last one only for the cache
                 tl.store(kept + (base + wide(chunk, elements)) + at, v, live)
                 xs = read(x, base, at, chunk * CHUNK, steps, stride, live, COUNT, RAGGED)
                 ps = read(plus, base, at, chunk * CHUNK, steps, plus_stride, live, PLUS_COUNT, RAGGED)
@@ -227,10 +230,10 @@ def backward(
         e = state(grad_potential, base, at, live, R, K)
         whole = zeros
         plus_whole = zeros
-        for back in tl.range(chunks):
-            first = (chunks - 1 - back) * CHUNK
+        for later in tl.range(chunks):
+            first = (chunks - 1 - later) * CHUNK
             if LONG:
-                v = tl.load(kept + (base + wide(chunks - 1 - back, elements)) + at, live, other=0.0)
+                v = tl.load(kept + (base + wide(chunks - 1 - later, elements)) + at, live, other=0.0)
             xs = read(x, base, at, first, steps, stride, live, COUNT, RAGGED)
             ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
             gs = read(grad_spikes, base, at, first, steps, elements, live, CHUNK, RAGGED)
@@ -244,7 +247,7 @@ def backward(
                     there = live & (first + i < steps)
                     above = tl.where(first + i < steps, e, 0.0)
                 g = gs[i].to(tl.float32) if grad_spikes is not None else zeros
-                s, passed, delta = through_spike(u, g, above, th, w, c0, c1, c2, SHAPE, RESET, THROUGH)
+                s, passed, delta = through_spike(u, g, above, th, w, c0, c1, c2, SURROGATE, RESET, THROUGH)
                 if grad_history is not None:
                     delta += hs[i]
                 if WANT_DECAY:
@@ -252,7 +255,7 @@ def backward(
                 if WANT_THRESHOLD:
                     to_threshold -= passed + (tl.where(u >= th, above, 0.0) if RESET == "subtract" else 0.0)
                 if WANT_WIDTH:
-                    to_width += s * width_slope(u - th, w, c0, c1, c2, SHAPE)
+                    to_width += s * width_slope(u - th, w, c0, c1, c2, SURROGATE)
                 if norm is not None or plus_norm is not None:
                     shift += delta
                 if norm is not None:
@@ -262,27 +265,29 @@ def backward(
                 if COUNT < CHUNK:
                     whole += delta
                 elif to_x is not None:
-                    give(to_x + (base + wide(first + i, elements)) + at, delta, scale, BATCH, there)
+                    store_gradient(to_x + (base + wide(first + i, elements)) + at, delta, scale, BATCH, there)
                 if PLUS_COUNT < CHUNK:
                     plus_whole += delta
                 elif to_plus is not None:
-                    give(to_plus + (base + wide(first + i, elements)) + at, delta, plus_scale, PLUS_BATCH, there)
+                    store_gradient(
+                        to_plus + (base + wide(first + i, elements)) + at, delta, plus_scale, PLUS_BATCH, there
+                    )
                 e = tl.where(first + i < steps, beta * delta, e) if RAGGED else beta * delta
-        if to_start is not None:
-            tl.store(to_start + base + at, e, live)
+        if to_initial is not None:
+            tl.store(to_initial + base + at, e, live)
         if COUNT < CHUNK and to_x is not None:
-            give(to_x + base + at, whole, scale, BATCH, live)
+            store_gradient(to_x + base + at, whole, scale, BATCH, live)
         if PLUS_COUNT < CHUNK and to_plus is not None:
-            give(to_plus + base + at, plus_whole, plus_scale, PLUS_BATCH, live)
+            store_gradient(to_plus + base + at, plus_whole, plus_scale, PLUS_BATCH, live)
     slot = pid // groups if LAST else pid // groups * column_blocks + group % column_blocks
     if norm is not None or plus_norm is not None:
-        put(partial, SHIFT, shift, slot, slots, channel, channels, LAST)
-        put(partial, GAIN, gain, slot, slots, channel, channels, LAST)
-        put(partial, GAIN + 1, plus_gain, slot, slots, channel, channels, LAST)
+        store_sum(partial, SHIFT, shift, slot, slots, channel, channels, LAST)
+        store_sum(partial, GAIN, gain, slot, slots, channel, channels, LAST)
+        store_sum(partial, PLUS_GAIN, plus_gain, slot, slots, channel, channels, LAST)
     if WANT_DECAY or WANT_THRESHOLD or WANT_WIDTH:
-        put(partial, DECAY, to_decay, slot, slots, channel, channels, LAST)
-        put(partial, THRESHOLD, to_threshold, slot, slots, channel, channels, LAST)
-        put(partial, WIDTH, to_width, slot, slots, channel, channels, LAST)
+        store_sum(partial, DECAY, to_decay, slot, slots, channel, channels, LAST)
+        store_sum(partial, THRESHOLD, to_threshold, slot, slots, channel, channels, LAST)
+        store_sum(partial, WIDTH, to_width, slot, slots, channel, channels, LAST)
 
 
 @triton.jit
@@ -301,7 +306,7 @@ def finish(
     groups,
     blocks,
     programs,
-    TERM: tl.constexpr,
+    GAIN_ROW: tl.constexpr,
     LAST: tl.constexpr,
     R: tl.constexpr,
     K: tl.constexpr,
@@ -314,7 +319,7 @@ def finish(
     share = 1.0 / tl.cast(count, tl.float64)
     inside = channel < channels
     offset = (tl.load(sums + SHIFT * channels + channel, inside, other=0.0) * share).to(tl.float32)
-    tilt = (tl.load(sums + (GAIN + TERM) * channels + channel, inside, other=0.0) * share).to(tl.float32) * rstd * rstd
+    tilt = (tl.load(sums + GAIN_ROW * channels + channel, inside, other=0.0) * share).to(tl.float32) * rstd * rstd
     for block in tl.range(pid // groups, blocks, programs):
         live = rows(block, outer, exists, R)
         base = wide(block, row_stride) * R

@@ -1,4 +1,4 @@
-"""Written by scripts/generate_slopes.py from surgrad.surrogates; edit the shapes, not this file."""
+"""Written by scripts/generate_slopes.py from surgrad.surrogates; edit the surrogate functions, not this file."""
 
 import triton
 import triton.language as tl
@@ -454,66 +454,66 @@ def width_slope_tilted(x, w, c0, c1, c2):
 
 
 @triton.jit
-def slope(x, w, c0, c1, c2, SHAPE: tl.constexpr):
-    if SHAPE == "rect":
+def slope(x, w, c0, c1, c2, SURROGATE: tl.constexpr):
+    if SURROGATE == "rect":
         out = slope_rect(x, w, c0, c1, c2)
-    elif SHAPE == "triangle":
+    elif SURROGATE == "triangle":
         out = slope_triangle(x, w, c0, c1, c2)
-    elif SHAPE == "exponential":
+    elif SURROGATE == "exponential":
         out = slope_exponential(x, w, c0, c1, c2)
-    elif SHAPE == "sigmoid":
+    elif SURROGATE == "sigmoid":
         out = slope_sigmoid(x, w, c0, c1, c2)
-    elif SHAPE == "fast_sigmoid":
+    elif SURROGATE == "fast_sigmoid":
         out = slope_fast_sigmoid(x, w, c0, c1, c2)
-    elif SHAPE == "atan":
+    elif SURROGATE == "atan":
         out = slope_atan(x, w, c0, c1, c2)
-    elif SHAPE == "tanh":
+    elif SURROGATE == "tanh":
         out = slope_tanh(x, w, c0, c1, c2)
-    elif SHAPE == "gaussian":
+    elif SURROGATE == "gaussian":
         out = slope_gaussian(x, w, c0, c1, c2)
-    elif SHAPE == "multi_gaussian":
+    elif SURROGATE == "multi_gaussian":
         out = slope_multi_gaussian(x, w, c0, c1, c2)
-    elif SHAPE == "leaky_box":
+    elif SURROGATE == "leaky_box":
         out = slope_leaky_box(x, w, c0, c1, c2)
-    elif SHAPE == "q_pseudospike":
+    elif SURROGATE == "q_pseudospike":
         out = slope_q_pseudospike(x, w, c0, c1, c2)
-    elif SHAPE == "dspike":
+    elif SURROGATE == "dspike":
         out = slope_dspike(x, w, c0, c1, c2)
-    elif SHAPE == "tilted":
+    elif SURROGATE == "tilted":
         out = slope_tilted(x, w, c0, c1, c2)
     else:
-        tl.static_assert(False, "no such shape")
+        tl.static_assert(False, "no such surrogate function")
     return out
 
 
 @triton.jit
-def width_slope(x, w, c0, c1, c2, SHAPE: tl.constexpr):
-    if SHAPE == "rect":
+def width_slope(x, w, c0, c1, c2, SURROGATE: tl.constexpr):
+    if SURROGATE == "rect":
         out = width_slope_rect(x, w, c0, c1, c2)
-    elif SHAPE == "triangle":
+    elif SURROGATE == "triangle":
         out = width_slope_triangle(x, w, c0, c1, c2)
-    elif SHAPE == "exponential":
+    elif SURROGATE == "exponential":
         out = width_slope_exponential(x, w, c0, c1, c2)
-    elif SHAPE == "sigmoid":
+    elif SURROGATE == "sigmoid":
         out = width_slope_sigmoid(x, w, c0, c1, c2)
-    elif SHAPE == "fast_sigmoid":
+    elif SURROGATE == "fast_sigmoid":
         out = width_slope_fast_sigmoid(x, w, c0, c1, c2)
-    elif SHAPE == "atan":
+    elif SURROGATE == "atan":
         out = width_slope_atan(x, w, c0, c1, c2)
-    elif SHAPE == "tanh":
+    elif SURROGATE == "tanh":
         out = width_slope_tanh(x, w, c0, c1, c2)
-    elif SHAPE == "gaussian":
+    elif SURROGATE == "gaussian":
         out = width_slope_gaussian(x, w, c0, c1, c2)
-    elif SHAPE == "multi_gaussian":
+    elif SURROGATE == "multi_gaussian":
         out = width_slope_multi_gaussian(x, w, c0, c1, c2)
-    elif SHAPE == "leaky_box":
+    elif SURROGATE == "leaky_box":
         out = width_slope_leaky_box(x, w, c0, c1, c2)
-    elif SHAPE == "q_pseudospike":
+    elif SURROGATE == "q_pseudospike":
         out = width_slope_q_pseudospike(x, w, c0, c1, c2)
-    elif SHAPE == "dspike":
+    elif SURROGATE == "dspike":
         out = width_slope_dspike(x, w, c0, c1, c2)
-    elif SHAPE == "tilted":
+    elif SURROGATE == "tilted":
         out = width_slope_tilted(x, w, c0, c1, c2)
     else:
-        tl.static_assert(False, "no such shape")
+        tl.static_assert(False, "no such surrogate function")
     return out

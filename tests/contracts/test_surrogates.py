@@ -1,6 +1,11 @@
-"""The contract of every surrogate shape, the known values of the literature, and the slot that holds a width."""
+"""The contract of every surrogate function, the known values of the literature, and the slot that holds a width."""
 
+import copy
+import importlib
+import inspect
 import math
+import pickle
+from pathlib import Path
 from statistics import NormalDist
 
 import pytest
@@ -10,6 +15,7 @@ from torch import Tensor, nn
 from surgrad.adapt.followers import lsg_width
 from surgrad.errors import BadValue, UnknownName
 from surgrad.surrogates import (
+    SURROGATE_BUILDERS,
     SURROGATES,
     Surrogate,
     SurrogateFunction,
@@ -20,10 +26,12 @@ from surgrad.surrogates import (
     multi_gaussian,
     q_pseudospike,
     spike,
+    surrogate_function,
+    tilted,
 )
 
 EVERY = SURROGATES | {
-    "dspike, region 1": dspike(region=1.0),
+    "dspike, threshold 1": dspike(threshold=1.0),
     "q_pseudospike, q 1.5": q_pseudospike(1.5),
     "q_pseudospike, q 8": q_pseudospike(8.0),
     "leaky_box, leak .05": leaky_box(0.05),
@@ -31,7 +39,9 @@ EVERY = SURROGATES | {
 }
 WIDTHS = (0.05, 0.3, 1.0, 5.0)
 WITH_SIDE_LOBES = ("multi_gaussian",)  # documented: negative beside the bump
-every_shape = pytest.mark.parametrize("shape", [pytest.param(shape, id=name) for name, shape in EVERY.items()])
+every_function = pytest.mark.parametrize(
+    "function", [pytest.param(function, id=name) for name, function in EVERY.items()]
+)
 every_width = pytest.mark.parametrize("width", WIDTHS)
 
 
@@ -46,188 +56,188 @@ def scattered(width: float, count: int = 999) -> Tensor:
     return torch.cat([near * width, near, near * 20 * width])
 
 
-def held(shape: SurrogateFunction, k: Tensor, width: Tensor) -> float:
+def held(function: SurrogateFunction, k: Tensor, width: Tensor) -> float:
     """The mass within |x| <= k, as the rise of G."""
-    return (shape.step(k, width) - shape.step(-k, width)).item()
+    return (function.step(k, width) - function.step(-k, width)).item()
 
 
-def mass_spoken_of(shape: SurrogateFunction) -> float:
+def mass_spoken_of(function: SurrogateFunction) -> float:
     """Where the mass is infinite (a leak), `reach` speaks of the unit mass of the box."""
-    return 1.0 if math.isinf(shape.mass) else shape.mass
+    return 1.0 if math.isinf(function.mass) else function.mass
 
 
 # --- the contract ---------------------------------------------------------------------------------------------------
 
 
-@every_shape
+@every_function
 @every_width
-def test_slope_is_the_derivative_of_the_step(shape: SurrogateFunction, width: float):
+def test_slope_is_the_derivative_of_the_step(function: SurrogateFunction, width: float):
     x = scattered(width).requires_grad_()
     w = number(width).requires_grad_()
-    by_x, _ = torch.autograd.grad(shape.step(x, w).sum(), (x, w))
-    torch.testing.assert_close(shape.slope(x, w).detach(), by_x, rtol=1e-12, atol=1e-12 / width)
+    by_x, _ = torch.autograd.grad(function.step(x, w).sum(), (x, w))
+    torch.testing.assert_close(function.slope(x, w).detach(), by_x, rtol=1e-12, atol=1e-12 / width)
 
 
-@every_shape
+@every_function
 @every_width
-def test_width_slope_is_the_derivative_of_the_step_by_the_width(shape: SurrogateFunction, width: float):
+def test_width_slope_is_the_derivative_of_the_step_by_the_width(function: SurrogateFunction, width: float):
     x = scattered(width)
     w = torch.full_like(x, width).requires_grad_()  # one width a point, so that nothing is summed
-    (by_width,) = torch.autograd.grad(shape.step(x, w).sum(), w)
-    torch.testing.assert_close(shape.width_slope(x, w).detach(), by_width, rtol=1e-12, atol=1e-12 / width)
+    (by_width,) = torch.autograd.grad(function.step(x, w).sum(), w)
+    torch.testing.assert_close(function.width_slope(x, w).detach(), by_width, rtol=1e-12, atol=1e-12 / width)
 
 
-@every_shape
+@every_function
 @every_width
-def test_slope_is_what_the_step_rises_by(shape: SurrogateFunction, width: float):
+def test_slope_is_what_the_step_rises_by(function: SurrogateFunction, width: float):
     """The same by finite differences: a step and a slope that share an error in autograd's eyes would differ here."""
     x = scattered(width, 99)
     h = 1e-6 * width
     w = number(width)
-    risen = (shape.step(x + h, w) - shape.step(x - h, w)) / (2 * h)
-    torch.testing.assert_close(shape.slope(x, w), risen, rtol=1e-6, atol=1e-8 / width)
+    risen = (function.step(x + h, w) - function.step(x - h, w)) / (2 * h)
+    torch.testing.assert_close(function.slope(x, w), risen, rtol=1e-6, atol=1e-8 / width)
 
 
-@every_shape
+@every_function
 @every_width
-def test_step_is_one_half_at_the_threshold(shape: SurrogateFunction, width: float):
-    half = 0.5 if shape.even else 0.375  # tilted by ½, the only one that is not even
-    assert shape.step(number(0.0), number(width)).item() == pytest.approx(half, abs=1e-15)
+def test_step_is_one_half_at_the_threshold(function: SurrogateFunction, width: float):
+    half = 0.5 if function.even else 0.375  # tilted by ½, the only one that is not even
+    assert function.step(number(0.0), number(width)).item() == pytest.approx(half, abs=1e-15)
 
 
-@every_shape
+@every_function
 @every_width
-def test_mass_is_the_rise_of_the_step_and_the_integral_of_the_slope(shape: SurrogateFunction, width: float):
+def test_mass_is_the_rise_of_the_step_and_the_integral_of_the_slope(function: SurrogateFunction, width: float):
     w = number(width)
     far = number(1e13 * width)
-    if math.isinf(shape.mass):
-        assert held(shape, far, w) > 1e3
-        assert shape.slope(far, w) == shape.slope(10 * far, w) > 0
+    if math.isinf(function.mass):
+        assert held(function, far, w) > 1e3
+        assert function.slope(far, w) == function.slope(10 * far, w) > 0
         return
-    if shape.name != "q_pseudospike":  # its tail at q = 1.5 holds 1e-6 even there; the closed form of G is below
-        assert held(shape, far, w) == pytest.approx(shape.mass, abs=1e-12)
+    if function.name != "q_pseudospike":  # its tail at q = 1.5 holds 1e-6 even there; the closed form of G is below
+        assert held(function, far, w) == pytest.approx(function.mass, abs=1e-12)
     # midpoint rule in x = c·sinh(s), which reaches 5e10 widths; the slope's jumps limit it to half a cell's mass
     count = 500_000
     bound = 27.0
     c = 0.2 * width
     s = (torch.arange(count, dtype=torch.float64) + 0.5) * (2 * bound / count) - bound
-    integral = (shape.slope(c * s.sinh(), w) * c * s.cosh()).sum() * (2 * bound / count)
-    assert integral.item() == pytest.approx(shape.mass, abs=3e-4)
+    integral = (function.slope(c * s.sinh(), w) * c * s.cosh()).sum() * (2 * bound / count)
+    assert integral.item() == pytest.approx(function.mass, abs=3e-4)
 
 
-@every_shape
+@every_function
 @every_width
-def test_even_shapes_are_even(shape: SurrogateFunction, width: float):
+def test_even_functions_are_even(function: SurrogateFunction, width: float):
     x = scattered(width)
     w = number(width)
-    mirrored = torch.allclose(shape.slope(-x, w), shape.slope(x, w), rtol=1e-13, atol=1e-14 / width)
-    assert mirrored == shape.even
-    if shape.even:
-        torch.testing.assert_close(shape.step(-x, w), 1 - shape.step(x, w), rtol=1e-13, atol=1e-14)
+    mirrored = torch.allclose(function.slope(-x, w), function.slope(x, w), rtol=1e-13, atol=1e-14 / width)
+    assert mirrored == function.even
+    if function.even:
+        torch.testing.assert_close(function.step(-x, w), 1 - function.step(x, w), rtol=1e-13, atol=1e-14)
 
 
-@every_shape
+@every_function
 @every_width
-def test_only_documented_side_lobes_are_negative(shape: SurrogateFunction, width: float):
-    slope = shape.slope(scattered(width), number(width))
-    assert (slope < 0).any().item() == (shape.name in WITH_SIDE_LOBES)
+def test_only_documented_side_lobes_are_negative(function: SurrogateFunction, width: float):
+    slope = function.slope(scattered(width), number(width))
+    assert (slope < 0).any().item() == (function.name in WITH_SIDE_LOBES)
 
 
-@every_shape
+@every_function
 @every_width
-def test_step_stays_within_0_and_1_where_the_mass_is_1(shape: SurrogateFunction, width: float):
-    if shape.mass != 1:
+def test_step_stays_within_0_and_1_where_the_mass_is_1(function: SurrogateFunction, width: float):
+    if function.mass != 1:
         pytest.skip("promised for mass 1 only")
-    step = shape.step(scattered(width), number(width))
+    step = function.step(scattered(width), number(width))
     assert step.min() >= 0
     assert step.max() <= 1
 
 
-@every_shape
-def test_slope_sharpens_as_the_width_falls(shape: SurrogateFunction):
+@every_function
+def test_slope_sharpens_as_the_width_falls(function: SurrogateFunction):
     wide_to_narrow = [number(w) for w in (5.0, 1.0, 0.3, 0.05)]
-    peaks = [shape.slope(number(0.0), w).item() for w in wide_to_narrow]
-    halves = [shape.reach(w, 0.5).item() for w in wide_to_narrow]
+    peaks = [function.slope(number(0.0), w).item() for w in wide_to_narrow]
+    halves = [function.reach(w, 0.5).item() for w in wide_to_narrow]
     assert peaks == sorted(set(peaks))
     assert halves == sorted(set(halves), reverse=True)
     around = scattered(1.0)
     for w, peak in zip(wide_to_narrow, peaks, strict=True):
-        assert shape.slope(around, w).max() <= peak or not shape.even, "the peak is at the threshold"
+        assert function.slope(around, w).max() <= peak or not function.even, "the peak is at the threshold"
 
 
-@every_shape
+@every_function
 @every_width
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
-def test_reach_holds_its_share_of_the_mass(shape: SurrogateFunction, width: float, share: float):
+def test_reach_holds_its_share_of_the_mass(function: SurrogateFunction, width: float, share: float):
     w = number(width)
-    k = shape.reach(w, share)
-    assert held(shape, k, w) == pytest.approx(share * mass_spoken_of(shape), abs=1e-12)
+    k = function.reach(w, share)
+    assert held(function, k, w) == pytest.approx(share * mass_spoken_of(function), abs=1e-12)
     assert k.dtype == torch.float64
     assert (k > 1e-12 * width).item() == (share > 0)
 
 
-@every_shape
+@every_function
 @every_width
-def test_reach_of_everything_is_the_support(shape: SurrogateFunction, width: float):
+def test_reach_of_everything_is_the_support(function: SurrogateFunction, width: float):
     w = number(width)
-    support = shape.reach(w, 1.0)
+    support = function.reach(w, 1.0)
     if math.isinf(support):
-        beyond = 3 * shape.reach(w, 0.99)
-        assert shape.slope(beyond, w) != 0
-        assert torch.equal(shape.window(w), shape.reach(w, 0.9))
+        beyond = 3 * function.reach(w, 0.99)
+        assert function.slope(beyond, w) != 0
+        assert torch.equal(function.window(w), function.reach(w, 0.9))
         return
-    inside = shape.slope(support * (1 - 1e-9), w)
-    outside = shape.slope(support * (1 + 1e-9), w)
+    inside = function.slope(support * (1 - 1e-9), w)
+    outside = function.slope(support * (1 + 1e-9), w)
     assert inside > outside
-    assert outside == (0 if math.isfinite(shape.mass) else shape.slope(1e6 * support, w))
-    assert torch.equal(shape.window(w), support)
+    assert outside == (0 if math.isfinite(function.mass) else function.slope(1e6 * support, w))
+    assert torch.equal(function.window(w), support)
 
 
-@every_shape
-def test_reach_takes_one_width_a_channel_or_a_plain_number(shape: SurrogateFunction):
+@every_function
+def test_reach_takes_one_width_a_channel_or_a_plain_number(function: SurrogateFunction):
     widths = torch.tensor([0.3, 2.0, 1.0])
     for share in (0.5, 0.9, 1.0):
-        together = shape.reach(widths, share)
+        together = function.reach(widths, share)
         assert together.shape == (3,)
-        assert together.tolist() == pytest.approx([shape.reach(w, share).item() for w in (0.3, 2.0, 1)])
+        assert together.tolist() == pytest.approx([function.reach(w, share).item() for w in (0.3, 2.0, 1)])
 
 
-@every_shape
+@every_function
 @every_width
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_finite_and_at_least_float32_at_any_potential(shape: SurrogateFunction, width: float, dtype: torch.dtype):
+def test_finite_and_at_least_float32_at_any_potential(function: SurrogateFunction, width: float, dtype: torch.dtype):
     x = torch.cat([torch.logspace(-4, 4, 200), torch.zeros(1)])
     x = torch.cat([x, -x]).to(dtype)
     assert x.float().max() > 9e3
-    for curve in (shape.step, shape.slope, shape.width_slope):
+    for curve in (function.step, function.slope, function.width_slope):
         for w in (number(width), torch.tensor(width, dtype=dtype), width):
             out = curve(x, w)
             assert out.dtype == torch.promote_types(dtype, torch.float32)
             assert out.isfinite().all()
 
 
-@every_shape
-def test_half_precision_potentials_lose_nothing_on_the_way(shape: SurrogateFunction):
+@every_function
+def test_half_precision_potentials_lose_nothing_on_the_way(function: SurrogateFunction):
     x = torch.linspace(-3, 3, 101).to(torch.bfloat16)
-    for curve in (shape.step, shape.slope, shape.width_slope):
+    for curve in (function.step, function.slope, function.width_slope):
         exact = curve(x.double(), number(0.7))
         torch.testing.assert_close(curve(x, 0.7).double(), exact, rtol=2e-6, atol=2e-6)
 
 
-@every_shape
-def test_widths_broadcast(shape: SurrogateFunction):
+@every_function
+def test_widths_broadcast(function: SurrogateFunction):
     x = scattered(1.0, 4).view(3, 4, 1)
     widths = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
-    for curve in (shape.step, shape.slope, shape.width_slope):
+    for curve in (function.step, function.slope, function.width_slope):
         together = curve(x, widths)
         for column, w in enumerate(widths):
             torch.testing.assert_close(together[..., column], curve(x[..., 0], w), rtol=1e-15, atol=0)
 
 
 def test_registry_names_its_entries_and_their_sources():
-    assert all(shape.name == name and shape.source for name, shape in SURROGATES.items())
-    assert all(find_surrogate(name) is shape for name, shape in SURROGATES.items())
-    own = dspike(region=0.25)
+    assert all(function.name == name and function.source for name, function in SURROGATES.items())
+    assert all(find_surrogate(name) is function for name, function in SURROGATES.items())
+    own = dspike(threshold=0.25)
     assert find_surrogate(own) is own
 
 
@@ -396,57 +406,194 @@ def test_misspelt_shape_offers_the_nearest():
         find_surrogate("triangel")
 
 
-@every_shape
+@every_function
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
-def test_reach_refuses_what_is_no_share(shape: SurrogateFunction, share: float):
-    with pytest.raises(BadValue, match=r"share .* is not a share of the mass; give a number from 0 to 1"):
-        shape.reach(number(1.0), share)
+def test_reach_refuses_what_is_no_share(function: SurrogateFunction, share: float):
+    with pytest.raises(BadValue, match=r"share must be from 0 to 1, got"):
+        function.reach(number(1.0), share)
 
 
-@pytest.mark.parametrize("q", [1.0, 0.5, -2.0])
-def test_q_pseudospike_refuses_an_infinite_mass(q: float):
-    with pytest.raises(BadValue, match=r"infinite mass; give q > 1"):
-        q_pseudospike(q)
+@pytest.mark.parametrize(
+    ("build", "options", "error"),
+    [
+        (q_pseudospike, {"q": 1.0}, "q must be above 1"),
+        (q_pseudospike, {"q": -2.0}, "q must be above 1"),
+        (q_pseudospike, {"q": math.nan}, "q must be above 1"),
+        (dspike, {"threshold": 0.0}, "threshold must be positive"),
+        (dspike, {"threshold": -1.0}, "threshold must be positive"),
+        (tilted, {"tilt": 1.5}, "tilt must be from 0 to 1"),
+        (leaky_box, {"leak": -0.1}, "leak must be at least 0"),
+        (multi_gaussian, {"h": 1.0}, "needs 0 <= h < 1"),
+        (multi_gaussian, {"s": 0.0}, "s > 0"),
+        (multi_gaussian, {"gamma": -1.0}, "gamma > 0"),
+    ],
+)
+def test_bad_constants_are_refused_when_built(build, options: dict[str, float], error: str):
+    with pytest.raises(BadValue, match=error):
+        build(**options)
 
 
-@pytest.mark.parametrize("region", [0.0, -1.0])
-def test_dspike_refuses_an_empty_region(region: float):
-    with pytest.raises(BadValue, match=r"half-width of a support; give a positive potential"):
-        dspike(region)
+# --- the registry, and copies -----------------------------------------------------------------------------------------
+
+OPTIONS = {  # other values than the defaults
+    "multi_gaussian": {"h": 0.2, "s": 4.0, "gamma": 1.0},
+    "leaky_box": {"leak": 0.1},
+    "q_pseudospike": {"q": 2.5},
+    "tilted": {"tilt": 0.25},
+}
+
+
+@pytest.mark.parametrize("name", SURROGATE_BUILDERS)
+def test_every_constant_can_be_set_through_the_registry(name: str):
+    options = OPTIONS.get(name, {})
+    assert set(SURROGATE_BUILDERS.options(name)) == set(options)
+    built = SURROGATE_BUILDERS.build(name, options, threshold=0.75)
+    expected = {"dspike": (0.75,)}.get(name, tuple(options.values()))
+    assert built.name == name
+    assert built.constants == expected
+    assert built.formula == SURROGATES[name].formula, "the compiled kernels know it"
+    parameters = inspect.signature(SURROGATE_BUILDERS[name]).parameters
+    assert len(parameters) == len(built.constants)
+    assert SURROGATE_BUILDERS[name](*built.constants).constants == built.constants
+    for option, value in options.items():
+        with pytest.raises(BadValue, match=rf"surrogate\.{option} = .* is out of range"):
+            SURROGATE_BUILDERS.check(name, {option: -value}, "surrogate")
+
+
+def test_registries_agree_and_a_new_one_is_found_by_name():
+    assert list(SURROGATES) == list(SURROGATE_BUILDERS)
+    with pytest.raises(BadValue, match="there already is a surrogate function 'rect'"):
+        SURROGATE_BUILDERS.add("rect", dspike)
+    SURROGATE_BUILDERS.add("mine", own_function)
+    try:
+        assert find_surrogate("mine").name == "own"
+        assert Surrogate("mine").function.source == "these tests"
+    finally:
+        SURROGATE_BUILDERS._parts.pop("mine")
+
+
+def own_step(x: Tensor, w: Tensor) -> Tensor:
+    return (x / w + 0.5).clamp(0, 1)
+
+
+def own_slope(x: Tensor, w: Tensor) -> Tensor:
+    return (x.abs() < w / 2) / w
+
+
+def own_reach(w: Tensor, share: float) -> Tensor:
+    return share * w / 2
+
+
+def own_function() -> SurrogateFunction:
+    return surrogate_function("own", own_step, own_slope, own_reach, "these tests", mass=1.0)
+
+
+BUILT = EVERY | {
+    "tilted, tilt .25": tilted(0.25),
+    "own": own_function(),
+    "own, bare": SurrogateFunction("bare", own_step, own_slope, own_slope, own_reach, "these tests"),
+}
+
+
+@pytest.mark.parametrize("function", [pytest.param(function, id=name) for name, function in BUILT.items()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_pickled_and_copied_functions_are_the_same(function: SurrogateFunction, dtype: torch.dtype):
+    again = pickle.loads(pickle.dumps(function))
+    assert copy.deepcopy(function) is copy.copy(function) is function
+    x = scattered(0.7).to(dtype)
+    for name in ("step", "slope", "width_slope"):
+        w = torch.tensor(0.7)
+        assert torch.equal(getattr(again, name)(x, w), getattr(function, name)(x, w))
+    assert torch.equal(again.window(number(0.7)), function.window(number(0.7)))
+    for name in ("name", "source", "mass", "even", "constants", "formula"):
+        assert getattr(again, name) == getattr(function, name), name
+
+
+@pytest.mark.parametrize("function", [pytest.param(function, id=name) for name, function in BUILT.items()])
+def test_a_surrogate_survives_torch_save(function: SurrogateFunction, tmp_path: Path):
+    surrogate = Surrogate(function, torch.tensor([0.3, 0.6]), first=True)
+    torch.save(surrogate, tmp_path / "surrogate.pt")
+    again = torch.load(tmp_path / "surrogate.pt", weights_only=False)
+    copied = copy.deepcopy(surrogate)
+    for other in (again, copied):
+        assert other.function.constants == function.constants
+        assert torch.equal(other.width, surrogate.width)
+        assert torch.equal(other.first_width, surrogate.first_width)
+    u = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    grads = []
+    for module in (surrogate, again, copied):
+        x = u.clone().requires_grad_()
+        module(x).sum().backward()
+        grads.append(x.grad)
+    assert torch.equal(grads[0], grads[1])
+    assert torch.equal(grads[0], grads[2])
+
+
+def test_local_curves_are_refused_by_pickle_with_a_remedy():
+    def local(x: Tensor, w: Tensor) -> Tensor:
+        return x / w
+
+    step = surrogate_function("mine", lambda x, w: x / w, own_slope, own_reach, "these tests")
+    reach = surrogate_function("mine", own_step, own_slope, lambda w, share: w, "these tests")
+    slope = SurrogateFunction("mine", own_step, local, own_slope, own_reach, "these tests")
+    for function, part in ((step, "step"), (reach, "reach"), (slope, "slope")):
+        with pytest.raises(BadValue, match=f"'mine' cannot be pickled: its {part} is .* at the top level of a module"):
+            pickle.dumps(function)
+        assert copy.deepcopy(function) is function
+
+
+def test_old_modules_are_importable_and_warn():
+    shapes = importlib.import_module("surgrad.shapes")
+    slot = importlib.import_module("surgrad.surrogate")
+    for module, old, new in (
+        (shapes, "SHAPES", SURROGATES),
+        (shapes, "Shape", SurrogateFunction),
+        (shapes, "find_shape", find_surrogate),
+        (shapes, "shape", surrogate_function),
+        (shapes, "dspike", dspike),
+        (slot, "Surrogate", Surrogate),
+        (slot, "surrogates", find_surrogates),
+    ):
+        with pytest.warns(
+            FutureWarning, match=rf"{module.__name__}\.{old} is deprecated .*; use surgrad\.surrogates\."
+        ):
+            assert getattr(module, old) is new
+    with pytest.raises(AttributeError):
+        shapes.nothing  # noqa: B018
 
 
 # --- the slot and its spike -----------------------------------------------------------------------------------------
 
 
-@every_shape
-def test_surrogate_spikes_at_and_above_the_threshold(shape: SurrogateFunction):
+@every_function
+def test_surrogate_spikes_at_and_above_the_threshold(function: SurrogateFunction):
     u = torch.tensor([0.5, 0.5 - 2**-24, 0.5 + 2**-24, -3.0, 1e4])
-    assert Surrogate(shape, 0.3)(u - 0.5).tolist() == [1, 0, 1, 0, 1]
+    assert Surrogate(function, 0.3)(u - 0.5).tolist() == [1, 0, 1, 0, 1]
 
 
-@every_shape
+@every_function
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_gradient_of_a_spike_is_the_slope(shape: SurrogateFunction, dtype: torch.dtype):
-    surrogate = Surrogate(shape, 0.6).to(torch.float64)
+def test_gradient_of_a_spike_is_the_slope(function: SurrogateFunction, dtype: torch.dtype):
+    surrogate = Surrogate(function, 0.6).to(torch.float64)
     x = scattered(0.6, 50).to(dtype).requires_grad_()
     above = torch.linspace(-2, 2, len(x)).to(dtype)
     spikes = surrogate(x)
     spikes.backward(above)
     assert spikes.dtype == dtype
     assert x.grad is not None
-    expected = (above.double() * shape.slope(x.detach().double(), number(0.6))).to(dtype)
+    expected = (above.double() * function.slope(x.detach().double(), number(0.6))).to(dtype)
     torch.testing.assert_close(x.grad, expected)
 
 
-@every_shape
-def test_learned_width_receives_the_sum_over_all_spikes(shape: SurrogateFunction):
-    surrogate = Surrogate(shape, 0.6, learn=True).double()
+@every_function
+def test_learned_width_receives_the_sum_over_all_spikes(function: SurrogateFunction):
+    surrogate = Surrogate(function, 0.6, learn=True).double()
     x = scattered(0.6, 50)
     above = torch.linspace(-2, 2, len(x), dtype=torch.float64)
     surrogate(x).backward(above)
     width = surrogate.width.detach()
     assert surrogate.width.grad is not None
-    expected = sum(a * shape.width_slope(at, width) for a, at in zip(above, x, strict=True))
+    expected = sum(a * function.width_slope(at, width) for a, at in zip(above, x, strict=True))
     torch.testing.assert_close(surrogate.width.grad, expected, rtol=1e-10, atol=1e-12)
 
 
@@ -487,8 +634,8 @@ def test_writing_the_width_between_forward_and_backward_raises(learn: bool):
         loss.backward()
 
 
-@every_shape
-def test_width_never_enters_the_forward_pass(shape: SurrogateFunction):
+@every_function
+def test_width_never_enters_the_forward_pass(function: SurrogateFunction):
     torch.manual_seed(0)
     first = nn.Linear(7, 9)
     last = nn.Linear(9, 3)
@@ -496,7 +643,7 @@ def test_width_never_enters_the_forward_pass(shape: SurrogateFunction):
     losses = []
     gradients = []
     for width in WIDTHS:
-        loss = last(Surrogate(shape, width)(first(x) - 0.1)).square().sum()
+        loss = last(Surrogate(function, width)(first(x) - 0.1)).square().sum()
         losses.append(loss.item())
         gradients.append(torch.autograd.grad(loss, first.weight)[0])
     assert len(set(losses)) == 1
@@ -514,7 +661,7 @@ def test_state_dict_holds_the_width(learn: bool):
 
 @pytest.mark.parametrize("width", [0.0, -1.0, math.nan, math.inf, torch.tensor([1.0, 0.0]), torch.ones(2, 2)])
 def test_surrogate_refuses_what_is_no_width(width: float | Tensor):
-    with pytest.raises(BadValue, match=r"is not a surrogate's width; give a positive number, or one per channel"):
+    with pytest.raises(BadValue, match=r"width must be positive, one number or one per channel"):
         Surrogate("rect", width)
 
 

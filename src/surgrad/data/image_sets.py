@@ -1,4 +1,4 @@
-"""The data sets that `load` knows. A new one is one entry of DATASETS: formats and places, checksums, classes."""
+"""The data sets of images that `surgrad.data.load` knows: formats, folders, checksums, classes."""
 
 from pathlib import Path
 
@@ -276,4 +276,4 @@ _ALL = (
     ),
 )
 
-DATASETS: dict[str, DataSet] = {spec.name: spec for spec in _ALL}
+IMAGE_SETS: dict[str, DataSet] = {spec.name: spec for spec in _ALL}

@@ -1,0 +1,259 @@
+"""The Adapter, which lets a controller write the widths of a model."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from surgrad.adapt.base import FIRST, Controller, StepContext, Widths, as_controller, widths_from
+from surgrad.adapt.controllers import CONTROLLERS
+from surgrad.adapt.foreign import Alpha, ForeignNeuron, neuron_of
+from surgrad.adapt.probe import Batch, Loss, Probe, all_reduce
+from surgrad.errors import BadValue, unknown
+from surgrad.norm import BatchNorm, NormNeuron
+
+
+class Adapter:
+    """Lets a controller write the widths of a model. It is used like a learning-rate scheduler, but is called before
+    the forward pass, when parameters are fresh, and the coming batch and the last potentials are available.
+
+    The first widths are written when it is built. Nothing but widths changes: no parameter, buffer or random number.
+
+    Args:
+        model: a network whose neurons hold a `Surrogate` each; also one wrapped by torch.compile or
+            DistributedDataParallel.
+        controller: a name of `surgrad.adapt.CONTROLLERS`, a `Controller`, or any function of a `StepContext` that
+            returns widths by neuron.
+        options: options of a controller given by name.
+        loss: (model output, targets) -> 0-d; for controllers that probe the loss.
+        steps: optimizer steps of the whole training; for controllers that depend on its progress.
+        steps_per_epoch: optimizer steps of an epoch; for controllers that act once an epoch.
+
+    Raises:
+        BadValue: the controller needs an argument that is missing, or the model has no width to write.
+        UnknownName: no controller has that name.
+
+    Example:
+        >>> adapter = Adapter(model, "esg", options={"low": 0.3}, steps=len(batches))
+        >>> for batch in batches:
+        ...     adapter.step(batch)  # before the forward pass
+        ...     loss(model(batch[0]), batch[1]).backward()
+        ...     optimizer.step()
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        controller: str | Controller | Callable[[StepContext], Widths],
+        *,
+        options: Mapping[str, Any] | None = None,
+        loss: Loss | None = None,
+        steps: int | None = None,
+        steps_per_epoch: int | None = None,
+    ):
+        for name, count in (("steps", steps), ("steps_per_epoch", steps_per_epoch)):
+            if count is not None and count < 1:
+                raise BadValue(f"{name} must be 1 or more, got {count}")
+        self.model = _unwrapped(model)
+        self.controller = _controller_of(controller, options)
+        self.loss = loss
+        self.steps = steps
+        self.steps_per_epoch = steps_per_epoch
+        self.neurons = _neurons(self.model)
+        if self.controller.needs_probe and loss is None:
+            raise BadValue(f"{self.controller} probes the loss; give loss=")
+        if not self.neurons and not self.controller.writes_nothing:
+            raise BadValue("the model has no neuron with a Surrogate, so there is no width to write; give it one")
+        self._now = 0
+        self._forwards = 0
+        self._warned = False
+        self._attached: Any = None
+        if self.controller.needs_histograms:
+            for neuron in self.neurons.values():
+                neuron.record_histogram = True
+        self._write(widths_from(self.controller, self._context(None, {})))
+        self._counting = self.model.register_forward_pre_hook(self._count)
+
+    def step(self, batch: Batch | None = None) -> None:
+        """Write the widths of the coming step.
+
+        Args:
+            batch: (inputs, targets) of the coming forward pass; for controllers that probe the loss.
+        """
+        if batch is None and self.controller.needs_probe:
+            raise BadValue(f"{self.controller} probes the coming batch; call adapter.step(batch)")
+        if self._forwards:
+            self._check_counted()
+        self._forwards = 0
+        self._write(widths_from(self.controller, self._context(batch, self._histograms())))
+        for neuron in self.neurons.values():
+            if isinstance(neuron, ForeignNeuron):  # which adds up the counts of its calls
+                neuron.histogram = None
+        self._now += 1
+
+    def notes(self) -> list[dict[str, Any]]:
+        """The evidence that the controller recorded since the last call, for a log; see `Controller.note`."""
+        return self.controller.notes()
+
+    def attach(self) -> None:
+        """Call `step` automatically before every training forward pass. This is for controllers that need no probe, and
+        not for a network that is called once per time step."""
+        if self.controller.needs_probe:
+            raise BadValue(
+                f"{self.controller} probes the coming batch; call adapter.step(batch) before the forward pass"
+            )
+        if self._attached is None:
+            self._attached = self.model.register_forward_pre_hook(
+                lambda model, _: self.step() if model.training else None, prepend=True
+            )
+
+    def detach(self) -> None:
+        """Undo `attach`, and stop counting forward passes."""
+        for handle in (self._attached, self._counting):
+            if handle is not None:
+                handle.remove()
+        self._attached = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs besides the model, whose state holds the widths."""
+        histograms = {name: counts.clone() for name, counts in self._histograms(reduce=False).items()}
+        alphas = {name: width for name, width in self._slots().items() if self._is_alpha(name)}
+        controller = self.controller.state_dict()
+        return {"step": self._now, "controller": controller, "histograms": histograms, "alphas": alphas}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._now = state["step"]
+        for name, counts in state["histograms"].items():
+            self.neurons[name].histogram = counts.to(self.neurons[name].surrogate.width.device)
+        self._write(state["alphas"])
+        self.controller.load_state_dict(state["controller"])
+
+    def _is_alpha(self, name: str) -> bool:
+        return name in self.neurons and isinstance(self.neurons[name].surrogate, Alpha)
+
+    def _context(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> StepContext:
+        probe = None if batch is None or self.loss is None else Probe(self.model, self.loss, batch)
+        return StepContext(self._now, self.steps, self.steps_per_epoch, self.neurons, histograms, probe, self._gains())
+
+    def _gains(self) -> dict[str, Tensor]:
+        norms = _norms_before(self.model)
+        held = {name: norms[id(neuron)] for name, neuron in self.neurons.items() if id(neuron) in norms}
+        means = {name: [norm.weight.detach().mean() for norm in of] for name, of in held.items()}
+        return {name: torch.stack(of).square().sum().sqrt() for name, of in means.items()}
+
+    def _histograms(self, reduce: bool = True) -> dict[str, Tensor]:
+        if not self.controller.needs_histograms:
+            return {}
+        counts = {name: getattr(neuron, "histogram", None) for name, neuron in self.neurons.items()}
+        return {name: all_reduce(c) if reduce else c for name, c in counts.items() if c is not None}
+
+    @torch.no_grad()
+    def _write(self, widths: Widths) -> None:
+        """Check all widths, then write them."""
+        held = self._slots()
+        for name in widths:
+            if name not in held:
+                raise unknown("neuron", name, held)
+            if held[name].requires_grad:
+                raise BadValue(
+                    f"neuron '{name}' learns its width, and this controller writes it; use Fixed(), or a Surrogate "
+                    "without learn"
+                )
+        widths = {name + FIRST: width for name, width in widths.items() if name + FIRST in held} | dict(widths)
+        slots = {name: held[name] for name in widths}
+        new = {n: torch.as_tensor(w, dtype=slots[n].dtype, device=slots[n].device) for n, w in widths.items()}
+        for name, width in new.items():
+            if width.ndim and width.shape != slots[name].shape:
+                raise BadValue(
+                    f"the controller gave neuron '{name}' widths {list(width.shape)} for its slot "
+                    f"{list(slots[name].shape)}; give a number, or one per channel of the slot"
+                )
+        good = {name: (torch.isfinite(width) & (width > 0)).all() for name, width in new.items()}
+        if good and not torch.stack(list(good.values())).all():  # one check for all: on a GPU each one waits
+            name = next(name for name in good if not good[name])
+            raise BadValue(f"the controller gave neuron '{name}' the width {new[name].tolist()}; widths are positive")
+        for name, slot in slots.items():
+            write = self.neurons[name].surrogate.write if self._is_alpha(name) else slot.copy_
+            write(new[name])
+
+    def _slots(self) -> dict[str, Tensor]:
+        """The widths that may be written, by neuron; a separate width of the first step also with `FIRST`."""
+        found = {name: neuron.surrogate.width for name, neuron in self.neurons.items()}
+        firsts = {name + FIRST: neuron.surrogate.first_width for name, neuron in self.neurons.items()}
+        return found | {name: width for name, width in firsts.items() if width is not None}
+
+    def _check_counted(self) -> None:
+        """Refuse a neuron of another library whose potentials a controller needs and whose surrogate was not called."""
+        for name, neuron in self.neurons.items():
+            if isinstance(neuron, ForeignNeuron) and neuron.record_histogram and neuron.histogram is None:
+                raise BadValue(
+                    f"neuron '{name}' ({type(neuron.module).__name__}) did not call its surrogate in the last forward "
+                    "pass (SpikingJelly's fused passes do not), so its potentials cannot be counted; give it a "
+                    "surgrad.Surrogate, or use a controller that needs no histograms"
+                )
+
+    def _count(self, model: nn.Module, _: Any) -> None:
+        """Count training forward passes, and warn once where `step` was not called between two of them."""
+        if torch.compiler.is_compiling() or not (model.training and torch.is_grad_enabled()):
+            return
+        self._forwards += 1
+        by_step = any(
+            isinstance(n, ForeignNeuron) or getattr(n, "carry", False) for n in self.neurons.values()
+        )  # or may be
+        training = self.steps is None or self._now < self.steps
+        if self._forwards > 1 and training and not self._warned and not by_step:
+            self._warned = True
+            warnings.warn(
+                "two training forward passes without adapter.step(): the widths did not change; call "
+                "adapter.step(batch) before each, or adapter.attach() once",
+                stacklevel=2,
+            )
+
+
+def _controller_of(controller: Any, options: Mapping[str, Any] | None) -> Controller:
+    """The controller that a name, a Controller or a function stands for."""
+    if isinstance(controller, str):
+        built: Controller = CONTROLLERS.build(controller, options)
+        return built
+    if options is not None:
+        raise BadValue("options belong to a controller given by name; set them where this controller is made")
+    return as_controller(controller)
+
+
+def _norms_before(model: nn.Module) -> dict[int, list[BatchNorm]]:
+    """By the neuron's id, the norms of its currents."""
+    found: dict[int, list[Any]] = {}
+    for module in model.modules():
+        if isinstance(module, NormNeuron):
+            found[id(module.neuron)] = [norm for norm in (module.norm, module.plus_norm) if isinstance(norm, BatchNorm)]
+        elif isinstance(module, nn.Sequential):
+            found |= {id(after): [norm] for norm, after in pairwise(module) if isinstance(norm, BatchNorm)}
+    return {key: norms for key, norms in found.items() if norms}
+
+
+def _unwrapped(model: Any) -> nn.Module:
+    """The module inside the wrappers of torch.compile and DistributedDataParallel."""
+    while hasattr(model, "_orig_mod") or isinstance(model, DistributedDataParallel):
+        model = model.module if isinstance(model, DistributedDataParallel) else model._orig_mod
+    return model
+
+
+def _neurons(model: nn.Module) -> dict[str, Any]:
+    """Every neuron, of surgrad or of another library, by its path; each must hold a separate surrogate."""
+    found: dict[str, Any] = {}
+    owner: dict[int, str] = {}
+    for name, module in model.named_modules():
+        neuron = neuron_of(module)
+        if neuron is None:
+            continue
+        slot = neuron.surrogate.module if isinstance(neuron.surrogate, Alpha) else neuron.surrogate
+        if id(slot) in owner:
+            raise BadValue(f"neurons '{owner[id(slot)]}' and '{name}' share one Surrogate; give each its own")
+        owner[id(slot)] = name
+        found[name] = neuron
+    return found

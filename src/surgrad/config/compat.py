@@ -1,0 +1,130 @@
+"""Recipes and settings of earlier releases, brought to today's layout.
+
+Nothing here needs torch, so that reports can read any run.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+CONTROLLERS = {
+    "fixed": "fixed",
+    "schedule": "schedule",
+    "follow": "lsg",
+    "steer": "esg",
+    "search": "dspike",
+    "compete": "dgs",
+}
+"""Old names of controllers, and today's. `follow` is the name of its rule."""
+
+MOVED = {
+    "neuron.shape": "surrogate.name",
+    "neuron.width": "surrogate.width",
+    "neuron.learn_width": "surrogate.learn",
+    "neuron.first_width": "surrogate.first",
+    "model.norm": "norm.name",
+    "model.coding": "coding.name",
+    "adapt.controller": "adapt.name",
+    "adapt.rule": "adapt.name",
+    "loss.tet_weight": "loss.weight",
+    "loss.tet_target": "loss.target",
+    "loss.penalty": "penalty.name",
+    "loss.penalty_weight": "penalty.weight",
+    "loss.penalty_inner": "penalty.inner",
+    "loss.penalty_until": "penalty.until",
+    "loss.penalty_ramp": "penalty.ramp",
+    "optim.gradient": "gradient.name",
+    "optim.gradient_steps": "gradient.steps",
+    "optim.warmup": "schedule.warmup",
+    "optim.period": "schedule.period",
+    "optim.drops": "schedule.drops",
+    "start.share": "progressive.fraction",
+    "start.steps": "progressive.steps",
+    "start.side": "progressive.image_size",
+    "start.weights": "init_from",
+}
+"""Old paths of settings, and where they are today."""
+
+KNOBS: dict[str, dict[str, str]] = {
+    "esg": {"least": "min_half_width", "most": "max_half_width"},
+    "dspike": {"move": "delta", "count": "samples", "reliable": "min_reliability"},
+    "dgs": {"move": "delta", "reach": "per_side", "lr": "weight_lr", "rate": "mixture_lr"},
+}
+"""By today's name of a controller, its old knobs that have another name today."""
+
+
+def is_old(values: Mapping[str, Any]) -> bool:
+    """Whether a recipe as JSON has it is of an earlier release."""
+    return "format" not in values
+
+
+def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as JSON has it, in today's layout. Options that a part does not have, which earlier releases wrote for
+    every part, are still there."""
+    if not is_old(values):
+        return dict(values)
+    new: dict[str, Any] = {}
+    for key, value in values.items():
+        if not isinstance(value, Mapping):
+            new[key] = value
+            continue
+        for name, inner in value.items():
+            _set(new, MOVED.get(f"{key}.{name}", f"{key}.{name}"), inner)
+    if "adapt" in values:
+        new["adapt"] = _controller(values["adapt"])
+    if "penalty" in new:
+        new["penalty"]["name"] = new["penalty"].get("name") or "none"
+    if "schedule" in new:
+        new["schedule"] = _schedule(new["schedule"])
+    if "optim" in new:
+        new["optim"] = _optimiser(new["optim"])
+    if "gradient" in new:
+        new["gradient"] = _given(new["gradient"])
+    return new
+
+
+def _set(values: dict[str, Any], path: str, value: Any) -> None:
+    group, _, name = path.rpartition(".")
+    (values.setdefault(group, {}) if group else values)[name] = value
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the options that were none, which stood for the default."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _controller(old: Mapping[str, Any]) -> dict[str, Any]:
+    given = _given(old)
+    rule = given.pop("rule", None) or "lsg"
+    name = controller_name(given.pop("controller", "follow"), rule)
+    return {"name": name} | {KNOBS.get(name, {}).get(key, key): value for key, value in given.items()}
+
+
+def controller_name(old: str, rule: str = "lsg") -> str:
+    """Today's name of a controller."""
+    return rule if old == "follow" else CONTROLLERS.get(old, old)
+
+
+def _schedule(old: Mapping[str, Any]) -> dict[str, Any]:
+    given = _given(old)
+    return {"name": "steps" if "drops" in given else "cosine", **given}
+
+
+def _optimiser(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Adam's β1 was its momentum."""
+    new = dict(old)
+    if new.get("name") in ("adam", "adamw") and "momentum" in new:
+        new["beta1"] = new.pop("momentum")
+    return new
+
+
+def moved(path: str, text: str) -> tuple[str, str]:
+    """Today's path and text of an assignment as on the command line; says so where they have changed."""
+    if path not in MOVED:
+        return path, text
+    new = MOVED[path]
+    value = controller_name(text) if path == "adapt.controller" else text
+    if new == "penalty.name" and text.lower() == "none":
+        value = "none"
+    print(f"surgrad: {path} is now {new}: --set {new}={value}", file=sys.stderr)
+    return new, value

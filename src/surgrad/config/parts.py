@@ -1,0 +1,127 @@
+"""Where the registry of each part of a recipe is, and what its options are.
+
+The registries live with their parts, most of them in modules that need torch; they are imported when first asked for.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from surgrad.config.recipe import Part, Recipe, derive
+from surgrad.config.registry import Option, Registry
+from surgrad.errors import BadValue
+
+HOMES: Mapping[str, tuple[str, ...]] = {
+    "data": ("surgrad.data.DATASETS",),
+    "model": ("surgrad.models.MODELS",),
+    "norm": ("surgrad.norm.NORMS",),
+    "coding": ("surgrad.coding.CODINGS",),
+    "neuron": ("surgrad.neurons.NEURONS", "surgrad.conversion.UNITS"),
+    "surrogate": ("surgrad.surrogates.SURROGATE_BUILDERS",),
+    "adapt": ("surgrad.adapt.CONTROLLERS",),
+    "loss": ("surgrad.losses.LOSSES",),
+    "penalty": ("surgrad.penalties.PENALTIES",),
+    "optim": ("surgrad.optim.OPTIMIZERS",),
+    "schedule": ("surgrad.optim.SCHEDULES",),
+    "gradient": ("surgrad.gradients.GRADIENTS",),
+    "average": ("surgrad.train.averages.AVERAGES",),
+}
+"""The registries by the group of a recipe that names a part of them."""
+NONE = "none"
+"""A penalty of this name is no penalty."""
+
+
+def registries(group: str) -> list[Registry[Any]]:
+    """The registries in which a group of a recipe may name a part."""
+    found = []
+    for home in HOMES[group]:
+        module, _, name = home.rpartition(".")
+        found.append(getattr(import_module(module), name))
+    return found
+
+
+def registry(group: str, name: str) -> Registry[Any]:
+    """The registry that holds a part; the group's first one where none does."""
+    found = registries(group)
+    return next((one for one in found if name in one), found[0])
+
+
+def part_of(recipe: Recipe, group: str) -> Part:
+    """The part that a group of the recipe names."""
+    part: Part = getattr(recipe, group)
+    return part
+
+
+def options(group: str, name: str) -> dict[str, Option]:
+    """The options of a part by name."""
+    return {} if _is_absent(group, name) else registry(group, name).options(name)
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse names that no registry holds, and options that a part does not have, of a wrong type or out of range."""
+    for group in HOMES:
+        part = part_of(recipe, group)
+        if not _is_absent(group, part.name):
+            _check_part(group, part)
+
+
+def _check_part(group: str, part: Part) -> None:
+    held = registry(group, part.name)
+    held[part.name]  # refuses an unknown name
+    for key in part.options:
+        if key not in held.options(part.name):
+            raise no_option(group, part, key)
+    held.check(part.name, part.options, group)
+
+
+def no_option(group: str, part: Part, key: str) -> BadValue:
+    """The error for an option that a part does not have: it offers similar ones, and parts that have it."""
+    held = registry(group, part.name)
+    error = held.no_option(part.name, key, group)
+    others = [f"'{name}'" for name in held if key in held.options(name)][:3]
+    return BadValue(f"{error}; {', '.join(others)} have it: --set {group}.name=...") if others else error
+
+
+def resolved(recipe: Recipe) -> Recipe:
+    """The recipe with the value of every option stated: those that are not given have the constructor's defaults."""
+    changes = {group: defaults(group, part_of(recipe, group)) for group in HOMES}
+    return derive(recipe, **changes)
+
+
+def defaults(group: str, part: Part) -> dict[str, Any]:
+    """All options of a part with their values."""
+    known = options(group, part.name)
+    given = {} if _is_absent(group, part.name) else registry(group, part.name).check(part.name, part.options, group)
+    return {key: option.default for key, option in known.items() if option.default is not Option.REQUIRED} | given
+
+
+def value(recipe: Recipe, group: str, key: str, otherwise: Any = None) -> Any:
+    """The value of an option of a part, given or by default; `otherwise` where the part does not have it."""
+    return defaults(group, part_of(recipe, group)).get(key, otherwise)
+
+
+def without_foreign_options(recipe: Recipe) -> Recipe:
+    """The recipe without the options that its parts do not have (earlier releases wrote all options of all parts)."""
+    changes = {}
+    for group in HOMES:
+        part = part_of(recipe, group)
+        known = options(group, part.name)
+        changes[group] = only(part, {key: held for key, held in part.options.items() if key in known})
+    return derive(recipe, **changes)
+
+
+def only(part: Part, kept: Mapping[str, Any]) -> Part:
+    """The part with these options and no others."""
+    fields = {key: held for key, held in part.to_dict().items() if key not in part.options}
+    return type(part)(**fields, **kept)
+
+
+def renamed(group: str, part: Part, name: str) -> Part:
+    """Another part of the same kind: it keeps the options that it has too."""
+    known = options(group, name)
+    kept = {key: held for key, held in part.options.items() if key in known}
+    return only(part, kept).replaced({"name": name})
+
+
+def _is_absent(group: str, name: str) -> bool:
+    return group == "penalty" and name == NONE

@@ -1,0 +1,89 @@
+"""Settings from texts, as on the command line."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from surgrad.config import compat, parts
+from surgrad.config.recipe import Part, Recipe, Settings, derive, groups
+from surgrad.config.values import parsed
+from surgrad.errors import BadValue, unknown
+
+
+def set_fields(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """The recipe with settings changed by texts such as "optim.lr=0.05".
+
+    Names of parts are set first, so that the order of the texts does not matter. A part that gets another name keeps
+    those of its options that the other part has too.
+
+    Raises:
+        UnknownName: a path that recipes do not have, or a name that no registry holds.
+        BadValue: a text that is not a value of that setting, or an option that the part does not have.
+    """
+    split = [_split(assignment) for assignment in assignments]
+    for path, text in sorted(split, key=lambda pair: not pair[0].endswith(".name")):
+        recipe = _set(recipe, path, text)
+    return recipe
+
+
+def _split(assignment: str) -> tuple[str, str]:
+    path, equals, text = assignment.partition("=")
+    if not equals:
+        raise BadValue(f"'{assignment}' does not set anything; write path=value, as in optim.lr=0.05")
+    return compat.moved(path, text)
+
+
+def _set(recipe: Recipe, path: str, text: str) -> Recipe:
+    group, _, key = path.rpartition(".")
+    if not group and key in Recipe.hints():
+        return derive(recipe, **{key: parsed(key, text, Recipe.hints()[key])})
+    if group not in groups():
+        raise unknown("setting", path, paths(recipe))
+    held = getattr(recipe, group)
+    if key == "name" and isinstance(held, Part):
+        return derive(recipe, **{group: _renamed(group, held, text)})
+    return derive(recipe, **{group: {key: parsed(path, text, _hint(group, held, key, recipe))}})
+
+
+def _renamed(group: str, part: Part, name: str) -> Part:
+    if not (group == "penalty" and name == parts.NONE):
+        parts.registry(group, name)[name]  # refuses an unknown name
+    return parts.renamed(group, part, name)
+
+
+def _hint(group: str, held: Settings, key: str, recipe: Recipe) -> Any:
+    """The annotation of a setting, or of an option of the part that the group names."""
+    if key in held.hints():
+        return held.hints()[key]
+    if not isinstance(held, Part):
+        raise unknown("setting", f"{group}.{key}", paths(recipe))
+    known = parts.options(group, held.name)
+    if key not in known:
+        near = unknown("setting", f"{group}.{key}", [f"{group}.{name}" for name in (*held.hints(), *known)])
+        raise near if near.near else parts.no_option(group, held, key)
+    return known[key].hint
+
+
+def paths(recipe: Recipe) -> list[str]:
+    """The paths of all settings and options that this recipe has."""
+    found = list(Recipe.hints())
+    for group, kind in groups().items():
+        names = list(kind.hints())
+        if issubclass(kind, Part):
+            names += parts.options(group, getattr(recipe, group).name)
+        found += [f"{group}.{name}" for name in names]
+    return found
+
+
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as JSON has it, by path: {"optim": {"lr": 0.1}} -> {"optim.lr": 0.1}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found.update({f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value})
+    return found
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """What differs between two recipes, as one text "path: a -> b" each; options that are not given count by their
+    defaults."""
+    a, b = (flat(parts.resolved(recipe).to_dict()) for recipe in (one, other))
+    return [f"{path}: {a.get(path)!r} -> {b.get(path)!r}" for path in a | b if a.get(path) != b.get(path)]

@@ -1,0 +1,328 @@
+"""From a recipe to the objects of a training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from surgrad.adapt import CONTROLLERS, Adapter
+from surgrad.adapt.probe import Loss
+from surgrad.coding import CODINGS
+from surgrad.config import parts
+from surgrad.config.parts import NONE
+from surgrad.config.plugins import load_plugins
+from surgrad.config.recipe import PenaltyConfig, Recipe
+from surgrad.conversion import UNITS
+from surgrad.data import DATASETS, ImageData, as_source
+from surgrad.data.source import Batches, BatchSettings, DataSource, Progressive
+from surgrad.errors import BadValue
+from surgrad.gradients import GRADIENTS, Gradient
+from surgrad.losses import LOSSES
+from surgrad.models import MODELS, SpikingNetwork
+from surgrad.neurons import NEURONS, neurons
+from surgrad.norm import NORMS
+from surgrad.optim import SCHEDULES, Schedule, build_optimizers
+from surgrad.penalties import penalise, penalty
+from surgrad.surrogates import SURROGATE_BUILDERS, Surrogate
+from surgrad.train.averages import AVERAGES
+from surgrad.train.events import Observer
+
+DIRECT = "direct"
+"""The coding that shows images as they are."""
+RELU = "relu"
+"""The unit of an ANN in place of a neuron, for `surgrad convert`."""
+
+
+class Samples(Protocol):
+    """What a network is built for."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def is_sequence(self) -> bool: ...
+
+
+@dataclass
+class Parts:
+    """The objects that the loop uses. `model` holds the weights; `forward` is the model, or its compiled form."""
+
+    recipe: Recipe
+    model: SpikingNetwork
+    forward: nn.Module
+    loss: Loss
+    penalty: Callable[[float], Tensor | float]
+    """Of the progress of the training in [0, 1]; added to the loss."""
+    gradient: Gradient
+    optimizers: list[torch.optim.Optimizer]
+    schedule: Schedule
+    adapter: Adapter
+    batches: Batches
+    device: torch.device
+    bf16: bool
+    observers: list[Observer] = field(default_factory=list)
+
+
+def build(recipe: Recipe, data: Path | str | DataSource | ImageData | None = None) -> Parts:
+    """Everything that the recipe names, seeded.
+
+    Args:
+        recipe: the training.
+        data: where the data sets are (see `surgrad.data.data_root`), or the data itself: any `DataSource`, or an
+            `ImageData`, which the recipe's data options then augment.
+
+    Raises:
+        UnknownName: a name that no registry holds.
+        BadValue: options that a part does not have, values out of range, or settings that exclude each other.
+    """
+    load_plugins()
+    source = find_source(recipe, data)
+    _check(recipe, source)
+    device = find_device(recipe.run.device)
+    torch.manual_seed(recipe.seed)
+    loss = build_loss(recipe)
+    model = build_model(recipe, source)
+    model.to(device)
+    model.pack_spikes = recipe.run.pack_spikes
+    model.duplicate_batch = duplicates_batch(recipe)
+    if recipe.run.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
+    batches = source.batches(_batch_settings(recipe, device))
+    optimizers = build_optimizers(
+        model, recipe.optim.name, recipe.optim.options, recipe.optim.lr, recipe.optim.neuron_lr
+    )
+    return Parts(
+        recipe=recipe,
+        model=model,
+        forward=_compiled(model) if recipe.run.compile else model,
+        loss=loss,
+        optimizers=optimizers,
+        schedule=SCHEDULES.build(recipe.schedule.name, recipe.schedule.options),
+        adapter=_build_adapter(recipe, model, loss, batches),
+        penalty=build_penalty(model, recipe.penalty),
+        gradient=build_gradient(recipe, model),
+        batches=batches,
+        device=device,
+        bf16=uses_bf16(recipe.run.precision, device),
+    )
+
+
+def find_source(recipe: Recipe, data: Path | str | DataSource | ImageData | None) -> DataSource:
+    """The data that the recipe names, found under the folder `data`; or the data given."""
+    if data is None or isinstance(data, Path | str):
+        return DATASETS.build(recipe.data.name, recipe.data.options, root=data)
+    return as_source(data, recipe.data.options)
+
+
+def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
+    """The recipe's network for samples and classes as those of `samples`."""
+    coding = CODINGS.build(recipe.coding.name, recipe.coding.options)
+    channels, *sides = samples.input_shape
+    side = sides[-1] if sides else 1
+    sized = MODELS.takes(recipe.model.name, "image_size")
+    if sized and recipe.progressive.image_size is not None:
+        raise BadValue(
+            f"model '{recipe.model.name}' is built for one image size, and progressive.image_size = "
+            f"{recipe.progressive.image_size}; set progressive.image_size=none"
+        )
+    network = MODELS.build(
+        recipe.model.name,
+        recipe.model.options,
+        classes=len(samples.classes),
+        in_channels=channels,
+        image_size=side if coding is None else coding.side(side),
+        steps=recipe.model.steps,
+        neuron=lambda channels: build_neuron(recipe, channels),
+        norm=partial(build_norm, recipe),
+    )
+    network.coding = coding
+    network.last_step = recipe.model.last_step
+    return network
+
+
+def build_neuron(recipe: Recipe, channels: int | None = None) -> nn.Module:
+    """A new neuron with a separate surrogate.
+
+    Args:
+        recipe: its neuron and surrogate are used.
+        channels: of its input; with `neuron.per_channel` decay, threshold and width are one number per channel.
+    """
+    config = recipe.neuron
+    if config.name in UNITS:
+        return UNITS.build(config.name, config.options)
+    own = channels if config.per_channel else None
+    return NEURONS.build(
+        config.name,
+        config.options,
+        surrogate=build_surrogate(recipe, own),
+        channels=own,
+        norm_channels=channels,
+        steps=recipe.model.steps,
+    )
+
+
+def build_surrogate(recipe: Recipe, channels: int | None = None) -> Surrogate:
+    """The recipe's surrogate function with the slot of its width: 0-d, or [channels]."""
+    config = recipe.surrogate
+    in_units = getattr(NEURONS[recipe.neuron.name], "threshold_units", False)
+    threshold = 1.0 if in_units else _threshold(recipe)
+    function = SURROGATE_BUILDERS.build(config.name, config.options, threshold=threshold)
+    width = config.width if channels is None else torch.full((channels,), config.width)
+    return Surrogate(function, width, learn=config.learn, first=config.first)
+
+
+def build_norm(recipe: Recipe, channels: int, **changes: Any) -> nn.Module:
+    """The recipe's norm for so many channels; `changes` replace options of it."""
+    options = {**recipe.norm.options, **changes}
+    context = {"channels": channels, "threshold": _threshold(recipe), "steps": recipe.model.steps}
+    norm: nn.Module = NORMS.build(recipe.norm.name, options, **context)
+    return norm
+
+
+def _threshold(recipe: Recipe) -> float:
+    """The threshold of the recipe's neurons at the start, in units of potential."""
+    return float(parts.value(recipe, "neuron", "threshold"))
+
+
+def build_loss(recipe: Recipe) -> Loss:
+    """The recipe's loss as a function of (output, labels)."""
+    return partial(LOSSES[recipe.loss.name], **LOSSES.check(recipe.loss.name, recipe.loss.options))
+
+
+def duplicates_batch(recipe: Recipe) -> bool:
+    """Whether the recipe's loss compares two outputs for every sample (`SpikingNetwork.duplicate_batch`)."""
+    return bool(getattr(LOSSES[recipe.loss.name], "duplicates_batch", False))
+
+
+def build_gradient(recipe: Recipe, model: SpikingNetwork) -> Gradient:
+    """How the recipe's gradient is found; refuses a network that it is not made for."""
+    config = recipe.gradient
+    gradient = GRADIENTS.build(config.name, config.options)
+    least = min(recipe.progressive.steps, recipe.model.steps) if recipe.progressive.fraction else recipe.model.steps
+    chosen = config.options.get("steps")
+    if chosen is not None and chosen > least:
+        raise BadValue(f"gradient.steps = {chosen} of {least} time steps; give at most {least}")
+    try:
+        gradient.check(model)
+    except BadValue as error:
+        raise BadValue(f"gradient.name = {config.name}: {error}") from error
+    return gradient
+
+
+def build_penalty(model: nn.Module, config: PenaltyConfig) -> Callable[[float], Tensor | float]:
+    """What a training adds to its loss, as a function of its progress in [0, 1].
+
+    Makes the model's neurons compute it.
+    """
+    if config.name == NONE:
+        return lambda progress: 0.0
+    penalise(model, config.name, inner=config.inner, **config.options)
+
+    def weighted(progress: float) -> Tensor | float:
+        if progress >= config.until:  # the penalty phase is over
+            for neuron in neurons(model).values():
+                neuron.penalty_fn = None
+                neuron.penalty = None
+            return 0.0
+        factor = progress / config.until if config.ramp else 1.0
+        return config.weight * factor * penalty(model)
+
+    return weighted
+
+
+def _build_adapter(recipe: Recipe, model: nn.Module, loss: Loss, batches: Batches) -> Adapter:
+    controller = CONTROLLERS.build(recipe.adapt.name, recipe.adapt.options)
+    steps = batches.per_epoch * recipe.optim.epochs
+    return Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
+
+
+def build_observers(recipe: Recipe) -> list[Observer]:
+    """What the recipe lets observe the training: its weight average."""
+    average = AVERAGES.build(recipe.average.name, recipe.average.options)
+    return [] if average is None else [average]
+
+
+def _batch_settings(recipe: Recipe, device: torch.device) -> BatchSettings:
+    start = recipe.progressive
+    return BatchSettings(
+        batch=recipe.data.batch,
+        seed=recipe.seed,
+        device=device,
+        epochs=recipe.optim.epochs,
+        steps=recipe.model.steps,
+        limit=recipe.data.limit,
+        holdout=recipe.data.holdout,
+        channels_last=recipe.run.channels_last,
+        progressive=Progressive(start.fraction, start.steps, start.image_size),
+    )
+
+
+def _compiled(model: SpikingNetwork) -> Any:
+    return torch.compile(model, fullgraph=True, dynamic=False)
+
+
+def _check(recipe: Recipe, source: DataSource) -> None:
+    """Refuse unknown names and options, and settings that exclude each other."""
+    parts.check(recipe)
+    start = recipe.progressive
+    run = recipe.run
+    if start.fraction and start.steps > recipe.model.steps:
+        raise BadValue(
+            f"progressive.steps = {start.steps} is more than model.steps = {recipe.model.steps}; give at most that"
+        )
+    if recipe.coding.name != DIRECT and source.is_sequence:
+        raise BadValue(
+            f"coding.name = {recipe.coding.name} encodes images, and {recipe.data.name} has recordings; "
+            f"set coding.name={DIRECT}"
+        )
+    if recipe.neuron.name == RELU and recipe.model.steps != 1:
+        raise BadValue(f"neuron 'relu' has no time, and model.steps = {recipe.model.steps}; set model.steps=1")
+    if duplicates_batch(recipe) and getattr(CONTROLLERS[recipe.adapt.name], "needs_probe", False):
+        raise BadValue(
+            f"loss.name = {recipe.loss.name} compares two outputs for every image, and {recipe.adapt.name} probes for "
+            "one; give another loss, or a controller that does not probe"
+        )
+    if run.compile:
+        _check_compiled(recipe)
+
+
+def _check_compiled(recipe: Recipe) -> None:
+    """Refuse what cannot be one graph."""
+    if recipe.coding.name != DIRECT:
+        raise BadValue(
+            f"run.compile is true, and coding.name = {recipe.coding.name} decides by the values of its batch, "
+            "which a graph cannot; set run.compile=false"
+        )
+    if recipe.run.pack_spikes:
+        raise BadValue(
+            "run.compile and run.pack_spikes are both true, and a compiled graph decides itself what it keeps; "
+            "set one of them"
+        )
+    if recipe.gradient.name != "bptt":
+        raise BadValue(
+            f"run.compile compiles all time steps as one graph, and gradient.name = {recipe.gradient.name} runs them "
+            "one by one; set run.compile=false or gradient.name=bptt"
+        )
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA where torch finds it, else the CPU."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadValue("run.device = cuda, but torch finds no CUDA device; set run.device=cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Whether a training computes under bfloat16 autocast."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_amx_tile_supported()  # elsewhere bf16 convolutions are emulated, and slower than fp32

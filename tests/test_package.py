@@ -1,0 +1,77 @@
+"""The package's door: public names, what a type checker finds, and no module hidden by an object of its name."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import surgrad
+import surgrad.train
+
+MODULES = [info.name for info in pkgutil.walk_packages(surgrad.__path__, "surgrad.")]
+
+
+@pytest.mark.parametrize("package", [surgrad, surgrad.train], ids=lambda package: package.__name__)
+def test_one_list_is_behind_every_public_name(package):
+    assert set(package.__all__) <= set(dir(package))
+    assert len(dir(package)) == len(set(dir(package)))
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'LIFF'"):
+        _ = package.LIFF
+
+
+def test_a_star_import_brings_the_public_names_and_nothing_else():
+    names: dict[str, object] = {}
+    exec("from surgrad import *", names)
+    assert set(names) - {"__builtins__"} == set(surgrad.__all__)
+
+
+def test_modules_are_there_without_an_import_of_their_own():
+    script = (
+        "import surgrad; print(surgrad.neurons.LIF, surgrad.norm.TDBN, surgrad.report.__name__, surgrad.sweep.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if "." in name.removeprefix("surgrad.")])
+def test_no_object_hides_a_module(name):
+    parent, _, leaf = name.rpartition(".")
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        pytest.skip("needs what is not installed")
+    assert getattr(importlib.import_module(parent), leaf) is module
+
+
+def test_a_type_checker_finds_misspelt_names_and_keywords(tmp_path):
+    wrong = (
+        "surgrad.LIFF()",
+        "surgrad.losess",
+        "surgrad.LIF(thresold=1.0)",
+        "surgrad.PLIF(thresold=1.0)",
+        "surgrad.neurons.GLIF(thresold=1.0)",
+        "surgrad.data.loaad",
+        "surgrad.TDBN(8, treshold=1.0)",
+        "surgrad.adapt.ESG(lwo=0.3)",
+    )
+    (tmp_path / "wrong.py").write_text("import surgrad\n\n" + "\n".join(wrong) + "\n")
+    (tmp_path / "right.py").write_text(
+        "import surgrad\n\nneuron = surgrad.LIF(0.2, threshold=1.0)\nwidth = surgrad.Surrogate('rect', 1.0).width\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "--follow-imports=silent"]
+    done = subprocess.run(
+        [*command, "wrong.py", "right.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"MYPYPATH": str(Path(surgrad.__file__).parents[1]), "PATH": ""},
+    )
+    found = {int(line.split(":")[1]) for line in done.stdout.splitlines() if line.startswith("wrong.py:")}
+    assert found == set(range(3, 3 + len(wrong))), done.stdout + done.stderr
+    assert "right.py" not in done.stdout
