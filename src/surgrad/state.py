@@ -19,8 +19,8 @@ from torch import Tensor, nn
 class Stateful(nn.Module):
     """A module with declared state. Each piece is an attribute, None until a call sets it.
 
-    A carried piece belongs to a sequence that may go on in the next call (a membrane potential): `reset` forgets it and
-    `detach` cuts its gradient. Any other piece is a by-product of the last call (a histogram).
+    A carried piece belongs to a sequence that may continue in the next call (a membrane potential): `reset` forgets it
+    and `detach` cuts its gradient. Any other piece is a by-product of the last call (a histogram).
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Stateful(nn.Module):
         Args:
             name: the attribute's name.
             value: what it is before the first call and after a reset.
-            carried: whether it belongs to a sequence that may go on in the next call.
+            carried: whether it belongs to a sequence that may continue in the next call.
         """
         self._initial_state[name] = value
         if carried:

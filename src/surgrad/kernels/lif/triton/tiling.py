@@ -69,7 +69,7 @@ class Tiling(NamedTuple):
 
 
 def tiling(x: Tensor, steps: int, per_thread: int, *, by_channel: bool) -> Tiling:
-    """The tiles of `steps` successive steps of x, taken as one, with so many elements for each thread.
+    """The tiles of `steps` successive steps of x, taken as one, with this many elements for each thread.
 
     by_channel: whether channels differ in anything."""
     size = THREADS * per_thread
