@@ -1,9 +1,9 @@
 """Random crop, flip, AutoAugment, cutout and windows on whole batches of uint8 images, before normalisation.
 
 One call augments a batch without a loop over its images. Every random number is drawn on the CPU from the given
-generator and then moved to the images' device, so a generator state gives the same result on every device, and the global random
-state is neither read nor written. The number of draws depends on the settings and on the shape of the batch, never on a
-pixel or on an earlier draw.
+generator and then moved to the images' device, so a generator state gives the same result on every device, and the
+global random state is neither read nor written. The number of draws depends on the settings and on the shape of the
+batch, never on a pixel or on an earlier draw.
 """
 
 from dataclasses import dataclass
