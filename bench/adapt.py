@@ -15,7 +15,7 @@ from bench.timing import Effort, interleave, quartiles, ratio, rows
 from surgrad.config.recipe import Part, derive
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
-from surgrad.train.build import Parts, build
+from surgrad.train.building import Parts, build
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Lines
 
@@ -73,7 +73,7 @@ def steps(data: Path | None) -> dict[str, Any]:
             parts = _parts(data, controller)
             loop = Loop(parts, find_recipe(RECIPE).optim, Path(folder), Lines(1))
             batch = next(iter(parts.batches.train(0)))
-            calls[name] = lambda loop=loop, batch=batch: loop._step(batch)
+            calls[name] = lambda loop=loop, batch=batch: loop.train_step(batch)
         found = rows(interleave(calls, Effort(rounds=31, budget=90.0)))
     return {"steps": found, "epoch": found[0]["median"] * parts.batches.per_epoch}
 

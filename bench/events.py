@@ -24,7 +24,7 @@ from surgrad.data import DATASETS
 from surgrad.data.events import read, suffix
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
-from surgrad.train.build import build
+from surgrad.train.building import build
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Lines
 
@@ -124,7 +124,7 @@ def steps(folder: Path) -> dict[str, Any]:
             start = time.perf_counter()
             batch = next(batches)
             middle = time.perf_counter()
-            loop._step(batch)
+            loop.train_step(batch)
             waits.append(middle - start)
             works.append(time.perf_counter() - middle)
     return {"batch": 32, "wait": waits[1:], "work": works[1:]}

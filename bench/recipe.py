@@ -17,7 +17,7 @@ from surgrad.config.recipe import Recipe
 from surgrad.data.batches.memory import Batch
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
-from surgrad.train.build import Parts, build
+from surgrad.train.building import Parts, build
 from surgrad.train.loop import Loop, Position
 from surgrad.train.progress import Lines
 
@@ -82,7 +82,7 @@ def _times(loop: Loop, parts: Parts, epoch: int) -> dict[str, Any]:
     for _ in range(STEPS + 2):
         batch = made()
         start = time.perf_counter()
-        loop._step(batch)
+        loop.train_step(batch)
         stepping.append(time.perf_counter() - start)
     return {
         "T": parts.model.steps,
@@ -90,7 +90,7 @@ def _times(loop: Loop, parts: Parts, epoch: int) -> dict[str, Any]:
         "batch": parts.batches.size,
         "step": statistics.median(stepping[2:]),
         "data": statistics.median(making[2:]),
-        "profiled": profiled(lambda: loop._step(batch)),
+        "profiled": profiled(lambda: loop.train_step(batch)),
     }
 
 

@@ -9,7 +9,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 
-from surgrad.config.recipe import Recipe, set_fields
+from surgrad.config import Recipe, set_fields
 from surgrad.recipes import find_recipe
 from surgrad.train import train
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from surgrad.train.build import build
+from surgrad.train.building import build
 from torch import Tensor
 
 from surgrad.coding import CODINGS, DCT
@@ -14,8 +14,9 @@ from surgrad.losses import cross_entropy
 from surgrad.models import in_chunks, vgg11_dct
 from surgrad.neurons import LIF
 from surgrad.norm import BatchNorm
-from surgrad.train import loop
-from surgrad.train.loop import evaluate
+from surgrad.train import evaluation
+from surgrad.train.building import build
+from surgrad.train.evaluation import evaluate
 
 ZIGZAG = [
     (0, 0),
@@ -201,8 +202,8 @@ def test_long_evaluations_are_those_of_chunks(tiny, monkeypatch):
     parts = build(tiny("model.steps=9"))
     whole = evaluate(parts)
     called: list[int] = []
-    monkeypatch.setattr(loop, "AT_ONCE", 4)
-    monkeypatch.setattr(loop, "in_chunks", lambda *words: called.append(1) or in_chunks(*words))
+    monkeypatch.setattr(evaluation, "AT_ONCE", 4)
+    monkeypatch.setattr(evaluation, "in_chunks", lambda *words: called.append(1) or in_chunks(*words))
     assert evaluate(parts) == pytest.approx(whole)
     assert called
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from surgrad.train.build import build
+from surgrad.train.building import build
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -231,7 +231,7 @@ def test_tdbn_scales_as_before(tiny, tmp_path: Path):
         for folder in (run, tmp_path / "out")
     ]
     assert scales[0] == scales[1] == {0.3}
-    with pytest.raises(BadValue, match=r"the ANN has neuron.threshold = 0.3, and '.*' asks for 0.5; train the ANN"):
+    with pytest.raises(BadValue, match=r"the ANN has neuron.threshold = 0.3, and '.*' needs 0.5; train the ANN"):
         convert_run(run, tmp_path / "other", steps=2, into=tiny(*words[2:5]))
 
 
@@ -290,7 +290,7 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
     monkeypatch.setitem(RECIPES, "diet_tiny", lambda: derive(diet, model={"norm": "tebn"}))
     assert cli.main([*words, "diet_tiny"]) == 2
     assert (
-        "the ANN has model.norm = batchnorm, and 'lsg_fashion_small_t4' asks for tebn; train the ANN"
+        "the ANN has model.norm = batchnorm, and 'lsg_fashion_small_t4' needs tebn; train the ANN"
         in capsys.readouterr().err
     )
     assert cli.main([*words, "diet_tiny", "--set", "model.norm=batchnorm", "--set", "model.steps=1"]) == 2
@@ -298,7 +298,7 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
     assert cli.main([*words[:-1], "--set", "model.steps=3"]) == 2
     assert "--set model.steps=3 is for the recipe of --into, and none is given" in capsys.readouterr().err
     assert cli.main([*words, "conversion_cifar10_resnet44_t350"]) == 2
-    assert "is a recipe of ReLUs, and what is converted gets spiking neurons" in capsys.readouterr().err
+    assert "is a recipe of ReLUs, and a converted network has spiking neurons" in capsys.readouterr().err
 
 
 def test_measuring_says_how_far_it_is(trained: Path, tmp_path: Path, monkeypatch, capsys):
@@ -315,18 +315,18 @@ def test_measuring_says_how_far_it_is(trained: Path, tmp_path: Path, monkeypatch
 
 
 def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path: Path, capsys):
-    with pytest.raises(BadValue, match=r"is a run of neuron 'lif', and only an ANN is converted; train one, with"):
+    with pytest.raises(BadValue, match=r"is a run of neuron 'lif', and only an ANN can be converted; train one, with"):
         convert_run(finished, tmp_path / "out", steps=4)
-    with pytest.raises(BadValue, match=r"0 steps of None images are nothing to measure; give 1 or more"):
+    with pytest.raises(BadValue, match=r"0 steps of None images cannot be measured; give 1 or more"):
         convert_run(trained, tmp_path / "out", steps=0)
     for words, error in (
-        (["--images", "0"], "4 steps of 0 images are nothing to measure"),
+        (["--images", "0"], "4 steps of 0 images cannot be measured"),
         (["--beside", str(tmp_path)], "is not a run folder"),
     ):
         assert cli.main(["convert", str(trained), "--steps", "4", "--out", str(tmp_path / "out"), *words]) == 2
         assert error in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
-    with pytest.raises(BadValue, match=r"is an ANN, without a neuron to look at; convert it first"):
+    with pytest.raises(BadValue, match=r"is an ANN, without spiking neurons; convert it first"):
         diagnose_recipe(recipe_of(trained), trained)
     with pytest.raises(CheckpointError, match=r"already holds a run; choose another --out"):
         convert_run(trained, finished, steps=4)
@@ -334,5 +334,5 @@ def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path
         build(tiny("neuron.name=relu", "adapt.controller=fixed"))
     out = tmp_path / "spiking"
     convert_run(trained, out, steps=2)
-    with pytest.raises(CheckpointError, match=r"holds a converted network and no training to go on with; begin one"):
+    with pytest.raises(CheckpointError, match=r"holds a converted network and no training to continue; begin one"):
         train(recipe_of(out), out, resume=True)

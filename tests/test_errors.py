@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from surgrad import cli
 from surgrad.config.recipe import DataConfig, LossConfig, NeuronConfig, OptimConfig, Recipe, from_dict, to_dict
 from surgrad.errors import BadValue, CheckpointError, DataError, Interrupted, SurgradError, TrainingStopped, UnknownName
+from surgrad.files import write_json
 from surgrad.recipes import find_recipe
 from surgrad.report import read_run
 from surgrad.train import build, checkpoint, derive, evaluate_run, train
-from surgrad.train.log import write_json
 from surgrad.train.progress import Lines
 from surgrad.train.run import recipe_of
 
@@ -170,7 +170,7 @@ def test_two_that_would_write_the_widths(refused, tiny, tiny_words, tmp_path, co
     )
     assert not (tmp_path / "run").exists()
     with pytest.raises(BadValue, match=r"neuron\.learn_width trains the widths"):
-        build.build(tiny(*settings))
+        build(tiny(*settings))
 
 
 def test_an_unknown_recipe(refused):
@@ -244,7 +244,7 @@ def test_not_a_run_folder_by_the_interface(tmp_path):
 def test_an_existing_run_is_not_overwritten(refused, tiny, tiny_words, run):
     before = contents(run)
     said = refused("train", *tiny_words, "--out", run)
-    assert said == f"{run} already holds a run; add --resume to go on with it, or choose another --out"
+    assert said == f"{run} already holds a run; add --resume to continue it, or choose another --out"
     with pytest.raises(CheckpointError, match="already holds a run"):
         train(tiny(), run)
     assert contents(run) == before
@@ -254,7 +254,7 @@ def test_resuming_by_another_recipe_says_what_differs(refused, tiny, tiny_words,
     before = contents(run)
     words = ["--set", "optim.lr=0.2", "--set", "neuron.shape=atan", "--seed", 4]
     said = refused("train", *tiny_words, *words, "--resume", "--out", run)
-    assert f"{run} was trained by another recipe; resumed, these would differ: " in said
+    assert f"{run} was trained by another recipe; these settings differ: " in said
     for part in ("neuron.shape: 'rect' -> 'atan'", "optim.lr: 0.15 -> 0.2", "seed: 0 -> 4"):
         assert part in said
     assert "data." not in said
@@ -369,7 +369,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_previous(finished, tiny, run, nam
     damage(run / name, share)
     said = resumed(run, tiny())
     what = "last.pt" if name == "last.pt" else "the weights that belong to last.pt"
-    assert f"{what}: cut short, altered or gone. Going on from previous.pt, of epoch 1" in said
+    assert f"{what}: cut short, altered or missing. Continuing from previous.pt, of epoch 1" in said
     assert "epoch   2/2" in said  # the epoch of the damaged one is done again
     ours, theirs = (load_file(folder / "last.safetensors") for folder in (run, finished))
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
@@ -381,8 +381,8 @@ def test_two_damaged_checkpoints_are_an_error(refused, tiny, tiny_words, run):
     before = contents(run)
     said = refused("train", *tiny_words, "--resume", "--out", run)
     assert said.endswith(
-        f"no whole checkpoint in {run} (last.pt: cut short, altered or gone; "
-        "the weights that belong to previous.pt: cut short, altered or gone); train anew into another --out"
+        f"no complete checkpoint in {run} (last.pt: cut short, altered or missing; "
+        "the weights that belong to previous.pt: cut short, altered or missing); train again into another --out"
     )
     assert contents(run) == before
 
@@ -425,12 +425,12 @@ def test_eval_of_damaged_weights(refused, run):
     said = []
     result = evaluate_run(run, say=said.append)
     assert said == [
-        f"the weights that belong to last.pt: cut short, altered or gone. Going on from previous.pt, of "
+        f"the weights that belong to last.pt: cut short, altered or missing. Continuing from previous.pt, of "
         f"epoch {len(rows) - 1}"
     ]
     assert result["test_accuracy"] == rows[-2]["test_accuracy"]
     cut(run / "previous.safetensors", 0.5)
-    assert f"no whole checkpoint in {run}" in refused("eval", run)
+    assert f"no complete checkpoint in {run}" in refused("eval", run)
 
 
 # numbers gone bad
@@ -489,7 +489,7 @@ def test_the_first_bad_layer_is_named(tiny, tmp_path, monkeypatch):
         return parts
 
     monkeypatch.setattr("surgrad.train.run.build", broken)
-    with pytest.raises(TrainingStopped, match=r"step 0 .* come out of layer 'body\.2\.norm'"):
+    with pytest.raises(TrainingStopped, match=r"step 0 .* are the output of layer 'body\.2\.norm'"):
         train(tiny(), tmp_path / "run")
 
 
@@ -514,7 +514,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tiny, tmp_path, monkeypatch, wher
     monkeypatch.undo()
     said = str(caught.value)
     assert said.startswith(f"no space left to write in {out}; ")
-    assert "what was there before is whole" in said
+    assert "all files that were complete before still are" in said
     assert said.endswith(f"`surgrad train --resume --out {out}`")
     assert not list(out.glob("*.tmp*"))
     assert checkpoint.load(out, lambda text: pytest.fail(text))[1]["progress"]["epoch"] == 1

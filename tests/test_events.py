@@ -24,8 +24,8 @@ from surgrad.data.events.views import Scaling, View
 from surgrad.data.sampling import Parts
 from surgrad.errors import BadValue, CheckpointError, DataError, SurgradError, UnknownName
 from surgrad.train import derive, train
-from surgrad.train.build import build
-from surgrad.train.loop import Loop
+from surgrad.train.building import build
+from surgrad.train.progress import Lines
 
 # --- slicing ----------------------------------------------------------------------------------------------------------
 
@@ -393,20 +393,17 @@ def test_a_training_on_files_of_frames(tiny: Any, folder: Path, tmp_path: Path):
         assert torch.equal(ours, theirs)
 
 
-def test_a_training_on_recordings_resumes_exactly(tiny: Any, folder: Path, tmp_path: Path, monkeypatch: Any):
-    """With two workers, which decode ahead of the interruption."""
+def test_a_training_on_recordings_resumes_exactly(tiny: Any, folder: Path, tmp_path: Path):
+    """With two workers, which decode ahead of what is stopped."""
     recipe = derive(recipe_of(tiny, "optim.epochs=2"), data={"workers": 2})
     whole = train(recipe, tmp_path / "whole", data=folder)
-    real = Loop._finish_epoch
 
-    def finish(loop: Loop) -> None:
-        real(loop)
-        raise KeyboardInterrupt
+    class Interrupter(Lines):
+        def finish(self, row):
+            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_finish_epoch", finish)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, tmp_path / "broken", data=folder)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "broken", data=folder, show=Interrupter(2))
     again = train(recipe, tmp_path / "broken", data=folder, resume=True)
     one, other = (load_file(run / "last.safetensors") for run in (whole, again))
     assert [key for key in one if not torch.equal(one[key], other[key])] == []

@@ -15,9 +15,8 @@ from surgrad.data import DATASETS, load, load_folder
 from surgrad.data.folder import FOLDER_SETS, evaluation_view, training_view
 from surgrad.errors import BadValue, DataError, Interrupted, UnknownName
 from surgrad.recipes import find_recipe
-from surgrad.train import derive, evaluate_run, train
-from surgrad.train.build import build
-from surgrad.train.loop import Loop
+from surgrad.train import Observer, derive, evaluate_run, train
+from surgrad.train.building import build
 
 CLASSES = ("ankle_boot", "coat", "sandal")
 SIZES = ((60, 80), (90, 60), (64, 64), (33, 47))
@@ -148,21 +147,18 @@ def test_trains_and_resumes_and_is_evaluated(tree: Path, tmp_path: Path):
     assert evaluate_run(run, data=tree)["test_accuracy"] == rows[-1]["test_accuracy"]
 
 
-def test_a_training_stopped_in_an_epoch_resumes_exactly(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_training_stopped_in_an_epoch_resumes_exactly(tree: Path, tmp_path: Path):
     """With a neuron that draws from torch's own generator in every step, which no loader may touch."""
     chosen = recipe(tree, neuron={"name": "asgl", "learn_width": True}, adapt={"controller": "fixed"})
     whole = train(chosen, tmp_path / "whole", data=tree)
-    step = Loop._step
-    done = []
 
-    def stopping(self, batch):
-        done.append(1)
-        self._interrupted = len(done) == 6  # in the second epoch of four steps
-        return step(self, batch)
+    class Stopper(Observer):
+        def step_begins(self, loop, batch):
+            if loop.step_number == 5:  # in the second epoch of four steps
+                loop.stop()
 
-    monkeypatch.setattr(Loop, "_step", stopping)
     with pytest.raises(Interrupted):
-        train(chosen, tmp_path / "halved", data=tree)
+        train(chosen, tmp_path / "halved", data=tree, observers=[Stopper()])
     halved = train(chosen, tmp_path / "halved", data=tree, resume=True)
     one, other = (load_file(run / "last.safetensors") for run in (whole, halved))
     assert all(torch.equal(one[key], other[key]) for key in one)

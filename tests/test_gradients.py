@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from surgrad.train.build import build
+from surgrad.train.building import build
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -28,7 +28,8 @@ from surgrad.neurons import IF, LIF, NEURONS, PLIF, neurons
 from surgrad.norm import TDBN, TEBN, BatchNorm, NormNeuron
 from surgrad.surrogates import SURROGATES, Surrogate, spike
 from surgrad.train import train
-from surgrad.train.loop import Loop
+from surgrad.train.building import build
+from surgrad.train.progress import Lines
 
 STEPS = 4
 N = 6
@@ -244,9 +245,7 @@ class _Box:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("words", [("sltt",), ("sltt", "optim.gradient_steps=1"), ("ottt",), ("rate",)], ids=str)
-def test_a_training_by_it_stops_and_resumes_exactly(
-    tiny: Any, tmp_path: Path, monkeypatch: Any, words: tuple[str, ...]
-):
+def test_a_training_by_it_stops_and_resumes_exactly(tiny: Any, tmp_path: Path, words: tuple[str, ...]):
     name, *more = words
     recipe = tiny(
         f"optim.gradient={name}",
@@ -259,10 +258,8 @@ def test_a_training_by_it_stops_and_resumes_exactly(
     whole = train(recipe, tmp_path / "whole")
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_finish_epoch", stopped_after(Loop._finish_epoch))
-        with pytest.raises(Stopped):
-            train(recipe, tmp_path / "broken")
+    with pytest.raises(Stopped):
+        train(recipe, tmp_path / "broken", show=StoppedAfterAnEpoch(2))
     again = train(recipe, tmp_path / "broken", resume=True)
     one, other = (load_file(run / "last.safetensors") for run in (whole, again))
     assert set(one) == set(other)
@@ -273,12 +270,9 @@ class Stopped(Exception):
     pass
 
 
-def stopped_after(real: Callable[[Loop], None]) -> Callable[[Loop], None]:
-    def finish(loop: Loop) -> None:
-        real(loop)
+class StoppedAfterAnEpoch(Lines):
+    def finish(self, row: dict[str, Any]) -> None:
         raise Stopped
-
-    return finish
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,6 @@ def test_large_tensors_come_in_huge_pages():
 @pytest.mark.parametrize(
     ("given", "count"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
 )
-def test_threads_wait_shortly_unless_told_otherwise(given, count):
+def test_threads_spin_shortly_unless_the_environment_says_otherwise(given, count):
     program = "import os; from surgrad import process; process.tune(); print(os.environ.get('GOMP_SPINCOUNT'))"
     assert run(program, **given) == count

@@ -17,13 +17,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import surgrad.train.build
+import surgrad.train.building
 import surgrad.train.loop
 from surgrad import cli
 from surgrad.adapt import Controller
 from surgrad.config.recipe import derive
 from surgrad.data import ImageData, Split, load
-from surgrad.train import checkpoint, train
+from surgrad.train import Observer, checkpoint, train
+from surgrad.train.average import EMA
 
 EPOCHS = 3
 SETTINGS = (f"optim.epochs={EPOCHS}", "optim.neuron_lr=0.01", "start.share=0.5", "start.side=20")
@@ -88,35 +89,37 @@ def die_in_write(suffix, number, real=Path.write_bytes):
     Path.write_bytes = write_bytes
 
 
-def die_in_reading(number, real=checkpoint._unsealed):
-    """Kill this process when it reads a checkpoint's state, its `number`th, from 0."""
+def die_in_reading(number, real=torch.load):
+    """Kill this process when torch reads a file, its `number`th, from 0; it reads only checkpoints."""
     left = [number]
 
-    def unsealed(path):
+    def load(*args, **options):
         if left[0] == 0:
             die()
         left[0] -= 1
-        return real(path)
+        return real(*args, **options)
 
-    checkpoint._unsealed = unsealed
+    torch.load = load
 
 
-def tell_steps(path, seconds=0.0, since=0, stall=None):
-    """Write a line when a step begins; steps from `since` on take `seconds` more, and step `stall` never ends."""
-    real = surgrad.train.loop.Loop._step
-    begun = [0]
+class StepTeller(Observer):
+    """Writes a line when a step begins; steps from `since` on take `seconds` more, and step `stall` never ends."""
 
-    def step(self, batch):
-        with path.open("a") as file:
+    def __init__(self, path, seconds=0.0, since=0, stall=None):
+        self.path = path
+        self.seconds = seconds
+        self.since = since
+        self.stall = stall
+        self.begun = 0
+
+    def step_begins(self, loop, batch):
+        with self.path.open("a") as file:
             file.write("step\n")
-        begun[0] += 1
-        if begun[0] > since:
-            time.sleep(seconds)
-        while begun[0] - 1 == stall:
+        self.begun += 1
+        if self.begun > self.since:
+            time.sleep(self.seconds)
+        while self.begun - 1 == self.stall:
             time.sleep(0.01)
-        return real(self, batch)
-
-    surgrad.train.loop.Loop._step = step
 
 
 DOOMS = {
@@ -127,7 +130,8 @@ DOOMS = {
 
 
 def prepared(folder, options):
-    """In a forked process: settle its threads, its signals, its output and its options."""
+    """In a forked process: set its threads, its signals, its output and its options; returns the observers of its
+    training."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background ignores, and we inherit
     said = os.open(folder / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -137,25 +141,24 @@ def prepared(folder, options):
         surgrad.train.loop.SAVE_SECONDS = 0
     if "drifting" in options:
         surgrad.adapt.CONTROLLERS.add("drifting", Drifting)
-    for option in options:
-        if isinstance(option, dict):
-            tell_steps(folder / "steps.txt", **option)
+    average = [EMA(decay=0.9)] if "average" in options else []
+    return average + [StepTeller(folder / "steps.txt", **option) for option in options if isinstance(option, dict)]
 
 
 def work(recipe, out, doom, options):
-    """What a forked process does: train or go on, until it is finished or dies. doom: (what to die at, number)."""
-    prepared(out.parent, options)
+    """What a forked process does: train or continue, until it is finished or dies. doom: (what to die at, number)."""
+    observers = prepared(out.parent, options)
     if "drifting" in options:
-        recipe = derive(recipe, adapt={"controller": "drifting"})
+        recipe = derive(recipe, adapt={"name": "drifting"})
     if doom:
         name, number = doom
         DOOMS.get(name, partial(die_at_rename, name))(number)
-    train(recipe, out, resume=True)
+    train(recipe, out, resume=True, observers=observers)
 
 
 def command(words, folder, options):
     """What a forked process does: one command line."""
-    prepared(folder, options)
+    surgrad.train.train = partial(train, observers=prepared(folder, options))
     sys.exit(cli.main(words))
 
 
@@ -170,7 +173,7 @@ def first_images():
 def given(data, target, *args):
     """What a forked process does first."""
     images = pickle.loads(data)
-    surgrad.train.build.load = lambda name, root: images
+    surgrad.train.building.load = lambda name, root: images
     target(*args)
 
 
@@ -214,8 +217,19 @@ def assert_same_run(one, other):
         assert [key for key in a if not torch.equal(a[key], b[key])] == []
     for name in ("metrics", "widths"):
         assert rows(one, name) == rows(other, name)
+    states = [checkpoint.load(folder, pytest.fail)[1]["observers"] for folder in (one, other)]
+    assert_equal_averages(*states)
     for folder in (one, other):
         assert not list(folder.glob("*.tmp*"))
+
+
+def assert_equal_averages(one, other):
+    """The observers' states of two checkpoints: with the same average, or both without."""
+    assert one.keys() == other.keys()
+    if "average" in one:
+        a, b = one["average"], other["average"]
+        assert a["updates"] == b["updates"]
+        assert [key for key in a["weights"] if not torch.equal(a["weights"][key], b["weights"][key])] == []
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +265,7 @@ def test_checkpoints_within_an_epoch_change_nothing(unbroken):
     [
         ("recipe.json", 0),
         ("env.json", 0),
+        ("model.json", 0),
         ("best.safetensors", 0),
         ("in weights", 0),  # best's, at epoch 1
         ("in state", 0),
@@ -322,7 +337,9 @@ def test_many_kills_at_the_same_point(recipe, unbroken, tmp_path):
 QUOTAS = {"an epoch": (1, 2, 3, 4, 6), "a step": (1, 1, 2, 2, 3)}
 
 
-@pytest.mark.parametrize("options", [(), ("often",), ("drifting",), ("drifting", "often")], ids=str)
+@pytest.mark.parametrize(
+    "options", [(), ("often",), ("drifting", "average"), ("drifting", "average", "often")], ids=str
+)
 def test_kills_at_random_moments(recipe, unbroken, tmp_path, options):
     """From outside, whatever the process is doing; again and again."""
     draw = random.Random(str(options))
@@ -343,10 +360,26 @@ def test_kills_at_random_moments(recipe, unbroken, tmp_path, options):
     json.loads((out / "env.json").read_text())
 
 
-def test_the_drifting_controller_does_drift(unbroken):
-    """Else its tests would pass with any state lost."""
-    widths = [row["width"] for row in rows(unbroken("drifting"), "widths") if row["layer"] == "fire.neuron"]
+def test_the_drifting_controller_and_the_average_do_drift(unbroken):
+    """Else their tests would pass with any state lost."""
+    run = unbroken("drifting", "average")
+    widths = [row["width"] for row in rows(run, "widths") if row["layer"] == "fire.neuron"]
     assert len(set(widths)) == EPOCHS + 1
+    average = checkpoint.load_weights(run, "average", pytest.fail)
+    last = load_file(run / "last.safetensors")
+    assert not any(torch.equal(average[key], last[key]) for key in last if key.endswith("weight"))
+    assert len({row["test_loss_average"] for row in rows(run, "metrics")}) == EPOCHS
+
+
+def test_observers_change_nothing(unbroken):
+    """A training with an average has the weights, and the other numbers, of one without."""
+    plain = unbroken("drifting")
+    averaged = unbroken("drifting", "average")
+    a, b = (load_file(folder / "last.safetensors") for folder in (plain, averaged))
+    assert [key for key in a if not torch.equal(a[key], b[key])] == []
+    added = ("test_loss_average", "test_accuracy_average")
+    kept = [{key: value for key, value in row.items() if key not in added} for row in rows(averaged, "metrics")]
+    assert kept == rows(plain, "metrics")
 
 
 def interrupted(recipe_words, out, number, options, words=()):
@@ -369,7 +402,7 @@ def test_ctrl_c_stops_and_says_how_to_go_on(words, unbroken, tmp_path, capsys, n
     status, said = interrupted(words, out, number, ({"seconds": 0.3, "since": 4},))
     assert status == 130
     assert "Traceback" not in said
-    at = re.search(r"surgrad: stopped at epoch 2, batch (\d); saved\. Go on with `surgrad (.*)`", said)
+    at = re.search(r"surgrad: stopped at epoch 2, batch (\d); saved\. Continue with `surgrad (.*)`", said)
     assert at, said
     assert 1 <= int(at[1]) <= 4
     assert len(rows(out, "metrics")) == 1
@@ -392,7 +425,7 @@ def test_a_second_ctrl_c_stops_at_once(words, unbroken, tmp_path, recipe):
         if process.exitcode is not None:
             break
     ended = process.exitcode
-    process.kill()  # nobody is left behind, who would keep the tests from ending
+    process.kill()  # no process may stay, as it would keep the tests from ending
     said = (tmp_path / "said.txt").read_text()
     assert ended == 130
     assert "stopped at once; what was saved before is whole" in said

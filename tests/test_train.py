@@ -11,21 +11,21 @@ from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from surgrad.adapt import CONTROLLERS, Controller, lsg_width
-from surgrad.config.recipe import NeuronConfig, OptimConfig, Recipe, differences, from_dict, set_fields
+from surgrad.config import NeuronConfig, Recipe, from_dict, set_fields
+from surgrad.config.text import differences
 from surgrad.data import BatchSettings, ImageData, Split, as_source, load
 from surgrad.data.sampling import seeded
 from surgrad.errors import BadValue, CheckpointError, Interrupted, UnknownName
-from surgrad.files import replace_file
+from surgrad.files import append_rows, keep_rows, replace_file
 from surgrad.kernels.lif import BACKENDS, BINS
 from surgrad.measure import Finding, LayerEvidence
-from surgrad.models import SpikingNetwork
 from surgrad.neurons import neurons
-from surgrad.optim.building import OPTIMIZERS, build_optimizers, rate, set_rate
-from surgrad.optim.muon import Muon
+from surgrad.optim import OPTIMIZERS, SCHEDULES, Muon, build_optimizers, scale_lr
 from surgrad.penalties import penalty
 from surgrad.recipes import find_recipe
 from surgrad.train import build, derive, evaluate_run, train
-from surgrad.train.log import append_rows, keep_rows
+from surgrad.train.events import Observer
+from surgrad.train.logs import Alarms, LayerLog
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Lines, clock
 
@@ -58,11 +58,24 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def ready(recipe, folder):
+def ready(recipe, folder, *observers):
     """A loop at step 0, with its parts."""
-    parts = build.build(recipe)
+    parts = build(recipe)
     parts.model.train()
-    return Loop(parts, recipe.optim, folder, Lines(recipe.optim.epochs)), parts
+    return Loop(parts, recipe.optim, folder, Lines(recipe.optim.epochs), observers), parts
+
+
+class Stopper(Observer):
+    """Stops a training within its step of that number, and counts the steps."""
+
+    def __init__(self, number):
+        self.number = number
+        self.steps = 0
+
+    def step_begins(self, loop, batch):
+        self.steps += 1
+        if loop.step_number == self.number:
+            loop.stop()
 
 
 # fields
@@ -233,9 +246,9 @@ def test_a_batch_larger_than_the_data_is_refused():
 
 
 def test_neuron_parameters_train_with_adam_without_decay(tiny):
-    model = build.build_model(tiny("neuron.learn_width=true"), load("fashion_mnist_small"))
-    config = OptimConfig(lr=0.2, weight_decay=0.01, neuron_lr=0.003, momentum=0.8, nesterov=True)
-    network, own = build_optimizers(model, config)
+    model = building.build_model(tiny("neuron.learn_width=true"), load("fashion_mnist_small"))
+    options = {"weight_decay": 0.01, "momentum": 0.8, "nesterov": True}
+    network, own = build_optimizers(model, "sgd", options, lr=0.2, neuron_lr=0.003)
     named = {id(p): name for name, p in model.named_parameters()}
     decayed, bare, neuron = ([named[id(p)] for p in g["params"]] for g in network.param_groups + own.param_groups)
     assert isinstance(network, torch.optim.SGD)
@@ -255,15 +268,46 @@ def test_neuron_parameters_train_with_adam_without_decay(tiny):
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_adam_and_adamw(name, kind):
     model = torch.nn.Linear(3, 2)
-    (optimizer,) = build_optimizers(model, OptimConfig(name=name, lr=0.01, momentum=0.85, weight_decay=0.1))
+    options = {"beta1": 0.85, "beta2": 0.99, "eps": 1e-6, "weight_decay": 0.1}
+    (optimizer,) = build_optimizers(model, name, options, lr=0.01, neuron_lr=0.1)
     assert type(optimizer) is kind
-    assert optimizer.param_groups[0]["betas"] == (0.85, 0.999)
+    assert optimizer.param_groups[0]["betas"] == (0.85, 0.99)
+    assert optimizer.param_groups[0]["eps"] == 1e-6
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0]
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_has_options_with_defaults(name):
+    """The contract of the registry: made without options, it trains every parameter once, at the rates given."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.Linear(4, 2))
+    optimizers = build_optimizers(model, name, lr=0.25, neuron_lr=0.125)
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    trained = [id(p) for group in groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in model.parameters())
+    assert {group["lr"] for group in optimizers[0].param_groups} == {0.25}
+    assert all(group["peak_lr"] == group["lr"] for group in groups)
+    assert all(option.default is not option.REQUIRED for option in OPTIMIZERS.options(name).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("sgd", {"momentum": 1.0}, "optimiser.momentum = 1.0 is out of range; give a number from 0 to 0.9999"),
+        ("sgd", {"beta1": 0.9}, "optimiser.beta1: optimiser 'sgd' has no option 'beta1'; it has momentum, "),
+        ("adamw", {"weight_decay": -1.0}, "optimiser.weight_decay = -1.0 is out of range; give a number from 0"),
+        ("muon", {"weight_decay": 0.1}, "optimiser 'muon' has no option 'weight_decay'"),
+        ("sgd", {"nesterov": True, "momentum": 0.0}, "optim.nesterov needs momentum; give optim.momentum above 0"),
+    ],
+)
+def test_options_of_an_optimiser_are_checked(name, options, text):
+    with pytest.raises(BadValue) as caught:
+        OPTIMIZERS.build(name, options)
+    assert text in str(caught.value)
+
+
 def test_muon_trains_the_convolutions_and_adam_the_rest(tiny):
-    model = build.build_model(tiny(), load("fashion_mnist_small"))
-    muon, rest = build_optimizers(model, OptimConfig(name="muon", lr=0.03, momentum=0.8, neuron_lr=0.003))
+    model = building.build_model(tiny(), load("fashion_mnist_small"))
+    muon, rest = build_optimizers(model, "muon", {"momentum": 0.8}, lr=0.03, neuron_lr=0.003)
     named = {id(p): p for p in model.parameters()}
     assert (type(muon), type(rest)) == (Muon, torch.optim.Adam)
     assert {id(p) for p in muon.param_groups[0]["params"]} == {key for key, p in named.items() if p.ndim == 4}
@@ -273,69 +317,68 @@ def test_muon_trains_the_convolutions_and_adam_the_rest(tiny):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimiser_resumes_exactly(tiny, tmp_path, monkeypatch, name):
+def test_every_optimiser_resumes_exactly(tiny, tmp_path, name):
     recipe = tiny(f"optim.name={name}", "optim.lr=0.01")
     whole = train(recipe, tmp_path / "whole")
-    real = Loop._step
-    calls = []
-
-    def stopping(self, batch):
-        calls.append(batch)
-        self._interrupted = len(calls) == 6  # within the second epoch
-        return real(self, batch)
-
-    monkeypatch.setattr(Loop, "_step", stopping)
+    stopper = Stopper(5)  # within the second epoch
     with pytest.raises(Interrupted):
-        train(recipe, tmp_path / "run")
-    resumed = train(recipe, tmp_path / "run", resume=True)
-    assert len(calls) == 8
+        train(recipe, tmp_path / "run", observers=[stopper])
+    resumed = train(recipe, tmp_path / "run", resume=True, observers=[stopper])
+    assert stopper.steps == 8
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
 
 
 def test_muon_without_convolutions():
     with pytest.raises(BadValue, match="trains convolutions, and this network has none"):
-        build_optimizers(torch.nn.Linear(2, 2), OptimConfig(name="muon"))
+        build_optimizers(torch.nn.Linear(2, 2), "muon", lr=0.1, neuron_lr=0.1)
 
 
 def test_the_support_of_dspike_ends_where_the_potential_is_nothing():
     for threshold in (0.5, 1.0):
-        neuron = build.build_neuron(NeuronConfig(shape="dspike", threshold=threshold), 2)
+        neuron = building.build_neuron(NeuronConfig(shape="dspike", threshold=threshold), 2)
         assert neuron.surrogate.function.window(neuron.surrogate.width) == threshold
 
 
 def test_unknown_optimiser(tiny):
     with pytest.raises(UnknownName, match="unknown optimiser 'sgdd'; did you mean 'sgd'"):
-        build.build(tiny("optim.name=sgdd"))
+        build(tiny("optim.name=sgdd"))
 
 
 @pytest.mark.parametrize(
     ("step", "angle"), [(4, 0), (5, 1 / 8), (7, 3 / 8), (8, 1 / 2), (11, 7 / 8)], ids=lambda value: f"{value:g}"
 )
-def test_the_rate_follows_a_cosine(step, angle):
-    share = rate(step, 1, OptimConfig(epochs=12, warmup=4))
-    assert share == pytest.approx((1 + math.cos(math.pi * angle)) / 2, abs=1e-15)
+def test_the_learning_rate_follows_a_cosine(step, angle):
+    factor = SCHEDULES.build("cosine", {"warmup": 4}).lr_factor(step, 1, 12)
+    assert factor == pytest.approx((1 + math.cos(math.pi * angle)) / 2, abs=1e-15)
 
 
-def test_the_rate_warms_up_linearly():
-    whole = OptimConfig(epochs=6, warmup=2)
-    half = OptimConfig(epochs=12, warmup=2.5)
-    assert [rate(step, 2, whole) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert [rate(step, 1, half) for step in range(3)] == [0.4, 0.8, 1.0]  # half an epoch may be half a step
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_warms_up_linearly(name):
+    more = {"drops": "4:0.5"} if name == "steps" else {}
+    whole = SCHEDULES.build(name, {"warmup": 2, **more})
+    half = SCHEDULES.build(name, {"warmup": 2.5, **more})
+    assert [whole.lr_factor(step, 2, 6) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert [half.lr_factor(step, 1, 12) for step in range(3)] == [0.4, 0.8, 1.0]  # half an epoch may be half a step
 
 
-def test_the_rate_ends_near_zero_and_never_rises_after_the_warm_up():
-    shares = [rate(step, 1, OptimConfig(epochs=1000, warmup=50.5)) for step in range(1000)]
-    assert 0 < shares[-1] < 1e-5
-    assert max(shares) == 1
-    assert shares[51:] == sorted(shares[51:], reverse=True)
-    assert rate(0, 1, OptimConfig(epochs=10)) == 1
+def test_a_constant_learning_rate():
+    assert {SCHEDULES.build("constant").lr_factor(step, 5, 3) for step in range(15)} == {1.0}
 
 
-def test_the_rate_scales_every_group_from_its_own_peak():
-    optimizers = build_optimizers(torch.nn.Linear(2, 2), OptimConfig(lr=0.4))
+def test_the_cosine_ends_near_zero_and_never_rises_after_the_warm_up():
+    schedule = SCHEDULES.build("cosine", {"warmup": 50.5})
+    factors = [schedule.lr_factor(step, 1, 1000) for step in range(1000)]
+    assert 0 < factors[-1] < 1e-5
+    assert max(factors) == 1
+    assert factors[51:] == sorted(factors[51:], reverse=True)
+    assert SCHEDULES.build("cosine").lr_factor(0, 1, 10) == 1
+
+
+def test_the_schedule_scales_every_group_from_its_own_peak():
+    optimizers = build_optimizers(torch.nn.Linear(2, 2), "sgd", lr=0.4, neuron_lr=0.1)
     optimizers[0].param_groups[1]["peak_lr"] = 0.2
-    for _ in range(2):  # shares are of the peak, not of the last rate
-        set_rate(optimizers, 0.5)
+    for _ in range(2):  # factors are of the peak, not of the last learning rate
+        scale_lr(optimizers, 0.5)
     assert [g["lr"] for g in optimizers[0].param_groups] == [0.2, 0.1]
 
 
@@ -347,6 +390,7 @@ def test_a_run_writes_its_folder(finished, tiny):
     assert names == {
         "recipe.json",
         "env.json",
+        "model.json",
         "metrics.jsonl",
         "widths.jsonl",
         "best.safetensors",
@@ -359,6 +403,7 @@ def test_a_run_writes_its_folder(finished, tiny):
     env = json.loads((finished / "env.json").read_text())
     assert (env["device"], env["precision"], env["torch"]) == ("cpu", "fp32", torch.__version__)
     assert env["resumed"] == []
+    assert env["best_by"] == "test"
 
 
 def test_metrics_rows(finished):
@@ -407,14 +452,22 @@ def test_widths_rows(finished):
 
 def test_every_step_uses_the_width_of_its_own_decay(tiny, tmp_path):
     """A width follows the decay at once: to the bit the rule of the decay at the top of the same step."""
-    loop, parts = ready(tiny("optim.neuron_lr=0.05"), tmp_path)
     seen = []
+
+    class Watcher(Observer):
+        def step_begins(self, loop, batch):
+            for neuron in loop.parts.adapter.neurons.values():
+                assert torch.equal(neuron.surrogate.width, lsg_width(neuron.decay.detach(), neuron.threshold))
+            self.widths = [neuron.surrogate.width.clone() for neuron in loop.parts.adapter.neurons.values()]
+            seen.append(loop.parts.adapter.neurons["fire.neuron"].decay.item())
+
+        def step_ends(self, loop, loss):  # no width was written in between
+            now = [neuron.surrogate.width for neuron in loop.parts.adapter.neurons.values()]
+            assert all(torch.equal(a, b) for a, b in zip(self.widths, now, strict=True))
+
+    loop, parts = ready(tiny("optim.neuron_lr=0.05"), tmp_path, Watcher())
     for batch in parts.batches.train(0):
-        decays = {name: neuron.decay.detach().clone() for name, neuron in parts.adapter.neurons.items()}
-        loop._step(batch)
-        for name, neuron in parts.adapter.neurons.items():
-            assert torch.equal(neuron.surrogate.width, lsg_width(decays[name], neuron.threshold))
-        seen.append(decays["fire.neuron"].item())
+        loop.train_step(batch)
     assert len(set(seen)) == 4
 
 
@@ -456,7 +509,7 @@ def plain_training(recipe):
     torch.manual_seed(recipe.seed)
     data = load(recipe.data.name)
     config = recipe.optim
-    model = build.build_model(recipe, data).to(memory_format=torch.channels_last)
+    model = building.build_model(recipe, data).to(memory_format=torch.channels_last)
     source = as_source(data, {"crop": recipe.data.crop, "flip": recipe.data.flip})
     made = source.batches(BatchSettings(recipe.data.batch, recipe.seed, CPU, limit=recipe.data.limit))
     own = [p for name, p in model.named_parameters() if name.endswith("logit_decay")]
@@ -471,9 +524,10 @@ def plain_training(recipe):
         fused=True,
     )
     adam = torch.optim.Adam(own, lr=config.neuron_lr, fused=True)
+    schedule = SCHEDULES.build("cosine", {"warmup": config.warmup})
     for epoch in range(config.epochs):
         for number, (images, labels) in enumerate(made.train(epoch), start=epoch * made.per_epoch):
-            share = rate(number, made.per_epoch, config)
+            share = schedule.lr_factor(number, made.per_epoch, config.epochs)
             for group in sgd.param_groups:
                 group["lr"] = config.lr * share
             adam.param_groups[0]["lr"] = config.neuron_lr * share
@@ -509,7 +563,7 @@ def test_learned_widths_move_each_for_itself(tiny, tmp_path):
 def test_clipping_bounds_the_gradient_and_keeps_its_direction(tiny, tmp_path):
     def gradient(*assignments):
         loop, parts = ready(tiny(*assignments), tmp_path)
-        loop._step(next(parts.batches.train(0)))
+        loop.train_step(next(parts.batches.train(0)))
         return torch.cat([p.grad.flatten() for p in parts.model.parameters()])
 
     free = gradient()
@@ -529,11 +583,11 @@ def test_tet_and_label_smoothing_reach_the_loss(tiny):
     def entropy(logits):
         return -(smooth * logits.log_softmax(1)).sum(1).mean()
 
-    plain = build.build_loss(tiny("loss.label_smoothing=0.2").loss)(output, labels)
+    plain = building.build_loss(tiny("loss.label_smoothing=0.2").loss)(output, labels)
     torch.testing.assert_close(plain, entropy(output.mean(0)))
     config = tiny("loss.name=tet", "loss.label_smoothing=0.2", "loss.tet_weight=0.3", "loss.tet_target=0.5").loss
     expected = 0.7 * torch.stack([entropy(step) for step in output]).mean() + 0.3 * ((output - 0.5) ** 2).mean()
-    torch.testing.assert_close(build.build_loss(config)(output, labels), expected)
+    torch.testing.assert_close(building.build_loss(config)(output, labels), expected)
 
 
 def test_tet_trains_otherwise_than_cross_entropy(finished, tiny, tmp_path):
@@ -542,7 +596,7 @@ def test_tet_trains_otherwise_than_cross_entropy(finished, tiny, tmp_path):
     assert not same(weights(run), weights(finished))
 
 
-def test_a_controller_never_sees_the_test_images(tiny, tmp_path, monkeypatch):
+def test_a_controller_never_sees_the_test_count(tiny, tmp_path, monkeypatch):
     """A Moment's histograms are of the last training forward: 32 images, where a test batch has 64."""
     counted = []
 
@@ -604,56 +658,61 @@ def test_times_are_told_by_the_clock():
 
 
 @pytest.mark.parametrize(("share", "cheap"), [(0, 0), (0.5, 4), (0.7, 6), (1, 8)])
-def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, monkeypatch, share, cheap):
+def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, share, cheap):
     seen = {True: [], False: []}
-    forward = SpikingNetwork.forward
-
-    def watched(self, x):
-        output = forward(self, x)
-        seen[torch.is_grad_enabled()].append((len(output), x.shape[-1]))
-        return output
-
-    monkeypatch.setattr(SpikingNetwork, "forward", watched)
-    monkeypatch.setattr("surgrad.train.loop.evidence", lambda *_, **__: [])
-    train(tiny(*([f"start.share={share}", "start.side=20"] if share else [])), tmp_path / "run")
+    recipe = tiny(*([f"start.share={share}", "start.side=20"] if share else []))
+    loop, parts = ready(recipe, tmp_path)
+    parts.model.register_forward_hook(
+        lambda model, inputs, output: seen[model.training].append((len(output), inputs[0].shape[-1]))
+    )
+    loop.run()
     assert seen[True] == [(1, 20)] * cheap + [(2, 28)] * (8 - cheap)
     assert set(seen[False]) == {(2, 28)}
 
 
 def test_a_start_that_does_not_fit_is_refused(tiny):
     with pytest.raises(BadValue, match=r"progressive\.image_size = 29 is larger than the images of 28 pixels"):
-        build.build(tiny("start.share=0.5", "start.side=29"))
+        build(tiny("start.share=0.5", "start.side=29"))
     with pytest.raises(BadValue, match=r"model 'vggsnn' is made for one image size; give start\.side=none"):
-        build.build(tiny("start.share=0.5", "start.side=20", "model.name=vggsnn"))
+        build(tiny("start.share=0.5", "start.side=20", "model.name=vggsnn"))
     with pytest.raises(BadValue, match=r"progressive\.image_size = 20 has no effect with progressive.fraction = 0"):
-        build.build(tiny("start.side=20"))
+        build(tiny("start.side=20"))
     with pytest.raises(BadValue, match=r"start\.steps = 3 of model\.steps = 2; give no more than those"):
-        build.build(tiny("start.share=0.5", "start.steps=3"))
+        build(tiny("start.share=0.5", "start.steps=3"))
 
 
-def test_an_ailing_layer_is_told_of_once(tiny, tmp_path, capsys):
+def test_a_faulty_layer_is_reported_once(tiny, tmp_path, capsys):
     """Also where the training was stopped in between."""
-    words = ("adapt.controller=fixed", "neuron.width=0.001", "optim.lr=1e-6", "optim.neuron_lr=1e-6")
-    whole = train(tiny(*words, "optim.epochs=3"), tmp_path / "whole")
+    words = ("adapt.controller=fixed", "neuron.width=0.001", "optim.lr=1e-6", "optim.neuron_lr=1e-6", "optim.epochs=3")
+    whole = train(tiny(*words), tmp_path / "whole")
     assert capsys.readouterr().out.count("width 0.001 is too narrow") == 1
     alarms = rows(whole, "alarms")
     assert [(row["epoch"], row["kind"]) for row in alarms] == [(1, "narrow")]
     assert len(alarms[0]["layers"]) == 4
 
-    loop = Loop(build.build(tiny(*words, "optim.epochs=3")), tiny(*words).optim, whole, Lines(3))
-    loop.resume()
-    assert loop._alarmed == {"narrow": 4}
+    with pytest.raises(Interrupted):
+        train(tiny(*words), tmp_path / "run", observers=[Stopper(5)])
+    train(tiny(*words), tmp_path / "run", resume=True)
+    assert capsys.readouterr().out.count("width 0.001 is too narrow") == 1
+    assert rows(tmp_path / "run", "alarms") == alarms
 
 
-def test_an_alarm_of_a_kind_comes_again_only_when_twice_as_many_layers_ail(tiny, tmp_path, monkeypatch):
-    loop = Loop(build.build(tiny()), tiny().optim, tmp_path, Lines(3))
-    told = []
-    for sick in (1, 2, 3, 3, 1, 4, 0, 7, 8, 8):
-        ailing = [Finding("dead", tuple(map(str, range(sick))), f"{sick} layers are dead")] if sick else []
-        monkeypatch.setattr("surgrad.train.loop.findings", lambda *_, ailing=ailing: ailing)
-        monkeypatch.setattr(loop.progress, "say", told.append)
-        loop._alarm([])
-    assert [text.split(": ")[1][0] for text in told] == ["1", "2", "4", "8"]
+def test_an_alarm_of_a_kind_comes_again_only_when_twice_as_many_layers_have_it(tiny, tmp_path):
+    class Listener(Lines):
+        def __init__(self):
+            super().__init__(3)
+            self.said = []
+
+        def say(self, text):
+            self.said.append(text)
+
+    listener = Listener()
+    loop = Loop(build(tiny()), tiny().optim, tmp_path, listener)
+    alarms = Alarms(LayerLog())
+    for count in (1, 2, 3, 3, 1, 4, 0, 7, 8, 8):
+        found = [Finding("dead", tuple(map(str, range(count))), f"{count} layers are dead")] if count else []
+        alarms.warn(loop, found)
+    assert [text.split(": ")[1][0] for text in listener.said] == ["1", "2", "4", "8"]
     assert [len(row["layers"]) for row in rows(tmp_path, "alarms")] == [1, 2, 4, 8]
 
 
@@ -691,8 +750,8 @@ def test_two_trainings_do_not_share_a_folder(tiny, tmp_path):
 
 def test_asgl_trains_its_width(tiny):
     with pytest.raises(BadValue, match=r"neuron 'asgl' trains its width; set neuron\.learn_width=true"):
-        build.build(tiny("neuron.name=asgl"))
-    build.build(tiny("neuron.name=asgl", "neuron.learn_width=true", "adapt.controller=fixed"))
+        build(tiny("neuron.name=asgl"))
+    build(tiny("neuron.name=asgl", "neuron.learn_width=true", "adapt.controller=fixed"))
 
 
 def test_learned_widths_stay_positive(tiny, tmp_path):
@@ -715,7 +774,7 @@ def test_resuming_in_another_environment_is_told(tiny, tmp_path):
             said.append(text)
 
     train(tiny(), run, resume=True, show=Listener(2))
-    assert said == [f"resumed elsewhere than begun, so perhaps not bit for bit: torch: 1.0 -> {torch.__version__}"]
+    assert said == [f"resumed in another environment, so perhaps not bit for bit: torch: 1.0 -> {torch.__version__}"]
     resumed = json.loads((run / "env.json").read_text())["resumed"]
     assert [entry["torch"] for entry in resumed] == [torch.__version__]
 
@@ -732,48 +791,49 @@ def test_compiled_training_is_one_graph_whatever_the_widths(finished, tiny, tmp_
     graphs = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend=graphs, **options))
     run = train(tiny("run.compile=true"), tmp_path / "run")
-    sizes = {len(labels) for _, labels in build.build(tiny()).batches.test()}
+    sizes = {len(labels) for _, labels in build(tiny()).batches.test()}
     assert graphs.frame_count == 1 + len(sizes)
     for name, weight in weights(finished).items():
         torch.testing.assert_close(weights(run)[name], weight, rtol=1e-3, atol=1e-4)
 
 
-def test_the_rate_goes_down_and_up_again_in_periods():
+def test_the_learning_rate_goes_down_and_up_again_in_periods():
     """Fang et al. 2021: the cosine's half-period is 64 of 1024 epochs."""
-    shares = [rate(step, 1, OptimConfig(epochs=100, period=10)) for step in range(41)]
-    assert shares[0] == shares[20] == shares[40] == 1
-    assert shares[10] == shares[30] == pytest.approx(0, abs=1e-15)
-    assert (shares[5], shares[15]) == pytest.approx((0.5, 0.5))
+    schedule = SCHEDULES.build("cosine", {"period": 10})
+    factors = [schedule.lr_factor(step, 1, 100) for step in range(41)]
+    assert factors[0] == factors[20] == factors[40] == 1
+    assert factors[10] == factors[30] == pytest.approx(0, abs=1e-15)
+    assert (factors[5], factors[15]) == pytest.approx((0.5, 0.5))
 
 
-def test_the_rate_drops_in_steps():
+def test_the_learning_rate_drops_in_steps():
     """Feng et al. 2022, MLF: to a tenth every 40 epochs; here after a warm-up of two."""
-    config = OptimConfig(epochs=110, warmup=2, drops="40:0.1, 80:0.01")
-    shares = [rate(step, 5, config) for step in range(550)]
-    assert shares[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
-    assert shares[10:] == [1.0] * 190 + [0.1] * 200 + [0.01] * 150
+    schedule = SCHEDULES.build("steps", {"warmup": 2, "drops": "40:0.1, 80:0.01"})
+    factors = [schedule.lr_factor(step, 5, 110) for step in range(550)]
+    assert factors[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert factors[10:] == [1.0] * 190 + [0.1] * 200 + [0.01] * 150
 
 
 @pytest.mark.parametrize("text", ["", "40", "40:x", "80:0.1,40:0.01", "40:0", "0:1", "40:0.1,", "40:0.1:2"])
-def test_drops_that_cannot_be_read(tiny, text: str):
-    with pytest.raises(BadValue, match=r"optim.drops = '.*' cannot be read; give rising epochs .* 40:0.1,80:0.01"):
-        build.build(tiny(f"optim.drops={text}"))
+def test_drops_that_cannot_be_read(text: str):
+    with pytest.raises(BadValue, match=r"drops = '.*' cannot be read; give increasing epochs .* 40:0.1,80:0.01"):
+        SCHEDULES.build("steps", {"drops": text})
 
 
 def test_a_rate_follows_one_rule(tiny):
     with pytest.raises(BadValue, match=r"optim\.drops and optim\.period are both given"):
-        build.build(tiny("optim.drops=1:0.1", "optim.period=2"))
+        build(tiny("optim.drops=1:0.1", "optim.period=2"))
 
 
 def test_a_penalty_grows_and_ends(tiny):
     words = ("loss.penalty=im_loss", "loss.penalty_weight=3", "loss.penalty_until=0.8", "loss.penalty_ramp=true")
-    parts = build.build(tiny(*words))
+    parts = build(tiny(*words))
     parts.model.train()(next(iter(parts.batches.train(0)))[0])
     whole = sum(neuron.penalty.item() for neuron in neurons(parts.model).values())
     assert whole > 0
     assert [torch.as_tensor(parts.penalty(p)).item() for p in (0, 0.4, 0.8)] == pytest.approx([0, 1.5 * whole, 0])
-    assert all(neuron.penalty_fn is None for neuron in neurons(parts.model).values()), "nobody asks any more"
-    assert build.build(tiny()).penalty(0.5) == 0
+    assert all(neuron.penalty_fn is None for neuron in neurons(parts.model).values()), "the penalty is over"
+    assert build(tiny()).penalty(0.5) == 0
 
 
 def test_a_penalty_moves_the_potentials(tiny, tmp_path):
@@ -783,7 +843,7 @@ def test_a_penalty_moves_the_potentials(tiny, tmp_path):
         weights = load_file(
             train(tiny("model.norm=batchnorm", *words), tmp_path / str(len(words))) / "last.safetensors"
         )
-        parts = build.build(tiny("model.norm=batchnorm", "loss.penalty=im_loss"))
+        parts = build(tiny("model.norm=batchnorm", "loss.penalty=im_loss"))
         parts.model.load_state_dict(weights)
         parts.model.train()(next(iter(parts.batches.train(0)))[0])
         return penalty(parts.model).item()
@@ -793,4 +853,4 @@ def test_a_penalty_moves_the_potentials(tiny, tmp_path):
 
 def test_an_unknown_penalty_is_named(tiny):
     with pytest.raises(UnknownName, match="unknown penalty 'im-loss'; did you mean 'im_loss'"):
-        build.build(tiny("loss.penalty=im-loss"))
+        build(tiny("loss.penalty=im-loss"))

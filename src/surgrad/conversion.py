@@ -26,6 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgrad.config.registry import Registry
+from surgrad.config.values import Positive
 from surgrad.errors import BadValue
 from surgrad.hooks import forward_hooks
 from surgrad.models import SpikingNetwork, in_chunks
@@ -220,3 +222,16 @@ def _right_over_time(network: SpikingNetwork, images: Tensor, labels: Tensor, st
     """How many samples are classified correctly after each time step, [steps]."""
     sums = in_chunks(network, images, steps, chunk).cumsum(0)
     return (sums.argmax(2) == labels).sum(1).cpu()
+
+
+def relu(threshold: Positive = 0.5) -> nn.ReLU:
+    """A ReLU in the place of a neuron, for an ANN that will be converted.
+
+    Args:
+        threshold: of the neurons after the conversion, in units of potential; tdBN scales by it.
+    """
+    return nn.ReLU()
+
+
+UNITS: Registry[Callable[..., nn.Module]] = Registry("neuron", {"relu": relu})
+"""Units of an ANN, which a recipe may name in the place of a neuron."""

@@ -210,12 +210,12 @@ def test_builds_takes_two_steps_in_two_epochs_and_resumes(recipe, tmp_path, monk
         optim={"epochs": 2},
         run={"device": "cpu"},
     )
-    parts = build.build(small)
+    parts = build(small)
     before = {name: p.detach().clone() for name, p in parts.model.named_parameters()}
     loop = Loop(parts, small.optim, tmp_path, Lines(1))
     two_steps(loop, 0)
     loop.at = Position(1)
-    loop._save()
+    loop.save()
     two_steps(loop, 1)
     moved = [name for name, p in parts.model.named_parameters() if not torch.equal(p, before[name])]
     assert any("weight" in name for name in moved)
@@ -223,7 +223,7 @@ def test_builds_takes_two_steps_in_two_epochs_and_resumes(recipe, tmp_path, monk
     has_decay = recipe.neuron.name not in ("relu", "converted")
     assert bool(trained) == (recipe.neuron.train_decay and has_decay)
 
-    again = Loop(build.build(small), small.optim, tmp_path, Lines(1))
+    again = Loop(build(small), small.optim, tmp_path, Lines(1))
     again.resume()
     two_steps(again, 1)
     for (name, ours), theirs in zip(
@@ -236,7 +236,7 @@ def two_steps(loop, epoch):
     loop.at = Position(epoch)
     loop.parts.model.train()
     for batch in loop.parts.batches.train(epoch):
-        loss, right = loop._step(batch)
+        loss, right = loop.train_step(batch)
         loop.at.batch += 1
         assert math.isfinite(loss)
         assert 0 <= right <= 4
@@ -268,7 +268,7 @@ def test_a_twin_differs_only_where_it_says(name):
 def test_tdbn_gives_the_summands_of_an_addition_their_share(name):
     """1/√2 for the last norm of a block and its shortcut's (Zheng et al. 2021), 1 for all others."""
     recipe = derive(find_recipe(name), model={"width_multiplier": 0.0625})
-    network = build.build_model(recipe, pictures(recipe.data.name))
+    network = building.build_model(recipe, pictures(recipe.data.name))
     for path, norm in network.named_modules():
         if isinstance(norm, norms.TDBN):
             summand = path.endswith(("fire2.norm", "plus_norm"))
@@ -284,7 +284,7 @@ def test_an_alpha_of_summands_that_nothing_has_is_refused(change):
     with pytest.raises(
         BadValue, match=r"is tdBN's, of residual additions, and this is .* give 1, or resnet19 with tdbn"
     ):
-        build.build_model(recipe, pictures("cifar10"))
+        building.build_model(recipe, pictures("cifar10"))
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))

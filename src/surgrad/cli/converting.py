@@ -55,7 +55,7 @@ def convert(arguments: argparse.Namespace) -> int:
 
 
 def _recipe(name: str | None, settings: list[str]) -> "Recipe | None":
-    from surgrad.config.recipe import set_fields
+    from surgrad.config import set_fields
     from surgrad.recipes import find_recipe
 
     if name is None and settings:

@@ -90,7 +90,7 @@ def count_energy(arguments: argparse.Namespace) -> int:
 
 def _named(what: str, settings: list[str]) -> tuple["Recipe", Path | None]:
     """The recipe of a run folder, and that folder; or the recipe of that name; with fields set."""
-    from surgrad.config.recipe import set_fields
+    from surgrad.config import set_fields
     from surgrad.recipes import find_recipe
     from surgrad.train.run import recipe_of
 

@@ -88,7 +88,7 @@ def _draw_example(recipe: "Recipe", out: Path, data: Path | None) -> None:
 
 def _asked(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
     """The recipe and the folder that the command line asks for."""
-    from surgrad.config.recipe import derive, set_fields
+    from surgrad.config import derive, set_fields
     from surgrad.recipes import DEFAULT, find_recipe
     from surgrad.train.run import recipe_of
 

@@ -118,13 +118,12 @@ def _optimiser(old: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
-def moved(path: str, text: str) -> tuple[str, str]:
-    """Today's path and text of an assignment as on the command line; says so where they have changed."""
+def moved(path: str, text: str) -> list[tuple[str, str]]:
+    """Today's paths and texts of an assignment as on the command line; says so where they have changed."""
     if path not in MOVED:
-        return path, text
+        return [(path, text)]
     new = MOVED[path]
     value = controller_name(text) if path == "adapt.controller" else text
-    if new == "penalty.name" and text.lower() == "none":
-        value = "none"
+    value = "none" if new == "penalty.name" and text.lower() == "none" else value
     print(f"surgrad: {path} is now {new}: --set {new}={value}", file=sys.stderr)
-    return new, value
+    return [("schedule.name", "steps"), (new, value)] if new == "schedule.drops" else [(new, value)]

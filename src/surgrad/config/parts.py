@@ -24,7 +24,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "optim": ("surgrad.optim.OPTIMIZERS",),
     "schedule": ("surgrad.optim.SCHEDULES",),
     "gradient": ("surgrad.gradients.GRADIENTS",),
-    "average": ("surgrad.train.averages.AVERAGES",),
+    "average": ("surgrad.train.average.AVERAGES",),
 }
 """The registries by the group of a recipe that names a part of them."""
 NONE = "none"

@@ -19,13 +19,13 @@ def set_fields(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
         UnknownName: a path that recipes do not have, or a name that no registry holds.
         BadValue: a text that is not a value of that setting, or an option that the part does not have.
     """
-    split = [_split(assignment) for assignment in assignments]
+    split = [pair for assignment in assignments for pair in _split(assignment)]
     for path, text in sorted(split, key=lambda pair: not pair[0].endswith(".name")):
         recipe = _set(recipe, path, text)
     return recipe
 
 
-def _split(assignment: str) -> tuple[str, str]:
+def _split(assignment: str) -> list[tuple[str, str]]:
     path, equals, text = assignment.partition("=")
     if not equals:
         raise BadValue(f"'{assignment}' does not set anything; write path=value, as in optim.lr=0.05")

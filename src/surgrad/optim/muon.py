@@ -1,4 +1,4 @@
-"""Muon: momentum whose steps are made orthogonal, for the kernels of convolutions."""
+"""Muon: momentum whose steps are orthogonalised, for the kernels of convolutions."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,17 +12,23 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) as in its CIFAR-10 records: weights kept at a norm, and Nesterov momentum of which only
-    the directions are taken, not their sizes.
+    """Muon (Jordan et al. 2024) as in its CIFAR-10 records: Nesterov momentum of which only the directions are used and
+    not their lengths, for weights that are rescaled to a fixed norm before each step.
 
         m <- momentum·m + g
-        W <- √out·W/‖W‖ - lr·orthogonal(g + momentum·m)
+        W <- √out·W/‖W‖ - lr·orthogonalized(g + momentum·m)
 
-    params: of two axes or more, [out, ...], taken for matrices [out, rest]. lr: the size of a step in every direction,
-    beside weights whose rows have the norm 1. Made for layers that a norm follows: W loses its own scale.
+    W loses its own scale, so a norm must follow each layer. `torch.optim.Muon` accepts matrices only, does not fix the
+    norm, and multiplies in bfloat16, which is slow on a processor without hardware for it.
 
-    `torch.optim.Muon` takes matrices alone, keeps no norm, and multiplies in bfloat16, slowly where the processor has
-    no hardware for it."""
+    Args:
+        params: parameters of two axes or more, [out, ...], treated as matrices [out, rest].
+        lr: length of a step in every direction, for weights whose rows have norm 1.
+        momentum: the coefficient above.
+
+    Raises:
+        BadValue: for a parameter of one axis or none.
+    """
 
     def __init__(self, params: Iterable[Tensor] | Iterable[dict], lr: float = 0.02, momentum: float = 0.9):
         super().__init__(params, {"lr": lr, "momentum": momentum})
@@ -35,36 +41,40 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of every parameter that has a gradient. closure: none, since a loss is of no use to Muon."""
+        """Update every parameter that has a gradient. A closure is not supported, as Muon does not use the loss."""
         if closure is not None:
-            raise BadValue("Muon takes no closure; call loss.backward(), then step()")
+            raise BadValue("Muon does not accept a closure; call loss.backward(), then step()")
         for group in self.param_groups:
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                momentum = state["momentum"].mul_(group["momentum"]).add_(weight.grad)
-                change = orthogonal(weight.grad.add(momentum, alpha=group["momentum"]).flatten(1))
-                weight.mul_(len(weight) ** 0.5 / weight.norm().clamp(min=1e-7))
-                weight.sub_(change.view_as(weight), alpha=group["lr"])
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, group["lr"], group["momentum"])
+
+    def _update(self, weight: Tensor, gradient: Tensor, lr: float, coefficient: float) -> None:
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        momentum = state["momentum"].mul_(coefficient).add_(gradient)
+        change = orthogonalized(gradient.add(momentum, alpha=coefficient).flatten(1))
+        weight.mul_(len(weight) ** 0.5 / weight.norm().clamp(min=1e-7))
+        weight.sub_(change.view_as(weight), alpha=lr)
 
 
-def orthogonal(matrix: Tensor, iterations: int = 3) -> Tensor:
-    """The matrix with singular values nearer to 1 and the same singular vectors, by Newton-Schulz iterations from
-    matrix/‖matrix‖; [rows, columns].
+def orthogonalized(matrix: Tensor, iterations: int = 3) -> Tensor:
+    """A matrix [rows, columns] with the same singular vectors and singular values near 1, by Newton-Schulz iterations
+    that start from matrix/‖matrix‖.
 
-    Iterated is the polynomial of the smaller Gram matrix that stands before the matrix in the end: kernels of
-    convolutions are several times wider than high."""
+    The iterations compute a polynomial of the smaller Gram matrix, and one product applies it to the matrix: kernels of
+    convolutions have several times more columns than rows.
+    """
     tall = len(matrix) > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     a, b, c = COEFFICIENTS
     gram = x @ x.T
-    total = one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    total = identity
     for _ in range(iterations):
-        factor = a * one + torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor = a * identity + torch.addmm(gram, gram, gram, beta=b, alpha=c)
         total = factor @ total
         gram = factor @ gram @ factor
     x = total @ x

@@ -44,5 +44,5 @@ def kundu_vgg11() -> Recipe:
         name="kundu_vgg11",
         model={"name": "vgg11"},
         neuron={"name": "converted", "reset": "subtract", "threshold": 1.0},
-        optim={"name": "adam", "epochs": 60, "lr": 0.0001, "weight_decay": 0.0, "neuron_lr": 0.0001},
+        optim=OptimConfig("adam", epochs=60, lr=1e-4, weight_decay=0.0, neuron_lr=1e-4),
     )

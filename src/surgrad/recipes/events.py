@@ -70,7 +70,7 @@ def tet_vggsnn() -> Recipe:
         neuron={"train_decay": False, "threshold": 1.0},
         surrogate={"name": "triangle"},
         adapt={"name": "fixed"},
-        optim={"name": "adam", "epochs": 300, "lr": 0.001, "weight_decay": 0.0},
+        optim=OptimConfig("adam", epochs=300, lr=0.001, weight_decay=0.0),
     )
 
 
@@ -78,7 +78,8 @@ def tet_vggsnn() -> Recipe:
 def dspike_resnet18_dvs() -> Recipe:
     """Frames resized by nearest pixel; otherwise as on images."""
     return derive(
-        dspike_resnet18(), data={"crop": 0, "side": 48, "split": "first_900", "roll": 5, "scaling": "nearest"}
+        dspike_resnet18(),
+        data=DataConfig("cifar10_dvs", batch=128, side=48, split="first_900", flip=True, roll=5, scaling="nearest"),
     )
 
 
@@ -87,7 +88,7 @@ def plif_plifnet_dvs() -> Recipe:
     """Twenty slices with equal numbers of events at 128×128, counts not normalised."""
     return derive(
         plif_plifnet(),
-        data={"crop": 0, "flip": False, "side": 128, "normalise": "none", "split": "first_900"},
+        data=DataConfig("cifar10_dvs", batch=16, side=128, normalise="none", split="first_900"),
         model={"name": "plif_dvs"},
         optim={"epochs": 512},
     )

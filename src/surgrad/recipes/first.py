@@ -28,7 +28,7 @@ def lsg_cifar10_small_t2() -> Recipe:
         data=DataConfig("cifar10", batch=128, crop=2, flip=True),
         model=ModelConfig("small_resnet", steps=2),
         loss=Part("cross_entropy", label_smoothing=0.1),
-        optim=OptimConfig("muon", epochs=15, lr=0.02, weight_decay=0.0, neuron_lr=0.005),
+        optim=OptimConfig("muon", epochs=15, lr=0.02, neuron_lr=0.005),
         schedule=Part("cosine", warmup=0.5),
         progressive=ProgressiveConfig(fraction=0.8, steps=1, image_size=24),
     )

@@ -76,7 +76,7 @@ def rate_resnet19() -> Recipe:
         model={"name": "resnet19"},
         neuron={"decay": 0.2, "detach_reset": True},
         surrogate={"name": "sigmoid", "width": 0.25},
-        loss={"name": "cross_entropy"},
+        loss=Part("cross_entropy"),
         optim={"epochs": 300, "lr": 0.1 / 4, "weight_decay": 4 * 0.0005},
         gradient={"name": "rate"},
     )

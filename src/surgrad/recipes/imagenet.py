@@ -30,7 +30,7 @@ def _sew(network: str) -> Recipe:
         data=_DATA,
         model=ModelConfig(network, steps=4),
         norm=Part("batchnorm"),
-        neuron=NeuronConfig("if", train_decay=False, threshold=1.0, detach_reset=True),
+        neuron=NeuronConfig("if", threshold=1.0, detach_reset=True),
         surrogate=SurrogateConfig("atan", width=1 / math.pi),
         adapt=Part("fixed"),
         optim=_OPTIM,

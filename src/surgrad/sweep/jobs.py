@@ -134,7 +134,7 @@ def _texts(path: Path, held: dict[str, Any], key: str, example: str) -> tuple[st
 def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
     """Every entry with seed 0 first, so that a sweep that is stopped has something of all. What is wrong with one, or
     was trained otherwise in its folder, is said before any of them trains."""
-    from surgrad.config.recipe import derive, set_fields
+    from surgrad.config import derive, set_fields
     from surgrad.recipes import find_recipe
 
     if seeds < 1:
@@ -153,7 +153,8 @@ def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
 
 def _check_held(path: Path, wanted: "Recipe") -> None:
     """Refuse a folder in which something else was trained."""
-    from surgrad.config.recipe import derive, differences, from_dict
+    from surgrad.config import derive, from_dict
+    from surgrad.config.text import differences
 
     if not path.exists():
         return

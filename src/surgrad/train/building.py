@@ -1,7 +1,7 @@
 """From a recipe to the objects of a training."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,8 +28,8 @@ from surgrad.norm import NORMS
 from surgrad.optim import SCHEDULES, Schedule, build_optimizers
 from surgrad.penalties import penalise, penalty
 from surgrad.surrogates import SURROGATE_BUILDERS, Surrogate
-from surgrad.train.averages import AVERAGES
-from surgrad.train.events import Observer
+from surgrad.train.average import AVERAGES, WeightAverage
+from surgrad.train.inputs import InputSpec
 
 DIRECT = "direct"
 """The coding that shows images as they are."""
@@ -63,9 +63,10 @@ class Parts:
     schedule: Schedule
     adapter: Adapter
     batches: Batches
+    inputs: InputSpec
     device: torch.device
     bf16: bool
-    observers: list[Observer] = field(default_factory=list)
+    average: WeightAverage | None
 
 
 def build(recipe: Recipe, data: Path | str | DataSource | ImageData | None = None) -> Parts:
@@ -93,9 +94,8 @@ def build(recipe: Recipe, data: Path | str | DataSource | ImageData | None = Non
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     batches = source.batches(_batch_settings(recipe, device))
-    optimizers = build_optimizers(
-        model, recipe.optim.name, recipe.optim.options, recipe.optim.lr, recipe.optim.neuron_lr
-    )
+    optim = recipe.optim
+    optimizers = build_optimizers(model, optim.name, optim.options, lr=optim.lr, neuron_lr=optim.neuron_lr)
     return Parts(
         recipe=recipe,
         model=model,
@@ -107,6 +107,8 @@ def build(recipe: Recipe, data: Path | str | DataSource | ImageData | None = Non
         penalty=build_penalty(model, recipe.penalty),
         gradient=build_gradient(recipe, model),
         batches=batches,
+        inputs=InputSpec(source.classes, source.input_shape, source.is_sequence),
+        average=AVERAGES.build(recipe.average.name, recipe.average.options),
         device=device,
         bf16=uses_bf16(recipe.run.precision, device),
     )
@@ -138,7 +140,7 @@ def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
         image_size=side if coding is None else coding.side(side),
         steps=recipe.model.steps,
         neuron=lambda channels: build_neuron(recipe, channels),
-        norm=partial(build_norm, recipe),
+        norm=norm_factory(recipe),
     )
     network.coding = coding
     network.last_step = recipe.model.last_step
@@ -176,12 +178,12 @@ def build_surrogate(recipe: Recipe, channels: int | None = None) -> Surrogate:
     return Surrogate(function, width, learn=config.learn, first=config.first)
 
 
-def build_norm(recipe: Recipe, channels: int, **changes: Any) -> nn.Module:
-    """The recipe's norm for so many channels; `changes` replace options of it."""
-    options = {**recipe.norm.options, **changes}
-    context = {"channels": channels, "threshold": _threshold(recipe), "steps": recipe.model.steps}
-    norm: nn.Module = NORMS.build(recipe.norm.name, options, **context)
-    return norm
+def norm_factory(recipe: Recipe) -> Callable[..., nn.Module]:
+    """The constructor of the recipe's norm with its options; call it with the number of channels."""
+    name = recipe.norm.name
+    context = {"threshold": _threshold(recipe), "steps": recipe.model.steps}
+    taken = {key: value for key, value in context.items() if NORMS.takes(name, key)}
+    return partial(NORMS[name], **NORMS.check(name, recipe.norm.options), **taken)
 
 
 def _threshold(recipe: Recipe) -> float:
@@ -239,12 +241,6 @@ def _build_adapter(recipe: Recipe, model: nn.Module, loss: Loss, batches: Batche
     controller = CONTROLLERS.build(recipe.adapt.name, recipe.adapt.options)
     steps = batches.per_epoch * recipe.optim.epochs
     return Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
-
-
-def build_observers(recipe: Recipe) -> list[Observer]:
-    """What the recipe lets observe the training: its weight average."""
-    average = AVERAGES.build(recipe.average.name, recipe.average.options)
-    return [] if average is None else [average]
 
 
 def _batch_settings(recipe: Recipe, device: torch.device) -> BatchSettings:

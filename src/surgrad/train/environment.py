@@ -14,7 +14,7 @@ import surgrad
 
 
 def environment(device: torch.device, bf16: bool) -> dict[str, Any]:
-    """Versions, processor, threads, and the commit of the code where it runs from a checkout."""
+    """Versions, processor, threads, and the commit of the code where it runs from a git checkout."""
     here = Path(__file__).parent
     status = _git(here, "status", "--porcelain", "--untracked-files=no")
     return {
@@ -39,7 +39,7 @@ def _git(folder: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None  # no git, no commit to name
+        return None  # without git there is no commit
     return done.stdout.strip() if done.returncode == 0 else None
 
 

@@ -1,36 +1,49 @@
-"""The instruments of `surgrad.measure`, pointed at a recipe's network or at a run's."""
+"""The measurements of `surgrad.measure` on the network of a recipe or of a run."""
 
-import sys
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from surgrad.config.recipe import Recipe, derive
 from surgrad.errors import BadValue
+from surgrad.files import read_rows
 from surgrad.measure import Accounting, Energy, diagnose, energy
 from surgrad.train import checkpoint
-from surgrad.train.build import RELU, Parts, build
-from surgrad.train.log import read_rows
+from surgrad.train.building import RELU, Parts, build
+from surgrad.train.evaluation import first_test_batches
+from surgrad.train.progress import say_on_stderr
 from surgrad.train.run import recipe_of
 
 
 def diagnose_recipe(
     recipe: Recipe, folder: Path | None = None, *, data: Path | None = None, images: int = 128, directions: int = 0
 ) -> dict[str, Any]:
-    """The record (`surgrad.measure.Diagnosis.record`) on the first batch of the recipe's training images, augmented as
-    in training, shown whole and for all steps; with "name" and "about". folder: a run of the recipe, whose newest
-    weights are looked at; None for the network before its training. directions: see `surgrad.measure.diagnose`."""
+    """Diagnose a network on the first batch of its training images, augmented as in training, at full size and for all
+    time steps.
+
+    Args:
+        recipe: of the network.
+        folder: a run of the recipe, whose newest weights are used; None: the network before its training.
+        data: where the data sets are (`surgrad.data.load`).
+        images: the number of images in the batch.
+        directions: see `surgrad.measure.diagnose`.
+
+    Returns:
+        The record (`surgrad.measure.Diagnosis.record`), with "name" and "about".
+
+    Raises:
+        BadValue: for an ANN, or fewer than 2 images.
+    """
     if recipe.neuron.name == RELU:
-        raise BadValue(f"{recipe.name} is an ANN, without a neuron to look at; convert it first, by surgrad convert")
+        raise BadValue(f"{recipe.name} is an ANN, without spiking neurons; convert it first, by surgrad convert")
     if images < 2:
-        raise BadValue(f"{images} images tell nothing of a network; give 2 or more, and rather 128")
+        raise BadValue(f"{images} images are too few for a diagnosis; give 2 or more, best about 128")
     parts = build(
-        derive(recipe, data={"batch": images}, start={"share": 0.0, "side": None}, run={"compile": False}), data
+        derive(
+            recipe, data={"batch": images}, progressive={"fraction": 0.0, "image_size": None}, run={"compile": False}
+        ),
+        data,
     )
-    parts.model.duplicate_batch = False  # one answer to each question
+    parts.model.duplicate_batch = False  # one output for each image
     when = "before training" if folder is None else _loaded(parts, folder, recipe)
     found = diagnose(parts.model.train(), next(iter(parts.batches.train(0))), parts.loss, directions=directions)
     return {"name": recipe.name, "about": f"{recipe.summary}; {when}, on {images} training images", **found.record()}
@@ -39,22 +52,21 @@ def diagnose_recipe(
 def energy_of_run(
     folder: Path, accounting: Accounting | None = None, *, data: Path | None = None, images: int | None = None
 ) -> Energy:
-    """Operations and energy of a run's network on its test images, or on the first so many of them."""
+    """Operations and energy of a run's network on its test images.
+
+    Args:
+        folder: the run folder.
+        accounting: which operations count, and how much energy each needs; None: the default.
+        data: where the data sets are (`surgrad.data.load`).
+        images: the first `images` test images; None: all.
+    """
     recipe = recipe_of(folder)
     parts = build(derive(recipe, run={"compile": False}), data)
     _loaded(parts, folder, recipe)
-    return energy(parts.model, _some(parts, images), accounting)
-
-
-def _some(parts: Parts, images: int | None) -> Iterator[Tensor]:
-    left = parts.batches.test_count if images is None else images
-    for batch, _ in parts.batches.test():
-        if left > 0:
-            yield batch[:, :left] if parts.batches.is_sequence else batch[:left]
-        left -= batch.shape[1 if parts.batches.is_sequence else 0]
+    return energy(parts.model, (inputs for inputs, _ in first_test_batches(parts, images)), accounting)
 
 
 def _loaded(parts: Parts, folder: Path, recipe: Recipe) -> str:
-    """Load a run's newest weights; returns how far it had come, in words."""
-    parts.model.load_state_dict(checkpoint.load_weights(folder, "last", partial(print, file=sys.stderr)))
+    """Load a run's newest weights; returns the number of its epochs, in words."""
+    parts.model.load_state_dict(checkpoint.load_weights(folder, "last", say_on_stderr))
     return f"after {len(read_rows(folder / 'metrics.jsonl'))} of {recipe.optim.epochs} epochs"

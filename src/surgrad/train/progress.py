@@ -5,10 +5,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-QUIET_SECONDS = 30.0  # between two lines of progress where no terminal can redraw one
+QUIET_SECONDS = 30.0
+"""Between two lines of progress where the output is not a terminal."""
 
 
 class Progress(Protocol):
+    """Shows a training to a person. start: an epoch begins or continues. advance: a batch is done. finish: an epoch is
+    done. say: a sentence. close: the training is over."""
+
     def start(self, epoch: int, batches: int, done: int) -> None: ...
     def advance(self, images: int, loss: float) -> None: ...
     def finish(self, row: dict[str, Any]) -> None: ...
@@ -17,14 +21,14 @@ class Progress(Protocol):
 
 
 def progress(epochs: int, interactive: bool | None = None) -> Progress:
-    """A live bar on a terminal; elsewhere a line now and then."""
+    """A live bar on a terminal; elsewhere a line every half minute."""
     if sys.stdout.isatty() if interactive is None else interactive:
         return Bar(epochs)
     return Lines(epochs)
 
 
 def summary(row: dict[str, Any]) -> str:
-    """One line on a finished epoch, from its row of metrics."""
+    """One line about a finished epoch, from its row of metrics.jsonl."""
     return (
         f"epoch {row['epoch']:>3}/{row['epochs']}  loss {row['train_loss']:.4f}  "
         f"train {100 * row['train_accuracy']:5.2f} %  test {100 * row['test_accuracy']:5.2f} %  "
@@ -40,9 +44,14 @@ def clock(seconds: float) -> str:
 
 
 def counting(what: str) -> Callable[[int, int], None]:
-    """Called with (done, of all), says how far it is and how long the rest will take: on a terminal in one line that is
-    written over, elsewhere in a line now and then."""
-    began = spoken = time.monotonic()
+    """A function of (done, total) that prints how much is done and how long the rest will take: on a terminal in one
+    line that is overwritten, elsewhere in a new line every half minute.
+
+    Args:
+        what: the things counted, as in "images".
+    """
+    began = time.monotonic()
+    spoken = began
     live = sys.stdout.isatty()
 
     def show(done: int, total: int) -> None:
@@ -58,8 +67,13 @@ def counting(what: str) -> Callable[[int, int], None]:
     return show
 
 
+def say_on_stderr(text: str) -> None:
+    """Print a sentence to the standard error output."""
+    print(text, file=sys.stderr)
+
+
 class Pace:
-    """Images per second of this epoch, and the time left of the whole training."""
+    """Images per second of this epoch, and the remaining time of the whole training."""
 
     def __init__(self, epochs: int):
         self.epochs = epochs
@@ -135,7 +149,7 @@ class Bar:
 
     def start(self, epoch: int, batches: int, done: int) -> None:
         self._pace.start(epoch, batches, done)
-        self._bar.start()  # only now, so that nothing that goes wrong before leaves the terminal without a cursor
+        self._bar.start()  # only now: an error before must not leave the terminal without a cursor
         self._bar.reset(self._task, total=batches, completed=done, description=f"epoch {epoch + 1}/{self._pace.epochs}")
 
     def advance(self, images: int, loss: float) -> None:

@@ -1,68 +1,103 @@
 """A run folder, from a recipe to its last line.
 
-- recipe.json, env.json: what was asked, where it ran.
-- metrics.jsonl, widths.jsonl: a row an epoch; a row an epoch and layer (`surgrad.measure.LayerEvidence`).
-- adapt.jsonl, alarms.jsonl: what a controller based its widths on; what ailed a layer, once. Where there is any.
+- recipe.json, env.json, model.json: the settings; where it was computed; the classes and inputs of the network.
+- metrics.jsonl: a row for each epoch. widths.jsonl: a row for each epoch and layer (`surgrad.measure.LayerEvidence`).
+- adapt.jsonl, alarms.jsonl, where there is any: what a controller based its widths on; what was found wrong.
 - last.safetensors, last.pt: the newest checkpoint (previous.*: the one before).
-- best.safetensors: the weights of the best test accuracy so far; not a fair choice, kept for use.
+- best.safetensors: the weights of the best epoch so far, by accuracy on the held-out examples; where there are none, by
+  test accuracy, which makes that test accuracy too optimistic to report.
 """
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from surgrad.config.recipe import Recipe, derive, differences, from_dict, to_dict
+from surgrad.config.parts import resolved
+from surgrad.config.recipe import Recipe, derive, from_dict, to_dict
+from surgrad.config.text import differences
 from surgrad.errors import BadValue, CheckpointError
+from surgrad.files import read_json, write_json
 from surgrad.train import checkpoint
-from surgrad.train.build import Parts, build
+from surgrad.train.building import build
 from surgrad.train.environment import environment
-from surgrad.train.log import read_json, write_json
-from surgrad.train.loop import Loop, evaluate
-from surgrad.train.progress import Progress, progress
-
-LOGS = ("metrics.jsonl", "widths.jsonl", "adapt.jsonl", "alarms.jsonl")
+from surgrad.train.evaluation import evaluate, selection_split
+from surgrad.train.events import Observer
+from surgrad.train.inputs import write_inputs
+from surgrad.train.logs import LOGS, standard_observers
+from surgrad.train.loop import Loop
+from surgrad.train.progress import Progress, progress, say_on_stderr
 
 
 def train(
-    recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False, show: Progress | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    data: Path | None = None,
+    resume: bool = False,
+    show: Progress | None = None,
+    observers: Iterable[Observer] = (),
 ) -> Path:
-    """Train a recipe in the folder `out`, and return it. resume: go on from what `out` holds, or begin where it
-    holds nothing. data: where the data sets are (`surgrad.data.load`). The page of a run is made by
-    `surgrad.report.write_report`."""
+    """Train a recipe in a folder. `surgrad.report.write_report` makes the page of such a run.
+
+    Args:
+        recipe: what to train.
+        out: the run folder.
+        data: where the data sets are (`surgrad.data.load`).
+        resume: continue from the checkpoint in `out`; begin where there is none.
+        show: shows the training to a person; None: a bar on a terminal, lines elsewhere.
+        observers: receive the events of the training, after the package's own observers; see `surgrad.train.events`.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        CheckpointError: where the folder holds a run that must not be overwritten, or cannot be resumed.
+        Interrupted: after Ctrl-C or SIGTERM, when the training is saved.
+        TrainingStopped: where the loss or the gradient is not finite.
+    """
     out = Path(out)
     _check(recipe, out, resume)
     parts = build(recipe, data)
     _make(out)
-    with _alone(out):
-        return _train(recipe, out, parts, resume, show)
+    average = [] if parts.average is None else [parts.average]
+    with _locked(out):
+        loop = Loop(
+            parts,
+            recipe.optim,
+            out,
+            show or progress(recipe.optim.epochs),
+            [*standard_observers(), *average, *observers],
+        )
+        return _train(recipe, loop, resume)
 
 
-def _train(recipe: Recipe, out: Path, parts: Parts, resume: bool, show: Progress | None) -> Path:
-    loop = Loop(parts, recipe.optim, out, show or progress(recipe.optim.epochs))
-    env = environment(parts.device, parts.bf16) | dict(parts.batches.about)
+def _train(recipe: Recipe, loop: Loop, resume: bool) -> Path:
+    out = loop.folder
+    parts = loop.parts
+    best_by = {"best_by": selection_split(parts)}
+    env = environment(parts.device, parts.bf16) | dict(parts.batches.about) | best_by
     resumes = resume and checkpoint.exists(out)
-    if recipe.start.weights is not None and not resumes:
-        _start_from(Path(recipe.start.weights), parts.model)
+    if recipe.init_from is not None and not resumes:
+        _load_initial_weights(Path(recipe.init_from), parts.model)
     if resumes:
         loop.resume()
         env = _resumed(out / "env.json", env, loop.progress)
     else:
-        for name in LOGS:  # of a run that was killed before its first checkpoint
+        for name in ("metrics.jsonl", *LOGS):  # of a run that was killed before its first checkpoint
             (out / name).unlink(missing_ok=True)
-    write_json(out / "recipe.json", to_dict(recipe))
+    write_json(out / "recipe.json", to_dict(resolved(recipe)))
     write_json(out / "env.json", env)
+    write_inputs(out, parts.inputs)
     loop.run()
     return out
 
 
-def _start_from(folder: Path, model: nn.Module) -> None:
+def _load_initial_weights(folder: Path, model: nn.Module) -> None:
     """Load the newest weights of a run of the same network."""
-    weights = checkpoint.load_weights(folder, "last", partial(print, file=sys.stderr))
+    weights = checkpoint.load_weights(folder, "last", say_on_stderr)
     own = model.state_dict()
     differing = [
         key
@@ -71,15 +106,15 @@ def _start_from(folder: Path, model: nn.Module) -> None:
     ]
     if differing:
         raise BadValue(
-            f"start.weights = {folder} holds another network: '{differing[0]}' and {len(differing) - 1} "
+            f"init_from = {folder} holds another network: '{differing[0]}' and {len(differing) - 1} "
             "other tensors differ; give a run of the same network, classes and neuron"
         )
     model.load_state_dict(weights)
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Refuse a folder that another training is writing in, where the system has locks."""
+def _locked(out: Path) -> Iterator[None]:
+    """Lock the folder; refuse one that another training is writing in. Where the system has no locks, do nothing."""
     try:
         import fcntl
     except ImportError:
@@ -98,25 +133,29 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _resumed(path: Path, env: dict[str, Any], show: Progress) -> dict[str, Any]:
-    """The run's environment, with this resumption and what differs in it; says what may change the numbers."""
+    """The run's environment with an entry for this resumption; says what differs and may change the numbers."""
     if not path.exists():
         return env
-    first = read_json(path)
-    for key in ("split", "left_out", "trained_on"):
+    first = {"best_by": "test", **read_json(path)}  # older versions did not write it, and had no other choice
+    for key in ("split", "left_out", "trained_on", "best_by"):
         if key in first and first[key] != env.get(key):
             raise CheckpointError(
                 f"the training in {path.parent} began with {key} = {first[key]}, and now it is "
-                f"{env.get(key)}; put the data back, or begin anew in another folder"
+                f"{env.get(key)}; put the data back, or begin again in another folder"
             )
     other = {key: env[key] for key in env if env[key] != first.get(key) and key not in ("started", "resumed")}
     if other:
         changes = "; ".join(f"{key}: {first.get(key)} -> {value}" for key, value in other.items())
-        show.say(f"resumed elsewhere than begun, so perhaps not bit for bit: {changes}")
+        show.say(f"resumed in another environment, so perhaps not bit for bit: {changes}")
     return {**first, "resumed": [*first["resumed"], {"at": env["started"], **other}]}
 
 
 def recipe_of(folder: Path) -> Recipe:
-    """The recipe of a run folder."""
+    """The recipe of a run folder.
+
+    Raises:
+        CheckpointError: where the folder holds no recipe.
+    """
     path = Path(folder) / "recipe.json"
     if not path.exists():
         raise CheckpointError(f"{folder} is not a run folder: it holds no recipe.json; give the --out of a training")
@@ -124,20 +163,38 @@ def recipe_of(folder: Path) -> Recipe:
 
 
 def evaluate_run(
-    folder: Path, *, data: Path | None = None, which: str = "last", say: Callable[[str], None] = print
+    folder: Path, *, data: Path | None = None, which: str = "last", say: checkpoint.Say = print
 ) -> dict[str, Any]:
-    """Test loss and accuracy of a run's weights, `last` or `best`: {"run", "weights", "test_loss", "test_accuracy"}.
-    say: told where the last checkpoint is damaged, and the one before is taken."""
+    """Evaluate a run's weights on the test examples, and on the held-out ones where there are any.
+
+    Args:
+        folder: the run folder.
+        data: where the data sets are (`surgrad.data.load`).
+        which: the weights: "last", "best" or "average".
+        say: called with a sentence where the last checkpoint is damaged and the one before it is used.
+
+    Returns:
+        {"run", "weights", "best_by", "test_loss", "test_accuracy"}, and "holdout_loss", "holdout_accuracy" where
+        examples are held out; best_by: "holdout" or "test", the examples by which the best epoch was chosen.
+    """
     weights = checkpoint.load_weights(Path(folder), which, say)
     # compiling would take longer than the evaluation
     parts = build(derive(recipe_of(folder), run={"compile": False}), data)
+    best_by = selection_split(parts)
+    result: dict[str, Any] = {"run": str(folder), "weights": which, "best_by": best_by}
     parts.model.load_state_dict(weights)
-    loss, accuracy = evaluate(parts)
-    return {"run": str(folder), "weights": which, "test_loss": loss, "test_accuracy": accuracy}
+    for split in dict.fromkeys(("test", best_by)):
+        loss, accuracy = evaluate(parts, split)
+        result |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+    return result
 
 
 def new_folder(out: Path) -> None:
-    """Make a folder for a run; refuse one that holds a run."""
+    """Create a folder for a run.
+
+    Raises:
+        CheckpointError: where it holds a run, or cannot be created.
+    """
     if checkpoint.exists(out):
         raise CheckpointError(f"{out} already holds a run; choose another --out")
     _make(out)
@@ -151,15 +208,15 @@ def _make(out: Path) -> None:
 
 
 def _check(recipe: Recipe, out: Path, resume: bool) -> None:
-    """Refuse to overwrite a run, or to go on with it by another recipe."""
+    """Refuse to overwrite a run, or to continue it by another recipe."""
     if not checkpoint.exists(out):
         return
     if not resume:
-        raise CheckpointError(f"{out} already holds a run; add --resume to go on with it, or choose another --out")
+        raise CheckpointError(f"{out} already holds a run; add --resume to continue it, or choose another --out")
     words = {"summary": recipe.summary, "source": recipe.source, "published": recipe.published}
     differing = differences(derive(recipe_of(out), **words), recipe)
     if differing:
         raise CheckpointError(
-            f"{out} was trained by another recipe; resumed, these would differ: {'; '.join(differing)}. "
+            f"{out} was trained by another recipe; these settings differ: {'; '.join(differing)}. "
             "Give the same recipe and settings, or choose another --out"
         )

@@ -1,0 +1,153 @@
+"""The network's optimiser, and the one of the neurons' own parameters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from torch import nn
+
+from surgrad.config.registry import Registry
+from surgrad.config.values import NonNegative, Positive, Range
+from surgrad.errors import BadValue
+from surgrad.neurons import neurons
+from surgrad.optim.muon import Muon
+
+Momentum = Annotated[float, Range(0, 0.9999)]
+
+
+class NetworkOptimizer:
+    """How the parameters of a network are trained. Its constructor declares the options; subclass it to add another."""
+
+    def trains(self, parameter: nn.Parameter) -> bool:
+        """Whether this optimiser trains a parameter of the network. Adam, at the neurons' learning rate, trains those
+        that it does not. By default it trains all."""
+        return True
+
+    def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        """The optimiser of these parameters.
+
+        Args:
+            parameters: those that it `trains`; perhaps none.
+            lr: the peak of the learning rate.
+        """
+        raise NotImplementedError
+
+
+class SGD(NetworkOptimizer):
+    """Stochastic gradient descent (`torch.optim.SGD`).
+
+    Args:
+        momentum: the momentum's coefficient.
+        nesterov: whether the momentum is Nesterov's.
+        weight_decay: of parameters of two axes or more; norms and biases have none.
+
+    Raises:
+        BadValue: for Nesterov's momentum without a momentum.
+    """
+
+    def __init__(self, momentum: Momentum = 0.9, nesterov: bool = False, weight_decay: NonNegative = 5e-4):
+        if nesterov and momentum == 0:
+            raise BadValue("optim.nesterov needs momentum; give optim.momentum above 0, or optim.nesterov=false")
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+
+    def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        groups = decay_groups(parameters, self.weight_decay)
+        return torch.optim.SGD(groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov, fused=True)
+
+
+class Adam(NetworkOptimizer):
+    """Adam (`torch.optim.Adam`), whose weight decay is added to the gradient.
+
+    Args:
+        beta1: decay of the average of gradients.
+        beta2: decay of the average of their squares.
+        eps: added to the denominator.
+        weight_decay: of parameters of two axes or more; norms and biases have none.
+    """
+
+    kind: type[torch.optim.Adam] = torch.optim.Adam
+
+    def __init__(
+        self,
+        beta1: Momentum = 0.9,
+        beta2: Annotated[float, Range(0, 0.999999)] = 0.999,
+        eps: Positive = 1e-8,
+        weight_decay: NonNegative = 5e-4,
+    ):
+        self.betas = (beta1, beta2)
+        self.eps = eps
+        self.weight_decay = weight_decay
+
+    def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        groups = decay_groups(parameters, self.weight_decay)
+        return self.kind(groups, lr=lr, betas=self.betas, eps=self.eps, fused=True)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (`torch.optim.AdamW`); the arguments are those of `Adam`."""
+
+    kind = torch.optim.AdamW
+
+
+class MuonOfConvolutions(NetworkOptimizer):
+    """`surgrad.optim.Muon` for the kernels of convolutions, without weight decay.
+
+    Args:
+        momentum: the coefficient of its momentum, which is always Nesterov's.
+    """
+
+    def __init__(self, momentum: Momentum = 0.9):
+        self.momentum = momentum
+
+    def trains(self, parameter: nn.Parameter) -> bool:
+        return parameter.ndim > 2
+
+    def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        if not parameters:
+            raise BadValue('optim.name = "muon" trains convolutions, and this network has none; give "sgd" or "adamw"')
+        return Muon(parameters, lr=lr, momentum=self.momentum)
+
+
+OPTIMIZERS: Registry[type[NetworkOptimizer]] = Registry(
+    "optimiser", {"sgd": SGD, "adam": Adam, "adamw": AdamW, "muon": MuonOfConvolutions}
+)
+
+
+def build_optimizers(
+    model: nn.Module, name: str, options: Mapping[str, Any] | None = None, *, lr: float, neuron_lr: float
+) -> list[torch.optim.Optimizer]:
+    """The network's optimiser, and Adam for the parameters that it does not train, where there are any: the neurons'
+    own, and those that the optimiser leaves out. Each group notes its peak learning rate as "peak_lr".
+
+    Args:
+        model: the network.
+        name: of the optimiser, in `OPTIMIZERS`.
+        options: those of that optimiser's constructor.
+        lr: the peak learning rate of the network's parameters.
+        neuron_lr: the peak learning rate of that Adam, which has no weight decay.
+
+    Raises:
+        UnknownName: for a name that `OPTIMIZERS` does not have.
+        BadValue: for options that it does not have, values out of range, or a network that it cannot train.
+    """
+    optimizer = OPTIMIZERS.build(name, options)
+    own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters()}
+    network = [p for p in model.parameters() if id(p) not in own]
+    rest = [*own.values(), *(p for p in network if not optimizer.trains(p))]
+    optimizers = [optimizer.build([p for p in network if optimizer.trains(p)], lr)]
+    if rest:
+        optimizers.append(torch.optim.Adam(rest, lr=neuron_lr, fused=True))
+    for built in optimizers:
+        for group in built.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def decay_groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups of parameters: weights, with weight decay, and norms and biases (one axis or none), without."""
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,46 @@
+"""A trained network from its run folder, without the data set."""
+
+from pathlib import Path
+from typing import Literal
+
+from surgrad.errors import CheckpointError
+from surgrad.models import SpikingNetwork
+from surgrad.train import checkpoint
+from surgrad.train.building import build_model
+from surgrad.train.inputs import InputSpec as InputSpec
+from surgrad.train.inputs import read_inputs
+from surgrad.train.progress import say_on_stderr
+from surgrad.train.run import recipe_of
+
+Which = Literal["last", "best", "average"]
+
+
+def load_run(folder: Path | str, which: Which = "last", say: checkpoint.Say = say_on_stderr) -> SpikingNetwork:
+    """The network of a run, in evaluation mode and on the CPU. The data set need not be on the disk.
+
+    Args:
+        folder: a run folder, the `out` of a training or of a conversion.
+        which: the weights: "last" (the newest checkpoint), "best" (of the best epoch) or "average"
+            (`surgrad.train.average`).
+        say: called with a sentence where the last checkpoint is damaged and the one before it is used.
+
+    Raises:
+        CheckpointError: where the folder is not a run folder, does not hold these weights, or holds those of another
+            network.
+
+    Example:
+        network = surgrad.load_run("runs/lsg")
+        classes = network(images).mean(0).argmax(1)   # images [N, C, H, W], normalised as in the training
+    """
+    folder = Path(folder)
+    recipe = recipe_of(folder)
+    network = build_model(recipe, read_inputs(folder, recipe))
+    weights = checkpoint.load_weights(folder, which, say)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights in {folder} do not fit the network of its recipe.json and model.json; restore the folder as "
+            f"the training wrote it ({error})"
+        ) from error
+    return network.eval()
