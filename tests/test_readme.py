@@ -15,8 +15,10 @@ from surgrad.losses import LOSSES
 from surgrad.models import MODELS
 from surgrad.neurons import NEURONS, neurons
 from surgrad.norm import NORMS
+from surgrad.optim import OPTIMIZERS, SCHEDULES
 from surgrad.penalties import PENALTIES
 from surgrad.surrogates import SURROGATES, SurrogateFunction, surrogate_function
+from surgrad.train.average import AVERAGES
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -130,13 +132,16 @@ NAMED = {
     "gradients": GRADIENTS,
     "codings": CODINGS,
     "models": MODELS,
+    "optimizers": OPTIMIZERS,
+    "schedules": SCHEDULES,
+    "averages": AVERAGES,
 }
 
 
 @pytest.mark.parametrize("registry", NAMED.values(), ids=NAMED)
 def test_everything_that_a_recipe_may_name_has_a_card(registry):
     cards = (ROOT / "docs" / "methods.md").read_text()
-    named = set(re.findall(r"`(?:coding\.name=)?(\w+)`", cards))
+    named = set(re.findall(r"`(?:\w+\.name=)?(\w+)`", cards))
     assert not set(registry) - named
 
 
