@@ -1,17 +1,18 @@
-# Two commands: `make demo` trains the default recipe, `make test` runs the tests. Both make .venv if need be.
+# `make demo` trains the default recipe, `make test` runs all tests, `make test-fast` all but the slow ones.
+# Each creates .venv if it does not exist.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-# A .venv that no longer runs (a moved folder, another Python) is as good as none.
+# Treat a .venv that no longer runs (a moved folder, another Python) as missing.
 ifneq ($(shell $(BIN)/python -c 'import surgrad' 2> /dev/null && echo whole),whole)
 $(shell rm -f $(READY))
 endif
 
 NATIVE := $(wildcard src/surgrad/kernels/lif/native/*.cpp src/surgrad/kernels/lif/native/*.h)
 
-.PHONY: demo test lint bench gpu-test gpu-bench clean
+.PHONY: demo test test-fast lint bench gpu-test gpu-bench clean
 
 demo: $(READY)
 	$(BIN)/surgrad train
@@ -19,25 +20,29 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+# The inner loop: no test marked slow. About 90 seconds on two cores.
+test-fast: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# A file whose presence says that .venv is whole: it goes first and comes back last, so that after an attempt that broke
-# off .venv is made from nothing. Where only those files changed, it is brought up to date.
+# This file marks a complete .venv. It is removed first and created last, so that .venv is built from scratch after an
+# aborted attempt, and updated where only the files below changed.
 $(READY): pyproject.toml constraints.txt setup.py tests/peers.txt $(NATIVE)
-	@command -v $(PYTHON) > /dev/null || { echo "no $(PYTHON) here; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) was not found; name a Python: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "surgrad needs Python 3.11 or newer, and $(PYTHON) is older; make PYTHON=python3.12 ..."; exit 1; }
+		|| { echo "surgrad needs Python 3.11 or newer, $(PYTHON) is older; use make PYTHON=python3.12 ..."; exit 1; }
 	test -f $(READY) || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 	rm -f $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/peers.txt
 	touch $(READY)
 
-# Against other libraries, in an environment of its own: their versions shall not touch ours. WHAT picks parts
-# (layer step memory scaling) and options.
+# Benchmark against other libraries, in a separate environment, so that their dependencies do not change ours. WHAT selects
+# parts (layer step memory scaling) and options.
 bench: .venv-bench/.ready
 	.venv-bench/bin/python -m bench $(WHAT)
 
@@ -48,7 +53,7 @@ bench: .venv-bench/.ready
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt
 	touch $@
 
-# On a machine with CUDA, with its own torch, triton, numpy and pytest; nothing is installed.
+# On a machine with CUDA that has torch, triton, numpy and pytest; installs nothing.
 gpu-test:
 	PYTHONPATH=src $(PYTHON) -m pytest --noconftest -o addopts= -k "test_triton or cuda" \
 		tests/test_triton.py tests/contracts/test_kernels.py

@@ -1,4 +1,4 @@
-"""Measures surgrad beside its peers. All of them get the huge pages that surgrad's command asks for."""
+"""Benchmarks of surgrad and other libraries. All of them use the huge pages that the `surgrad` command enables."""
 
 from surgrad import process
 

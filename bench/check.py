@@ -1,4 +1,4 @@
-"""Whether the contenders compute the same: their spikes, and how far their gradients are from ours."""
+"""Compare the spikes and gradients of the contenders with ours."""
 
 from dataclasses import asdict, dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.peers import OURS, Peer
 
-TOLERATED = 1e-5  # potentials that rounding moves over the threshold: one in a million, at most a few
+TOLERATED = 1e-5  # share of spikes that may differ by rounding of potentials near the threshold
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -25,8 +25,13 @@ class Agreement:
 
 
 def agreements(peers: dict[str, Peer]) -> list[Agreement]:
-    """Every contender beside ours on random currents, in float32 and bfloat16. In float32 all claim the same spikes:
-    raises where they differ. In bfloat16 some keep their potential in bfloat16, which is marked, and no error."""
+    """Compare every contender with ours on random currents, in float32 and bfloat16.
+
+    In bfloat16 some contenders keep their potential in bfloat16; the difference is reported and is not an error.
+
+    Raises:
+        RuntimeError: the spikes of a contender differ in float32.
+    """
     found = []
     for dtype in DTYPES:
         x, weight = _inputs(DTYPES[dtype])
@@ -38,7 +43,7 @@ def agreements(peers: dict[str, Peer]) -> list[Agreement]:
             found.append(Agreement(name, dtype, share.item(), distance.item()))
     wrong = [f"{a.name}: {a.spikes:.2%}" for a in found if a.dtype == "fp32" and a.spikes > TOLERATED]
     if wrong:
-        raise RuntimeError(f"no fair comparison: these emit other spikes than {OURS} in float32: {'; '.join(wrong)}")
+        raise RuntimeError(f"the comparison is not fair, spikes differ from {OURS} in float32: {'; '.join(wrong)}")
     return found
 
 
@@ -49,8 +54,8 @@ def _inputs(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _outcome(peer: Peer, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Spikes, and the gradient of their weighted sum with respect to the currents; the second of two calls, which
-    also shows that the first was forgotten."""
+    """Return the spikes, and the gradient of their weighted sum with respect to the currents, of the second of two
+    calls; so a state that survives the first call shows as a difference."""
     layer = peer.layer()
     for _ in range(2):
         leaf = x.clone().requires_grad_()
@@ -61,5 +66,5 @@ def _outcome(peer: Peer, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def records(found: list[Agreement]) -> list[dict]:
-    """For the JSON."""
+    """Return the agreements as dicts for JSON."""
     return [{**asdict(a), "verdict": a.words()} for a in found]

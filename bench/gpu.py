@@ -1,8 +1,9 @@
 """Measurements on a CUDA machine: `PYTHONPATH=src python bench/gpu.py --out DIR`.
 
-Wants torch, triton and numpy only; SpikingJelly is measured where it is installed. Every contender runs in a process of
-its own (`bench.gpu_one`): SpikingJelly reads its implementation from the environment when it is imported, each starts
-with an empty allocator, and what fails takes nothing else with it. `--device cpu --tiny` shows that the script works.
+Needs only torch, triton and numpy; SpikingJelly is measured if it is installed. Every contender runs in a separate
+process (`bench.gpu_one`): SpikingJelly reads its implementation from the environment when it is imported, each process
+starts with an empty allocator, and a failure does not affect the others. `--device cpu --tiny` checks that the script
+runs.
 """
 
 import argparse
@@ -15,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-CHOICE = "SJ_LIF_CUDA_IMPLEMENTATION"  # SpikingJelly's own: auto, cuda, triton or torch
+CHOICE = "SJ_LIF_CUDA_IMPLEMENTATION"  # SpikingJelly's environment variable: auto, cuda, triton or torch
 
-# What each process measures, and what its environment adds. The names are those of bench.peers. In bf16 SpikingJelly's
-# LIFNode holds its state in bf16, for which it has no kernel unless its own mixed precision is asked for: "auto" is
-# then its plain torch, and "triton" an error.
+# The contender of each process (by its name in bench.peers), and variables added to its environment. In bf16,
+# SpikingJelly's LIFNode keeps its state in bf16, for which it has a kernel only in its mixed precision; without it,
+# "auto" runs plain torch and "triton" is an error.
 CONTENDERS: dict[str, tuple[str, dict[str, str]]] = {
     "surgrad": ("surgrad", {}),
     "surgrad, trained decay": ("surgrad, trained decay", {}),
@@ -35,13 +36,13 @@ CONTENDERS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def main() -> None:
-    """The command: all contenders, a table after each, and DIR/gpu.json, written anew after each."""
+    """Run the command: measure all contenders; after each, print its figures and write DIR/gpu.json again."""
     given = _arguments()
     given.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}
     for name in given.only or CONTENDERS:
         if name.startswith("SpikingJelly") and find_spec("spikingjelly") is None:
-            print(f"{name}: left out, spikingjelly is not installed", flush=True)
+            print(f"{name}: not measured, spikingjelly is not installed", flush=True)
             continue
         found[name] = _measured(name, given)
         _write(given.out / "gpu.json", found)
@@ -52,15 +53,17 @@ def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--tiny", action="store_true", help="small inputs and few repeats, to see that it works")
-    parser.add_argument("--limit", type=float, default=300, help="seconds a contender; default: %(default)s")
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=CONTENDERS, help="of " + "; ".join(CONTENDERS))
+    parser.add_argument("--tiny", action="store_true", help="small inputs and few repeats, to check that it runs")
+    parser.add_argument("--limit", type=float, default=300, help="seconds per contender (default: %(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", choices=CONTENDERS, help="contenders: " + "; ".join(CONTENDERS)
+    )
     return parser.parse_args()
 
 
 def _measured(name: str, given: Any) -> dict[str, Any]:
-    """The record of one contender; the error's last words where it failed or took too long, beside what it had
-    written by then."""
+    """Return the record of one contender; if it failed or took too long, what it had written until then and the end of
+    the error."""
     peer, environment = CONTENDERS[name]
     part = given.out / "part.json"
     part.unlink(missing_ok=True)
@@ -93,7 +96,7 @@ def _write(path: Path, found: dict[str, Any]) -> None:
 
 
 def _shown(name: str, found: dict[str, Any]) -> str:
-    """A contender's figures in lines, its steps beside ours."""
+    """Format a contender's figures, its training steps relative to ours."""
     record = found[name]
     lines = [f"== {name}"]
     if "failed" in record:
@@ -114,8 +117,8 @@ def _layer(row: dict[str, Any]) -> str:
     if "error" in row:
         return row["error"]
     return (
-        f"{row['median_ms']:.4g} ms (forward {row['forward_ms']:.4g}), {row['share_of_copy']:.0%} of copy bandwidth; "
-        f"{row['queued_ms']:.4g} ms in a queue; keeps {row['kept_bytes_per_element']} B an element; first call "
+        f"{row['median_ms']:.4g} ms (forward {row['forward_ms']:.4g}), {row['share_of_copy']:.0%} of a copy; "
+        f"queued {row['queued_ms']:.4g} ms; saves {row['kept_bytes_per_element']} B/element; first call "
         f"{row['first_s']:.3g} s; differs from the plain loop in {row['differs']:.1e} of spikes"
     )
 

@@ -1,4 +1,4 @@
-"""One contender on one device: layer, training step, and the step as a CUDA graph. Started by `bench/gpu.py`."""
+"""Measure one contender on one device: layer, training step, training step as a CUDA graph. Used by `bench/gpu.py`."""
 
 import argparse
 import json
@@ -17,17 +17,20 @@ from bench.check import DTYPES
 from bench.peers import NOTHING, SJ, OverTime, Peer, PlainLoop, installed, spikingjelly_lif
 from bench.step import Setup, batch_of, build, sgd_step
 
-BYTES = {"fp32": 20, "bf16": 10}  # an element and step of a fused pass: 8 forward and 12 backward, or half
+BYTES = {"fp32": 20, "bf16": 10}  # per element and time step of a fused pass: 8 forward and 12 backward; half in bf16
 FLUSH = 256 * 2**20  # bytes: more than any L2 cache
-LAYERS = tuple((steps, batch) for steps in (4, 16) for batch in (16, 64, 256))  # a step has N·64·32·32 elements
+LAYERS = tuple((steps, batch) for steps in (4, 16) for batch in (16, 64, 256))  # a time step has N·64·32·32 elements
 NETWORKS = tuple(Setup(name, 1.0, batch=batch) for name in ("resnet18", "resnet19") for batch in (64, 128))
 TINY_LAYERS = ((4, 1),)
 TINY_NETWORKS = (Setup("resnet18", 0.125, batch=2, image=16),)
 
 
 class Device:
-    """Times calls on a device. On CUDA by events, with the L2 cache emptied before each: that also gives the host time
-    to queue the whole call, so that the events see the device alone."""
+    """Timer of calls on a device.
+
+    On CUDA it uses events and empties the L2 cache before each call. Meanwhile the host queues the whole call, so the
+    events measure the device alone.
+    """
 
     def __init__(self, name: str, repeats: int):
         self.name = name
@@ -47,7 +50,7 @@ class Device:
         return event
 
     def between(self, start: Any, end: Any) -> float:
-        """Milliseconds."""
+        """Return the milliseconds between two marks."""
         return start.elapsed_time(end) if self.cuda else (end - start) * 1e3
 
     def flush(self) -> None:
@@ -55,7 +58,7 @@ class Device:
             self.rubbish.zero_()
 
     def times(self, call: Callable[[], list[Any]]) -> list[list[float]]:
-        """Of each repeat the milliseconds between the marks that the call returns; two unmeasured calls before."""
+        """Return, for each repeat, the milliseconds between the marks that the call returns; two calls warm up."""
         for _ in range(2):
             call()
         marks = []
@@ -66,7 +69,7 @@ class Device:
         return [[self.between(a, b) for a, b in pairwise(m)] for m in marks]
 
     def queued(self, call: Callable[[], object]) -> float:
-        """Milliseconds a call when many are queued and nothing is waited for: the host's share shows here."""
+        """Return the milliseconds per call when many calls are queued without waiting, the host's time included."""
         self.wait()
         start = time.perf_counter()
         for _ in range(self.repeats):
@@ -81,7 +84,7 @@ class Device:
 
 
 def copy_gb_s(device: Device) -> float:
-    """Bandwidth of a large copy, reading and writing."""
+    """Measure the bandwidth of a large copy, reads and writes counted."""
     source = torch.ones(2**28 if device.cuda else 2**22, device=device.name)
     target = torch.empty_like(source)
 
@@ -94,7 +97,7 @@ def copy_gb_s(device: Device) -> float:
 
 
 def layer_row(peer: Peer, steps: int, batch: int, dtype: str, device: Device, copy: float) -> dict[str, Any]:
-    """Forward and backward of one layer."""
+    """Measure forward and backward pass of one layer."""
     torch.manual_seed(0)
     x = torch.randn(steps, batch, 64, 32, 32, device=device.name).to(DTYPES[dtype]).requires_grad_()
     layer = peer.layer().to(device.name)
@@ -135,8 +138,8 @@ def layer_row(peer: Peer, steps: int, batch: int, dtype: str, device: Device, co
 
 
 def kept(layer: nn.Module, x: Tensor, device: Device) -> float | None:
-    """Bytes an element that a forward pass leaves allocated, beside its input, its output, and the state of the last
-    call, which it replaces."""
+    """Return the bytes per element that a forward pass leaves allocated in addition to its input and its output. The
+    state of the previous call, which it replaces, does not count."""
     x.grad = None
     device.wait()
     before = device.allocated()
@@ -148,8 +151,10 @@ def kept(layer: nn.Module, x: Tensor, device: Device) -> float | None:
 
 
 def step_row(peer: Peer, setup: Setup, device: Device, graph: bool) -> dict[str, Any]:
-    """One step of SGD in bf16, called or replayed as a CUDA graph. losses: of the first and the last step, as a sign
-    that it trains."""
+    """Measure one step of SGD in bf16, called directly or replayed as a CUDA graph.
+
+    The row has the losses of the first and the last step, to show that the network trains.
+    """
     step = sgd_step(build(setup, peer.layer, device.name), batch_of(setup, device.name), "bf16")
     losses = [step().item()]
     run = captured(step) if graph else step
@@ -177,7 +182,7 @@ def step_row(peer: Peer, setup: Setup, device: Device, graph: bool) -> dict[str,
 
 
 def captured(step: Callable[[], Tensor]) -> Callable[[], None]:
-    """The step as a CUDA graph, after three steps on a side stream, as torch's documentation has it."""
+    """Capture the step as a CUDA graph, after three steps on a side stream, as in torch's documentation."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -191,7 +196,7 @@ def captured(step: Callable[[], Tensor]) -> Callable[[], None]:
 
 
 def spikingjelly_mixed() -> OverTime:
-    """SpikingJelly's node as its own mixed precision prepares it: Triton, state kept in bf16, arithmetic in fp32."""
+    """Build SpikingJelly's node in its mixed precision: Triton, state in bf16, arithmetic in fp32."""
     from spikingjelly.activation_based.precision import PrecisionConfig, prepare_model_for_precision
 
     layer = spikingjelly_lif()
@@ -201,7 +206,7 @@ def spikingjelly_mixed() -> OverTime:
 
 
 def attempt(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The row, or the error that stands in its place: the other rows are worth having."""
+    """Return the row, or the error in its place, so that the other rows are still measured."""
     try:
         return make()
     except Exception as error:
@@ -211,7 +216,7 @@ def attempt(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure the contender named, writing the record after every row."""
+    """Measure one contender and write the record after every row."""
     parser = argparse.ArgumentParser()
     parser.add_argument("peer")
     parser.add_argument("--device", default="cuda")
@@ -237,7 +242,7 @@ def main() -> None:
             case = {"T": steps, "elements": batch * 64 * 32 * 32, "dtype": dtype}
             row = attempt(lambda s=steps, b=batch, d=dtype: layer_row(peer, s, b, d, device, copy))
             _add(record, "layer", {**case, **row}, given.out)
-    # The graphs come last: a capture that fails may spoil what follows.
+    # The graphs come last: a failed capture may affect what follows.
     for graph in (False, True) if device.cuda else (False,):
         for setup in TINY_NETWORKS if given.tiny else NETWORKS:
             row = attempt(lambda s=setup, g=graph: step_row(peer, s, device, g))

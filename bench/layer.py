@@ -1,4 +1,4 @@
-"""(a) One LIF layer, forward and backward, over T, size and precision."""
+"""Part layer: forward and backward pass of one LIF layer, over T, size and precision."""
 
 import subprocess
 import sys
@@ -12,20 +12,20 @@ from bench.check import DTYPES
 from bench.machine import ROOT, free_bytes
 from bench.options import Options
 from bench.peers import FRUGAL, OURS, PACKED, Peer, installed
-from bench.timing import compiling_anew, interleave, rows
+from bench.timing import empty_compilation_cache, interleave, rows
 
-CONFIGS = ((4, 16), (4, 64), (16, 16), (16, 64), (64, 16), (64, 64))  # T, N; a step has N·64·32·32 elements
+CONFIGS = ((4, 16), (4, 64), (16, 16), (16, 64), (64, 16), (64, 64))  # T, N; a time step has N·64·32·32 elements
 QUICK = ((4, 1),)
-LEFT_OUT = (PACKED,)  # which is a matter of what a network keeps
+LEFT_OUT = (PACKED,)  # packing concerns what a network saves, not a single layer
 COPY = "copy_ of the input"
-FLOOR = 2.5  # copies: a fused pass moves 20 bytes an element in fp32, a copy 8; 10 and 4 in bf16
-MOST_ALIVE = 25  # times the input: what is alive at once with the greediest contender, with FRUGAL
-FEWEST_ALIVE = 14
-MOST = 2**27  # elements over all steps: beyond it the slow contenders take minutes each, and FRUGAL alone are measured
+FLOOR = 2.5  # copies: a fused pass moves 20 bytes per element in fp32, a copy 8; 10 and 4 in bf16
+MOST_ALIVE = 25  # memory needed at once, in multiples of the input, with all contenders
+FEWEST_ALIVE = 14  # the same with FRUGAL only
+MOST = 2**27  # elements over all time steps; above it only FRUGAL are measured, as the others take minutes each
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """All configurations; and how long a first call takes in a process of its own."""
+    """Measure all configurations, and the first call of a new process."""
     peers = installed()
     names = (OURS,) if options.quick else FRUGAL
     first = {name: first_call(name) for name in names if name in peers}
@@ -43,23 +43,23 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
             if count > MOST or size * MOST_ALIVE > free_bytes():
                 few = FRUGAL if size * FEWEST_ALIVE <= free_bytes() else ()
                 where = f"T={steps}, {elements(batch)} elements, {dtype}"
-                skipped.append(f"{where}: all but {', '.join(few) or 'none'}, for want of memory or time")
+                skipped.append(f"{where}: all but {', '.join(few) or 'none'}, for lack of memory or time")
                 chosen = {n: p for n, p in chosen.items() if n in few}
             if not chosen:
                 continue
-            options.say(f"layer: T={steps}, {elements(batch)} elements a step, {dtype}")
+            options.say(f"layer: T={steps}, {elements(batch)} elements per time step, {dtype}")
             found += compare(chosen, (steps, batch, 64, 32, 32), dtype, options)
             yield {"rows": found, "skipped": skipped, "first_calls": first}
 
 
 def elements(batch: int) -> str:
-    """The elements of one step, N·64·32·32, in words: 64K, 1M, 4M."""
+    """Format the number of elements of one time step, N·64·32·32: 64K, 1M, 4M."""
     thousands = batch * 64
     return f"{thousands // 1024}M" if thousands >= 1024 else f"{thousands}K"
 
 
 def compare(peers: dict[str, Peer], shape: tuple[int, ...], dtype: str, options: Options) -> list[dict[str, Any]]:
-    """Rows of every contender on one input, with a copy of that input as a yardstick."""
+    """Measure every contender on one input, and a copy of that input for reference."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(shape, generator=random).to(DTYPES[dtype]).requires_grad_()
     weight = torch.randn(shape, generator=random).to(DTYPES[dtype])
@@ -73,8 +73,8 @@ def compare(peers: dict[str, Peer], shape: tuple[int, ...], dtype: str, options:
 
 
 def forward_backward(layer: nn.Module, x: Tensor, weight: Tensor) -> Callable[[], None]:
-    """One call: spikes, then the gradient of x from the given gradient of the spikes (in the dtype that the library
-    returns, found in the first call)."""
+    """Return a call that computes spikes, then the gradient of x from the given gradient of the spikes (in the dtype
+    that the library returns, found in the first call)."""
     weights = {weight.dtype: weight}
 
     def call() -> None:
@@ -88,10 +88,10 @@ def forward_backward(layer: nn.Module, x: Tensor, weight: Tensor) -> Callable[[]
 
 
 def first_call(name: str) -> float:
-    """Seconds of the contender's first forward and backward in a new process, in which torch is warm and the library
-    imported (ours loads its kernels then): building and compiling whatever it needs."""
+    """Return the seconds of a contender's first forward and backward pass in a new process, building and compiling
+    included; torch is warm and the library imported (ours loads its kernels then)."""
     words = [sys.executable, "-m", "bench.layer", name]
-    with compiling_anew():
+    with empty_compilation_cache():
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the first call of {name} failed:\n{done.stderr}")

@@ -1,4 +1,4 @@
-"""Where a measurement was made: processor, memory, versions, commit; and what is free of it."""
+"""The machine of a measurement: processor, memory, versions, commit; and its free memory."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ PACKAGES = ("spikingjelly", "snntorch", "norse", "sinabs", "numpy", "triton")
 
 
 def machine() -> dict[str, Any]:
-    """The record that stands beside every measurement."""
+    """Return the record of the machine that accompanies every measurement."""
     flags = _first("/proc/cpuinfo", "flags").split()
     return {
         "processor": _first("/proc/cpuinfo", "model name") or platform.processor(),
@@ -37,29 +37,29 @@ def machine() -> dict[str, Any]:
 
 
 def words(record: dict[str, Any]) -> str:
-    """The record in one line."""
+    """Format the record in one line."""
     dirty = " with uncommitted changes" if record["dirty"] else ""
     peers = ", ".join(f"{name} {number}" for name, number in record["packages"].items())
     return (
         f"{record['processor']} (family, model, stepping {', '.join(record['family_model_stepping'])}; "
-        f"{', '.join(record['flags']) or 'no flags of note'}), {record['cores']} cores, {record['threads']} threads, "
+        f"{', '.join(record['flags']) or 'no AVX or AMX'}), {record['cores']} cores, {record['threads']} threads, "
         f"{record['memory_gib']} GiB; load {record['load_at_start']}; torch {record['torch']}, "
         f"Python {record['python']}, {peers}; commit {str(record['commit'])[:10]}{dirty}; {record['date']}"
     )
 
 
 def free_bytes() -> int:
-    """Memory that can be taken without swapping."""
+    """Return the memory that can be allocated without swapping."""
     return _kib("/proc/meminfo", "MemAvailable") * 1024
 
 
 def resident_bytes(peak: bool = False) -> int:
-    """This process's memory, or its highest since `forget_peak`."""
+    """Return this process's resident memory, or its peak since `forget_peak`."""
     return _kib("/proc/self/status", "VmHWM" if peak else "VmRSS") * 1024
 
 
 def forget_peak() -> None:
-    """Start the process's highest memory anew."""
+    """Reset the peak of the process's resident memory."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""(c) Memory alive between the forward and the backward pass, for a layer and for the training step of a network."""
+"""Part memory: memory alive between forward and backward pass, of a layer and of a network's training step."""
 
 import ctypes
 import gc
@@ -20,18 +20,18 @@ from surgrad.kernels.packing import Bits, packed_spikes, unpack
 
 STEPS = (1, 2, 4, 8, 16, 32)
 QUICK = (1, 4)
-MMAP_THRESHOLD = -3  # glibc's number for it
+MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """Rows of the layer in both precisions over T, then of the ResNet-18 at T = 4."""
+    """Measure the layer in both precisions over T, then ResNet-18 at T = 4."""
     return_at_once()
     found: list[dict[str, Any]] = []
     peers = {n: p for n, p in installed().items() if in_networks(p) and not (options.quick and p.compiled)}
     batch, width = (1, 16) if options.quick else (16, 64)
     for name, peer in peers.items():
         if peer.packed:
-            continue  # a layer alone hands its spikes to nobody
+            continue  # no layer follows that would save the spikes
         options.say(f"memory: {name}")
         for dtype in (torch.float32, torch.bfloat16):
             for steps in QUICK if options.quick else STEPS:
@@ -47,7 +47,7 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def of_layer(peer: Peer, shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, Any]:
-    """What one layer keeps of an input of that shape; the input itself counts where it is kept."""
+    """Measure what one layer saves of an input of this shape; the input counts if it is saved."""
     layer = peer.layer()
     x = torch.randn(shape).to(dtype).requires_grad_()
     kept = measured(lambda: layer(x), layer)
@@ -55,7 +55,7 @@ def of_layer(peer: Peer, shape: tuple[int, ...], dtype: torch.dtype) -> dict[str
 
 
 def of_network(peer: Peer, setup: Setup, dtype: str) -> dict[str, Any]:
-    """What the network keeps, with its convolutions and norms, and how many neuron-steps it has."""
+    """Measure what the network saves, convolutions and norms included, and count its neurons times T."""
     network = build(setup, peer.layer)
     batch = batch_of(setup)
     kept = measured(lambda: forward(network, batch, dtype), network, packed=peer.packed)
@@ -63,12 +63,12 @@ def of_network(peer: Peer, setup: Setup, dtype: str) -> dict[str, Any]:
 
 
 def per_neuron(kept: dict[str, int], count: int) -> dict[str, float]:
-    """The bytes, and the saved ones for every neuron and step."""
+    """Add the saved bytes per neuron and time step."""
     return {**kept, "neuron_steps": count, "saved_per_neuron_step": kept["saved"] / count}
 
 
 def neuron_steps(setup: Setup) -> int:
-    """Neurons of the network times T: the outputs of all its neurons in one forward pass."""
+    """Count the neurons of the network times T: the outputs of all its neurons in one forward pass."""
     counts: list[int] = []
 
     class Counter(nn.Module):
@@ -82,9 +82,17 @@ def neuron_steps(setup: Setup) -> int:
 
 
 def measured(call: Callable[[], Tensor], module: nn.Module, packed: bool = False) -> dict[str, int]:
-    """Bytes that a forward pass leaves behind. saved: storages that autograd holds for the backward pass, each once,
-    without the parameters. resident: what the process grew by at the end of the forward pass; peak: at most, backward
-    pass included. A first call, not counted, compiles and allocates what stays. packed: spikes are kept as bits."""
+    """Measure the bytes that a forward pass leaves allocated, after one warm-up call.
+
+    Args:
+        call: runs the forward pass.
+        module: the layer or network, whose parameters do not count.
+        packed: whether spikes are saved as bits.
+
+    Returns:
+        saved: storages that autograd holds for the backward pass, each counted once, without the parameters. resident:
+        growth of the process at the end of the forward pass. peak: its largest growth, backward pass included.
+    """
     call().sum().backward()
     module.zero_grad()
     let_go()
@@ -92,7 +100,7 @@ def measured(call: Callable[[], Tensor], module: nn.Module, packed: bool = False
     before = resident_bytes()
     held: WeakSet[_Held] = WeakSet()
 
-    with packed_spikes() if packed else nullcontext() as packer:  # ours stand in place of the packer's own hooks
+    with packed_spikes() if packed else nullcontext() as packer:  # our hooks replace the packer's
 
         def keep(tensor: Tensor) -> _Held:
             kept = _Held(tensor if packer is None else packer.pack(tensor))
@@ -108,8 +116,10 @@ def measured(call: Callable[[], Tensor], module: nn.Module, packed: bool = False
 
 
 class _Held:
-    """A tensor that autograd has saved. Alive as long as its node is: what a forward pass saves and drops again, such
-    as the reset after the last step, does not count."""
+    """A tensor that autograd has saved, alive as long as its node.
+
+    Tensors that a forward pass saves and releases again, such as the reset after the last time step, do not count.
+    """
 
     def __init__(self, kept: Tensor | Bits):
         self.kept = kept
@@ -126,14 +136,16 @@ def _bytes(tensors: list[Tensor], without: list[nn.Parameter]) -> int:
 
 
 def return_at_once() -> None:
-    """Have the C library give freed tensors back to the system at once, so that what a process holds is what is alive.
-    It slows what comes after in this process: the memory is measured last."""
-    with suppress(AttributeError):  # another C library than glibc
+    """Make the C library return freed tensors to the system at once, so that resident memory is memory in use.
+
+    This slows the rest of the process, so memory is measured last.
+    """
+    with suppress(AttributeError):  # not glibc
         ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**16)
 
 
 def let_go() -> None:
-    """Give back what was freed before."""
+    """Return freed memory to the system."""
     gc.collect()
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

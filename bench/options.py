@@ -1,4 +1,4 @@
-"""What all parts are told."""
+"""Options of all parts."""
 
 import sys
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from bench.timing import Effort
 
 @dataclass(frozen=True)
 class Options:
-    """quick: small inputs and few rounds, to see that all works; its figures mean nothing."""
+    """quick: small inputs and few rounds, to check that everything runs; the figures mean nothing."""
 
     quick: bool = False
     effort: Effort = field(default_factory=Effort)
 
     def say(self, what: str) -> None:
-        """Progress, on the error stream."""
+        """Print progress to the error stream."""
         print(f"... {what}", file=sys.stderr, flush=True)

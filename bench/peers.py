@@ -1,8 +1,8 @@
 """The contenders: each library's neuron as a layer that maps currents [T, N, C, H, W] to spikes.
 
-All are set to one neuron: u_t = ½·v_{t-1} + I_t, a spike at u_t >= ½, a hard reset to zero, and the slope of
-SpikingJelly's ATan with α = 2 (surgrad's "atan" of width 1/π). What a library cannot be set to stands in its note.
-Every call starts from rest. torch is all that is imported here; a peer is imported when its layer is built.
+All are set to one neuron: u_t = ½·v_{t-1} + I_t, a spike at u_t >= ½, a reset to zero, and the slope of SpikingJelly's
+ATan with α = 2 (surgrad's "atan" with width 1/π). A contender's `note` states what its library computes differently.
+Every call starts from a potential of 0. This file imports only torch; a peer is imported when its layer is built.
 """
 
 import math
@@ -23,10 +23,10 @@ WIDTH = 2 / (math.pi * ALPHA)
 
 
 class OverTime(nn.Module):
-    """A neuron of any library: `reset` forgets the last call, `run` maps [T, ...] to spikes."""
+    """A neuron of any library: `reset` clears the state of the last call, `run` maps [T, ...] to spikes."""
 
     def reset(self) -> None:
-        """Nothing to forget, unless the library keeps a state."""
+        """Clear the state; a library without state has nothing to do."""
 
     def run(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -37,7 +37,7 @@ class OverTime(nn.Module):
 
 
 class SpikingJellyNode(OverTime):
-    """A node of SpikingJelly over all steps at once (step_mode "m"), as installed."""
+    """A node of SpikingJelly over all time steps (step_mode "m"), as installed."""
 
     def __init__(self, kind: str, **tau: float):
         super().__init__()
@@ -79,8 +79,8 @@ class SnnTorchLeaky(OverTime):
 
 
 class NorseLIFBox(OverTime):
-    """Norse's LIFBox. It scales its input by 1/τ, so its potentials and threshold are 1/τ of ours. The loop is our own:
-    that of Norse's Lift takes x[t], and pays for it in the backward pass."""
+    """Norse's LIFBox. It scales its input by 1/τ, so its potentials and threshold are 1/τ of ours. The loop is ours,
+    since that of Norse's Lift uses x[t], whose backward pass is slow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class NorseLIFBox(OverTime):
 
 
 class SinabsLIF(OverTime):
-    """Sinabs' LIF, which wants the batch before the time; its decay, a parameter by default, is held fixed."""
+    """Sinabs' LIF, whose first axis is the batch; its decay, a parameter by default, is fixed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class SinabsLIF(OverTime):
             surrogate_grad_fn=_atan_of_potential,
             norm_input=False,
         ).requires_grad_(False)
-        self.layer.alpha_mem.fill_(DECAY)  # exp and log leave it a rounding off
+        self.layer.alpha_mem.fill_(DECAY)  # exp and log change it by rounding
 
     def reset(self) -> None:
         if self.layer.is_state_initialised():
@@ -146,8 +146,8 @@ class _Spike(torch.autograd.Function):
 
 
 class PlainLoop(OverTime):
-    """What one writes without a library, written well: unbind (whose backward is one stack), float32 state, and cat,
-    which keeps channels_last where stack does not."""
+    """An efficient loop without a library: unbind (whose backward is one stack), float32 state, and cat, which keeps
+    channels_last where stack does not."""
 
     def run(self, x: Tensor) -> Tensor:
         potential: Tensor | float = 0.0
@@ -161,7 +161,7 @@ class PlainLoop(OverTime):
 
 
 class IndexingLoop(OverTime):
-    """The same with x[t], whose every backward fills a tensor of all T steps."""
+    """The same with x[t], each of whose backward passes fills a tensor of all T time steps."""
 
     def run(self, x: Tensor) -> Tensor:
         potential: Tensor | float = 0.0
@@ -175,8 +175,8 @@ class IndexingLoop(OverTime):
 
 
 def compiled(build: Callable[[], OverTime]) -> OverTime:
-    """The layer with all its steps compiled; the reset stays outside, so that it causes no second graph."""
-    # Dynamo gives up after eight graphs of one function by default; sizes, precisions and T make more.
+    """Build the layer with `run` compiled; `reset` is not compiled, so that it does not cause a second graph."""
+    # By default Dynamo stops after eight graphs of one function; sizes, precisions and T need more.
     torch._dynamo.config.recompile_limit = 256
     layer = build()
     layer.run = torch.compile(layer.run, dynamic=False)  # type: ignore[method-assign]
@@ -184,7 +184,7 @@ def compiled(build: Callable[[], OverTime]) -> OverTime:
 
 
 def ours(backend: str = "auto", **options: Any) -> nn.Module:
-    """surgrad's neuron of the same equations."""
+    """Build surgrad's neuron with the same equations."""
     from surgrad.neurons import LIF
     from surgrad.surrogates import Surrogate
 
@@ -193,10 +193,17 @@ def ours(backend: str = "auto", **options: Any) -> nn.Module:
 
 @dataclass(frozen=True)
 class Peer:
-    """A contender. layer: builds its neuron, also the `neuron` factory of a network. package: what it needs.
-    compiled: whether torch.compile runs in its first call. note: what it does otherwise than the rest. most: elements
-    over all steps of the largest layer that it is measured on, since each takes torch a compilation of its own.
-    packed: whether a network of it keeps spikes as bits."""
+    """A contender.
+
+    Args:
+        name: its name in tables and plots.
+        layer: builds its neuron; also the `neuron` factory of a network.
+        package: the package it needs, if any.
+        compiled: whether torch.compile runs in its first call.
+        note: what it computes differently from the others.
+        most: elements, over all time steps, of the largest layer that it is measured on; each size is one compilation.
+        packed: whether its network saves spikes as bits.
+    """
 
     name: str
     layer: Callable[[], nn.Module]
@@ -217,18 +224,18 @@ LOOP = "plain loop"
 LOOP_COMPILED = "plain loop, compiled"
 PACKED = "surgrad, spikes as bits"
 PLAIN = "surgrad, no compiler"
-FRUGAL = (OURS, SJ, SJ_COMPILED)  # where there is no memory or time for all
+FRUGAL = (OURS, SJ, SJ_COMPILED)  # measured where memory or time does not suffice for all
 _DETACHED = "reset detached"
 SMALLEST = 4 * 2**20  # elements: T = 4, 1M
 
 
 def spikingjelly_lif() -> OverTime:
-    """SpikingJelly's LIFNode; its reset keeps its gradient, as ours."""
+    """Build SpikingJelly's LIFNode; its reset keeps its gradient, as ours does."""
     return SpikingJellyNode("LIFNode", tau=TAU)
 
 
 def spikingjelly_plif() -> OverTime:
-    """SpikingJelly's ParametricLIFNode: the decay is trained."""
+    """Build SpikingJelly's ParametricLIFNode, whose decay is trained."""
     return SpikingJellyNode("ParametricLIFNode", init_tau=TAU)
 
 
@@ -260,10 +267,10 @@ _ALL = (
 
 
 def installed() -> dict[str, Peer]:
-    """The contenders whose packages are installed, by name, ours first."""
+    """Return the contenders whose packages are installed, by name, ours first."""
     return {peer.name: peer for peer in _ALL if peer.package is None or find_spec(peer.package)}
 
 
 def missing() -> list[str]:
-    """The contenders left out for want of their package."""
+    """Return the names of the contenders whose packages are not installed."""
     return [peer.name for peer in _ALL if peer.name not in installed()]

@@ -1,4 +1,4 @@
-"""The records as pictures."""
+"""Plots of the records."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ from bench.tables import grouped
 
 Rows = list[dict[str, Any]]
 
-# A colour and a marker a contender, the same in every picture; one library's variants share a hue.
+# Colour and marker of each contender, the same in every plot; variants of one library have similar colours.
 STYLES = {
     peers.OURS: ("#d62728", "o"),
     peers.TRAINED: ("#ff7f6e", "o"),
@@ -56,13 +56,13 @@ def _marker(name: str) -> str:
 
 
 def _spread(rows: Rows) -> list[list[float]]:
-    """From the median down to the lower quartile and up to the upper, in ms."""
+    """Return the distances from the median to the lower and the upper quartile, in ms."""
     down = [(row["median"] - row["lower"]) * 1e3 for row in rows]
     return [down, [(row["upper"] - row["median"]) * 1e3 for row in rows]]
 
 
 def layer(record: dict[str, Any]) -> Figure:
-    """Time over configurations, a panel a precision, with the byte floor."""
+    """Plot time over configurations, one panel per precision, with the byte floor."""
     panels = grouped(record["rows"], "dtype")
     figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 5.5), sharey=True, squeeze=False)
     for ax, ((dtype,), rows) in zip(axes[0], panels.items(), strict=True):
@@ -84,7 +84,9 @@ def layer(record: dict[str, Any]) -> Figure:
                 capsize=2,
             )
         ax.set_xticks(range(len(places)), [f"T = {t}\n{elements(n // 65536)}" for t, n in places])
-        ax.set(title=f"LIF layer, forward + backward, {dtype}", yscale="log", xlabel="steps, elements a step")
+        ax.set(
+            title=f"LIF layer, forward + backward, {dtype}", yscale="log", xlabel="time steps, elements per time step"
+        )
         plain_log(ax)
     axes[0][0].set_ylabel("median time and quartiles, ms")
     drawn = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
@@ -93,7 +95,7 @@ def layer(record: dict[str, Any]) -> Figure:
 
 
 def step(record: dict[str, Any]) -> Figure:
-    """Bars of every contender, a panel a network and precision, with the step without a neuron as a line."""
+    """Plot a bar for every contender, one panel per network and precision; a line marks the step without neurons."""
     panels = grouped(record["rows"], "network", "dtype")
     figure, axes = plt.subplots(len(panels), 1, figsize=(8, 4.2 * len(panels)), squeeze=False)
     for ax, ((network, dtype), rows) in zip(axes[:, 0], panels.items(), strict=True):
@@ -110,14 +112,14 @@ def step(record: dict[str, Any]) -> Figure:
         floor = next(row["median"] for row in rows if row["name"] == peers.NOTHING)
         ax.axvline(floor * 1e3, color="k", linestyle="--", linewidth=1)
         size = f"width {rows[0]['width']:g}, T = {rows[0]['T']}, batch {rows[0]['batch']}"
-        ax.set(title=f"Step of SGD, {network} ({size}), {dtype}; dashed: without a neuron", xlabel="ms")
+        ax.set(title=f"Step of SGD, {network} ({size}), {dtype}; dashed: without neurons", xlabel="ms")
         ax.margins(x=0.1)
         ax.grid(alpha=0.3, axis="x")
     return figure
 
 
 def split(record: dict[str, Any]) -> Figure:
-    """Stacked bars of what our step spends its time on."""
+    """Plot stacked bars of the time of our training step by kind of operation."""
     splits = record["splits"]
     names = [f"{s['network']}, {s['dtype']}" for s in splits]
     figure, ax = plt.subplots(figsize=(8, 1.5 + 0.6 * len(names)))
@@ -127,7 +129,7 @@ def split(record: dict[str, Any]) -> Figure:
         ax.barh(names, ms, left=left, color=colour, label=kind)
         left = [a + b for a, b in zip(left, ms, strict=True)]
     ax.set(
-        title=f"Where a step of {peers.OURS} spends its time (norm and neuron in one: neuron)",
+        title=f"Where a step of {peers.OURS} spends its time (fused norm and neuron count as neuron)",
         xlabel="self time under the profiler, ms",
     )
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -135,7 +137,7 @@ def split(record: dict[str, Any]) -> Figure:
 
 
 def memory(record: dict[str, Any]) -> Figure:
-    """Saved bytes a neuron and step: of the layer over T, of the network as bars; a row a precision."""
+    """Plot saved bytes per neuron and time step: the layer over T, the network as bars; one row per precision."""
     found = grouped(record["rows"], "dtype")
     figure, axes = plt.subplots(len(found), 2, figsize=(15, 4.5 * len(found)), squeeze=False)
     for (ax, bars), ((dtype,), rows) in zip(axes, found.items(), strict=True):
@@ -147,8 +149,8 @@ def memory(record: dict[str, Any]) -> Figure:
                 color=_colour(name),
                 marker=_marker(name),
             )
-        _log_log(ax, "T", "saved for backward, bytes a neuron and step", f"LIF layer, {dtype}")
-        ax.set(yscale="linear", ylim=(0, None))  # linear again: bytes do not span decades
+        _log_log(ax, "T", "saved for backward, bytes per neuron and time step", f"LIF layer, {dtype}")
+        ax.set(yscale="linear", ylim=(0, None))  # linear: the bytes do not span decades
         ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
         nets = sorted((row for row in rows if row["what"] != "layer"), key=lambda row: -row["saved"])
         names = [row["name"] for row in nets]
@@ -159,11 +161,11 @@ def memory(record: dict[str, Any]) -> Figure:
 
 
 def scaling(record: dict[str, Any]) -> Figure:
-    """Time over T and width, log-log, the exponent in the legend."""
+    """Plot time over T and width, log-log, with the exponent in the legend."""
     panels = grouped(record["rows"], "what", "axis")
     fitted = {(e["what"], e["axis"], e["name"]): e["exponent"] for e in record["exponents"]}
     figure, axes = plt.subplots(2, 2, figsize=(11, 8.5))
-    for ax, ((what, axis), rows) in zip(axes.flat, panels.items(), strict=False):  # fewer where it was broken off
+    for ax, ((what, axis), rows) in zip(axes.flat, panels.items(), strict=False):  # fewer panels if the run was aborted
         for (name,), mine in grouped(rows, "name").items():
             ax.plot(
                 [row["value"] for row in mine],
@@ -190,7 +192,7 @@ def _log_log(ax: Axes, x: str, y: str, title: str) -> None:
 
 
 def plain_log(ax: Axes) -> None:
-    """1, 2, 5, 10 beside the vertical axis, and no powers."""
+    """Label the vertical axis with 1, 2, 5, 10 instead of powers."""
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
@@ -206,7 +208,7 @@ PICTURES: dict[str, dict[str, Callable[[dict[str, Any]], Figure]]] = {
 
 
 def draw(part: str, record: dict[str, Any], save: Callable[[str, Callable[[Path], object]], object]) -> None:
-    """Every picture of a part. save: takes a file's name and what writes it."""
+    """Draw every plot of a part. save: takes the name of a file and the function that writes it."""
     for name, make in PICTURES[part].items():
         figure = make(record)
         figure.tight_layout()

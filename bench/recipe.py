@@ -1,4 +1,4 @@
-"""`python -m bench.recipe RECIPE [--data DIR] [--out FILE]`: where a training step of a recipe spends its time."""
+"""`python -m bench.recipe RECIPE [--data DIR] [--out FILE]`: time of a recipe's training step by kind of operation."""
 
 import argparse
 import json
@@ -21,11 +21,11 @@ from surgrad.train.building import Parts, build
 from surgrad.train.loop import Loop, Position
 from surgrad.train.progress import Lines
 
-STEPS = 15  # of each number of time steps, the median of which counts
+STEPS = 15  # training steps measured in each phase; the median counts
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     given = _arguments()
     recipe = find_recipe(given.recipe)
     record = {"recipe": recipe.name, "machine": machine(), "rows": measured(recipe, given.data)}
@@ -43,8 +43,11 @@ def _arguments() -> Any:
 
 
 def measured(recipe: Recipe, data: Path | None) -> list[dict[str, Any]]:
-    """A row for the cheaper start of the training, if it has one, and one for the rest: seconds of a step and of making
-    its batch, medians; and the seconds of a step by kind, under the profiler, which slows the small ones."""
+    """Measure the progressive phase of the training, if it has one, and the rest, one row each.
+
+    A row has the median seconds of a training step and of making its batch, and the seconds of a step by kind under the
+    profiler, which slows small operations.
+    """
     parts = build(recipe, data)
     parts.model.train()
     found = []
@@ -57,7 +60,7 @@ def measured(recipe: Recipe, data: Path | None) -> list[dict[str, Any]]:
 
 
 def _phases(recipe: Recipe) -> Iterator[tuple[float, int]]:
-    """(share of the training, an epoch that is all of its kind) for its cheaper start, and for the rest."""
+    """Yield (share of the training, an epoch inside it) for the progressive phase and for the rest."""
     share = recipe.start.share
     if share > 0:
         yield share, 0
@@ -92,7 +95,7 @@ def _times(loop: Loop, parts: Parts, epoch: int) -> dict[str, Any]:
 
 
 def shown(record: dict[str, Any]) -> str:
-    """The rows as a table: milliseconds, the kinds as shares of the profiled step, scaled to the measured one."""
+    """Format the rows as a table in milliseconds; the profiled kinds are scaled to the measured step."""
     kinds = list(record["rows"][0]["profiled"])
     lines = []
     for row in record["rows"]:
@@ -110,7 +113,7 @@ def shown(record: dict[str, Any]) -> str:
                 f"{row['batch'] / total:.0f}",
             ]
         )
-    return table(["T", "side", "of the training", "ms a step", *kinds, "data", "images/s"], lines)
+    return table(["T", "side", "of the training", "ms per step", *kinds, "data", "images/s"], lines)
 
 
 if __name__ == "__main__":

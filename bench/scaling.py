@@ -1,4 +1,4 @@
-"""(d) How time grows with T and with the width of the network: ours and SpikingJelly, with the fitted exponent."""
+"""Part scaling: time over T and over the width of the network, of surgrad and SpikingJelly, with fitted exponents."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ Point = tuple[str, str, float, Callable[[Peer], Callable[[], object]]]
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """Times over T at a fixed width, and over the width at T = 4 (layer) or 2 (network), in fp32."""
+    """Measure times over T at a fixed width, and over the width at T = 4 (layer) or 2 (network), in fp32."""
     peers = {name: peer for name, peer in installed().items() if name in (OURS, SJ)}
     found: list[dict[str, Any]] = []
     for what, axis, value, make in _points(options):
@@ -59,7 +59,7 @@ def _network(peer: Peer, setup: Setup) -> Callable[[], object]:
 
 
 def exponents(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The slope of log time over log T, or width, of every curve of two points or more."""
+    """Fit the slope of log time over log T, or log width, for every curve with at least two points."""
     curves: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for row in found:
         curves.setdefault((row["what"], row["axis"], row["name"]), []).append((row["value"], row["median"]))
@@ -69,7 +69,7 @@ def exponents(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def slope(points: list[tuple[float, float]]) -> float:
-    """Least squares through the logarithms."""
+    """Return the least-squares slope of the logarithms."""
     xs = [math.log(x) for x, _ in points]
     ys = [math.log(y) for _, y in points]
     x_mean = sum(xs) / len(xs)

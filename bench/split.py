@@ -1,4 +1,4 @@
-"""Where our own training step spends its time: convolution, normalisation, neuron, and the rest."""
+"""Time of our training step by kind: convolution, normalisation, neuron, and the rest."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +20,10 @@ REPEATS = 3
 
 
 def split(setup: "Setup", dtype: str) -> dict[str, float]:
-    """Seconds of a step by kind, our neuron in the network. Where a kernel does norm and neuron in one, that is
-    counted as neuron, but for the pass that takes the norm's moments."""
+    """Return the seconds of a training step by kind, with our neuron in the network.
+
+    A kernel that fuses norm and neuron counts as neuron; the pass that computes the norm's moments does not.
+    """
     from bench.peers import ours
     from bench.step import batch_of, build, sgd_step
 
@@ -29,7 +31,7 @@ def split(setup: "Setup", dtype: str) -> dict[str, float]:
 
 
 def profiled(step: Callable[[], object]) -> dict[str, float]:
-    """Seconds of one call by kind, the average of some after the first."""
+    """Return the seconds of one call by kind, averaged over REPEATS calls after a first one."""
     step()
     with _neurons_named(), profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(REPEATS):
@@ -38,7 +40,7 @@ def profiled(step: Callable[[], object]) -> dict[str, float]:
 
 
 def grouped(events: Any) -> dict[str, float]:
-    """Self time in seconds by kind, of one of REPEATS steps. What runs in the backward pass of a neuron is known by the
+    """Return the self time in seconds by kind, per step. The backward pass of a neuron is recognised by the sequence
     number that its node shares with the operator of the forward pass."""
     nodes = {e.sequence_nr for e in events if e.sequence_nr >= 0 and any(SCOPE in a.name for a in _chain(e))}
     seconds = dict.fromkeys(KINDS, 0.0)
@@ -62,7 +64,7 @@ def _kind(event: FunctionEvent, nodes: set[int]) -> str:
 
 
 def _chain(event: FunctionEvent) -> Iterator[FunctionEvent]:
-    """The event and what called it, up to the top."""
+    """Yield the event and its callers, up to the outermost."""
     above: FunctionEvent | None = event
     while above is not None:
         yield above
@@ -71,7 +73,7 @@ def _chain(event: FunctionEvent) -> Iterator[FunctionEvent]:
 
 @contextmanager
 def _neurons_named() -> Iterator[None]:
-    """Give the profiler a scope around every call of a neuron; by global hooks, which no module sees on itself."""
+    """Open a profiler scope around every call of a neuron. Global hooks leave the modules' own hooks unchanged."""
     from surgrad.neurons import Neuron
 
     scopes: list[Any] = []

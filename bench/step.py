@@ -1,4 +1,4 @@
-"""(b) One step of SGD on a spiking ResNet-18 and ResNet-19, with each contender's neuron in the same network."""
+"""Part step: one step of SGD on a spiking ResNet-18 and ResNet-19, with each contender's neuron in the same network."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,8 +20,11 @@ WHOLE = {SJ: f"{SJ}, network compiled", LOOP: f"{LOOP}, network compiled"}
 
 @dataclass(frozen=True)
 class Setup:
-    """A network and its batch. width: the width multiplier; static images, shown T times. few: measure only the
-    contenders that the targets name; in bf16 without what takes torch minutes to compile (SpikingJelly's networks)."""
+    """A network and its batch of static images, shown for T time steps.
+
+    width: the width multiplier. few: measure only the contenders that the targets name, and in bf16 not SpikingJelly's
+    compiled networks, which take minutes to compile.
+    """
 
     network: str
     width: float
@@ -37,14 +40,14 @@ QUICK = (Setup("resnet18", 0.125, batch=2, image=16),)
 
 
 def network_of(setup: Setup, peer: Peer) -> nn.Module:
-    """The network with a contender's neuron, on the CPU."""
+    """Build the network with a contender's neuron, on the CPU."""
     network = build(setup, peer.layer)
     network.pack_spikes = peer.packed
     return network
 
 
 def build(setup: Setup, neuron: Callable[[], nn.Module], device: str = "cpu") -> nn.Module:
-    """The network with that neuron, in channels_last; the same weights whatever the neuron."""
+    """Build the network with this neuron, in channels_last; the weights do not depend on the neuron."""
     from surgrad import models
 
     torch.manual_seed(0)
@@ -53,7 +56,7 @@ def build(setup: Setup, neuron: Callable[[], nn.Module], device: str = "cpu") ->
 
 
 def batch_of(setup: Setup, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Random images in channels_last, and labels."""
+    """Return random images in channels_last, and labels."""
     random = torch.Generator().manual_seed(1)
     images = torch.randn(setup.batch, 3, setup.image, setup.image, generator=random)
     labels = torch.randint(10, (setup.batch,), generator=random)
@@ -61,19 +64,19 @@ def batch_of(setup: Setup, device: str = "cpu") -> tuple[Tensor, Tensor]:
 
 
 def autocast(dtype: str, device: str = "cpu") -> AbstractContextManager:
-    """How the precisions are computed: bf16 as everybody does, by autocast."""
+    """Return the context of a precision: autocast for bf16."""
     return torch.autocast(device, torch.bfloat16, enabled=dtype == "bf16")
 
 
 def forward(network: Callable[[Tensor], Tensor], batch: tuple[Tensor, Tensor], dtype: str) -> Tensor:
-    """The loss: cross entropy of the average over time."""
+    """Return the loss: cross-entropy of the output averaged over time."""
     images, labels = batch
     with autocast(dtype, images.device.type):
         return F.cross_entropy(network(images).float().mean(0), labels)
 
 
 def sgd_step(network: nn.Module, batch: tuple[Tensor, Tensor], dtype: str, whole: bool = False) -> Callable[[], Tensor]:
-    """One call: forward, backward, update. whole: compile the network, its resets left outside."""
+    """Return a call of one training step: forward, backward, update. whole: compile the network without its resets."""
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
     stateful = [module for module in network.modules() if isinstance(module, OverTime)]
     run: Callable[[Tensor], Tensor] = network
@@ -96,12 +99,12 @@ def sgd_step(network: nn.Module, batch: tuple[Tensor, Tensor], dtype: str, whole
 
 
 def in_networks(peer: Peer) -> bool:
-    """Whether a contender is measured in networks; the layer's tables show the rest."""
+    """Whether a contender is measured in networks; the others are in the tables of the layer only."""
     return peer.name != "indexing loop" and peer.most == math.inf
 
 
 def contenders(setup: Setup, dtype: str, options: Options) -> dict[str, Peer]:
-    """No neuron at all, which is the floor of what is not fused; then every peer."""
+    """Return the network without neurons, which is the lower bound without fusion, and every peer."""
     peers = {NOTHING: Peer(NOTHING, nn.Identity), **installed()}
     if setup.few:
         peers = {n: p for n, p in peers.items() if n in (NOTHING, PACKED, *FRUGAL, LOOP, LOOP_COMPILED)}
@@ -110,7 +113,7 @@ def contenders(setup: Setup, dtype: str, options: Options) -> dict[str, Peer]:
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """Every network and precision, and where our own step spends its time."""
+    """Measure every network and precision, and our training step by kind of operation."""
     found: list[dict[str, Any]] = []
     splits: list[dict[str, Any]] = []
     for setup in QUICK if options.quick else SETUPS:
@@ -122,7 +125,7 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def compare(setup: Setup, dtype: str, options: Options) -> list[dict[str, Any]]:
-    """Rows of every contender in one network and precision."""
+    """Measure every contender in one network and precision."""
     peers = contenders(setup, dtype, options)
     batch = batch_of(setup)
     calls = {name: sgd_step(network_of(setup, peer), batch, dtype) for name, peer in peers.items()}

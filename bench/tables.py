@@ -1,4 +1,4 @@
-"""The records as tables in Markdown."""
+"""Tables of the records, in Markdown."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Rows = list[dict[str, Any]]
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:
-    """A Markdown table, its columns aligned."""
+    """Format a Markdown table with aligned columns."""
     cells = [head, *lines]
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     rule = "| " + " | ".join("-" * width for width in widths) + " |"
@@ -21,7 +21,7 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 
 
 def timed(rows: Rows, floor: bool = False) -> str:
-    """Median, quartiles, rounds and ratio to ours of one case's contenders, the fastest first."""
+    """Format median, quartiles, rounds and ratio to ours of the contenders of one case, the fastest first."""
     ours = next(row["times"] for row in rows if row["name"] == OURS)
     lines = []
     if floor:
@@ -42,7 +42,7 @@ def _milliseconds(seconds: float) -> list[str]:
 
 
 def grouped(rows: Rows, *keys: str) -> dict[tuple, Rows]:
-    """Rows by the values of some keys."""
+    """Group rows by the values of some keys."""
     found: dict[tuple, Rows] = {}
     for row in rows:
         found.setdefault(tuple(row[key] for key in keys), []).append(row)
@@ -50,25 +50,25 @@ def grouped(rows: Rows, *keys: str) -> dict[tuple, Rows]:
 
 
 def layer(record: dict[str, Any]) -> str:
-    """Every configuration, then first calls."""
+    """Format every configuration, then the first calls."""
     parts = []
     for (steps, count, dtype), rows in grouped(record["rows"], "T", "elements", "dtype").items():
         copy = next(row["median"] for row in rows if row["name"] == COPY)
         speed = 2 * steps * count * (4 if dtype == "fp32" else 2) / copy / 1e9
         bytes_moved = 20 if dtype == "fp32" else 10
-        title = f"### Layer, forward + backward: T = {steps}, {count:,} elements a step, {dtype}"
+        title = f"### Layer, forward + backward: T = {steps}, {count:,} elements per time step, {dtype}"
         parts += [
             title,
-            f"Copy of the input: {speed:.1f} GB/s; floor: {bytes_moved} bytes an element and step.",
+            f"Copy of the input: {speed:.1f} GB/s; floor: {bytes_moved} bytes per element and time step.",
             timed(rows, floor=True),
         ]
     calls = [[name, f"{seconds * 1e3:.4g}"] for name, seconds in record["first_calls"].items()]
-    parts += ["### First call of a process", table(["contender", "ms"], calls)]
-    return "\n\n".join([*parts, *(f"Left out: {words}." for words in record["skipped"])])
+    parts += ["### First call in a new process", table(["contender", "ms"], calls)]
+    return "\n\n".join([*parts, *(f"Not measured: {words}." for words in record["skipped"])])
 
 
 def step(record: dict[str, Any]) -> str:
-    """Every network and precision, and the split of our own step."""
+    """Format every network and precision, and our training step by kind of operation."""
     parts = []
     for (network, width, steps, batch, dtype), rows in grouped(
         record["rows"], "network", "width", "T", "batch", "dtype"
@@ -80,11 +80,11 @@ def step(record: dict[str, Any]) -> str:
         for s in record["splits"]
     ]
     head = ["ms, under the profiler", *record["splits"][0]["seconds"]]
-    return "\n\n".join([*parts, "### Where our step spends its time", table(head, lines)])
+    return "\n\n".join([*parts, "### Time of our step by kind of operation", table(head, lines)])
 
 
 def memory(record: dict[str, Any]) -> str:
-    """Saved bytes a neuron and step over T, and the resident memory at the largest T."""
+    """Format the saved bytes per neuron and time step over T, and the memory at the largest T."""
     parts = []
     for (what, dtype), rows in grouped(record["rows"], "what", "dtype").items():
         steps = sorted({row["T"] for row in rows})
@@ -96,13 +96,13 @@ def memory(record: dict[str, Any]) -> str:
             grown = [f"{last[key] / 2**20:.1f}" for key in ("saved", "resident", "peak")]
             lines.append([name, *(saved.get(t, "–") for t in steps), *grown])
         head = ["contender", *(f"T = {t}" for t in steps), "saved MiB", "resident MiB", "peak MiB"]
-        words = f"### Alive after the forward pass: {what}, {dtype}: bytes a neuron and step; MiB at the last T"
+        words = f"### Alive after the forward pass: {what}, {dtype}: bytes per neuron and time step; MiB at the last T"
         parts += [words, table(head, lines)]
     return "\n\n".join(parts)
 
 
 def scaling(record: dict[str, Any]) -> str:
-    """Medians along every axis, with the exponent."""
+    """Format the medians along every axis, with the exponent."""
     parts = []
     fitted = {(e["what"], e["axis"], e["name"]): e["exponent"] for e in record["exponents"]}
     for (what, axis), rows in grouped(record["rows"], "what", "axis").items():
@@ -117,32 +117,32 @@ def scaling(record: dict[str, Any]) -> str:
 
 
 def _fit(exponent: float | None) -> str:
-    return "–" if exponent is None else f"{exponent:.2f}"  # of one point, where the measurement was broken off
+    return "–" if exponent is None else f"{exponent:.2f}"  # a single point, if the measurement was aborted
 
 
 PARTS = {"layer": layer, "step": step, "scaling": scaling, "memory": memory}
 
 
 def agreement(found: list[dict[str, Any]]) -> str:
-    """Who computes the same."""
+    """Format the agreement of all contenders with ours."""
     lines = [[a["name"], a["dtype"], a["verdict"], f"{a['gradient']:.1e}"] for a in found]
-    return table(["contender", "", "spikes beside ours", "distance of the gradient"], lines)
+    return table(["contender", "", "spikes compared with ours", "distance of the gradient"], lines)
 
 
 def targets(records: Records) -> str:
-    """What is to be reached, and what was."""
+    """Format the targets and the results."""
     return table(["target", "bound", "worst case", "best case", ""], outcome(records))
 
 
 def page(records: Records) -> str:
-    """All parts, each under the machine that it was measured on, the targets first."""
-    how = "Medians of interleaved rounds, ratios within a round; raw times in the JSON files beside."
+    """Format the whole page: targets first, then each part with the machine it was measured on."""
+    how = "Medians of interleaved rounds, ratios within a round; raw times in the JSON files of this folder."
     parts = ["# Benchmarks", how, "## Targets", targets(records)]
     for name, show in PARTS.items():
         if name in records:
             record = records[name]
-            quick = ["**A quick run: its figures mean nothing.**"] if record["quick"] else []
+            quick = ["**A quick run: the figures mean nothing.**"] if record["quick"] else []
             parts += [f"## {name.capitalize()}", *quick, machine.words(record["machine"]), show(record)]
     found = next(iter(records.values()))["agreement"]
-    parts += ["## Same equations?", agreement(found)]
+    parts += ["## Agreement of the contenders", agreement(found)]
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""What surgrad is to reach, beside what was measured. Each target reads the records alone."""
+"""Performance targets of surgrad, compared with the measurements. Each target is computed from the records alone."""
 
 from collections.abc import Callable
 from statistics import median
@@ -12,11 +12,11 @@ Rows = list[dict[str, Any]]
 
 
 Cases = dict[tuple, dict[str, list[float]]]
-"""Seconds of every round by contender, by case."""
+"""Seconds of every round, by case and contender."""
 
 
 def cases(rows: Rows, *keys: str) -> Cases:
-    """A case is one value of each of the keys."""
+    """Group the times by case; a case is one value of each key."""
     found: Cases = {}
     for row in rows:
         found.setdefault(tuple(row[key] for key in keys), {})[row["name"]] = row["times"]
@@ -32,7 +32,7 @@ def _step(records: Records) -> Cases:
 
 
 def _times(rows: Cases, begins: str, contains: str = "") -> list[float]:
-    """By how much the fastest contender of that name is slower than ours, in every case that has one."""
+    """Return by which factor the fastest contender of this name is slower than ours, in every case that has one."""
     found = []
     for times in rows.values():
         chosen = [mine for name, mine in times.items() if name.startswith(begins) and contains in name]
@@ -74,7 +74,7 @@ def _first(records: Records) -> list[float]:
     return [1000 * records["layer"]["first_calls"][OURS]]
 
 
-# part, target, which way, bound, measured in every case; the worst case counts
+# part, target, direction, bound, function that measures every case; the worst case counts
 _TARGETS: tuple[tuple[str, str, str, float, Callable[[Records], list[float]]], ...] = (
     ("layer", f"layer, fp32: times faster than {SJ}", ">=", 6.0, _eager),
     ("layer", f"layer: times faster than {SJ_COMPILED}", ">=", 1.0, lambda r: _times(_layer(r), SJ_COMPILED)),
@@ -90,7 +90,7 @@ _TARGETS: tuple[tuple[str, str, str, float, Callable[[Records], list[float]]], .
 
 
 def outcome(records: Records) -> list[list[str]]:
-    """A line each: target, bound, worst and best case measured, met or missed."""
+    """Return one line per target: target, bound, worst and best measured case, met or missed."""
     lines = []
     for part, words, way, bound, measure in _TARGETS:
         found = measure(records) if part in records else []

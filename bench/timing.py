@@ -1,5 +1,5 @@
-"""Interleaved timing: every contender once a round, in a new order each round, so that whatever else the machine does
-falls on all of them alike."""
+"""Interleaved timing: every contender once per round, in a new order each round, so that other load on the machine
+affects all of them equally."""
 
 import gc
 import os
@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
-SLOW = 20.0  # seconds: what takes longer is measured once
-FAR = 12.0  # times the fastest (a copy, for a layer): what takes longer is measured in the fewest rounds
+SLOW = 20.0  # seconds; a slower contender is measured once
+FAR = 12.0  # times the fastest (a copy, for a layer); a slower contender is measured in the fewest rounds
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: at most `rounds` rounds and about `budget` seconds a comparison, but at least `least`."""
+    """How long to measure: at most `rounds` rounds, about `budget` seconds per comparison, at least `least` rounds."""
 
     rounds: int = 15
     budget: float = 60.0
@@ -38,9 +38,16 @@ class Effort:
 def interleave(
     calls: dict[str, Callable[[], object]], effort: Effort, compiling: Iterable[str] = ()
 ) -> dict[str, Samples]:
-    """Times of every call by name. Each is called once for its first call and once to warm up; what is slower than SLOW
-    in the warm-up (in the first call, unless it compiles there) is not called again, and what is FAR behind the fastest
-    only `effort.least` times."""
+    """Return the times of every call, by name.
+
+    Each is called once for its first call and once to warm up. A call slower than SLOW in the warm-up (or in the first
+    call, unless it compiles there) is not called again. A call FAR behind the fastest is measured `effort.least` times.
+
+    Args:
+        calls: what to time, by name.
+        effort: how long to measure.
+        compiling: names whose first call compiles.
+    """
     samples = {name: Samples(_seconds(call)) for name, call in calls.items()}
     warm = {}
     for name, call in calls.items():
@@ -75,9 +82,9 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 @contextmanager
-def compiling_anew() -> Iterator[None]:
-    """Give torch.compile an empty cache, for this process and those that it starts: else a first call costs what an
-    earlier run, or one that was broken off in the middle of a file, has left."""
+def empty_compilation_cache() -> Iterator[None]:
+    """Give torch.compile an empty cache, for this process and those it starts; otherwise the time of a first call
+    depends on what an earlier or aborted run has left in the cache."""
     before = os.environ.get(CACHE)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ[CACHE] = folder
@@ -88,7 +95,7 @@ def compiling_anew() -> Iterator[None]:
 
 
 def quartiles(times: list[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile."""
+    """Return lower quartile, median and upper quartile."""
     if len(times) == 1:
         return times[0], times[0], times[0]
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
@@ -96,12 +103,12 @@ def quartiles(times: list[float]) -> tuple[float, float, float]:
 
 
 def ratio(times: list[float], ours: list[float]) -> float:
-    """By how much they are longer than ours: the median over the rounds that both were measured in."""
+    """Return the ratio of the times to ours: the median over the rounds in which both were measured."""
     return statistics.median(mine / our for mine, our in zip(times, ours, strict=False))
 
 
 def rows(samples: dict[str, Samples], **common: Any) -> list[dict[str, Any]]:
-    """One record a contender: what they share, the raw times, and their quartiles."""
+    """Return one row per contender: the common values, the raw times and their quartiles."""
     found = []
     for name, sample in samples.items():
         low, middle, high = quartiles(sample.times)

@@ -1,9 +1,9 @@
-"""Set the papers' figures beside ours: writes src/surgrad/recipes/reproduced.json, which `surgrad list` shows, and
+"""Compare the papers' figures with ours: write src/surgrad/recipes/reproduced.json, which `surgrad list` shows, and
 docs/recipes.md, both from the trainings under records/.
 
     python scripts/tabulate_recipes.py
 
-A training counts for a recipe if it differs from it in nothing but its seed and how it was computed.
+A training counts for a recipe if it differs from the recipe only in its seed and in how it was computed.
 """
 
 import json
@@ -12,39 +12,39 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
 
-from surgrad.config.recipe import Recipe, differences, from_dict
+from surgrad.config.recipe import Recipe, from_dict
+from surgrad.config.text import differences
 from surgrad.recipes import RECIPES
 from surgrad.recipes.reproduced import FILE, Reproduced
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "recipes.md"
 FREE = ("seed", "summary", "source", "published", "run.")
-SPELT_OUT = ("adapt.rule: None -> 'lsg'", "adapt.start: None -> 1.0", "adapt.end: None -> 0.1")
-"""How older recipes say what is now left to the controller."""
-HEAD = """# Recipes, and what they gave
+HEAD = """# Recipes and reproduced results
 
-Every row that a paper publishes and surgrad has a recipe for: `surgrad train RECIPE --data DIR`. *Published* is the
-paper's test accuracy, *reproduced* ours at the final epoch, from the trainings under [records/](../records/): mean ±
-standard deviation over the seeds. A dash: no such training was run to its end here. What a paper leaves open is marked
-in the recipe's file under [src/surgrad/recipes/](../src/surgrad/recipes/). Made by `scripts/tabulate_recipes.py`.
+All recipes, with the figure of the table row that each one reproduces: `surgrad train RECIPE --data DIR`. *Published*
+is the paper's test accuracy. *Reproduced* is ours at the final epoch, from the trainings under [records/](../records/):
+mean ± standard deviation over the seeds. A dash means that there is no published figure, or that no such training was
+run to its end here. Settings that a paper does not state are marked in the recipe's file under
+[src/surgrad/recipes/](../src/surgrad/recipes/). This page is written by `scripts/tabulate_recipes.py`.
 
-| recipe | what | published | reproduced | seeds | source |
+| recipe | description | published | reproduced | seeds | source |
 | --- | --- | --- | --- | --- | --- |
 """
 
 
 def of_recipe(recipe: Recipe) -> bool:
-    """Whether this is the recipe of its name."""
+    """Whether this is the recipe registered under its name."""
     if recipe.name not in RECIPES:
         return False
     lines = differences(RECIPES[recipe.name](), recipe)
-    return not [line for line in lines if not line.startswith(FREE) and line not in SPELT_OUT]
+    return all(line.startswith(FREE) for line in lines)
 
 
 def collected(records: Path) -> dict[str, Reproduced]:
-    """The accuracies of all whole trainings below a folder, by recipe."""
+    """Return the accuracies of all complete trainings below a folder, by recipe."""
     found = defaultdict(list)
-    for path in sorted(records.rglob("metrics.jsonl")):  # what was converted has a recipe, and was not trained
+    for path in sorted(records.rglob("metrics.jsonl")):  # a converted network has a recipe.json and no metrics
         recipe = from_dict(json.loads(path.with_name("recipe.json").read_text()))
         last = json.loads(path.read_text().splitlines()[-1])
         if last["epoch"] == recipe.optim.epochs and of_recipe(recipe):

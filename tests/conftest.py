@@ -15,6 +15,42 @@ from surgrad.train import train
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
+SLOW = frozenset(
+    (
+        "test_adapt.py",  # two ranks, finite differences
+        "test_claims.py",
+        "test_cli.py",
+        "test_controllers.py",
+        "test_conversion.py",
+        "test_event_files.py",
+        "test_figures.py",
+        "test_folder.py",
+        "test_instruments.py",
+        "test_kernels.py",
+        "test_memory.py",
+        "test_models.py",
+        "test_native.py",
+        "test_recipes.py",  # two steps of every recipe
+        "test_report.py",
+        "test_resume.py",
+        "test_sweep.py",
+        "test_triton.py",
+    )
+)
+"""Files whose tests are all marked slow, so that `make test-fast` leaves them out."""
+SLOW_TESTS = frozenset(
+    (
+        "test_a_disk_that_is_really_full",
+        "test_a_training_by_it_stops_and_resumes_exactly",
+        "test_a_training_on_recordings_learns",
+        "test_a_training_on_recordings_resumes_exactly",
+        "test_compiled_training_is_one_graph_whatever_the_widths",
+        "test_every_optimiser_resumes_exactly",
+        "test_no_fresh_network_has_layers_without_gradient",
+    )
+)
+"""Slow tests in other files, of a second or more."""
+
 TINY = (
     "data.limit=128",
     "data.batch=32",
@@ -27,6 +63,12 @@ TINY = (
     "run.precision=fp32",
     "run.device=cpu",
 )
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.name in SLOW or getattr(item, "originalname", "") in SLOW_TESTS:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

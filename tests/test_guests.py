@@ -198,7 +198,7 @@ def test_alphas_are_driven_and_resumed():
     resumed = adapter(other, adapt.Fixed())
     resumed.load_state_dict(made.state_dict())
     assert other[1].surrogate_function.alpha == pytest.approx(alpha)
-    with pytest.raises(BadValue, match="LIFNode uses a surrogate of its own library"):
+    with pytest.raises(BadValue, match="LIFNode uses its library's surrogate"):
         adapter(model, adapt.Dspike(samples=2)).step(next(batches()))
 
 

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The code, links and tables of the documents work as they stand there."""
 
 import importlib
 import math
@@ -15,30 +15,68 @@ from surgrad.losses import LOSSES
 from surgrad.models import MODELS
 from surgrad.neurons import NEURONS, neurons
 from surgrad.norm import NORMS
+from surgrad.optim import OPTIMIZERS, SCHEDULES
 from surgrad.penalties import PENALTIES
 from surgrad.surrogates import SURROGATES, SurrogateFunction, surrogate_function
+from surgrad.train.average import AVERAGES
 
-README = Path(__file__).parents[1] / "README.md"
-TEXT = README.read_text()
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "bench").glob("*.md"),
+        *(ROOT / "records").rglob("*.md"),
+        *(ROOT / "src").rglob("*.md"),
+    ]
+)
 
 
-def test_the_ten_lines_train():
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+def python_blocks(path: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments by which a page's headings are linked to, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_training_loop_of_the_readme_trains():
+    quick_start, _, _ = python_blocks(ROOT / "README.md")
     torch.manual_seed(0)
-    images = torch.rand(4, 16, 784)
-    labels = torch.randint(0, 10, (16,))
-    names = {"batches": [(images, labels)] * 20}
-    exec(code, names)
-    assert names["loss"].item() < 1.5  # from ln 10 = 2.3
+    names = {}
+    exec(quick_start, names)
+    assert names["loss"].item() < 1.0  # from ln 10 = 2.3
     (neuron,) = neurons(names["network"]).values()
     with torch.no_grad():
         lsg = (1 + neuron.decay.square()).sqrt().item()
     assert neuron.surrogate.width.item() == pytest.approx(lsg, abs=1e-3)
 
 
+def test_a_surrogate_fits_the_neurons_of_other_libraries():
+    pytest.importorskip("snntorch")
+    pytest.importorskip("spikingjelly")
+    _, drop_in, _ = python_blocks(ROOT / "README.md")
+    exec(drop_in, {})
+
+
+def test_a_neuron_from_outside_the_package_gets_a_recipe(monkeypatch):
+    """The neuron is registered for this test only."""
+    from surgrad.train.building import build
+
+    _, _, own = python_blocks(ROOT / "README.md")
+    monkeypatch.setattr(NEURONS, "_parts", dict(NEURONS._parts))
+    names = {"__name__": "mine"}
+    exec(own, names)
+    parts = build(names["recipe"]())
+    assert {type(neuron) for neuron in neurons(parts.model).values()} == {names["SoftFloor"]}
+    assert {neuron.floor for neuron in neurons(parts.model).values()} == {-0.5}
+
+
 def test_the_surrogate_shown_to_contributors_keeps_the_contract_and_reaches_the_kernels(monkeypatch):
-    text = (README.parent / "CONTRIBUTING.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (code,) = python_blocks(ROOT / "CONTRIBUTING.md")
     names = {
         "math": math,
         "torch": torch,
@@ -54,33 +92,36 @@ def test_the_surrogate_shown_to_contributors_keeps_the_contract_and_reaches_the_
     torch.testing.assert_close(slope, made.slope(x, w))
     half = made.reach(w.double(), 0.7)
     assert (made.step(half, w) - made.step(-half, w)).item() == pytest.approx(0.7)
-    monkeypatch.syspath_prepend(str(README.parent / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     generator = importlib.import_module("generate_slopes")
     monkeypatch.setitem(SURROGATES, "parabola", made)
     assert "float slope_parabola(" in generator.cpp()
     assert "def width_slope_parabola(" in generator.triton()
 
 
-def test_pictures_and_links_are_there():
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert target.startswith("http") or (README.parent / target).exists(), target
-
-
 def test_every_command_is_named():
     assert all(f"surgrad {name}" in TEXT for name in COMMANDS)
 
 
-def test_the_table_of_shapes_is_whole_and_its_windows_right():
-    table = (README.parent / "docs" / "surrogates.md").read_text()
+def test_the_readme_counts_what_there_is():
+    for count, what in ((len(SURROGATES), "surrogate functions"), (len(NEURONS), "neurons"), (len(MODELS), "networks")):
+        assert f"{count} {what}" in TEXT
+
+
+def test_the_readme_names_every_surrogate_function():
+    listed = re.search(r"\*\*Surrogate functions\*\*.*?: (.*?)\. Give", TEXT, re.DOTALL)
+    assert listed is not None
+    assert re.findall(r"`(\w+)`", listed.group(1)) == list(SURROGATES)
+
+
+def test_the_table_of_surrogates_is_complete_and_its_windows_right():
+    table = (ROOT / "docs" / "surrogates.md").read_text()
     windows = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", table, re.MULTILINE))
     assert list(windows) == list(SURROGATES)
     for name, said in windows.items():
         half = SURROGATES[name].window(torch.tensor(1.0, dtype=torch.float64)).item()
         factor = {"w/2": "0.5", "w": "1", "½": "0.5"}.get(said, said.removesuffix(" w"))
         assert half == pytest.approx(float(factor), abs=6e-3), name
-
-
-CARDS = README.parent / "docs" / "methods.md"
 
 
 NAMED = {
@@ -91,16 +132,27 @@ NAMED = {
     "gradients": GRADIENTS,
     "codings": CODINGS,
     "models": MODELS,
+    "optimizers": OPTIMIZERS,
+    "schedules": SCHEDULES,
+    "averages": AVERAGES,
 }
 
 
 @pytest.mark.parametrize("registry", NAMED.values(), ids=NAMED)
 def test_everything_that_a_recipe_may_name_has_a_card(registry):
-    named = set(re.findall(r"`(?:model\.coding=)?(\w+)`", CARDS.read_text()))
+    cards = (ROOT / "docs" / "methods.md").read_text()
+    named = set(re.findall(r"`(?:\w+\.name=)?(\w+)`", cards))
     assert not set(registry) - named
 
 
-@pytest.mark.parametrize("page", sorted((README.parent / "docs").glob("*.md")), ids=lambda page: page.name)
-def test_links_of_the_pages_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    wrong = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        file, _, fragment = target.partition("#")
+        place = page.parent / file if file else page
+        if target.startswith("http"):
+            continue
+        if not place.exists() or (fragment and place.suffix == ".md" and fragment not in anchors(place)):
+            wrong.append(target)
+    assert wrong == []

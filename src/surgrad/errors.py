@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 FEW = 8
-"""So many known names are listed where none resembles the given one."""
+"""The largest number of known names that an error lists where none resembles the given one."""
 
 
 class SurgradError(Exception):
@@ -33,7 +33,7 @@ class CheckpointError(SurgradError):
 
 
 class TrainingStopped(SurgradError):
-    """Training cannot go on (a loss that is not finite); the last good checkpoint is kept."""
+    """Training cannot continue (a loss that is not finite); the last good checkpoint is kept."""
 
 
 class Interrupted(SurgradError):

@@ -20,7 +20,7 @@ Loss = Callable[..., Tensor]
 def duplicates_batch(loss: Loss) -> Loss:
     """Declare that a loss compares two outputs for every sample, under two draws of dropout.
 
-    Whoever builds the training reads the attribute `duplicates_batch` of the registered function, which other losses do
+    The builder of a training reads the attribute `duplicates_batch` of the registered function, which other losses do
     not have. The network then needs `SpikingNetwork.duplicate_batch`, and a controller that evaluates the loss itself
     (`needs_probe`) cannot be used.
     """

@@ -47,8 +47,8 @@ class SoftFloor(SteppedNeuron):
         super().__init__(decay, threshold=threshold, surrogate=surrogate, channels=channels, carry=carry)
         self.floor = floor
 
-    def next_state(self, state: Tensor | None, u: Tensor, fired: Tensor, threshold: Tensor, current: Tensor) -> Tensor:
-        return super().next_state(state, u, fired, threshold, current).clamp(min=self.floor)
+    def next_state(self, state: Tensor | None, current: Tensor, u: Tensor, fired: Tensor, threshold: Tensor) -> Tensor:
+        return super().next_state(state, current, u, fired, threshold).clamp(min=self.floor)
 
 
 class HalfThreshold(Controller):

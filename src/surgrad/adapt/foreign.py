@@ -130,6 +130,6 @@ def slot_of(module: nn.Module) -> str:
         if isinstance(getattr(module, holder, None), Surrogate):
             return f"{holder}.width"
     raise BadValue(
-        f"{type(module).__name__} uses a surrogate of its own library, whose width a probe cannot replace; "
+        f"{type(module).__name__} uses its library's surrogate, whose width a probe cannot replace; "
         "give it a surgrad.Surrogate"
     )

@@ -26,8 +26,8 @@ class Registry(Mapping[str, T], Generic[T]):
     """Parts of one kind by name, as a mapping from names to constructors (classes or functions).
 
     kind: what the parts are, in an error ("unknown neuron 'plfi'; did you mean 'plif'?").
-    context: parameters of the constructors that are given by whoever builds (the number of channels, say), and never by
-        a recipe. A constructor gets those of them that it takes.
+    context: parameters of the constructors that the caller of `build` supplies (such as the number of channels), and
+        that a recipe cannot set. A constructor gets those of them that it takes.
 
     Every other parameter with a plain annotation (numbers, words, `None`, `Annotated` ranges, `Literal` choices,
     tuples; see `surgrad.config.values`) is an option, and can be set from a recipe and from the command line.

@@ -1,7 +1,7 @@
-"""Conversion: ANNs to be trained, then converted by `surgrad convert`; and the training of what was converted.
+"""Conversion: ANNs to train and then convert with `surgrad convert`, and the fine-tuning of converted networks.
 
 Hu, Tang, Wang, Pan, Pan, TNNLS 2021 (spiking residual networks, T=350) and Kundu, Datta, Pedram, Beerel, WACV 2021
-(fine-tuning by surrogate gradients, T=100). How their ANNs were trained is in no text at hand: unstated here.
+(fine-tuning by surrogate gradients, T=100). The available texts do not state how their ANNs were trained.
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, derive
@@ -16,8 +16,8 @@ from surgrad.recipes.registry import rows
     source="Hu et al. 2021",
 )
 def ann_resnet44() -> Recipe:
-    """ResNet-44 of ReLUs; then `surgrad convert RUN --steps 350`. The paper's figure, 92.37 %, is the converted
-    network's, and so none of this training."""
+    """ResNet-44 with ReLUs; then `surgrad convert RUN --steps 350`. The paper's figure, 92.37 %, is that of the
+    converted network, so this training has no published figure."""
     return Recipe(
         name="ann_resnet44",
         data=DataConfig("cifar10", batch=128, crop=4, flip=True),
@@ -37,8 +37,8 @@ def ann_resnet44() -> Recipe:
     source="Kundu et al. 2021",
 )
 def kundu_vgg11() -> Recipe:
-    """From the folder that `surgrad convert` wrote, with --set init_from=DIR; without it, from scratch. Their
-    attention-guided compression is left out."""
+    """Fine-tuning of a converted network: --set init_from=DIR, where DIR is the folder that `surgrad convert` wrote.
+    Without it the recipe trains from scratch. Their attention-guided compression is not included."""
     return derive(
         ann_resnet44(),
         name="kundu_vgg11",

@@ -1,8 +1,8 @@
 """DCT-SNN: Garg, Chowdhury, Roy, ICCV 2021.
 
-Theirs starts from an ANN that was trained on blocks of pixels, without norms, with thresholds of the 99.9th percentile,
-and a slope of 0.3 of a triangle; this recipe trains from scratch with tdBN, for as long as LSG's. Their images are
-normalised by ½, these by the data's moments.
+Their training starts from an ANN that was trained on blocks of pixels, without norms, with thresholds at the 99.9th
+percentile and 0.3 times the slope of a triangle. This recipe trains from scratch with tdBN. Their images are normalised
+with mean and standard deviation ½, ours with those of the data.
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
@@ -11,7 +11,7 @@ from surgrad.recipes.registry import rows
 
 @rows("dct", "VGG-11", {("cifar100", 48): 0.6830}, title="DCT coding, from scratch", source="Garg et al. 2021")
 def dct_vgg11() -> Recipe:
-    """One frequency a step, three times through all 16; decay 0.9901, reset by subtraction."""
+    """One frequency per time step, each of the 16 three times; decay 0.9901, reset by subtraction."""
     return Recipe(
         name="dct_vgg11",
         data=DataConfig("cifar100", batch=16, crop=4, flip=True),

@@ -1,13 +1,14 @@
 """Diet-SNN: Rathi and Roy, TNNLS 2021.
 
-Theirs starts from a trained ANN, with thresholds from its 99.7th percentile times a scale (how large is unstated):
+Their training starts from a trained ANN, with thresholds at the 99.7th percentile of its activations times a scale (its
+value is unstated):
 
     surgrad train conversion_cifar10_resnet44_t350 --set model.name=vgg16 --out ANN
     surgrad convert ANN --into diet_cifar10_vgg16_t5 --percentile 99.7 --scale 0.5 --out START
     surgrad train diet_cifar10_vgg16_t5 --set init_from=START
 
-By itself the recipe trains from scratch. Theirs has no norm and a dropout of 0.2; this has batch normalisation, and no
-dropout. Batch, and decay at the start: unstated.
+Without `init_from` the recipe trains from scratch. Their network has no norm and a dropout of 0.2; this one has batch
+normalisation and no dropout. Unstated: the batch size and the initial decay.
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
@@ -18,7 +19,7 @@ _PUBLISHED = {("cifar10", 5): 0.9270, ("cifar100", 5): 0.6967}
 
 @rows("diet", "VGG-16", _PUBLISHED, title="Diet-SNN", source="Rathi and Roy 2021")
 def diet_vgg16() -> Recipe:
-    """VGG-16, leak and threshold trained, reset by subtraction."""
+    """VGG-16 with trained leak and threshold, reset by subtraction."""
     return Recipe(
         name="diet_vgg16",
         data=DataConfig("cifar10", batch=64, crop=4, flip=True),

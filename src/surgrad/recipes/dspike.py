@@ -1,8 +1,8 @@
 """Dspike: Li, Guo, Zhang, Deng, Hai, Gu, NeurIPS 2021.
 
-Decay, optimiser, epochs, batch and augmentation are those of the authors' line of code; the paper's own are in no text
-at hand, and neither are the first temperature and its step (`surgrad.adapt.search`). The figures at T=2 are recalled,
-not read.
+Decay, optimizer, epochs, batch and augmentation are those of related code by the same authors. The available texts do
+not state the paper's own, nor the initial temperature and its step (controller `dspike`). The figures at T=2 are from
+memory.
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
@@ -20,7 +20,7 @@ _PUBLISHED = {
 
 @rows("dspike", "ResNet-18", _PUBLISHED, title="Dspike", source="Li et al. 2021")
 def dspike_resnet18() -> Recipe:
-    """The modified ResNet-18, decay 0.25, threshold 0.5, tdBN; the temperature searched once an epoch."""
+    """The modified ResNet-18, decay 0.25, threshold 0.5, tdBN; the temperature is searched once per epoch."""
     return Recipe(
         name="dspike_resnet18",
         data=DataConfig("cifar10", batch=128, crop=4, flip=True),

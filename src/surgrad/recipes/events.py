@@ -1,10 +1,11 @@
-"""Recordings of event cameras: CIFAR10-DVS, DVS128 Gesture, N-MNIST. None of the first two has been run here.
+"""Recordings of event cameras: CIFAR10-DVS, DVS128 Gesture, N-MNIST. The first two were not run here.
 
-CIFAR10-DVS is split by `first_900` (0 to 899 of every class, tested on 900 to 999), as in TET's code; results by other
-splits are not comparable. Frames are TET's: ten slices of as many events, each divided by its largest count, 48×48. LSG
-says slices of 5 ms; the code that its starred figure takes loss and augmentation from has that as a leftover, unused.
-Optimiser, epochs and batch of LSG are unstated: ASGL's code for CIFAR10-DVS. DVS128 Gesture and PLIF's use of
-CIFAR10-DVS (whose split differs) take their settings from PLIF's code.
+CIFAR10-DVS uses the split `first_900` (trained on 0 to 899 of every class, tested on 900 to 999), as in TET's code;
+results with other splits are not comparable. Frames are those of TET: ten slices with equal numbers of events, each
+divided by its largest count, 48×48 pixels. LSG's text says slices of 5 ms; the code from which its starred figure
+takes loss and augmentation contains this setting but does not use it. LSG does not state optimizer, epochs and batch;
+they are those of ASGL's code for CIFAR10-DVS. DVS128 Gesture and PLIF's CIFAR10-DVS (which uses a different split) take
+their settings from PLIF's code.
 """
 
 from surgrad.config.recipe import (
@@ -27,7 +28,7 @@ _FRAMES = DataConfig(name="cifar10_dvs", batch=32, side=48, split="first_900", f
 
 @rows("lsg", "VGGSNN", {_DVS: 0.8370}, title="LSG with TET's loss", source="Lian et al. 2023, Table 3")
 def lsg_vggsnn() -> Recipe:
-    """VGGSNN, decay trained from 0.5, TET's loss, flips and rolls."""
+    """VGGSNN, decay trained from 0.5, TET's loss, augmented by flips and rolls."""
     return Recipe(
         name="lsg_vggsnn",
         data=_FRAMES,
@@ -43,7 +44,7 @@ def lsg_vggsnn() -> Recipe:
 
 @rows("lsg", "VGGSNN", {_DVS: 0.7790}, title="LSG", source="Lian et al. 2023, Table 3", suffix="_plain")
 def lsg_vggsnn_plain() -> Recipe:
-    """The loss of the mean output, and no augmentation."""
+    """Cross-entropy of the mean output, no augmentation."""
     return derive(lsg_vggsnn(), data={"flip": False, "roll": 0}, loss={"name": "cross_entropy"})
 
 
@@ -75,7 +76,7 @@ def tet_vggsnn() -> Recipe:
 
 @rows("dspike", "ResNet-18", {_DVS: 0.7540}, title="Dspike", source="Li et al. 2021")
 def dspike_resnet18_dvs() -> Recipe:
-    """Frames made smaller by the nearest pixel; the rest as on images."""
+    """Frames resized by nearest pixel; otherwise as on images."""
     return derive(
         dspike_resnet18(),
         data=DataConfig("cifar10_dvs", batch=128, side=48, split="first_900", flip=True, roll=5, scaling="nearest"),
@@ -84,7 +85,7 @@ def dspike_resnet18_dvs() -> Recipe:
 
 @rows("plif", "PLIFNet", {("cifar10_dvs", 20): 0.7480}, title="PLIF", source="Fang et al. 2021, best on test")
 def plif_plifnet_dvs() -> Recipe:
-    """Twenty slices of as many events at 128×128, counts as they are."""
+    """Twenty slices with equal numbers of events at 128×128, counts not normalised."""
     return derive(
         plif_plifnet(),
         data=DataConfig("cifar10_dvs", batch=16, side=128, normalise="none", split="first_900"),
@@ -95,13 +96,13 @@ def plif_plifnet_dvs() -> Recipe:
 
 @rows("plif", "PLIFNet", {("dvs_gesture", 20): 0.9757}, title="PLIF", source="Fang et al. 2021, best on test")
 def plif_plifnet_gesture() -> Recipe:
-    """One pooling more."""
+    """The network with one more pooling layer."""
     return derive(plif_plifnet_dvs(), data={"split": "trials"}, model={"name": "plif_gesture"})
 
 
 @rows("lsg", "small", {("n_mnist", 10): None}, title="LSG", source="ours; the method is Lian et al. 2023")
 def lsg_nmnist() -> Recipe:
-    """Ten slices of as many events at 34×34; made for two CPU cores."""
+    """Ten slices with equal numbers of events at 34×34; designed for two CPU cores."""
     return Recipe(
         name="lsg_nmnist",
         data=DataConfig("n_mnist", batch=32, side=34, split="folders", roll=2, workers=0),

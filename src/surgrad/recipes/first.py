@@ -1,4 +1,4 @@
-"""The recipes to begin with: minutes on two CPU cores."""
+"""The recipes to start with: minutes on two CPU cores."""
 
 from surgrad.config.recipe import DataConfig, ModelConfig, OptimConfig, Part, ProgressiveConfig, Recipe, derive
 from surgrad.recipes.registry import recipe
@@ -6,7 +6,7 @@ from surgrad.recipes.registry import recipe
 
 @recipe
 def lsg_fashion_small_t4() -> Recipe:
-    """LSG on 6,000 images of Fashion-MNIST that come with surgrad."""
+    """LSG on 6,000 images of Fashion-MNIST that are bundled with surgrad."""
     return Recipe(
         name="lsg_fashion_small_t4",
         summary="LSG, small CNN, 6,000 bundled images of Fashion-MNIST, T=4: the default",
@@ -20,7 +20,7 @@ def lsg_fashion_small_t4() -> Recipe:
 
 @recipe
 def lsg_cifar10_small_t2() -> Recipe:
-    """LSG on CIFAR-10 for two CPU cores, in half an hour."""
+    """LSG on CIFAR-10 in half an hour on two CPU cores."""
     return Recipe(
         name="lsg_cifar10_small_t2",
         summary="LSG, small ResNet, CIFAR-10, T=2, for two CPU cores",
@@ -36,7 +36,7 @@ def lsg_cifar10_small_t2() -> Recipe:
 
 @recipe
 def fixed_cifar10_small_t2() -> Recipe:
-    """The twin of lsg_cifar10_small_t2 with a constant decay and width."""
+    """The same training as lsg_cifar10_small_t2 with constant decay and width."""
     return derive(
         lsg_cifar10_small_t2(),
         name="fixed_cifar10_small_t2",

@@ -1,7 +1,9 @@
 """Cheaper gradients through time: SLTT (Meng et al. 2023), OTTT (Xiao et al. 2022) and rate-based backpropagation (Yu
-et al. 2024), with the settings of the authors' codes. OTTT's and the last's figures are approximate, and recalled.
+et al. 2024), with the settings of the authors' codes. The figures of OTTT and of rate-based backpropagation are
+approximate, from memory.
 
-Their cut-outs are of random size, these of 16; SLTT's ResNet-18 has no tripled stem, this one, Dspike's, has.
+Their cutout has a random size, ours is 16 pixels. This ResNet-18 is Dspike's, whose stem has three convolutions; the
+stem of SLTT's does not.
 """
 
 from surgrad.config.recipe import (
@@ -19,7 +21,8 @@ from surgrad.recipes.registry import rows
 
 @rows("sltt", "ResNet-18", {("cifar10", 6): 0.9444}, title="SLTT", source="Meng et al. 2023")
 def sltt_resnet18() -> Recipe:
-    """Decay 1 - 1/1.1, threshold 1, soft reset, a triangle of width 1; a twentieth of the loss draws outputs to 1."""
+    """Decay 1 - 1/1.1, threshold 1, reset by subtraction, a triangle of width 1; 0.05 of the loss is TET's mean square
+    distance of the outputs to 1."""
     return Recipe(
         name="sltt_resnet18",
         data=DataConfig("cifar10", batch=128, crop=4, flip=True, cutout=16),
@@ -36,13 +39,13 @@ def sltt_resnet18() -> Recipe:
 
 @rows("sltt", "ResNet-18", {("cifar100", 6): 0.7438}, title="SLTT", source="Meng et al. 2023")
 def sltt_resnet18_cifar100() -> Recipe:
-    """Ten times the weight decay."""
+    """The same with ten times the weight decay."""
     return derive(sltt_resnet18(), optim={"weight_decay": 0.0005})
 
 
 @rows("ottt", "VGG-11-WS", {("cifar10", 6): 0.935, ("cifar100", 6): 0.711}, title="OTTT", source="Xiao et al. 2022")
 def ottt_vgg11_ws() -> Recipe:
-    """Standardised weights and no norm, decay 0.5, threshold 1, a sigmoid's slope of α = 4."""
+    """Standardised weights without norm, decay 0.5, threshold 1, a sigmoid with α = 4."""
     return derive(
         sltt_resnet18(),
         model={"name": "vgg11_ws"},
@@ -63,9 +66,10 @@ def ottt_vgg11_ws() -> Recipe:
     source="Yu et al. 2024",
 )
 def rate_resnet19() -> Recipe:
-    """Decay 0.2, threshold 1, soft reset detached, a sigmoid's slope of α = 4.
+    """Decay 0.2, threshold 1, detached reset by subtraction, a sigmoid with α = 4.
 
-    Theirs divides the loss by T = 4, and has a rate of 0.1 and a weight decay of 5e-4: the same steps as these."""
+    Their code divides the loss by T = 4, with a learning rate of 0.1 and a weight decay of 5e-4, which gives the same
+    steps."""
     return derive(
         sltt_resnet18(),
         data={"autoaugment": True},

@@ -1,8 +1,8 @@
-"""ImageNet, from folders of images (`surgrad.data.load_folder`). None has been run to its end here.
+"""ImageNet, from folders of images. None of these recipes was run to its end here.
 
-SEW-ResNet's settings are those of its authors' code; what the other papers' texts at hand do not state is taken from
-there too. ESG's headline (χ) is SEW-ResNet-34's training with steered widths; its pipeline is our reading
-(`surgrad.adapt.steer`).
+SEW-ResNet's settings are those of its authors' code. Settings that the available texts of the other papers do not state
+are taken from there too. ESG's result (χ) is SEW-ResNet-34's training with widths steered by χ; the algorithm is our
+reading (controller `esg`).
 """
 
 import math
@@ -24,7 +24,7 @@ _OPTIM = OptimConfig("sgd", epochs=320, lr=0.1, momentum=0.9, weight_decay=0.0)
 
 
 def _sew(network: str) -> Recipe:
-    """Integrate-and-fire at 1, ATan of SpikingJelly's α = 2, reset detached, spikes added."""
+    """Integrate-and-fire with threshold 1, ATan with SpikingJelly's α = 2, detached reset, added spikes."""
     return Recipe(
         name="sew",
         data=_DATA,
@@ -54,13 +54,13 @@ def sew_resnet50() -> Recipe:
 
 @rows("chi", "SEW-ResNet-34", {("imagenet", 4): 0.6909}, title="χ (our reading)", source="ESG, 2022, abstract")
 def chi_sew_resnet34() -> Recipe:
-    """A floor of 0.2 under the share of neurons with a gradient, in every layer."""
+    """In every layer at least a share of 0.2 of the neurons receives a gradient."""
     return derive(_sew("sew_resnet34"), adapt={"name": "esg"})
 
 
 @rows("dspike", "ResNet-34", {("imagenet", 6): 0.6819}, title="Dspike", source="Li et al. 2021")
 def dspike_resnet34() -> Recipe:
-    """The temperature searched once an epoch; hard reset kept in the gradient, decay 0.25, tdBN."""
+    """The temperature is searched once per epoch; decay 0.25, tdBN, reset to zero with its gradient kept."""
     return Recipe(
         name="dspike",
         data=_DATA,
@@ -75,7 +75,7 @@ def dspike_resnet34() -> Recipe:
 
 @rows("tdbn", "ResNet-34", {("imagenet", 6): 0.6372}, title="STBP-tdBN", source="Zheng et al. 2021")
 def tdbn_resnet34() -> Recipe:
-    """A rectangle of width 1, decay 0.2; 1/√2 before residual sums."""
+    """A rectangle of width 1, decay 0.2; α = 1/√2 before residual sums."""
     return derive(
         dspike_resnet34(),
         model={"summand_alpha": 1 / math.sqrt(2)},
@@ -87,7 +87,7 @@ def tdbn_resnet34() -> Recipe:
 
 @rows("tet", "ResNet-34", {("imagenet", 6): 0.6479}, title="TET", source="Deng et al. 2022")
 def tet_resnet34() -> Recipe:
-    """The loss of every step; threshold 1, decay 0.5, a triangle of half-width 1."""
+    """The loss of every time step; threshold 1, decay 0.5, a triangle of half-width 1."""
     return derive(
         dspike_resnet34(),
         norm={"name": "batchnorm"},

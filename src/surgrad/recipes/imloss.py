@@ -1,8 +1,8 @@
 """IM-Loss: Guo, Chen, Zhang, Liu, Wang, Huang, Ma, NeurIPS 2022.
 
-Stated: the loss with its λ = 2, layers within residual blocks left out, the evolving surrogate's K from 1 to 10, tdBN.
-The authors' published code has another loss, (mean - 0.5/T)² at λ = 0.005. Optimiser, epochs, batch and augmentation
-are those of their line of code for Dspike (unstated in the text at hand).
+Stated: the loss with λ = 2, without the layers inside residual blocks; the evolving surrogate's K from 1 to 10; tdBN.
+The authors' published code has another loss, (mean - 0.5/T)² with λ = 0.005. Optimizer, epochs, batch and augmentation
+are unstated in the available text; they are those of dspike.py.
 """
 
 from surgrad.config.recipe import Recipe, derive
@@ -14,8 +14,8 @@ _PUBLISHED = {("cifar10", 2): 0.9385, ("cifar10", 4): 0.9540, ("cifar10", 6): 0.
 
 @rows("imloss", "ResNet-19", _PUBLISHED, title="IM-Loss", source="Guo et al. 2022a")
 def imloss_resnet19() -> Recipe:
-    """ResNet-19 (theirs has one linear layer at its end, this one two), decay 0.25, the derivative of a tanh that
-    narrows from K = 1 to 10, potentials drawn to the threshold."""
+    """ResNet-19 (theirs ends with one linear layer, this one with two), decay 0.25, the derivative of a tanh that
+    narrows from K = 1 to 10, and a penalty that moves potentials towards the threshold."""
     return derive(
         dspike_resnet18(),
         model={"name": "resnet19"},

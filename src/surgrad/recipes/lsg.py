@@ -1,8 +1,8 @@
 """LSG: Lian, Shen, Liu, Wang, Yan, Tang, IJCAI 2023, Tables 1 to 3.
 
-The paper's text does not state the optimiser, its rates, the epochs, the batch or the augmentation. Those below,
-marked `unstated`, are the ones of the same laboratory's public code for ASGL, whose sweep of widths nearly coincides
-with LSG's Table 2. LSG reports averages over 5 runs.
+The paper does not state the optimizer, its learning rates, the epochs, the batch or the augmentation. Those below,
+marked `unstated`, are from the same laboratory's public code for ASGL, whose results over widths nearly equal LSG's
+Table 2. LSG reports averages over 5 runs.
 """
 
 from surgrad.config.recipe import (
@@ -36,7 +36,7 @@ _TABLE_3 = {
 
 @rows("lsg", "ResNet-19", _TABLE_3, title="LSG", source="Lian et al. 2023, Table 3")
 def lsg_resnet19() -> Recipe:
-    """ResNet-19, decay trained from 0.2, threshold 0.5, hard reset kept in the gradient, tdBN."""
+    """ResNet-19, decay trained from 0.2, threshold 0.5, reset to zero with its gradient kept, tdBN."""
     return Recipe(
         name="lsg_resnet19",
         data=DataConfig(

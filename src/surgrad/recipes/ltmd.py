@@ -1,5 +1,6 @@
-"""LTMD: Wang, Cheng, Lim, IJCAI 2022; settings of the authors' code. Their output layers fire, with a trained lateral
-connection; here the readout is the usual one.
+"""LTMD: Wang, Cheng, Lim, IJCAI 2022; settings of the authors' code.
+
+Their output layers fire, with a trained lateral connection; here the readout is the usual one.
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
@@ -11,7 +12,7 @@ _RATES = "50:0.25,100:0.125,150:0.025,200:0.0125,250:0.0025,300:0.00125,350:0.00
 
 @rows("ltmd", "DenseNet", _PUBLISHED, title="LTMD", source="Wang et al. 2022a")
 def ltmd_densenet() -> Recipe:
-    """Thresholds trained as tanh of 0.5, decay 0.25, a rectangle of width 1; two answers under moderate dropout."""
+    """Thresholds trained from tanh(0.5), decay 0.25, a rectangle of width 1; two outputs under moderate dropout."""
     return Recipe(
         name="ltmd_densenet",
         data=DataConfig("cifar10", batch=64, crop=4, flip=True),

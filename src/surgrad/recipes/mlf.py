@@ -9,7 +9,7 @@ from surgrad.recipes.registry import rows
 
 @rows("mlf", "DS-ResNet-20", {("cifar10", 4): 0.9425}, title="MLF", source="Feng et al. 2022")
 def mlf_ds_resnet20() -> Recipe:
-    """DS-ResNet-20, three levels from 0.6, decay 0.25, rectangles of width 1 that meet."""
+    """DS-ResNet-20, three thresholds from 0.6, decay 0.25, adjacent rectangles of width 1."""
     return Recipe(
         name="mlf_ds_resnet20",
         data=DataConfig("cifar10", batch=64, crop=4, flip=True),

@@ -1,7 +1,7 @@
 """PLIF: Fang, Yu, Chen, Masquelier, Huang, Tian, ICCV 2021; settings of the authors' code.
 
-Published is the best test accuracy of a training, as the paper's own comparison "A"; with a validation split it gives
-92.58 %.
+The published figure is the best test accuracy of a training, the paper's comparison "A". With a validation split the
+paper reports 92.58 %.
 """
 
 import math
@@ -12,8 +12,8 @@ from surgrad.recipes.registry import rows
 
 @rows("plif", "PLIFNet", {("cifar10", 8): 0.9350}, title="PLIF", source="Fang et al. 2021")
 def plif_plifnet() -> Recipe:
-    """Their network with ten votes a class, the mean square of rates, and a cosine of 64 epochs that goes up and
-    down."""
+    """Their network with ten votes per class, the mean square error of firing rates, and a cosine learning rate that
+    falls and rises every 64 epochs."""
     return Recipe(
         name="plif_plifnet",
         data=DataConfig("cifar10", batch=16, crop=4, flip=True),

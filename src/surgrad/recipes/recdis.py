@@ -1,8 +1,8 @@
 """RecDis-SNN: Guo, Tong, Chen, Zhang, Liu, Ma, Huang, CVPR 2022.
 
-The loss is our reading (`surgrad.penalties.recdis`): its formula, its weight and the training are in no text at hand.
-LSG's table has 76.10 % for CIFAR-100, and its text a margin that fits; other papers' tables have 74.10 %, which is
-taken here, as the one that more than one source gives.
+The loss is our reading (`surgrad.penalties.recdis`): the available texts do not state its formula, its weight and the
+training. For CIFAR-100, LSG's table has 76.10 %, and the margin in its text agrees with that. Other papers' tables have
+74.10 %, which is used here because more than one source gives it.
 """
 
 from surgrad.config.recipe import Recipe, derive
@@ -14,8 +14,8 @@ _PUBLISHED = {("cifar10", 2): 0.9364, ("cifar10", 6): 0.9555, ("cifar100", 4): 0
 
 @rows("recdis", "ResNet-19", _PUBLISHED, title="RecDis-SNN (our reading)", source="Guo et al. 2022b")
 def recdis_resnet19() -> Recipe:
-    """ResNet-19, decay 0.25, a rectangle of width 1, potentials kept spread over its window but for the last tenth of
-    the training."""
+    """ResNet-19, decay 0.25, a rectangle of width 1; a penalty keeps the potentials spread over its window, except in
+    the last tenth of the training."""
     return derive(
         dspike_resnet18(),
         model={"name": "resnet19"},

@@ -1,4 +1,4 @@
-"""The registry that recipes enter by being defined."""
+"""The registry of recipes, and the decorators that add to it."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,7 +16,7 @@ TITLES = {
 
 
 def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
-    """Register a recipe under its function's name, which the recipe must bear."""
+    """Register a recipe under its function's name, which must also be the recipe's name."""
     RECIPES[function.__name__] = function
     return function
 
@@ -30,10 +30,19 @@ def rows(
     source: str,
     suffix: str = "",
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
-    """Register the rows of a paper's table: what the function returns, for each data set and T of `published`, under
-    the name `<method>_<data>_<network>_t<T><suffix>`.
+    """Register the rows of a paper's table as recipes.
 
-    network: as in names; "ResNet-19" in titles is "resnet19" there. title: what comes before the data set."""
+    Each data set and T of `published` makes a recipe from the function's, named
+    `<method>_<data>_<network>_t<T><suffix>`.
+
+    Args:
+        method: first word of the name.
+        network: as in titles; "ResNet-19" becomes "resnet19" in the name.
+        published: the paper's test accuracy by data set and T, None where there is none.
+        title: start of the summary, before network and data set.
+        source: paper and table.
+        suffix: end of the name.
+    """
 
     def enter(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
         for (data, steps), share in published.items():

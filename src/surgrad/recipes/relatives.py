@@ -1,5 +1,6 @@
-"""Later neurons and rules on the networks of this house, with the settings that the texts and codes at hand state; what
-they do not is Dspike's line of code (see dspike.py) or LSG's (see lsg.py). Figures marked so are recalled, not read;
+"""Later neurons and rules on the networks in this package, with settings from the papers and their available code.
+
+Settings that these do not state are those of dspike.py or lsg.py. Sources marked "recalled" are figures from memory;
 GLIF's 95.14 % is approximate.
 """
 
@@ -24,7 +25,7 @@ from surgrad.recipes.registry import rows
     source="Yao et al. 2022",
 )
 def glif_resnet19() -> Recipe:
-    """Gates and all else of the neuron trained; batch 64, 200 epochs."""
+    """Gates and all other parameters of the neuron trained; batch 64, 200 epochs."""
     return derive(
         lsg_resnet19(),
         data={"batch": 64},
@@ -72,7 +73,8 @@ def clif_resnet18() -> Recipe:
     source="WACV 2026",
 )
 def trsg_resnet19() -> Recipe:
-    """Threshold and leak trained, sequences that begin where others ended; SGD 0.02, 200 epochs, batch 64."""
+    """Threshold and leak trained; a sequence starts from the average final potentials of earlier ones (MP-Init). SGD
+    with learning rate 0.02, 200 epochs, batch 64."""
     return derive(
         lsg_resnet19(),
         data={"batch": 64, "autoaugment": False, "cutout": 0},
@@ -97,9 +99,10 @@ def trsg_resnet19() -> Recipe:
     source="IJCAI 2025",
 )
 def mpdagl_resnet19() -> Recipe:
-    """Widths that follow decay and the norms' weights, the first step's apart; the decay trained from 0.2, the current
-    as it is (their PLIF's, as we read it); 150 epochs, batch 100. Their ResNet-19 adds spikes behind the neurons; this
-    one before."""
+    """Widths computed from the decay and the norms' weights, with a separate width for the first time step.
+
+    The decay is trained from 0.2 and the current is not scaled (their PLIF, in our reading); 150 epochs, batch 100.
+    Their ResNet-19 adds spikes, after the neurons; this one adds currents, before them."""
     return derive(
         lsg_resnet19(),
         data={"batch": 100, "cutout": 0},
@@ -112,8 +115,8 @@ def mpdagl_resnet19() -> Recipe:
 
 @rows("dsatgo", "ResNet-19", {("cifar10", 2): 0.9691, ("cifar100", 2): 0.8059}, title="DS-ATGO", source="AAAI 2026")
 def dsatgo_resnet19() -> Recipe:
-    """Thresholds and widths that follow the spread of the potentials; 400 epochs, batch 100, smoothed labels (by how
-    much: unstated)."""
+    """Thresholds and widths computed from the spread of the potentials; 400 epochs, batch 100, label smoothing (its
+    value is unstated)."""
     return derive(
         lsg_resnet19(),
         data={"batch": 100},
@@ -126,7 +129,7 @@ def dsatgo_resnet19() -> Recipe:
 
 @rows("asgl", "ResNet-18", {("cifar100", 2): 0.7676}, title="ASGL", source="Wang et al. 2023")
 def asgl_resnet18() -> Recipe:
-    """A share of smooth neurons in the forward pass, so that the width has a true gradient."""
+    """Some neurons are smooth in the forward pass, so that the width has a true gradient."""
     return derive(
         lsg_resnet19(),
         model={"name": "resnet18"},
@@ -144,7 +147,7 @@ def asgl_resnet18() -> Recipe:
     source="Guo et al. 2023, recalled",
 )
 def rmp_resnet19() -> Recipe:
-    """Potentials drawn to their spikes, the more the longer the training; how much: unstated."""
+    """A penalty that moves potentials towards their spikes and grows during training; its weight is unstated."""
     return derive(
         dspike_resnet18(),
         model={"name": "resnet19"},
@@ -162,8 +165,8 @@ def rmp_resnet19() -> Recipe:
     source="Guo et al. 2023, recalled",
 )
 def mpbn_resnet19() -> Recipe:
-    """A norm of the potentials before they meet the threshold; Dspike's slope at b = 3, decay 0.25, 400 epochs. Their
-    ResNet-19 has one linear layer at its end, this one two."""
+    """Potentials are normalised before they are compared with the threshold; Dspike's slope at b = 3, decay 0.25, 400
+    epochs. Their ResNet-19 ends with one linear layer, this one with two."""
     return derive(
         dspike_resnet18(),
         data={"autoaugment": True, "cutout": 16},

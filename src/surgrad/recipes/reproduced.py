@@ -1,4 +1,4 @@
-"""What recipes gave when they were run to their end here; from the records, by scripts/tabulate_recipes.py."""
+"""Accuracy of the recipes that were run to their end here, written from the records by scripts/tabulate_recipes.py."""
 
 import json
 from dataclasses import dataclass
@@ -21,5 +21,5 @@ class Reproduced:
 
 
 def reproduced() -> dict[str, Reproduced]:
-    """By the recipe's name; those that were never run to their end are left out."""
+    """The reproduced results by recipe name; recipes that were never run to their end are not included."""
     return {name: Reproduced(**row) for name, row in json.loads(FILE.read_text()).items()}

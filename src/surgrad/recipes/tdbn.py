@@ -1,6 +1,7 @@
 """STBP-tdBN: Zheng, Wu, Deng, Hu, Li, AAAI 2021.
 
-What is marked `unstated` is not in the text at hand; it is LSG's (see lsg.py), so that the two differ in their method.
+Settings marked `unstated` are not in the available text. They are LSG's (see lsg.py), so that the two differ only in
+their method.
 """
 
 import math
@@ -20,7 +21,7 @@ _PUBLISHED = {
 
 @rows("tdbn", "ResNet-19", _PUBLISHED, title="STBP-tdBN", source="Zheng et al. 2021")
 def tdbn_resnet19() -> Recipe:
-    """ResNet-19, decay 0.2, threshold 0.5, a rectangle of width 1; 1/√2 before residual sums."""
+    """ResNet-19, decay 0.2, threshold 0.5, a rectangle of width 1; α = 1/√2 before residual sums."""
     return derive(
         lsg_resnet19(),  # optimiser, epochs, batch: unstated
         data={"autoaugment": False, "cutout": 0},  # unstated

@@ -1,7 +1,7 @@
 """TEBN: Duan, Ding, Chen, Yu, Huang, NeurIPS 2022.
 
-The text at hand states the norm and the figures; neuron, optimiser and augmentation are those of TET, whose network
-they share (unstated).
+The available text states the norm and the figures. Neuron, optimizer and augmentation are unstated; they are those of
+TET, which uses the same network.
 """
 
 from surgrad.config.recipe import Recipe, derive
@@ -20,5 +20,5 @@ _PUBLISHED = {
 
 @rows("tebn", "ResNet-19", _PUBLISHED, title="TEBN", source="Duan et al. 2022")
 def tebn_resnet19() -> Recipe:
-    """TET's training with the cross-entropy of the average and a trained scale of every step behind each norm."""
+    """TET's training with the cross-entropy of the mean output, and a trained scale per time step after each norm."""
     return derive(tet_resnet19(), norm={"name": "tebn"}, loss={"name": "cross_entropy"})

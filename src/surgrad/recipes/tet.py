@@ -1,7 +1,7 @@
 """TET: Deng, Li, Zhang, Gu, ICLR 2022; settings of the authors' code.
 
-The hidden layer of its ResNet-19's head has no norm: at a threshold of 1 its neurons are silent at first, and learn
-slowly. `model.name=resnet19_normed` gives it one.
+The hidden layer in the head of its ResNet-19 has no norm. At a threshold of 1 its neurons are silent at first, and it
+learns slowly. `model.name=resnet19_normed` has a norm there.
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
@@ -19,8 +19,8 @@ _PUBLISHED = {
 
 @rows("tet", "ResNet-19", _PUBLISHED, title="TET", source="Deng et al. 2022")
 def tet_resnet19() -> Recipe:
-    """ResNet-19 with a stem of 64, batch normalisation, threshold 1, decay 0.5, a triangle of half-width 1; the loss
-    of every step."""
+    """ResNet-19 with 64 channels in its stem, batch normalisation, threshold 1, decay 0.5, a triangle of half-width 1;
+    the loss of every time step."""
     return Recipe(
         name="tet_resnet19",
         data=DataConfig("cifar10", batch=128, crop=4, flip=True),
