@@ -72,7 +72,7 @@ def slow_code(parts: list[Tensor], low: float, high: float, steps: int) -> list[
 
 @pytest.mark.parametrize("stride", [2, 4])
 def test_dct_is_the_loop(stride: int):
-    """One channel: parts, thresholds and spikes of 20 steps, which go through the 16 frequencies and begin anew."""
+    """One channel: components, thresholds and spikes of 20 steps, which repeat the 16 frequencies."""
     coding = DCT(4, stride)
     x = images(channels=1)
     parts = torch.stack([torch.stack(slow_components(image[0], 4, stride)) for image in x], 1)
@@ -111,18 +111,18 @@ def test_frequencies_add_up_to_the_blocks_in_luma_and_chroma():
                 torch.testing.assert_close(tile, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_long_codes_tell_the_image():
-    """What spikes say, in units of their thresholds, approaches what was put in."""
+def test_long_codes_approach_the_image():
+    """The sum of the spikes, in units of their thresholds, approaches the image."""
     coding = DCT(4, 4)
     x = images(channels=1)
     spikes = coding(x, 16 * 40)
     whole = coding.components(x).sum(0)
-    told = (spikes.clamp(min=0) * coding.high + spikes.clamp(max=0) * -coding.low).sum(0) / 40
-    within = whole.abs() < 1  # a spike a step is the most it can say
-    assert ((told - whole)[within]).abs().max() < 0.1
+    shown = (spikes.clamp(min=0) * coding.high + spikes.clamp(max=0) * -coding.low).sum(0) / 40
+    within = whole.abs() < 1  # one spike per step is the maximum
+    assert ((shown - whole)[within]).abs().max() < 0.1
 
 
-def test_evaluation_asks_no_batch():
+def test_evaluation_is_independent_of_the_batch():
     coding = DCT().train()
     first = images(4, seed=1)
     second = 3 * images(4, seed=2)
@@ -149,7 +149,7 @@ def test_autocast_leaves_the_code_as_it_is():
 
 
 @pytest.mark.parametrize("options", [{"block": 0}, {"stride": 5}, {"percentiles": (93.5, 6.5)}])
-def test_dct_refuses_what_is_no_code(options: dict):
+def test_dct_refuses_impossible_codes(options: dict):
     with pytest.raises(BadValue, match="do not fit; give a stride from 1 to block"):
         DCT(**options)
     with pytest.raises(BadValue, match="images must be at least 4 pixels wide and high for DCT coding, got 3"):

@@ -266,7 +266,7 @@ def test_mp_init_is_where_those_that_fired_ended():
     assert torch.equal(in_evaluation / neuron.amplitude, other(x / neuron.amplitude))
     silent = TrLIF(threshold=0.6)
     silent(x - 100)
-    assert silent.running_rest.item() == 0, "nobody fired: nothing to learn from"
+    assert silent.running_rest.item() == 0, "no neuron fired, so the average stays"
 
 
 @pytest.mark.parametrize("options", [{}, {"channels": C}])

@@ -312,7 +312,7 @@ def test_spikes_come_in_the_inputs_dtype(name: str, channels: int | None, dtype:
 @every_carrying
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_input_is_integrated_in_float32(name: str, dtype: torch.dtype):
-    """What enters in half precision is rounded once, by whoever wrote it, and never again on the way."""
+    """Half-precision input is rounded once, before it comes in, and never again."""
     x = currents(6, 8, 3, 5, dtype=dtype)
     decay = {"decay": 0.3} if name in LEAKY else {}  # no binary fraction, and neither is 1 - 0.3
     half, full = (make(name, threshold=0.5, carry=True, **decay) for _ in range(2))
@@ -352,7 +352,7 @@ def test_every_call_starts_from_rest(name: str):
     x = currents(3, 4, 2)
     assert torch.equal(neuron(x), neuron(x))
     assert neuron.potential is None
-    assert neuron(currents(2, 7, 2)).shape == (2, 7, 2), "another batch size is no matter"
+    assert neuron(currents(2, 7, 2)).shape == (2, 7, 2), "another batch size fits"
 
 
 @every_carrying
@@ -555,7 +555,7 @@ def test_refuses_input_of_other_channels(name: str, size: tuple[int, ...]):
         make(name, channels=3)(currents(*size))
 
 
-# --- the first step with a width of its own ---------------------------------------------------------------------------
+# --- a separate width for the first step ----------------------------------------------------------------------------
 
 
 def test_the_first_step_has_its_own_width():
@@ -616,7 +616,7 @@ def test_norm_and_neuron_run_apart_where_the_first_step_is():
     assert torch.equal(pair(x, steps=3), twin(x, steps=3))
 
 
-# --- ASGL and DS-ATGO -------------------------------------------------------------------------------------------------
+# --- ASGL and DS-ATGO -----------------------------------------------------------------------------------------------
 
 
 def asgl(smooth: float, **options: Any) -> ASGL:

@@ -171,7 +171,7 @@ def test_none_changes_nothing():
 
 
 def test_tdbn_starts_currents_at_the_thresholds_scale():
-    """N(0, (α·v_th)²) at the start, with α = 1 and v_th = 1/2 unless told otherwise."""
+    """N(0, (α·v_th)²) at the start, with α = 1 and v_th = 1/2 by default."""
     out = TDBN(5)(inputs(8, 16, 5, 7, 7))
     assert out.mean().item() == pytest.approx(0, abs=1e-5)
     assert out.std().item() == pytest.approx(0.5, rel=1e-3)
@@ -274,7 +274,7 @@ def test_tebn_scales_the_steps_of_a_batch_norm(size: tuple[int, ...], training: 
 
 @every_size
 def test_bntt_is_a_norm_of_each_step(size: tuple[int, ...]):
-    """Kim and Panda 2021: statistics, running estimates and weights of its own, and no bias."""
+    """Kim and Panda 2021: separate statistics, running estimates and weights for each step, and no bias."""
     norm = learned(BNTT(5, size[0] + 1))
     apart = []
     for t in range(size[0]):
@@ -323,8 +323,8 @@ def test_norms_of_steps_take_shorter_sequences_and_refuse_longer_ones(name: str)
 
 
 @every_step_norm
-def test_norms_of_steps_show_a_static_image_anew_at_every_step(name: str):
-    """What is computed once for all steps is normed for each."""
+def test_norms_of_steps_expand_a_static_image(name: str):
+    """A current that is the same at every step is normalised at each."""
     norm = learned(made(name, 5)).eval()
     module = NormNeuron(norm, nn.Identity(), learned(made(name, 5)).eval())
     x = inputs(1, 3, 5, 4, 4)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from surgrad import state
 from surgrad.coding import CODINGS
+from surgrad.errors import BadValue
 from surgrad.layers import Dropout, ModerateDropout, PerStep, Vote
 from surgrad.neurons import MPBN, NEURONS, Neuron, Readout, SteppedNeuron, neurons, streaming
 from surgrad.norm import NORMS, TDBN, NormNeuron
@@ -134,7 +135,7 @@ def test_copies_after_a_forward_pass_do_what_the_original_does_at_its_start(name
 
 @every_module
 def test_preserved_state_leaves_every_attribute_as_it_was(name: str):
-    """As a probe asks: in training, with buffers of its own."""
+    """As a probe does it: in training, with separate buffers."""
     module = made(name)
     run(module, inputs(name, seed=1))
     random = torch.random.get_rng_state()
@@ -149,8 +150,8 @@ def test_preserved_state_leaves_every_attribute_as_it_was(name: str):
 
 @every_module
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
-def test_a_second_call_adds_no_attribute(name: str, mode: str):
-    """Whatever a module keeps it has from its construction on, so that all who list attributes see it."""
+def test_a_call_adds_no_attribute(name: str, mode: str):
+    """Every attribute exists from construction on, so that a list of attributes is complete."""
     module = made(name).train(mode == "training")
     before = {path: set(vars(m)) for path, m in module.named_modules()}
     run(module, inputs(name))
@@ -193,7 +194,7 @@ def test_double_keeps_the_declared_state_declared(name: str):
     assert all(p.dtype == torch.float64 for p in module.parameters())
 
 
-# --- what declared state is for -------------------------------------------------------------------------------------
+# --- uses of declared state -----------------------------------------------------------------------------------------
 
 
 @every_neuron
@@ -205,21 +206,21 @@ def test_every_neuron_declares_what_it_promises(name: str):
 
 
 @every_carrying
-def test_a_question_in_the_middle_of_a_sequence_changes_nothing(name: str):
-    """The parameters of steps and the counts of steps of a carried sequence, too."""
+def test_a_probe_in_the_middle_of_a_sequence_changes_nothing(name: str):
+    """The number of steps of the carried sequence stays, which GLIF needs for its weight of each step."""
     generator = torch.Generator().manual_seed(3)
     first, second, other = (torch.randn(2, N, C, generator=generator) for _ in range(3))
-    asked, alone = (NEURONS[name](carry=True, **({"steps": 6} if name == "glif" else {})).eval() for _ in range(2))
+    probed, alone = (NEURONS[name](carry=True, **({"steps": 6} if name == "glif" else {})).eval() for _ in range(2))
     if name == "glif":
-        for neuron in (asked, alone):
+        for neuron in (probed, alone):
             torch.nn.init.uniform_(neuron.logit_inputs, -3, 3, generator=torch.Generator().manual_seed(4))
-    asked(first)
-    with preserved_state(asked):
-        from_the_start = asked(other)
+    probed(first)
+    with preserved_state(probed):
+        from_the_start = probed(other)
     alone(first)
-    assert torch.equal(asked(second), alone(second))
+    assert torch.equal(probed(second), alone(second))
     state.reset(alone)
-    assert torch.equal(from_the_start, alone(other)), "questions begin with reset state"
+    assert torch.equal(from_the_start, alone(other)), "a probe begins with reset state"
 
 
 @every_carrying
@@ -293,3 +294,23 @@ def test_a_stepped_neuron_of_two_states_needs_no_attribute():
 def test_methods_of_old_names_are_refused(old: str, new: str):
     with pytest.raises(TypeError, match=rf"Mine\.{old} is never called: SteppedNeuron\.{old} is now {new}; rename it"):
         type("Mine", (SteppedNeuron,), {old: lambda self: None})
+
+
+@pytest.mark.parametrize("layer", [Dropout, ModerateDropout])
+@pytest.mark.parametrize("p", [1.0, -0.1, float("nan")])
+def test_impossible_dropout_probabilities_are_refused(layer: type[nn.Module], p: float):
+    with pytest.raises(BadValue, match=rf"^dropout probability must be in \[0, 1\), got {p:g}$"):
+        layer(p)
+
+
+def test_modules_declare_what_a_probe_must_know():
+    """As the probe reads them: a module without a declaration has neither property."""
+
+    def having(key: str) -> set[str]:
+        return {name for name in MAKERS if " by " not in name and getattr(MAKERS[name](), key, False)}
+
+    norms = {f"norm {name}" for name in NORMS if name != "none"}
+    assert having("tracks_batch_statistics") == norms | {"coding dct", "neuron mpbn", "neuron mpbn carrying"}
+    stepped = {name for name, kind in NEURONS.items() if issubclass(kind, SteppedNeuron)}
+    of_neurons = {f"neuron {name}{end}" for name in stepped for end in ("", " carrying")}
+    assert having("couples_samples") == {"layer dropout", "layer moderate_dropout"} | of_neurons

@@ -1,4 +1,4 @@
-"""What every spiking neuron promises, whatever computes it.
+"""The interface that all spiking neurons share.
 
 A neuron maps currents [T, N, C, ...] to spikes of the same shape. Each call starts from the initial potential, so that
 nothing leaks from one batch to the next. With `carry=True` a call continues where the last one ended, until `reset`.

@@ -19,8 +19,8 @@ class MPBN(SteppedNeuron):
         û_t = γ·(u_t - mean_t)/√(var_t + ε) + μ.
 
     The reset acts on u_t. In training mean_t and var_t are those of the step's batch. In evaluation they are a running
-    estimate over all steps; so they are for a batch of one value per channel, which has no variance. γ is `norm_weight`
-    (1 at the start), μ `norm_bias` (0). The other parameters are those of `Neuron`.
+    estimate over all steps. A batch of one value per channel has no variance and uses that estimate too. γ is
+    `norm_weight` (1 at the start), μ `norm_bias` (0). The other parameters are those of `Neuron`.
 
     `folded` gives the neuron that needs no norm in evaluation.
 

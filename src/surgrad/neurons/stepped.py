@@ -23,7 +23,7 @@ class SteppedNeuron(Neuron):
     The state s is the potential after the reset, or several states stacked as [K, N, C, ...] (`state_size`). The
     default of each method is the LIF's.
 
-    backend: "auto" or "reference", which are the same here.
+    The parameters are those of `Neuron`; the backends "auto" and "reference" are the same here.
     """
 
     couples_samples = True
@@ -57,7 +57,8 @@ class SteppedNeuron(Neuron):
         return current if state is None else decay * state + current
 
     def readable_potential(self, u: Tensor) -> Tensor:
-        """What is compared with the threshold, counted and penalised, of a step's potential u [N, C, ...]."""
+        """The potential that is compared with the threshold, counted and penalised; u: a step's potential
+        [N, C, ...]."""
         return u
 
     def threshold_of(self, u: Tensor, threshold: Tensor, step: int) -> Tensor:

@@ -67,7 +67,7 @@ class BatchNorm(nn.Module):
         return out.unflatten(0, input.shape[:2])
 
     def statistics(self, input: Tensor, backend: str) -> Norm:
-        """What `forward` does to the input, for a neuron that does it in its own pass.
+        """The normalisation that `forward` would apply, for a neuron that applies it in its own pass.
 
         In training these are the statistics of the batch, and the running estimate is updated; in evaluation they are
         the running estimate.
