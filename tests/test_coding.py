@@ -217,10 +217,10 @@ def test_long_evaluations_are_those_of_chunks(tiny, monkeypatch):
 
 
 def test_recipes_name_a_coding(tiny):
-    parts = build(tiny("model.coding=dct"))
+    parts = build(tiny("coding.name=dct"))
     assert isinstance(parts.model.coding, DCT)
     assert build(tiny()).model.coding is None
     with pytest.raises(UnknownName, match=r"unknown coding 'dtc'; did you mean 'dct'\?"):
-        build(tiny("model.coding=dtc"))
-    with pytest.raises(BadValue, match=r"run.compile is true, and model.coding = dct"):
-        build(tiny("model.coding=dct", "run.compile=true"))
+        build(tiny("coding.name=dtc"))
+    with pytest.raises(BadValue, match=r"run.compile is true, and coding.name = dct"):
+        build(tiny("coding.name=dct", "run.compile=true"))

@@ -195,9 +195,9 @@ def trained(tiny, tmp_path_factory) -> Path:
     words = (
         "neuron.name=relu",
         "model.steps=1",
-        "adapt.controller=fixed",
+        "adapt.name=fixed",
         "model.name=resnet20",
-        "model.norm=batchnorm",
+        "norm.name=batchnorm",
     )
     return train(tiny(*words), tmp_path_factory.mktemp("ann") / "run")
 
@@ -219,9 +219,9 @@ def test_tdbn_scales_as_before(tiny, tmp_path: Path):
     words = (
         "neuron.name=relu",
         "model.steps=1",
-        "adapt.controller=fixed",
+        "adapt.name=fixed",
         "model.name=resnet20",
-        "model.norm=tdbn",
+        "norm.name=tdbn",
         "neuron.threshold=0.3",
     )
     run = train(tiny(*words), tmp_path / "ann")
@@ -242,10 +242,10 @@ def test_a_training_starts_from_what_was_converted(trained: Path, tiny, tmp_path
         "neuron.name=converted",
         "neuron.reset=subtract",
         "model.steps=4",
-        "adapt.controller=fixed",
+        "adapt.name=fixed",
         "model.name=resnet20",
-        "model.norm=batchnorm",
-        f"start.weights={tmp_path / 'spiking'}",
+        "norm.name=batchnorm",
+        f"init_from={tmp_path / 'spiking'}",
     )
     saved = load_file(tmp_path / "spiking" / "last.safetensors")
     begun = train(tiny(*words, "optim.lr=1e-30", "optim.neuron_lr=1e-30", "optim.weight_decay=0"), tmp_path / "begun")
@@ -255,7 +255,7 @@ def test_a_training_starts_from_what_was_converted(trained: Path, tiny, tmp_path
     levels = [key for key in saved if key.endswith(".level")]
     assert levels
     assert all(not torch.equal(saved[key], load_file(run / "last.safetensors")[key]) for key in levels)
-    with pytest.raises(BadValue, match=r"start.weights = .* holds another network: 'stem.0.weight' and"):
+    with pytest.raises(BadValue, match=r"init_from = .* holds another network: 'stem.0.weight' and"):
         train(tiny(*words, "model.width_multiplier=0.25"), tmp_path / "wide")
     (tmp_path / "spiking").rename(tmp_path / "elsewhere")
     evaluate_run(run)  # what it began with is needed no more
@@ -264,7 +264,7 @@ def test_a_training_starts_from_what_was_converted(trained: Path, tiny, tmp_path
 
 def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
     """Rathi and Roy 2021: thresholds from the ANN's activations, and then the training of Diet-SNN's neurons."""
-    chain = ("model.name=vgg11_dct", "model.norm=batchnorm", "adapt.controller=fixed")
+    chain = ("model.name=vgg11_dct", "norm.name=batchnorm", "adapt.name=fixed")
     ann_run = train(tiny(*chain, "neuron.name=relu", "model.steps=1"), tmp_path / "ann")
     diet = tiny(
         *chain,
@@ -272,7 +272,7 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
         "neuron.reset=subtract",
         "neuron.detach_reset=true",
         "neuron.decay=0.9",
-        "neuron.shape=triangle",
+        "surrogate.name=triangle",
         "neuron.threshold=1",
         "neuron.train_decay=true",
     )
@@ -290,10 +290,10 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
     monkeypatch.setitem(RECIPES, "diet_tiny", lambda: derive(diet, model={"norm": "tebn"}))
     assert cli.main([*words, "diet_tiny"]) == 2
     assert (
-        "the ANN has model.norm = batchnorm, and 'lsg_fashion_small_t4' needs tebn; train the ANN"
+        "the ANN has norm.name = batchnorm, and 'lsg_fashion_small_t4' needs tebn; train the ANN"
         in capsys.readouterr().err
     )
-    assert cli.main([*words, "diet_tiny", "--set", "model.norm=batchnorm", "--set", "model.steps=1"]) == 2
+    assert cli.main([*words, "diet_tiny", "--set", "norm.name=batchnorm", "--set", "model.steps=1"]) == 2
     assert "already holds a run; choose another --out" in capsys.readouterr().err, "the recipe's fields are set"
     assert cli.main([*words[:-1], "--set", "model.steps=3"]) == 2
     assert "--set model.steps=3 is for the recipe of --into, and none is given" in capsys.readouterr().err
@@ -331,7 +331,7 @@ def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path
     with pytest.raises(CheckpointError, match=r"already holds a run; choose another --out"):
         convert_run(trained, finished, steps=4)
     with pytest.raises(BadValue, match=r"neuron 'relu' knows no time, and model.steps = 2; set it to 1"):
-        build(tiny("neuron.name=relu", "adapt.controller=fixed"))
+        build(tiny("neuron.name=relu", "adapt.name=fixed"))
     out = tmp_path / "spiking"
     convert_run(trained, out, steps=2)
     with pytest.raises(CheckpointError, match=r"holds a converted network and no training to continue; begin one"):

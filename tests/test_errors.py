@@ -53,13 +53,13 @@ def refused(capsys):
 @pytest.mark.parametrize(
     ("assignment", "text"),
     [
-        ("neuron.shape=triangel", "unknown surrogate function 'triangel'; did you mean 'triangle'?"),
+        ("surrogate.name=triangel", "unknown surrogate function 'triangel'; did you mean 'triangle'?"),
         ("model.name=resnet91", "unknown model 'resnet91'; did you mean 'resnet19'"),
-        ("model.norm=tdbm", "unknown norm 'tdbm'; did you mean 'tdbn'?"),
+        ("norm.name=tdbm", "unknown norm 'tdbm'; did you mean 'tdbn'?"),
         ("neuron.name=plfi", "unknown neuron 'plfi'; did you mean 'plif'?"),
         ("data.name=fashion", "unknown data set 'fashion'; did you mean 'fashion_mnist'"),
-        ("adapt.controller=folow", "unknown controller 'folow'; did you mean 'follow'?"),
-        ("adapt.rule=lgs", "unknown rule 'lgs'; did you mean 'lsg'?"),
+        ("adapt.name=folow", "unknown controller 'folow'; did you mean 'follow'?"),
+        ("adapt.name=lgs", "unknown rule 'lgs'; did you mean 'lsg'?"),
         ("loss.name=crossentropy", "unknown loss 'crossentropy'; did you mean 'cross_entropy'?"),
         ("optim.name=adamW2", "unknown optimiser 'adamW2'; did you mean 'adam'"),
         ("run.precision=bf61", "unknown precision 'bf61'; did you mean 'bf16'?"),
@@ -70,7 +70,7 @@ def refused(capsys):
         ("optim.epochs=0", "optim.epochs = 0 is out of range; give a number from 1"),
         ("data.batch=129", "data.batch = 129 of 128 training samples; give at most 128"),
         ("data.crop=-1", "data.crop = -1 is out of range; give a number from 0"),
-        ("neuron.width=0", "neuron.width = 0.0 is out of range; give a number above 0"),
+        ("surrogate.width=0", "surrogate.width = 0.0 is out of range; give a number above 0"),
         ("neuron.decay=1", "a trained decay is a sigmoid, so it must start between 0 and 1, not at 1"),
         ("neuron.threshold=-1", "neuron.threshold = -1.0 is out of range; give a number above 0"),
         ("model.steps=0", "model.steps = 0 is out of range; give a number from 1"),
@@ -86,7 +86,7 @@ def test_a_wrong_name_or_value(refused, tiny_words, tmp_path, assignment, text):
 
 
 def test_a_schedule_to_no_width(refused, tiny_words, tmp_path):
-    settings = ["--set", "adapt.controller=schedule", "--set", "adapt.end=0"]
+    settings = ["--set", "adapt.name=schedule", "--set", "adapt.end=0"]
     said = refused("train", *tiny_words, *settings, "--out", tmp_path / "run")
     assert said == "adapt.end = 0.0 is out of range; give a number above 0"
     assert not (tmp_path / "run").exists()
@@ -103,14 +103,14 @@ def test_a_schedule_to_no_width(refused, tiny_words, tmp_path):
         ("neuron.decay=-0.1", "neuron.decay = -0.1 is out of range; give a number from 0 to 1"),
         ("adapt.start=-1", "adapt.start = -1.0 is out of range; give a number above 0"),
         ("loss.label_smoothing=2", "loss.label_smoothing = 2.0 is out of range; give a number from 0 to 1"),
-        ("loss.tet_weight=-1", "loss.tet_weight = -1.0 is out of range; give a number from 0 to 1"),
+        ("loss.weight=-1", "loss.weight = -1.0 is out of range; give a number from 0 to 1"),
         ("optim.lr=0", "optim.lr = 0.0 is out of range; give a number above 0"),
         ("optim.lr=nan", "optim.lr = nan is out of range; give a number above 0"),
         ("optim.momentum=-1", "optim.momentum = -1.0 is out of range; give a number from 0 to 0.9999"),
         ("optim.momentum=1", "optim.momentum = 1.0 is out of range; give a number from 0 to 0.9999"),
         ("optim.neuron_lr=-1", "optim.neuron_lr = -1.0 is out of range; give a number above 0"),
         ("optim.weight_decay=-1", "optim.weight_decay = -1.0 is out of range; give a number from 0"),
-        ("optim.warmup=-1", "optim.warmup = -1.0 is out of range; give a number from 0"),
+        ("schedule.warmup=-1", "schedule.warmup = -1.0 is out of range; give a number from 0"),
         ("optim.clip=-1", "optim.clip = -1.0 is out of range; give a number from 0"),
         ("seed=-1", f"seed = -1 is out of range; give a number from 0 to {2**63 - 1}"),
     ],
@@ -163,12 +163,12 @@ def test_nesterov_without_momentum(refused, tiny_words, tmp_path):
 
 @pytest.mark.parametrize("controller", ["follow", "schedule"])
 def test_widths_that_are_both_trained_and_controlled(refused, tiny, tiny_words, tmp_path, controller):
-    settings = ["neuron.learn_width=true", f"adapt.controller={controller}"]
+    settings = ["surrogate.learn=true", f"adapt.name={controller}"]
     words = [word for setting in settings for word in ("--set", setting)]
     said = refused("train", *tiny_words, *words, "--out", tmp_path / "run")
     assert said == (
-        f"neuron.learn_width trains the widths and adapt.controller = {controller} writes them; "
-        "set one of them, adapt.controller=fixed or neuron.learn_width=false"
+        f"surrogate.learn trains the widths and adapt.name = {controller} writes them; "
+        "set one of them, adapt.name=fixed or surrogate.learn=false"
     )
     assert not (tmp_path / "run").exists()
     with pytest.raises(BadValue, match=r"neuron\.learn_width trains the widths"):
@@ -255,10 +255,10 @@ def test_an_existing_run_is_not_overwritten(refused, tiny, tiny_words, run):
 
 def test_resuming_by_another_recipe_says_what_differs(refused, tiny, tiny_words, run):
     before = contents(run)
-    words = ["--set", "optim.lr=0.2", "--set", "neuron.shape=atan", "--seed", 4]
+    words = ["--set", "optim.lr=0.2", "--set", "surrogate.name=atan", "--seed", 4]
     said = refused("train", *tiny_words, *words, "--resume", "--out", run)
     assert f"{run} was trained by another recipe; these settings differ: " in said
-    for part in ("neuron.shape: 'rect' -> 'atan'", "optim.lr: 0.15 -> 0.2", "seed: 0 -> 4"):
+    for part in ("surrogate.name: 'rect' -> 'atan'", "optim.lr: 0.15 -> 0.2", "seed: 0 -> 4"):
         assert part in said
     assert "data." not in said
     with pytest.raises(CheckpointError, match=r"optim\.epochs: 2 -> 3"):

@@ -458,7 +458,7 @@ def test_a_link_to_itself_is_a_bad_file(tiny: Any, folder: Path):
             r"data.autoaugment: data set 'event_folder' has no option 'autoaugment'; it has split",
         ),
         (["data.step_us=10000000000000"], r"step_us .* is out of range"),
-        (["start.share=0.5"], r"progressive.fraction = 0.5 shows static images for fewer time steps"),
+        (["progressive.fraction=0.5"], r"progressive.fraction = 0.5 shows static images for fewer time steps"),
         (["data.slicing=size"], r"unknown slicing 'size'"),
     ],
 )

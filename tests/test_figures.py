@@ -12,11 +12,11 @@ from surgrad.train import train
 
 KINDS = {
     "lsg": [],
-    "width_1": ["adapt.controller=fixed", "neuron.train_decay=false"],
-    "width_5": ["adapt.controller=fixed", "neuron.train_decay=false", "neuron.width=5"],
-    "decay": ["adapt.controller=fixed"],
-    "chi": ["adapt.controller=steer", "adapt.period=2", "adapt.warmup=0"],
-    "dspike": ["adapt.controller=search", "adapt.count=4", "neuron.shape=dspike"],
+    "width_1": ["adapt.name=fixed", "neuron.train_decay=false"],
+    "width_5": ["adapt.name=fixed", "neuron.train_decay=false", "surrogate.width=5"],
+    "decay": ["adapt.name=fixed"],
+    "chi": ["adapt.name=esg", "adapt.period=2", "adapt.warmup=0"],
+    "dspike": ["adapt.name=dspike", "adapt.samples=4", "surrogate.name=dspike"],
 }
 ALL = {
     "lsg_table_1",

@@ -243,14 +243,14 @@ class _Box:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("words", [("sltt",), ("sltt", "optim.gradient_steps=1"), ("ottt",), ("rate",)], ids=str)
+@pytest.mark.parametrize("words", [("sltt",), ("sltt", "gradient.steps=1"), ("ottt",), ("rate",)], ids=str)
 def test_a_training_by_it_stops_and_resumes_exactly(tiny: Any, tmp_path: Path, words: tuple[str, ...]):
     name, *more = words
     recipe = tiny(
-        f"optim.gradient={name}",
+        f"gradient.name={name}",
         *more,
         "neuron.train_decay=false",
-        "adapt.controller=steer",
+        "adapt.name=esg",
         "adapt.period=1",
         "optim.epochs=2",
     )
@@ -277,31 +277,31 @@ class StoppedAfterAnEpoch(Lines):
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        (["optim.gradient=slt"], r"unknown gradient 'slt'; did you mean 'sltt'\?"),
-        (["optim.gradient_steps=2"], r"optim.gradient_steps = 2 is sltt's, .* and optim.gradient = bptt; give none"),
-        (["optim.gradient=sltt", "optim.gradient_steps=9"], r"optim.gradient_steps = 9 is sltt's, of 2 steps"),
+        (["gradient.name=slt"], r"unknown gradient 'slt'; did you mean 'sltt'\?"),
+        (["gradient.steps=2"], r"gradient.steps = 2 is sltt's, .* and gradient.name = bptt; give none"),
+        (["gradient.name=sltt", "gradient.steps=9"], r"gradient.steps = 9 is sltt's, of 2 steps"),
         (
-            ["optim.gradient=sltt", "optim.gradient_steps=2", "start.share=0.5", "start.steps=1"],
+            ["gradient.name=sltt", "gradient.steps=2", "progressive.fraction=0.5", "progressive.steps=1"],
             r"= 2 is sltt's, of 1 st",
         ),
         (
-            ["optim.gradient=rate", "neuron.train_decay=true"],
-            r"optim.gradient = rate: '.*' has trained parameters",
+            ["gradient.name=rate", "neuron.train_decay=true"],
+            r"gradient.name = rate: '.*' has trained parameters",
         ),
-        (["optim.gradient=rate", "loss.penalty=im_loss", "neuron.train_decay=false"], r"penalties need potentials"),
+        (["gradient.name=rate", "penalty.name=im_loss", "neuron.train_decay=false"], r"penalties need potentials"),
         (
-            ["optim.gradient=ottt", "neuron.train_decay=true"],
-            r"optim.gradient = ottt: OTTT's traces use one fixed decay",
-        ),
-        (
-            ["optim.gradient=sltt", "model.norm=tebn"],
-            r"optim.gradient = sltt: '.*', TEBN, needs all time steps in one call",
+            ["gradient.name=ottt", "neuron.train_decay=true"],
+            r"gradient.name = ottt: OTTT's traces use one fixed decay",
         ),
         (
-            ["optim.gradient=sltt", "model.last_step=true"],
-            r"optim.gradient = sltt: last_step uses the output of the last",
+            ["gradient.name=sltt", "norm.name=tebn"],
+            r"gradient.name = sltt: '.*', TEBN, needs all time steps in one call",
         ),
-        (["optim.gradient=rate", "run.compile=true"], r"run.compile compiles all steps as one graph"),
+        (
+            ["gradient.name=sltt", "model.last_step=true"],
+            r"gradient.name = sltt: last_step uses the output of the last",
+        ),
+        (["gradient.name=rate", "run.compile=true"], r"run.compile compiles all steps as one graph"),
     ],
 )
 def test_recipes_refuse_gradients_that_cannot_be(tiny: Any, settings: list[str], text: str):

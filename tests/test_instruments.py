@@ -45,7 +45,7 @@ def test_every_layers_gradient_beside_finite_differences(run, tmp_path, capsys):
 def test_diagnosis_of_a_recipe_that_cannot_learn(tmp_path, capsys, monkeypatch):
     """A width is set as for a training; what is wrong stands on the page and in the output."""
     monkeypatch.chdir(tmp_path)
-    words = ["--set", "neuron.width=0.001", "--set", "adapt.controller=fixed"]
+    words = ["--set", "surrogate.width=0.001", "--set", "adapt.name=fixed"]
     assert main(["diagnose", "lsg_fashion_small_t4", "--images", "16", *words]) == 0
     said = capsys.readouterr().out
     assert "! Every layer: over 99 % of the neurons get no gradient: width 0.001 is too narrow" in said

@@ -28,7 +28,7 @@ label = "lsg"
 [[run]]
 recipe = "lsg_fashion_small_t4"
 label = "fixed"
-set = ["adapt.controller=fixed"]
+set = ["adapt.name=fixed"]
 """
 
 
@@ -41,7 +41,7 @@ def file(tmp_path, tiny_words):
 
 def test_a_file_of_runs_is_read(file):
     lsg, fixed = sweep.entries([str(file)])
-    assert (lsg.label, fixed.label, fixed.settings[-1]) == ("lsg", "fixed", "adapt.controller=fixed")
+    assert (lsg.label, fixed.label, fixed.settings[-1]) == ("lsg", "fixed", "adapt.name=fixed")
     queue = sweep.jobs_of([lsg, fixed], 2, file.parent)
     assert [job.folder.name for job in queue] == ["lsg-seed0", "fixed-seed0", "lsg-seed1", "fixed-seed1"]
     words = queue[2].words(None)

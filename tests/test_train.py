@@ -91,7 +91,7 @@ class Stopper(Observer):
         ("data.limit=none", "data", "limit", None),
         ("data.flip=TRUE", "data", "flip", True),
         ("data.flip=false", "data", "flip", False),
-        ("neuron.shape=atan", "neuron", "shape", "atan"),
+        ("surrogate.name=atan", "neuron", "shape", "atan"),
         ("data.name=a=b", "data", "name", "a=b"),
     ],
 )
@@ -246,7 +246,7 @@ def test_a_batch_larger_than_the_data_is_refused():
 
 
 def test_neuron_parameters_train_with_adam_without_decay(tiny):
-    model = building.build_model(tiny("neuron.learn_width=true"), load("fashion_mnist_small"))
+    model = build_model(tiny("surrogate.learn=true"), load("fashion_mnist_small"))
     options = {"weight_decay": 0.01, "momentum": 0.8, "nesterov": True}
     network, own = build_optimizers(model, "sgd", options, lr=0.2, neuron_lr=0.003)
     named = {id(p): name for name, p in model.named_parameters()}
@@ -306,7 +306,7 @@ def test_options_of_an_optimiser_are_checked(name, options, text):
 
 
 def test_muon_trains_the_convolutions_and_adam_the_rest(tiny):
-    model = building.build_model(tiny(), load("fashion_mnist_small"))
+    model = build_model(tiny(), load("fashion_mnist_small"))
     muon, rest = build_optimizers(model, "muon", {"momentum": 0.8}, lr=0.03, neuron_lr=0.003)
     named = {id(p): p for p in model.parameters()}
     assert (type(muon), type(rest)) == (Muon, torch.optim.Adam)
@@ -335,7 +335,7 @@ def test_muon_without_convolutions():
 
 def test_the_support_of_dspike_ends_where_the_potential_is_nothing():
     for threshold in (0.5, 1.0):
-        neuron = building.build_neuron(NeuronConfig(shape="dspike", threshold=threshold), 2)
+        neuron = build_neuron(NeuronConfig(shape="dspike", threshold=threshold), 2)
         assert neuron.surrogate.function.window(neuron.surrogate.width) == threshold
 
 
@@ -509,7 +509,7 @@ def plain_training(recipe):
     torch.manual_seed(recipe.seed)
     data = load(recipe.data.name)
     config = recipe.optim
-    model = building.build_model(recipe, data).to(memory_format=torch.channels_last)
+    model = build_model(recipe, data).to(memory_format=torch.channels_last)
     source = as_source(data, {"crop": recipe.data.crop, "flip": recipe.data.flip})
     made = source.batches(BatchSettings(recipe.data.batch, recipe.seed, CPU, limit=recipe.data.limit))
     own = [p for name, p in model.named_parameters() if name.endswith("logit_decay")]
@@ -541,20 +541,20 @@ def plain_training(recipe):
 
 
 def test_the_fixed_controller_is_plain_training_to_the_bit(tiny, tmp_path):
-    recipe = tiny("adapt.controller=fixed", "neuron.width=0.7")
+    recipe = tiny("adapt.name=fixed", "surrogate.width=0.7")
     run = train(recipe, tmp_path / "run")
     assert same(weights(run), plain_training(recipe))
 
 
 def test_the_schedule_runs_from_start_to_end(tiny, tmp_path):
-    run = train(tiny("adapt.controller=schedule", "adapt.start=2", "adapt.end=0.5"), tmp_path / "run")
+    run = train(tiny("adapt.name=schedule", "adapt.start=2", "adapt.end=0.5"), tmp_path / "run")
     found = {row["epoch"]: row["width"] for row in rows(run, "widths")}
     # epoch e's row has the width of its last step, step 4e - 1 of 8
     assert found == {e: pytest.approx(2 * 0.25 ** (max(4 * e - 1, 0) / 8), rel=1e-6) for e in range(3)}
 
 
 def test_learned_widths_move_each_for_itself(tiny, tmp_path):
-    run = train(tiny("neuron.learn_width=true", "adapt.controller=fixed", "optim.neuron_lr=0.01"), tmp_path / "run")
+    run = train(tiny("surrogate.learn=true", "adapt.name=fixed", "optim.neuron_lr=0.01"), tmp_path / "run")
     final = [value.item() for name, value in weights(run).items() if name.endswith("surrogate.width")]
     assert len(final) == len(set(final)) == 4
     assert 1.0 not in final
@@ -583,11 +583,11 @@ def test_tet_and_label_smoothing_reach_the_loss(tiny):
     def entropy(logits):
         return -(smooth * logits.log_softmax(1)).sum(1).mean()
 
-    plain = building.build_loss(tiny("loss.label_smoothing=0.2").loss)(output, labels)
+    plain = build_loss(tiny("loss.label_smoothing=0.2").loss)(output, labels)
     torch.testing.assert_close(plain, entropy(output.mean(0)))
-    config = tiny("loss.name=tet", "loss.label_smoothing=0.2", "loss.tet_weight=0.3", "loss.tet_target=0.5").loss
+    config = tiny("loss.name=tet", "loss.label_smoothing=0.2", "loss.weight=0.3", "loss.target=0.5").loss
     expected = 0.7 * torch.stack([entropy(step) for step in output]).mean() + 0.3 * ((output - 0.5) ** 2).mean()
-    torch.testing.assert_close(building.build_loss(config)(output, labels), expected)
+    torch.testing.assert_close(build_loss(config)(output, labels), expected)
 
 
 def test_tet_trains_otherwise_than_cross_entropy(finished, tiny, tmp_path):
@@ -608,7 +608,7 @@ def test_a_controller_never_sees_the_test_count(tiny, tmp_path, monkeypatch):
             return {}
 
     CONTROLLERS.add("watcher", Watcher)
-    train(tiny("adapt.controller=watcher"), tmp_path / "run")
+    train(tiny("adapt.name=watcher"), tmp_path / "run")
     assert len(counted) == 7  # all steps but the first
     assert len(set(counted)) == 1
 
@@ -660,7 +660,7 @@ def test_times_are_told_by_the_clock():
 @pytest.mark.parametrize(("share", "cheap"), [(0, 0), (0.5, 4), (0.7, 6), (1, 8)])
 def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, share, cheap):
     seen = {True: [], False: []}
-    recipe = tiny(*([f"start.share={share}", "start.side=20"] if share else []))
+    recipe = tiny(*([f"progressive.fraction={share}", "progressive.image_size=20"] if share else []))
     loop, parts = ready(recipe, tmp_path)
     parts.model.register_forward_hook(
         lambda model, inputs, output: seen[model.training].append((len(output), inputs[0].shape[-1]))
@@ -672,18 +672,18 @@ def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, share, cheap):
 
 def test_a_start_that_does_not_fit_is_refused(tiny):
     with pytest.raises(BadValue, match=r"progressive\.image_size = 29 is larger than the images of 28 pixels"):
-        build(tiny("start.share=0.5", "start.side=29"))
+        build(tiny("progressive.fraction=0.5", "progressive.image_size=29"))
     with pytest.raises(BadValue, match=r"model 'vggsnn' is made for one image size; give start\.side=none"):
-        build(tiny("start.share=0.5", "start.side=20", "model.name=vggsnn"))
+        build(tiny("progressive.fraction=0.5", "progressive.image_size=20", "model.name=vggsnn"))
     with pytest.raises(BadValue, match=r"progressive\.image_size = 20 has no effect with progressive.fraction = 0"):
-        build(tiny("start.side=20"))
+        build(tiny("progressive.image_size=20"))
     with pytest.raises(BadValue, match=r"start\.steps = 3 of model\.steps = 2; give no more than those"):
-        build(tiny("start.share=0.5", "start.steps=3"))
+        build(tiny("progressive.fraction=0.5", "progressive.steps=3"))
 
 
 def test_a_faulty_layer_is_reported_once(tiny, tmp_path, capsys):
     """Also where the training was stopped in between."""
-    words = ("adapt.controller=fixed", "neuron.width=0.001", "optim.lr=1e-6", "optim.neuron_lr=1e-6", "optim.epochs=3")
+    words = ("adapt.name=fixed", "surrogate.width=0.001", "optim.lr=1e-6", "optim.neuron_lr=1e-6", "optim.epochs=3")
     whole = train(tiny(*words), tmp_path / "whole")
     assert capsys.readouterr().out.count("width 0.001 is too narrow") == 1
     alarms = rows(whole, "alarms")
@@ -728,7 +728,7 @@ def test_a_sound_training_raises_no_alarm(finished):
 
 def test_evidence_of_a_controller_is_logged(tiny, tmp_path):
     """steer's, every period; rows of steps that a resumed training repeats are dropped."""
-    words = ("adapt.controller=steer", "adapt.period=2", "adapt.warmup=0", "adapt.target=exact", "adapt.low=0.3")
+    words = ("adapt.name=esg", "adapt.period=2", "adapt.warmup=0", "adapt.target=exact", "adapt.low=0.3")
     run = train(tiny(*words), tmp_path / "run")
     logged = rows(run, "adapt")
     assert [row["step"] for row in logged] == [step for step in (2, 4, 6) for _ in range(4)]
@@ -751,12 +751,12 @@ def test_two_trainings_do_not_share_a_folder(tiny, tmp_path):
 def test_asgl_trains_its_width(tiny):
     with pytest.raises(BadValue, match=r"neuron 'asgl' trains its width; set neuron\.learn_width=true"):
         build(tiny("neuron.name=asgl"))
-    build(tiny("neuron.name=asgl", "neuron.learn_width=true", "adapt.controller=fixed"))
+    build(tiny("neuron.name=asgl", "surrogate.learn=true", "adapt.name=fixed"))
 
 
 def test_learned_widths_stay_positive(tiny, tmp_path):
     """An optimiser knows no sign: at this rate the first step would take a width of 0.05 below zero."""
-    words = ("neuron.learn_width=true", "adapt.controller=fixed", "neuron.width=0.05", "neuron.shape=exponential")
+    words = ("surrogate.learn=true", "adapt.name=fixed", "surrogate.width=0.05", "surrogate.name=exponential")
     run = train(tiny(*words, "optim.neuron_lr=1"), tmp_path / "run")
     learned = [row["width"] for row in rows(run, "widths") if row["epoch"]]
     assert min(learned) == pytest.approx(1e-3)
@@ -822,11 +822,11 @@ def test_drops_that_cannot_be_read(text: str):
 
 def test_a_rate_follows_one_rule(tiny):
     with pytest.raises(BadValue, match=r"optim\.drops and optim\.period are both given"):
-        build(tiny("optim.drops=1:0.1", "optim.period=2"))
+        build(tiny("schedule.drops=1:0.1", "schedule.period=2"))
 
 
 def test_a_penalty_grows_and_ends(tiny):
-    words = ("loss.penalty=im_loss", "loss.penalty_weight=3", "loss.penalty_until=0.8", "loss.penalty_ramp=true")
+    words = ("penalty.name=im_loss", "penalty.weight=3", "penalty.until=0.8", "penalty.ramp=true")
     parts = build(tiny(*words))
     parts.model.train()(next(iter(parts.batches.train(0)))[0])
     whole = sum(neuron.penalty.item() for neuron in neurons(parts.model).values())
@@ -841,16 +841,16 @@ def test_a_penalty_moves_the_potentials(tiny, tmp_path):
 
     def asked(*words):
         weights = load_file(
-            train(tiny("model.norm=batchnorm", *words), tmp_path / str(len(words))) / "last.safetensors"
+            train(tiny("norm.name=batchnorm", *words), tmp_path / str(len(words))) / "last.safetensors"
         )
-        parts = build(tiny("model.norm=batchnorm", "loss.penalty=im_loss"))
+        parts = build(tiny("norm.name=batchnorm", "penalty.name=im_loss"))
         parts.model.load_state_dict(weights)
         parts.model.train()(next(iter(parts.batches.train(0)))[0])
         return penalty(parts.model).item()
 
-    assert asked("loss.penalty=im_loss", "loss.penalty_weight=2") < 0.8 * asked()
+    assert asked("penalty.name=im_loss", "penalty.weight=2") < 0.8 * asked()
 
 
 def test_an_unknown_penalty_is_named(tiny):
     with pytest.raises(UnknownName, match="unknown penalty 'im-loss'; did you mean 'im_loss'"):
-        build(tiny("loss.penalty=im-loss"))
+        build(tiny("penalty.name=im-loss"))

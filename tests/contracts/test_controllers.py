@@ -302,7 +302,7 @@ def test_in_a_frozen_probe_parts_see_what_the_whole_does(kind):
         model = SpikingNetwork(conv(3, 4), NormNeuron(TDBN(4), MPBN(surrogate="rect")), nn.Sequential(), head, 3)
     else:
         model = small_cnn(3, in_channels=3, steps=3, width_multiplier=0.25)
-        model.coding = DCT()
+        coding.name = DCT()
     x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(8) % 3
     state = {name: value.clone() for name, value in model.state_dict().items()}

@@ -81,16 +81,15 @@ def _observers(names: list[str]) -> dict[str, Any]:
 
 def _draw_example(recipe: "Recipe", out: Path, data: Path | None) -> None:
     """Draw the first test recording of a training on recordings, for the report."""
-    from surgrad.data import EVENT_SETS
+    from surgrad.data import EventSource
     from surgrad.report import write_recording
     from surgrad.report.recording import EXAMPLE
     from surgrad.train.building import find_source
 
-    if recipe.data.name not in EVENT_SETS:
-        return
     try:
         source = find_source(recipe, data)
-        write_recording(source.example(recipe.model.steps), out / EXAMPLE)
+        if isinstance(source, EventSource):
+            write_recording(source.example(recipe.model.steps), out / EXAMPLE)
     except SurgradError as error:  # the report is written without the picture
         print(f"surgrad: the report has no picture of a recording: {error}", file=sys.stderr)
 

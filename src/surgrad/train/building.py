@@ -181,9 +181,10 @@ def build_surrogate(recipe: Recipe, channels: int | None = None) -> Surrogate:
 def norm_factory(recipe: Recipe) -> Callable[..., nn.Module]:
     """The constructor of the recipe's norm with its options; call it with the number of channels."""
     name = recipe.norm.name
-    context = {"threshold": _threshold(recipe), "steps": recipe.model.steps}
+    context: dict[str, Any] = {"threshold": _threshold(recipe), "steps": recipe.model.steps}
     taken = {key: value for key, value in context.items() if NORMS.takes(name, key)}
-    return partial(NORMS[name], **NORMS.check(name, recipe.norm.options), **taken)
+    kind: Any = NORMS[name]
+    return partial(kind, **NORMS.check(name, recipe.norm.options), **taken)
 
 
 def _threshold(recipe: Recipe) -> float:
