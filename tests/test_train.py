@@ -840,9 +840,7 @@ def test_a_penalty_moves_the_potentials(tiny, tmp_path):
     """IM-Loss draws their middle to the threshold: what it asks for is lower after a training with it."""
 
     def asked(*words):
-        weights = load_file(
-            train(tiny("norm.name=batchnorm", *words), tmp_path / str(len(words))) / "last.safetensors"
-        )
+        weights = load_file(train(tiny("norm.name=batchnorm", *words), tmp_path / str(len(words))) / "last.safetensors")
         parts = build(tiny("norm.name=batchnorm", "penalty.name=im_loss"))
         parts.model.load_state_dict(weights)
         parts.model.train()(next(iter(parts.batches.train(0)))[0])

@@ -11,6 +11,7 @@ from surgrad.adapt.base import Controller, StepContext
 from surgrad.adapt.probe import Probe
 from surgrad.adapt.temperatures import Temperatures, width_at
 from surgrad.config.values import Count, Positive, Range, Size, checked
+from surgrad.criteria import RELIABLE_COSINE
 from surgrad.errors import BadValue
 
 Estimator = Literal["all", "coordinates", "directions"]
@@ -62,7 +63,7 @@ class Dspike(Controller):
         estimator: Estimator = "directions",
         samples: Count = 32,
         scope: Scope = "global",
-        min_reliability: Cosine = 0.3,
+        min_reliability: Cosine = RELIABLE_COSINE,
         seed: Size = 0,
     ):
         if not (eps is None or eps > 0) or samples < 1:

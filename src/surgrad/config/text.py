@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from surgrad.config import compat, parts
+from surgrad.config.flat import differing
 from surgrad.config.recipe import Part, Recipe, Settings, derive, groups
 from surgrad.config.values import parsed
 from surgrad.errors import BadValue, unknown
@@ -74,16 +75,8 @@ def paths(recipe: Recipe) -> list[str]:
     return found
 
 
-def flat(values: dict[str, Any]) -> dict[str, Any]:
-    """A recipe as JSON has it, by path: {"optim": {"lr": 0.1}} -> {"optim.lr": 0.1}."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found.update({f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value})
-    return found
-
-
 def differences(one: Recipe, other: Recipe) -> list[str]:
     """What differs between two recipes, as one text "path: a -> b" each; options that are not given count by their
     defaults."""
-    a, b = (flat(parts.resolved(recipe).to_dict()) for recipe in (one, other))
-    return [f"{path}: {a.get(path)!r} -> {b.get(path)!r}" for path in a | b if a.get(path) != b.get(path)]
+    found = differing([parts.resolved(recipe).to_dict() for recipe in (one, other)])
+    return [f"{path}: {a!r} -> {b!r}" for path, (a, b) in found.items()]

@@ -1,6 +1,6 @@
 """Operations and energy of a network: additions where inputs are spikes, multiplications where they are numbers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from math import prod
@@ -136,7 +136,7 @@ def energy(model: SpikingNetwork, batches: Iterable[Tensor], accounting: Account
     try:
         with tally.counting():
             for images in batches:
-                recorded = is_sequence(model, images)
+                recorded = model.is_sequence(images)
                 tally.images += images.shape[1 if recorded else 0]
                 tally.steps = len(images) if recorded else model.steps
                 model(images)
@@ -145,12 +145,6 @@ def energy(model: SpikingNetwork, batches: Iterable[Tensor], accounting: Account
     if not tally.images:
         raise BadValue("no image was given; give one or more, to measure the spike rates")
     return tally.result(accounting or Accounting())
-
-
-def is_sequence(network: SpikingNetwork, x: Tensor) -> bool:
-    """Whether the input of a network has time steps ([T, N, ...]), as recordings do, or is a batch of static images."""
-    own: Callable[[Tensor], bool] | None = getattr(network, "is_sequence", None)
-    return x.ndim % 2 == 1 if own is None else own(x)
 
 
 class _Tally:
