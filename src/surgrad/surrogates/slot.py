@@ -84,7 +84,7 @@ class Surrogate(nn.Module):
         super().__init__()
         if learn and first:
             raise BadValue(
-                "learn and first exclude each other: a learned width is the same at all steps; set one of them"
+                "learn and first are both set, but a learned width is the same at all steps; set one of them"
             )
         self.function = find_surrogate(function)
         value = torch.as_tensor(width, dtype=torch.float32).clone()

@@ -25,7 +25,7 @@ static void parallel(const Lif& a, int64_t tasks, F f) {
     work();
 }
 
-// The number of tasks: enough for all threads, and none so small that handing it to a thread costs more than running it.
+// The number of tasks: enough for all threads, and none so small that handing it over costs more than running it.
 static inline int64_t tasks_of(int64_t elements) { return std::clamp<int64_t>(elements / 32768, 1, MOST_TASKS); }
 
 // How the elements of a step are divided: the same for any number of threads, so that sums do not depend on it.

@@ -68,8 +68,8 @@ static void fix_all(int n, const float* __restrict width, const float* constants
 }
 
 // The gradients of one step for every surrogate function, by [reset][kept][full]; and ∂G/∂w, for learned widths.
-using StepGradients = void (*)(int, const float*, int64_t, const float*, const float*, const float*, const float*, float*,
-                          float*, float*);
+using StepGradients = void (*)(int, const float*, int64_t, const float*, const float*, const float*, const float*,
+                               float*, float*, float*);
 using Over = void (*)(int, const float*, const float*, int64_t, float*);
 using Fix = void (*)(int, const float*, const float*, float*, int64_t);
 #define PAIR(name, reset, kept) \
@@ -104,7 +104,8 @@ struct Affine {
   }
 };
 
-static void place_in_bins(int n, const float* __restrict u, const float* __restrict threshold, int32_t* __restrict bins) {
+static void place_in_bins(int n, const float* __restrict u, const float* __restrict threshold,
+                          int32_t* __restrict bins) {
   for (int i = 0; i < n; ++i) {
     const float at = std::floor((u[i] - threshold[i]) * (PER_THRESHOLD / threshold[i])) + BINS / 2;
     const float low = at > 0.0f ? at : 0.0f;
@@ -127,7 +128,8 @@ struct Block {
   int64_t size, first = 0;
   int n = 0;
   const bool full;  // parameters differ between channels, or the threshold is trained: see step_gradients
-  float *decay, *threshold, *width, *gain[2], *shift[2], *mean[2], *u, *v, *spare, *x, *above, *delta, *through, *epsilon;
+  float *decay, *threshold, *width, *gain[2], *shift[2], *mean[2];
+  float *u, *v, *spare, *x, *above, *delta, *through, *epsilon;
   float *whole[2], *sums[SUMS], *fixed[2];  // fixed: what slope and width slope need of the width
 
   Block(const Lif& a, const Affine (&affine)[2], int64_t size)
@@ -189,7 +191,8 @@ struct Block {
 
   // I_t: in place, if it is a single summand without a norm.
   const float* current(int64_t t) {
-    if (!a.summands[1].x && !a.summands[0].norm) return view(a.dtype, a.summands[0].x, t * a.summands[0].stride + first, n, x);
+    const Summand& only = a.summands[0];
+    if (!a.summands[1].x && !only.norm) return view(a.dtype, only.x, t * only.stride + first, n, x);
     for (int k = 0; k < 2 && a.summands[k].x; ++k) {
       const Summand& summand = a.summands[k];
       float* to = k == 0 ? x : spare;
@@ -239,7 +242,8 @@ struct Block {
     if (a.wants & WANT_THRESHOLD && a.reset == SUBTRACT)
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= now[i] >= threshold[i] ? epsilon[i] : 0.0f;
     float* d = place(t);
-    step_gradients_of[a.surrogate][a.reset][!a.detach_reset][full](n, fixed[0], size, now, decay, threshold, g, epsilon, d, through);
+    const StepGradients step = step_gradients_of[a.surrogate][a.reset][!a.detach_reset][full];
+    step(n, fixed[0], size, now, decay, threshold, g, epsilon, d, through);
     if (a.grad_history) by_history(a.grad_history + t * a.elements + first, d);
     if (a.wants & WANT_THRESHOLD)
       for (int i = 0; i < n; ++i) sums[THRESHOLD][i] -= through[i];
@@ -285,7 +289,10 @@ struct Block {
     if (a.wants & WANT_NORM) add(sums[SHIFT], d);
     for (int k = 0; k < 2 && a.summands[k].x; ++k) {
       const Summand& summand = a.summands[k];
-      if (summand.norm) gain_sum(n, d, view(a.dtype, summand.x, t * summand.stride + first, n, x), mean[k], sums[GAIN + k]);
+      if (summand.norm) {
+        const float* y = view(a.dtype, summand.x, t * summand.stride + first, n, x);
+        gain_sum(n, d, y, mean[k], sums[GAIN + k]);
+      }
       if (!summand.grad) continue;
       if (summand.stride == 0)
         add(whole[k], d);

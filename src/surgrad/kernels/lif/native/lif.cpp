@@ -89,8 +89,8 @@ void deviations(int n, const float* __restrict x, const float* __restrict near, 
   }
 }
 
-// Mean and biased variance of each channel of the first summand. Sums are of differences to the channel's first element,
-// which is near the mean, so that little cancels.
+// Mean and biased variance of each channel of the first summand. The sums are of differences to the channel's first
+// element, which is near the mean, so that little cancels.
 void moments(const Lif& a, float* out) {
   const Summand& summand = a.summands[0];
   const Cut cut(a);
@@ -130,7 +130,8 @@ void pack(const Lif& a, const void* from, int64_t n, uint8_t* to) {
   parallel(a, tasks, [&](int64_t task) {
     for (int64_t b = bytes * task / tasks, last = bytes * (task + 1) / tasks; b < last; ++b) {
       unsigned byte = 0;
-      for (int k = 0, some = int(std::min<int64_t>(8, n - 8 * b)); k < some; ++k) byte |= unsigned(x[8 * b + k] != 0) << k;
+      const int count = int(std::min<int64_t>(8, n - 8 * b));
+      for (int k = 0; k < count; ++k) byte |= unsigned(x[8 * b + k] != 0) << k;
       to[b] = uint8_t(byte);
     }
   });
@@ -142,7 +143,7 @@ void unpack(const Lif& a, const uint8_t* from, int64_t n, void* to) {
   const int64_t bytes = (n + 7) / 8, tasks = tasks_of(n);
   parallel(a, tasks, [&](int64_t task) {
     for (int64_t b = bytes * task / tasks, last = bytes * (task + 1) / tasks; b < last; ++b)
-      for (int k = 0, some = int(std::min<int64_t>(8, n - 8 * b)); k < some; ++k)
+      for (int k = 0, count = int(std::min<int64_t>(8, n - 8 * b)); k < count; ++k)
         x[8 * b + k] = from[b] >> k & 1 ? Format::one : typename Format::Stored(0);
   });
 }

@@ -36,7 +36,7 @@ struct Lif {
 
 enum Dtype { FLOAT32, BFLOAT16, FLOAT16 };
 enum Reset { ZERO, SUBTRACT, NONE };
-// Rows of the sums over a layer, as `SumRow` in ../operators.py: Σδ, Σδ(x - mean) of both summands, and the parameters'.
+// Rows of the sums over a layer, as `SumRow` in ../operators.py: Σδ, Σδ(x - mean) of each summand, the parameters'.
 enum Sum { SHIFT, GAIN, PLUS_GAIN, DECAY, THRESHOLD, WIDTH, SUMS };
 // Which sums are wanted, as in binding.py.
 enum Wants { WANT_NORM = 1, WANT_DECAY = 2, WANT_THRESHOLD = 4, WANT_WIDTH = 8 };
