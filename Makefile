@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# One process per core, each with one thread.
+PARALLEL := -n auto --dist worksteal
 
 # Treat a .venv that no longer runs (a moved folder, another Python) as missing.
 ifneq ($(shell $(BIN)/python -c 'import surgrad' 2> /dev/null && echo whole),whole)
@@ -18,11 +20,11 @@ demo: $(READY)
 	$(BIN)/surgrad train
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # The inner loop: no test marked slow. About 90 seconds on two cores.
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+import torch
 
 from surgrad.config import Part, Recipe, compat, derive, from_dict, parts, set_fields, to_dict
 from surgrad.config.recipe import NeuronConfig, OptimConfig
@@ -14,7 +15,11 @@ from surgrad.config.registry import Option, Registry
 from surgrad.config.text import differences, paths
 from surgrad.config.values import Count, Fraction, Positive, Range, checked, is_plain, parsed, wanted
 from surgrad.errors import BadValue, UnknownName, nearest, unknown
+from surgrad.models import MODELS
+from surgrad.neurons import NEURONS, neurons
 from surgrad.recipes import RECIPES, find_recipe
+from surgrad.train.building import build_model
+from surgrad.train.inputs import InputSpec, known_inputs
 
 RECORDS = sorted(Path(__file__).parents[1].glob("records/**/recipe.json"))
 
@@ -137,6 +142,8 @@ def test_a_name_is_registered_once():
     boxes.add("other", Box)  # the same again changes nothing
     with pytest.raises(BadValue, match="there already is a box 'box'; choose another name"):
         boxes.add("box", NeuronConfig)
+    boxes.remove("other")
+    assert list(boxes) == ["box"]
 
 
 def test_errors_offer_at_most_three_similar_names():
@@ -160,7 +167,8 @@ def test_every_part_of_every_registry_has_readable_options():
         for held in parts.registries(group):
             for name in held:
                 for key, option in held.options(name).items():
-                    assert option.default is not Option.REQUIRED, f"{group} {name}.{key} has no default"
+                    if option.default is Option.REQUIRED:
+                        continue
                     value = checked(f"{group}.{key}", option.default, option.hint)
                     assert checked(f"{group}.{key}", json.loads(json.dumps(value)), option.hint) == value
 
@@ -170,9 +178,10 @@ def test_every_option_of_every_part_can_be_set_from_text():
         for held in parts.registries(group):
             for name in held:
                 for key, option in held.options(name).items():
-                    text = (
-                        ",".join(map(str, option.default)) if isinstance(option.default, tuple) else str(option.default)
-                    )
+                    if option.default is Option.REQUIRED:
+                        continue
+                    whole = isinstance(option.default, tuple)
+                    text = ",".join(map(str, option.default)) if whole else str(option.default)
                     recipe = set_fields(Recipe("mine"), (f"{group}.name={name}", f"{group}.{key}={text}"))
                     assert parts.part_of(recipe, group).options[key] == option.default, f"{group} {name}.{key}"
 
@@ -190,7 +199,7 @@ def test_texts_set_options_of_the_named_part_in_any_order():
     [
         (
             "neuron.levels=2",
-            "neuron.levels: neuron 'lif' has no option 'levels'; .*'mlf' have it: --set neuron.name=...",
+            "neuron.levels: neuron 'lif' has no option 'levels', but 'mlf' has it; set neuron.name too",
         ),
         ("neuron.dekay=2", r"unknown setting 'neuron.dekay'; did you mean 'neuron.decay'.*\?"),
         ("optim.epoch=3", r"unknown setting 'optim.epoch'; did you mean 'optim.epochs'.*\?"),
@@ -232,6 +241,33 @@ def test_recipes_survive_json_whole(name):
     assert differences(recipe, parts.resolved(recipe)) == []
 
 
+CHANNELWISE = [name for name in NEURONS if "psn" not in name]
+"""A parallel neuron has one matrix for its whole layer."""
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_one_decay_threshold_and_width_per_channel_in_every_network(model):
+    recipe = set_fields(Recipe("mine"), ("neuron.per_channel=true", f"model.name={model}", "model.steps=2"))
+    recipe = derive(recipe, model={"width_multiplier": 0.0625})
+    network = build_model(recipe, InputSpec(("a", "b"), (3, 64, 64)))
+    for path, neuron in neurons(network).items():
+        sizes = {neuron.decay.shape, neuron.threshold.shape, neuron.surrogate.width.shape}
+        assert len(sizes) == 1, path
+        assert sizes.pop().numel() >= 1, path
+        assert neuron.decay.ndim == 1, path
+    assert network(torch.rand(2, 3, 64, 64)).shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize("name", CHANNELWISE)
+def test_one_width_per_channel_of_every_neuron(name):
+    learns = str(name == "asgl").lower()
+    settings = (f"neuron.name={name}", "neuron.per_channel=true", f"surrogate.learn={learns}")
+    recipe = set_fields(Recipe("mine"), settings)
+    network = build_model(recipe, InputSpec(("a", "b"), (1, 28, 28)))
+    assert all(neuron.surrogate.width.ndim == 1 for neuron in neurons(network).values())
+    assert network(torch.rand(2, 1, 28, 28)).shape == (4, 2, 2)
+
+
 def test_every_path_can_be_set():
     recipe = Recipe("mine")
     assert {"neuron.decay", "surrogate.width", "data.crop", "run.compile", "seed"} <= set(paths(recipe))
@@ -246,6 +282,8 @@ def test_every_run_of_the_records_is_read_and_builds_its_parts(path):
     recipe = from_dict(values)
     parts.check(recipe)
     assert from_dict(to_dict(recipe)) == recipe
+    narrow = derive(recipe, model={"width_multiplier": 0.0625})
+    assert build_model(narrow, known_inputs(narrow)).steps == values["model"]["steps"]
     assert recipe.model.name == values["model"]["name"]
     if compat.is_old(values):
         assert recipe.surrogate.width == values["neuron"]["width"]

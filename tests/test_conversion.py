@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from surgrad import cli
-from surgrad.config.recipe import derive
+from surgrad.config.recipe import Part, derive
 from surgrad.conversion import accuracy_over_time, convert
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.models import MODELS, SpikingNetwork
@@ -286,8 +286,8 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
         [held[f"{name}.trained_threshold"].item() for name in record["thresholds"]]
     )
     assert evaluate_run(tmp_path / "start")["test_accuracy"] == pytest.approx(record["accuracy"][-1])
-    train(derive(diet, start={"weights": str(tmp_path / "start")}), tmp_path / "run")
-    monkeypatch.setitem(RECIPES, "diet_tiny", lambda: derive(diet, model={"norm": "tebn"}))
+    train(derive(diet, init_from=str(tmp_path / "start")), tmp_path / "run")
+    monkeypatch.setitem(RECIPES, "diet_tiny", lambda: derive(diet, norm=Part("tebn")))
     assert cli.main([*words, "diet_tiny"]) == 2
     assert (
         "the ANN has norm.name = batchnorm, and 'lsg_fashion_small_t4' needs tebn; train the ANN"
@@ -296,7 +296,10 @@ def test_a_recipe_starts_from_an_ann(tiny, tmp_path: Path, capsys: pytest.Captur
     assert cli.main([*words, "diet_tiny", "--set", "norm.name=batchnorm", "--set", "model.steps=1"]) == 2
     assert "already holds a run; choose another --out" in capsys.readouterr().err, "the recipe's fields are set"
     assert cli.main([*words[:-1], "--set", "model.steps=3"]) == 2
-    assert "--set model.steps=3 is for the recipe of --into, and none is given" in capsys.readouterr().err
+    assert (
+        "--set model.steps=3 changes the recipe of --into, but --into is not given; give both or none"
+        in capsys.readouterr().err
+    )
     assert cli.main([*words, "conversion_cifar10_resnet44_t350"]) == 2
     assert "is a recipe of ReLUs, and a converted network has spiking neurons" in capsys.readouterr().err
 
@@ -330,7 +333,7 @@ def test_errors_of_converting_runs(trained: Path, finished: Path, tiny, tmp_path
         diagnose_recipe(recipe_of(trained), trained)
     with pytest.raises(CheckpointError, match=r"already holds a run; choose another --out"):
         convert_run(trained, finished, steps=4)
-    with pytest.raises(BadValue, match=r"neuron 'relu' knows no time, and model.steps = 2; set it to 1"):
+    with pytest.raises(BadValue, match=r"neuron 'relu' has no time, and model.steps = 2; set model.steps=1"):
         build(tiny("neuron.name=relu", "adapt.name=fixed"))
     out = tmp_path / "spiking"
     convert_run(trained, out, steps=2)

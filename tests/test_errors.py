@@ -14,12 +14,23 @@ import torch
 from safetensors.torch import load_file
 
 from surgrad import cli
-from surgrad.config.recipe import DataConfig, LossConfig, NeuronConfig, OptimConfig, Recipe, from_dict, to_dict
+from surgrad.config import (
+    DataConfig,
+    NeuronConfig,
+    OptimConfig,
+    Part,
+    Recipe,
+    SurrogateConfig,
+    from_dict,
+    parts,
+    to_dict,
+)
+from surgrad.data import load
 from surgrad.errors import BadValue, CheckpointError, DataError, Interrupted, SurgradError, TrainingStopped, UnknownName
 from surgrad.files import write_json
 from surgrad.recipes import find_recipe
 from surgrad.report import read_run
-from surgrad.train import build, checkpoint, derive, evaluate_run, train
+from surgrad.train import build, building, checkpoint, derive, evaluate_run, train
 from surgrad.train.progress import Lines
 from surgrad.train.run import recipe_of
 
@@ -58,13 +69,21 @@ def refused(capsys):
         ("norm.name=tdbm", "unknown norm 'tdbm'; did you mean 'tdbn'?"),
         ("neuron.name=plfi", "unknown neuron 'plfi'; did you mean 'plif'?"),
         ("data.name=fashion", "unknown data set 'fashion'; did you mean 'fashion_mnist'"),
-        ("adapt.name=folow", "unknown controller 'folow'; did you mean 'follow'?"),
-        ("adapt.name=lgs", "unknown rule 'lgs'; did you mean 'lsg'?"),
+        ("adapt.name=fixd", "unknown controller 'fixd'; did you mean 'fixed'?"),
+        ("adapt.name=lgs", "unknown controller 'lgs'; did you mean 'lsg'"),
         ("loss.name=crossentropy", "unknown loss 'crossentropy'; did you mean 'cross_entropy'?"),
         ("optim.name=adamW2", "unknown optimiser 'adamW2'; did you mean 'adam'"),
         ("run.precision=bf61", "unknown precision 'bf61'; did you mean 'bf16'?"),
         ("run.device=cdua", "unknown device 'cdua'; did you mean 'cuda'?"),
-        ("optim.epoch=3", "unknown field 'optim.epoch'; did you mean 'optim.epochs'"),
+        ("optim.epoch=3", "unknown setting 'optim.epoch'; did you mean 'optim.epochs'"),
+        ("optimiser.lr=1", "unknown setting 'optimiser.lr'; did you mean 'optim.lr'"),
+        ("learning_rate=1", "unknown setting 'learning_rate'; "),
+        (
+            "loss.weight=1",
+            "loss.weight: loss 'cross_entropy' has no option 'weight', but 'tet' has it; set loss.name too",
+        ),
+        ("data.side=32", "data.side: data set 'fashion_mnist_small' has no option 'side', but 'imagenet', "),
+        ("optim.lr", "'optim.lr' does not set anything; write path=value, as in optim.lr=0.05"),
         ("optim.lr=fast", "optim.lr = 'fast' cannot be read; give a number"),
         ("optim.lr=-1", "optim.lr = -1.0 is out of range; give a number above 0"),
         ("optim.epochs=0", "optim.epochs = 0 is out of range; give a number from 1"),
@@ -101,9 +120,9 @@ def test_a_schedule_to_no_width(refused, tiny_words, tmp_path):
         ("model.width_multiplier=0", "model.width_multiplier = 0.0 is out of range; give a number above 0"),
         ("neuron.decay=1.5", "neuron.decay = 1.5 is out of range; give a number from 0 to 1"),
         ("neuron.decay=-0.1", "neuron.decay = -0.1 is out of range; give a number from 0 to 1"),
-        ("adapt.start=-1", "adapt.start = -1.0 is out of range; give a number above 0"),
+        ("adapt.name=schedule adapt.start=-1", "adapt.start = -1.0 is out of range; give a number above 0"),
         ("loss.label_smoothing=2", "loss.label_smoothing = 2.0 is out of range; give a number from 0 to 1"),
-        ("loss.weight=-1", "loss.weight = -1.0 is out of range; give a number from 0 to 1"),
+        ("loss.name=tet loss.weight=-1", "loss.weight = -1.0 is out of range; give a number from 0 to 1"),
         ("optim.lr=0", "optim.lr = 0.0 is out of range; give a number above 0"),
         ("optim.lr=nan", "optim.lr = nan is out of range; give a number above 0"),
         ("optim.momentum=-1", "optim.momentum = -1.0 is out of range; give a number from 0 to 0.9999"),
@@ -116,10 +135,12 @@ def test_a_schedule_to_no_width(refused, tiny_words, tmp_path):
     ],
 )
 def test_a_value_out_of_range_is_named_by_its_path(refused, tiny, tiny_words, tmp_path, assignment, text):
-    assert refused("train", *tiny_words, "--set", assignment, "--out", tmp_path / "run") == text
+    settings = assignment.split()
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert refused("train", *tiny_words, *words, "--out", tmp_path / "run") == text
     assert not (tmp_path / "run").exists()
     with pytest.raises(BadValue) as caught:
-        tiny(assignment)
+        tiny(*settings)
     assert str(caught.value) == text
 
 
@@ -127,7 +148,7 @@ def test_a_value_out_of_range_is_named_by_its_path(refused, tiny, tiny_words, tm
     ("kind", "values"),
     [
         (DataConfig, {"batch": 0}),
-        (NeuronConfig, {"width": -1.0}),
+        (SurrogateConfig, {"width": -1.0}),
         (OptimConfig, {"epochs": 0}),
         (Recipe, {"name": "a", "seed": -1}),
     ],
@@ -142,11 +163,50 @@ def test_no_way_of_making_a_recipe_takes_values_out_of_range(kind, values):
         derive(Recipe("a"), **(values if kind is Recipe else {part: values}))
 
 
+@pytest.mark.parametrize(
+    ("part", "values", "text"),
+    [
+        ("data", {"crop": -1}, "data.crop = -1 is out of range; give a number from 0"),
+        ("neuron", {"decay": 1.5}, "neuron.decay = 1.5 is out of range; give a number from 0 to 1"),
+        ("optim", {"momentum": "high"}, "optim.momentum = 'high' is of type str; give a number"),
+        ("loss", {"label_smoothing": 2.0}, "loss.label_smoothing = 2.0 is out of range; give a number from 0 to 1"),
+        ("neuron", {"decy": 0.5}, "unknown setting 'neuron.decy'; did you mean 'neuron.decay'"),
+    ],
+)
+def test_options_are_checked_before_the_data_is_loaded(tiny, monkeypatch, part, values, text):
+    """However the recipe was made."""
+    monkeypatch.setattr(building, "find_source", pytest.fail)
+    recipe = derive(tiny(), **{part: values})
+    for one in (recipe, from_dict(to_dict(recipe))):
+        with pytest.raises((BadValue, UnknownName)) as caught:
+            build(one)
+        assert text in str(caught.value)
+
+
+def test_options_of_data_that_is_given_are_named_alike(tiny):
+    images = load("fashion_mnist_small")
+    recipe = derive(tiny(), data=DataConfig("n_mnist", side=34))
+    with pytest.raises(
+        BadValue, match=r"^data\.side: data set 'fashion_mnist_small' has no option 'side'; it has crop"
+    ):
+        build(recipe, images)
+
+
 def test_the_ends_of_a_range_are_taken():
-    assert (NeuronConfig(decay=0.0).decay, NeuronConfig(decay=1.0).decay) == (0, 1)
-    assert (LossConfig(label_smoothing=0.0).label_smoothing, LossConfig(label_smoothing=1.0).label_smoothing) == (0, 1)
-    assert (DataConfig(batch=1, crop=0, limit=None).limit, DataConfig(limit=1).limit) == (None, 1)
-    assert (OptimConfig(momentum=0.0, clip=0.0, epochs=1).momentum, Recipe("a", seed=0).seed) == (0, 0)
+    least = {
+        "data": DataConfig(batch=1, crop=0, limit=None),
+        "neuron": NeuronConfig(decay=0.0),
+        "loss": Part("cross_entropy", label_smoothing=0.0),
+        "optim": OptimConfig(momentum=0.0, clip=0.0, epochs=1),
+    }
+    most = {
+        "data": DataConfig(limit=1),
+        "neuron": NeuronConfig(decay=1.0),
+        "loss": Part("cross_entropy", label_smoothing=1.0),
+    }
+    for recipe in (Recipe("a", seed=0, **least), Recipe("a", seed=2**63 - 1, **most)):
+        parts.check(recipe)
+        assert from_dict(to_dict(recipe)) == recipe
 
 
 def test_a_negative_seed(refused, tiny_words, tmp_path):
@@ -161,17 +221,17 @@ def test_nesterov_without_momentum(refused, tiny_words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("controller", ["follow", "schedule"])
+@pytest.mark.parametrize("controller", ["lsg", "schedule"])
 def test_widths_that_are_both_trained_and_controlled(refused, tiny, tiny_words, tmp_path, controller):
     settings = ["surrogate.learn=true", f"adapt.name={controller}"]
     words = [word for setting in settings for word in ("--set", setting)]
     said = refused("train", *tiny_words, *words, "--out", tmp_path / "run")
     assert said == (
-        f"surrogate.learn trains the widths and adapt.name = {controller} writes them; "
-        "set one of them, adapt.name=fixed or surrogate.learn=false"
+        f"surrogate.learn is true, and the controller '{controller}' writes the width; "
+        "set adapt.name=fixed or surrogate.learn=false"
     )
     assert not (tmp_path / "run").exists()
-    with pytest.raises(BadValue, match=r"neuron\.learn_width trains the widths"):
+    with pytest.raises(BadValue, match=r"surrogate\.learn is true"):
         build(tiny(*settings))
 
 
@@ -187,7 +247,7 @@ def test_an_unknown_recipe(refused):
 def test_cuda_where_there_is_none(refused, tiny_words, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     said = refused("train", *tiny_words, "--set", "run.device=cuda", "--out", tmp_path / "run")
-    assert said == "run.device = cuda, but torch sees no CUDA device; give run.device=cpu"
+    assert said == "run.device = cuda, but torch finds no CUDA device; set run.device=cpu"
 
 
 def test_a_folder_that_cannot_be_made(refused, tiny, tiny_words, tmp_path):
@@ -442,7 +502,7 @@ def test_eval_of_damaged_weights(refused, run):
 
 def poison(monkeypatch, step, name):
     """Set a parameter to NaN before the forward pass of a step."""
-    real = build.build
+    real = building.build
 
     def poisoned(recipe, root=None):
         parts = real(recipe, root)
@@ -485,7 +545,7 @@ def test_a_learning_rate_that_explodes_is_reported(tiny_words, tmp_path, capsys)
 
 def test_the_first_bad_layer_is_named(tiny, tmp_path, monkeypatch):
     """Where parameters are finite and an activation is not, the error names the layer, not the loss."""
-    real = build.build
+    real = building.build
 
     def broken(recipe, root=None):
         parts = real(recipe, root)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from surgrad.config import DataConfig, set_fields
 from surgrad.data.batches.recordings import prepare
 from surgrad.data.events.cache import FrameCache, Slicing
 from surgrad.data.events.frames import SLICINGS, frames
@@ -365,12 +366,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def recipe_of(tiny: Any, *words: str) -> Any:
-    recipe = tiny("data.crop=0", *words)
-    return derive(
-        recipe,
-        data={"name": "event_folder", "side": 24, "batch": 6, "workers": 0, "flip": True, "roll": 2, "limit": None},
-        model={"steps": 4},
-    )
+    data = DataConfig("event_folder", side=24, batch=6, workers=0, flip=True, roll=2)
+    return set_fields(derive(tiny(), data=data, model={"steps": 4}), words)
 
 
 def test_a_training_on_recordings_learns(tiny: Any, folder: Path, tmp_path: Path):
@@ -455,9 +452,13 @@ def test_a_link_to_itself_is_a_bad_file(tiny: Any, folder: Path):
     [
         (
             ["data.autoaugment=true"],
-            r"data.autoaugment: data set 'event_folder' has no option 'autoaugment'; it has split",
+            r"data.autoaugment: data set 'event_folder' has no option 'autoaugment', but 'fashion_mnist_small', "
+            r"'fashion_mnist', 'mnist' have it; set data.name too",
         ),
-        (["data.step_us=10000000000000"], r"step_us .* is out of range"),
+        (
+            ["data.step_us=10000000000000"],
+            r"data.step_us = 10000000000000 is out of range; give a number from 1 to 1000000000000",
+        ),
         (["progressive.fraction=0.5"], r"progressive.fraction = 0.5 shows static images for fewer time steps"),
         (["data.slicing=size"], r"unknown slicing 'size'"),
     ],

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from surgrad.config.recipe import Recipe
+from surgrad.config.recipe import Part, Recipe
 from surgrad.data import DATASETS, load, load_folder
 from surgrad.data.folder import FOLDER_SETS, evaluation_view, training_view
 from surgrad.errors import BadValue, DataError, Interrupted, UnknownName
@@ -149,7 +149,7 @@ def test_trains_and_resumes_and_is_evaluated(tree: Path, tmp_path: Path):
 
 def test_a_training_stopped_in_an_epoch_resumes_exactly(tree: Path, tmp_path: Path):
     """With a neuron that draws from torch's own generator in every step, which no loader may touch."""
-    chosen = recipe(tree, neuron={"name": "asgl", "learn_width": True}, adapt={"controller": "fixed"})
+    chosen = recipe(tree, neuron={"name": "asgl"}, surrogate={"learn": True}, adapt=Part("fixed"))
     whole = train(chosen, tmp_path / "whole", data=tree)
 
     class Stopper(Observer):
@@ -203,7 +203,9 @@ def test_errors_name_the_file_and_what_to_do(tree: Path, tmp_path: Path):
         (copy / name).mkdir()
     with pytest.raises(DataError, match=r"train holds no class folders; put the images of each class into a folder"):
         load_folder("image_folder", copy)
-    with pytest.raises(BadValue, match=r"data.crop: data set 'image_folder' has no option 'crop'; "):
+    with pytest.raises(
+        BadValue, match=r"data.crop: data set 'image_folder' has no option 'crop', but 'fashion_mnist_small'"
+    ):
         build(recipe(tree, data={"crop": 4}), tree)
     with pytest.raises(BadValue, match=r"data.batch = 64 of 36 training samples; give at most 36"):
         build(recipe(tree, data={"batch": 64}), tree)

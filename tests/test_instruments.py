@@ -76,7 +76,7 @@ def test_pages_load_nothing_and_escape_what_they_are_given(run, tmp_path):
         ),
         (["diagnose", "{empty}"], "is not a run folder: it holds no recipe.json"),
         (["energy", "{empty}"], "is not a run folder: it holds no recipe.json"),
-        (["diagnose", "lsg_fashion_small_t4", "--images", "99999"], "data.batch = 99999 of 6000 training images"),
+        (["diagnose", "lsg_fashion_small_t4", "--images", "99999"], "data.batch = 99999 of 6000 training samples"),
     ],
 )
 def test_what_cannot_be_looked_at_is_said(tmp_path, capsys, words, text):

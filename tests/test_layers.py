@@ -13,6 +13,7 @@ ROOT = Path(surgrad.__file__).parent
 ORDER = (
     "errors",
     "deprecated",
+    "lazy",
     "criteria",
     "files",
     "process",

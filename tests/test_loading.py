@@ -8,12 +8,14 @@ import torch
 from safetensors.torch import load_file
 
 import surgrad
-from surgrad.config.recipe import derive, to_dict
+from surgrad.config.recipe import DataConfig, derive, from_dict, to_dict
+from surgrad.data import DATASETS, EVENT_SETS, IMAGE_SETS
+from surgrad.data.events.sets import GESTURES
 from surgrad.errors import CheckpointError
 from surgrad.models import SpikingNetwork
 from surgrad.train import build, evaluate_run, load_run, train
 from surgrad.train.average import EMA
-from surgrad.train.inputs import CLASS_COUNTS, IMAGE_SHAPES, InputSpec, known_inputs, read_inputs
+from surgrad.train.inputs import InputSpec, known_inputs, read_inputs
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def run(finished, tmp_path):
 
 
 def test_the_network_of_a_run(finished, monkeypatch):
-    monkeypatch.setattr("surgrad.train.building.load", pytest.fail)  # no data set is read
+    monkeypatch.setattr("surgrad.train.building.find_source", pytest.fail)  # no data set is read
     network = surgrad.load_run(finished)
     assert isinstance(network, SpikingNetwork)
     assert not network.training
@@ -60,31 +62,72 @@ def test_a_folder_without_model_json_goes_by_its_data_set(run):
 @pytest.mark.parametrize(
     ("name", "classes", "shape", "is_sequence"),
     [
+        ("fashion_mnist_small", 10, (1, 28, 28), False),
+        ("fashion_mnist", 10, (1, 28, 28), False),
+        ("mnist", 10, (1, 28, 28), False),
         ("cifar10", 10, (3, 32, 32), False),
         ("cifar100", 100, (3, 32, 32), False),
         ("imagenet", 1000, (3, 224, 224), False),
+        ("cifar10_dvs", 10, (2, 224, 224), True),
         ("dvs_gesture", 11, (2, 224, 224), True),
+        ("n_mnist", 10, (2, 224, 224), True),
+        ("n_caltech101", 101, (2, 224, 224), True),
+        ("n_cars", 2, (2, 224, 224), True),
+        ("shd", 20, (1, 140), True),
+        ("ssc", 35, (1, 140), True),
     ],
 )
 def test_known_data_sets(tiny, name, classes, shape, is_sequence):
-    found = known_inputs(derive(tiny(), data={"name": name}))
+    found = known_inputs(derive(tiny(), data=DataConfig(name)))
     assert (len(found.classes), found.input_shape, found.is_sequence) == (classes, shape, is_sequence)
 
 
-def test_every_image_data_set_is_known(tiny):
-    from surgrad.data import DATASETS
-    from surgrad.data.events.sets import EVENT_SETS, GESTURES
+def test_options_of_the_data_set_decide_its_shape(tiny):
+    assert known_inputs(derive(tiny(), data=DataConfig("imagenet", side=96))).input_shape == (3, 96, 96)
+    assert known_inputs(derive(tiny(), data=DataConfig("n_mnist", side=34))).input_shape == (2, 34, 34)
+    assert known_inputs(derive(tiny(), data=DataConfig("shd", bins=70))).input_shape == (1, 70)
 
-    assert set(IMAGE_SHAPES) == set(DATASETS)
-    assert all(shape[0] == len(DATASETS[name].mean) for name, shape in IMAGE_SHAPES.items())
-    assert IMAGE_SHAPES["fashion_mnist_small"] == build(tiny()).inputs.input_shape
-    assert CLASS_COUNTS.keys() - EVENT_SETS.keys() == {"imagenet"}
-    assert CLASS_COUNTS["dvs_gesture"] == len(GESTURES)
+
+@pytest.mark.parametrize(("name", "channels"), [("imagenet", 3), ("dvs_gesture", 2)])
+def test_inputs_of_recipes_of_an_earlier_release(name, channels):
+    """They have the options of all data sets."""
+    data = {"name": name, "crop": 0, "cutout": 0, "side": 48, "resize": 64, "slicing": "count", "split": None}
+    assert known_inputs(from_dict({"name": "old", "data": data})).input_shape == (channels, 48, 48)
+
+
+def test_every_data_set_is_known_but_folders_of_any_classes(tiny):
+    unknown = set()
+    for name in DATASETS:
+        try:
+            known_inputs(derive(tiny(), data=DataConfig(name)))
+        except CheckpointError:
+            unknown.add(name)
+    assert unknown == {"image_folder", "event_folder"}
+
+
+def test_descriptions_of_data_sets_agree_with_their_data(tiny):
+    assert all(spec.shape[0] == len(spec.mean) for spec in IMAGE_SETS.values())
+    assert IMAGE_SETS["fashion_mnist_small"].shape == build(tiny()).inputs.input_shape
+    assert EVENT_SETS["dvs_gesture"].classes == len(GESTURES)
+
+
+def test_a_recipe_of_an_earlier_release_without_model_json(run):
+    """It has the options of all data sets, and no format."""
+    (run / "model.json").unlink()
+    recipe = json.loads((run / "recipe.json").read_text())
+    del recipe["format"]
+    recipe["data"] |= {"side": 224, "resize": 256, "slicing": "count"}
+    recipe["neuron"] |= {"shape": recipe["surrogate"]["name"], "width": recipe["surrogate"]["width"]}
+    recipe["model"] |= {"norm": recipe["norm"]["name"], "coding": recipe["coding"]["name"]}
+    for part in ("surrogate", "norm", "coding"):
+        del recipe[part]
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    assert load_run(run)(torch.randn(3, 1, 28, 28)).shape == (2, 3, 10)
 
 
 def test_unknown_inputs_are_an_error(run, tiny):
     (run / "model.json").unlink()
-    (run / "recipe.json").write_text(json.dumps(to_dict(derive(tiny(), data={"name": "image_folder"}))))
+    (run / "recipe.json").write_text(json.dumps(to_dict(derive(tiny(), data=DataConfig("image_folder")))))
     with pytest.raises(CheckpointError, match="of data set 'image_folder' are not known without the data"):
         load_run(run)
 

@@ -14,6 +14,7 @@ from surgrad.errors import BadValue, CheckpointError, Interrupted, SurgradError,
 from surgrad.files import append_rows, read_rows
 from surgrad.train import Observer, build, checkpoint, evaluate_run, loggers_by_name, train
 from surgrad.train.average import AVERAGES, EMA, loaded
+from surgrad.train.building import find_source
 from surgrad.train.evaluation import evaluate, first_test_batches
 from surgrad.train.events import Observers
 from surgrad.train.loggers import LOGGERS, TensorBoardLogger, WandbLogger
@@ -335,33 +336,40 @@ def test_an_unknown_logger_is_named():
 # held-out examples
 
 
-def hold_out(parts):
-    """Hold out the first test batch, with other labels, so that the best epochs of the two differ."""
-    images, labels = next(iter(parts.batches.test()))
-    batch = (images, (labels + 1) % 10)
-    parts.batches.holdout_count = len(labels)
-    parts.batches.holdout = lambda: iter([batch])
-    return parts
+class OtherLabels:
+    """A data source whose held-out samples are the first test batch with other labels, so that the best epochs by the
+    two differ."""
+
+    def __init__(self, source):
+        self.source = source
+        self.classes = source.classes
+        self.input_shape = source.input_shape
+        self.is_sequence = source.is_sequence
+
+    def batches(self, settings):
+        batches = self.source.batches(settings)
+        images, labels = next(iter(batches.test()))
+        batches.holdout_count = len(labels)
+        batches.holdout = lambda: iter([(images, (labels + 1) % 10)])
+        return batches
 
 
-def test_the_best_epoch_is_chosen_on_held_out_examples(tiny, tmp_path, monkeypatch):
+def test_the_best_epoch_is_chosen_on_held_out_examples(tiny, tmp_path):
     recipe = tiny("optim.epochs=4", "optim.lr=0.5", "data.batch=16")
-    real = build.build
-    monkeypatch.setattr("surgrad.train.run.build", lambda recipe, root=None: hold_out(real(recipe, root)))
-    run = train(recipe, tmp_path / "run", observers=[EMA(0.5)])
+    source = OtherLabels(find_source(recipe, None))
+    run = train(recipe, tmp_path / "run", data=source, observers=[EMA(0.5)])
     rows = read_rows(run / "metrics.jsonl")
     best = max(rows, key=lambda row: row["holdout_accuracy"])
     assert json.loads((run / "env.json").read_text())["best_by"] == "holdout"
     assert best["test_accuracy"] < max(row["test_accuracy"] for row in rows)
-    found = evaluate_run(run, which="best")
+    found = evaluate_run(run, data=source, which="best")
     assert found["best_by"] == "holdout"
     for key in ("test_loss", "test_accuracy", "holdout_loss", "holdout_accuracy"):
         assert found[key] == best[key]
         assert f"{key}_average" in best
-    parts = hold_out(real(recipe))
+    parts = build(recipe, source)
     parts.model.load_state_dict(load_file(run / "best.safetensors"))
     assert evaluate(parts, "holdout") == (best["holdout_loss"], best["holdout_accuracy"])
-    monkeypatch.undo()
     with pytest.raises(CheckpointError, match="began with best_by = holdout, and now it is test"):
         train(recipe, run, resume=True)
 

@@ -17,7 +17,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import surgrad.train.building
 import surgrad.train.loop
 from surgrad import cli
 from surgrad.adapt import Controller
@@ -44,10 +43,10 @@ class Drifting(Controller):
     def __init__(self):
         self.level = 1.0
 
-    def __call__(self, moment):
-        for counts in moment.histograms.values():
+    def __call__(self, context):
+        for counts in context.histograms.values():
             self.level = 0.9 * self.level + 0.1 * (0.5 + (counts[256:].sum() / counts.sum()).item())
-        return dict.fromkeys(moment.neurons, torch.tensor(self.level))
+        return dict.fromkeys(context.neurons, torch.tensor(self.level))
 
     def state_dict(self):
         return {"level": self.level}
@@ -145,7 +144,7 @@ def prepared(folder, options):
     return average + [StepTeller(folder / "steps.txt", **option) for option in options if isinstance(option, dict)]
 
 
-def work(recipe, out, doom, options):
+def work(data, recipe, out, doom, options):
     """What a forked process does: train or continue, until it is finished or dies. doom: (what to die at, number)."""
     observers = prepared(out.parent, options)
     if "drifting" in options:
@@ -153,12 +152,17 @@ def work(recipe, out, doom, options):
     if doom:
         name, number = doom
         DOOMS.get(name, partial(die_at_rename, name))(number)
-    train(recipe, out, resume=True, observers=observers)
+    train(recipe, out, data=pickle.loads(data), resume=True, observers=observers)
 
 
-def command(words, folder, options):
+def command(data, words, folder, options):
     """What a forked process does: one command line."""
-    surgrad.train.train = partial(train, observers=prepared(folder, options))
+    observers = prepared(folder, options)
+
+    def train_on_images(recipe, out, **given):
+        return train(recipe, out, **{**given, "data": pickle.loads(data)}, observers=observers)
+
+    surgrad.train.train = train_on_images
     sys.exit(cli.main(words))
 
 
@@ -170,15 +174,8 @@ def first_images():
     return pickle.dumps(ImageData(data.name, train, test, data.classes, data.mean, data.std))
 
 
-def given(data, target, *args):
-    """What a forked process does first."""
-    images = pickle.loads(data)
-    surgrad.train.building.load = lambda name, root: images
-    target(*args)
-
-
 def start(target, *args):
-    process = FORKS.Process(target=given, args=(first_images(), target, *args))
+    process = FORKS.Process(target=target, args=(first_images(), *args))
     process.start()
     return process
 
@@ -238,8 +235,7 @@ def recipe(tiny):
     """Crop, flip, warm-up, momentum, a trained decay, a following width, and a number of time steps and
     an image size that change within the second epoch: all that a resume must not lose."""
     made = tiny(*SETTINGS)
-    assert made.data.crop
-    assert made.data.flip
+    assert made.data.options == {"crop": 2, "flip": True}
     return made
 
 
@@ -441,7 +437,7 @@ def test_a_second_ctrl_c_stops_at_once(words, unbroken, tmp_path, recipe):
     process.kill()  # no process may stay, as it would keep the tests from ending
     said = (tmp_path / "said.txt").read_text()
     assert ended == 130
-    assert "stopped at once; what was saved before is whole" in said
+    assert "surgrad: aborted; the last checkpoint is intact" in said
     assert "Traceback" not in said
     assert attempt(recipe, out)
     assert_same_run(out, unbroken())

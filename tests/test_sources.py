@@ -139,7 +139,7 @@ def test_every_data_set_lists_its_own_options():
         ("cifar10", {"flip": 1}, r"data\.flip = 1 is of type int; give true or false"),
         ("imagenet", {"side": 7}, r"data\.side = 7 is out of range; give a number from 8"),
         ("n_cars", {"slicing": "conut"}, r"unknown slicing 'conut'; did you mean 'count'"),
-        ("n_cars", {"step_us": 0}, r"data\.step_us = 0 is out of range; give a number from 1 to 1e\+12"),
+        ("n_cars", {"step_us": 0}, r"data\.step_us = 0 is out of range; give a number from 1 to 1000000000000"),
         ("shd", {"bins": 701}, r"data\.bins = 701 is out of range; give a number from 1 to 700"),
         ("shdd", {}, "unknown data set 'shdd'; did you mean 'shd'"),
     ],

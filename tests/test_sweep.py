@@ -86,7 +86,7 @@ def test_what_does_not_exist_is_said_before_anything_trains(tmp_path):
         sweep.entries([str(tmp_path / "missing.toml")])
     with pytest.raises(UnknownName, match="unknown recipe 'lsg_fashion_smal_t4'; did you mean"):
         sweep.jobs_of(sweep.entries(["lsg_fashion_smal_t4"]), 1, tmp_path)
-    with pytest.raises(UnknownName, match=r"unknown field 'optim\.epoch'"):
+    with pytest.raises(UnknownName, match=r"unknown setting 'optim\.epoch'"):
         sweep.jobs_of([sweep.Entry("a", "lsg_fashion_small_t4", ("optim.epoch=1",))], 1, tmp_path)
 
 

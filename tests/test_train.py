@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from surgrad.adapt import CONTROLLERS, Controller, lsg_width
-from surgrad.config import NeuronConfig, Recipe, from_dict, set_fields
+from surgrad.config import Recipe, from_dict, parts, set_fields
 from surgrad.config.text import differences
-from surgrad.data import BatchSettings, ImageData, Split, as_source, load
+from surgrad.data import DATASETS, ArraySource, BatchSettings, ImageData, ImageSource, Split, as_source, load
 from surgrad.data.sampling import seeded
 from surgrad.errors import BadValue, CheckpointError, Interrupted, UnknownName
 from surgrad.files import append_rows, keep_rows, replace_file
@@ -24,6 +24,7 @@ from surgrad.optim import OPTIMIZERS, SCHEDULES, Muon, build_optimizers, scale_l
 from surgrad.penalties import penalty
 from surgrad.recipes import find_recipe
 from surgrad.train import build, derive, evaluate_run, train
+from surgrad.train.building import build_loss, build_model, build_neuron
 from surgrad.train.events import Observer
 from surgrad.train.logs import Alarms, LayerLog
 from surgrad.train.loop import Loop
@@ -60,9 +61,9 @@ def same(one, other):
 
 def ready(recipe, folder, *observers):
     """A loop at step 0, with its parts."""
-    parts = build(recipe)
-    parts.model.train()
-    return Loop(parts, recipe.optim, folder, Lines(recipe.optim.epochs), observers), parts
+    made = build(recipe)
+    made.model.train()
+    return Loop(made, recipe.optim, folder, Lines(recipe.optim.epochs), observers), made
 
 
 class Stopper(Observer):
@@ -78,26 +79,28 @@ class Stopper(Observer):
             loop.stop()
 
 
-# fields
+# settings
 
 
 @pytest.mark.parametrize(
-    ("assignment", "part", "key", "value"),
+    ("assignment", "value"),
     [
-        ("optim.lr=1", "optim", "lr", 1.0),
-        ("optim.lr=5e-2", "optim", "lr", 0.05),
-        ("optim.epochs=7", "optim", "epochs", 7),
-        ("data.limit=64", "data", "limit", 64),
-        ("data.limit=none", "data", "limit", None),
-        ("data.flip=TRUE", "data", "flip", True),
-        ("data.flip=false", "data", "flip", False),
-        ("surrogate.name=atan", "neuron", "shape", "atan"),
-        ("data.name=a=b", "data", "name", "a=b"),
+        ("optim.lr=1", 1.0),
+        ("optim.lr=5e-2", 0.05),
+        ("optim.epochs=7", 7),
+        ("data.limit=64", 64),
+        ("data.limit=none", None),
+        ("data.flip=TRUE", True),
+        ("data.flip=false", False),
+        ("surrogate.name=atan", "atan"),
+        ("init_from=a=b", "a=b"),
+        ("source=a=b", "a=b"),
     ],
 )
-def test_set_fields_reads_the_fields_type(assignment, part, key, value):
-    changed = set_fields(find_recipe(), [assignment])
-    found = getattr(getattr(changed, part), key)
+def test_set_fields_reads_the_type_of_the_setting(assignment, value):
+    found = set_fields(find_recipe(), [assignment]).to_dict()
+    for key in assignment.partition("=")[0].split("."):
+        found = found[key]
     assert found == value
     assert type(found) is type(value)
 
@@ -110,7 +113,7 @@ def test_set_fields_reads_the_fields_type(assignment, part, key, value):
         ("optim.epochs=none", "optim.epochs = 'none' cannot be read; give a whole number"),
         ("data.limit=all", "data.limit = 'all' cannot be read; give a whole number or none"),
         ("data.flip=yes", "data.flip = 'yes' cannot be read; give true or false"),
-        ("optim.lr", "'optim.lr' sets nothing; write path=value, as in optim.lr=0.05"),
+        ("optim.lr", "'optim.lr' does not set anything; write path=value, as in optim.lr=0.05"),
     ],
 )
 def test_set_fields_says_what_it_wants(assignment, text):
@@ -128,7 +131,7 @@ def test_set_fields_offers_the_nearest_path(path, nearest):
         set_fields(find_recipe(), [f"{path}=1"])
 
 
-def test_set_fields_changes_one_field():
+def test_set_fields_changes_one_setting():
     recipe = find_recipe()
     assert differences(recipe, set_fields(recipe, ["optim.lr=0.5"])) == ["optim.lr: 0.15 -> 0.5"]
 
@@ -148,9 +151,14 @@ def test_from_dict_refuses_wrong_types(values, text):
     assert str(caught.value) == text
 
 
-def test_from_dict_refuses_unknown_fields():
-    with pytest.raises(UnknownName, match=r"unknown field 'optim\.lrr'; did you mean 'optim\.lr'"):
-        from_dict({"name": "a", "optim": {"lrr": 0.1}})
+@pytest.mark.parametrize("form", [{}, {"format": 2}], ids=["earlier", "today"])
+def test_unknown_settings_of_json_are_refused(form):
+    with pytest.raises(UnknownName, match=r"unknown setting 'seeed'; did you mean 'seed'"):
+        from_dict({"name": "a", "seeed": 1, **form})
+    with pytest.raises(UnknownName, match=r"unknown setting 'run\.presicion'; did you mean 'run\.precision'"):
+        from_dict({"name": "a", "run": {"presicion": "fp32"}, **form})
+    with pytest.raises(UnknownName, match=r"unknown setting 'optim\.lrr'; did you mean 'optim\.lr'"):
+        build(from_dict({"name": "a", "optim": {"lrr": 0.1}, **form}))
 
 
 def test_from_dict_takes_a_whole_number_for_a_number():
@@ -160,6 +168,7 @@ def test_from_dict_takes_a_whole_number_for_a_number():
 def test_derive_leaves_the_base_alone():
     base = Recipe("a")
     made = derive(base, name="b", optim={"lr": 0.3}, data={"flip": True})
+    assert made.data.options == {"flip": True}
     assert differences(base, made) == ["name: 'a' -> 'b'", "data.flip: False -> True", "optim.lr: 0.1 -> 0.3"]
     assert base == Recipe("a")
 
@@ -246,7 +255,7 @@ def test_a_batch_larger_than_the_data_is_refused():
 
 
 def test_neuron_parameters_train_with_adam_without_decay(tiny):
-    model = build_model(tiny("surrogate.learn=true"), load("fashion_mnist_small"))
+    model = build_model(tiny("surrogate.learn=true"), ImageSource("fashion_mnist_small"))
     options = {"weight_decay": 0.01, "momentum": 0.8, "nesterov": True}
     network, own = build_optimizers(model, "sgd", options, lr=0.2, neuron_lr=0.003)
     named = {id(p): name for name, p in model.named_parameters()}
@@ -306,7 +315,7 @@ def test_options_of_an_optimiser_are_checked(name, options, text):
 
 
 def test_muon_trains_the_convolutions_and_adam_the_rest(tiny):
-    model = build_model(tiny(), load("fashion_mnist_small"))
+    model = build_model(tiny(), ImageSource("fashion_mnist_small"))
     muon, rest = build_optimizers(model, "muon", {"momentum": 0.8}, lr=0.03, neuron_lr=0.003)
     named = {id(p): p for p in model.parameters()}
     assert (type(muon), type(rest)) == (Muon, torch.optim.Adam)
@@ -335,7 +344,8 @@ def test_muon_without_convolutions():
 
 def test_the_support_of_dspike_ends_where_the_potential_is_nothing():
     for threshold in (0.5, 1.0):
-        neuron = build_neuron(NeuronConfig(shape="dspike", threshold=threshold), 2)
+        recipe = derive(find_recipe(), surrogate={"name": "dspike"}, neuron={"threshold": threshold})
+        neuron = build_neuron(recipe, 2)
         assert neuron.surrogate.function.window(neuron.surrogate.width) == threshold
 
 
@@ -399,7 +409,9 @@ def test_a_run_writes_its_folder(finished, tiny):
         "previous.safetensors",
         "previous.pt",
     }
-    assert from_dict(json.loads((finished / "recipe.json").read_text())) == tiny()
+    written = from_dict(json.loads((finished / "recipe.json").read_text()))
+    assert written == parts.resolved(tiny()), "with the value of every option"
+    assert differences(written, tiny()) == []
     env = json.loads((finished / "env.json").read_text())
     assert (env["device"], env["precision"], env["torch"]) == ("cpu", "fp32", torch.__version__)
     assert env["resumed"] == []
@@ -426,6 +438,69 @@ def test_the_last_row_is_what_evaluation_finds(finished):
     result = evaluate_run(finished)
     assert (result["test_accuracy"], result["test_loss"]) == (last["test_accuracy"], last["test_loss"])
     assert (result["run"], result["weights"]) == (str(finished), "last")
+
+
+def own_images(count=64, classes=3, side=12):
+    """Images that show their class by their brightness."""
+    labels = torch.arange(count) % classes
+    noise = torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(0))
+    return noise + labels.view(-1, 1, 1, 1), labels
+
+
+def test_own_data_trains_resumes_and_is_evaluated(tmp_path):
+    """A data source in place of the data set that the recipe names."""
+    source = ArraySource(own_images(), own_images(32), classes=("dark", "grey", "light"), flip=True)
+    recipe = derive(
+        Recipe("own"),
+        data={"batch": 16},
+        model={"width_multiplier": 0.125, "steps": 2},
+        optim={"epochs": 2},
+        run={"precision": "fp32", "device": "cpu"},
+    )
+    whole = train(recipe, tmp_path / "whole", data=source)
+    last = rows(whole, "metrics")[-1]
+    assert last["step"] == 8
+    assert evaluate_run(whole, data=source)["test_accuracy"] == last["test_accuracy"]
+    assert len(build_model(recipe, source)(source.train.images[:5]).mean(0)[0]) == 3
+
+    with pytest.raises(Interrupted):
+        train(recipe, tmp_path / "run", data=source, observers=[Stopper(5)])
+    written = from_dict(json.loads((tmp_path / "run" / "recipe.json").read_text()))
+    resumed = train(written, tmp_path / "run", data=source, resume=True)
+    assert same(weights(resumed), weights(whole))
+
+
+def test_loaded_images_get_the_augmentation_of_the_recipe(finished, tiny, tmp_path):
+    run = train(tiny(), tmp_path / "run", data=load("fashion_mnist_small"))
+    assert same(weights(run), weights(finished))
+
+
+def test_a_registered_data_set_trains_by_its_name(finished, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(DATASETS, "_parts", dict(DATASETS._parts))  # nothing stays registered
+    data = load("fashion_mnist_small")
+
+    def mine(root=None, *, crop: int = 0, flip: bool = False):
+        return ImageSource(data, crop=crop, flip=flip)
+
+    DATASETS.add("mine", mine)
+    run = train(tiny("data.name=mine", "data.crop=2", "data.flip=true"), tmp_path / "run")
+    assert same(weights(run), weights(finished))
+
+
+def test_data_that_does_not_fit_the_run_is_refused(tiny, tmp_path):
+    other = ArraySource(own_images(), own_images(32))
+    text = r"was trained on images \[1, 28, 28\] of 10 classes \(T-shirt/top, Trouser, Pullover, \.\.\.\), and this "
+    recipe = tiny("data.crop=0", "data.flip=false", "optim.epochs=1")
+    run = train(recipe, tmp_path / "run", data=load("fashion_mnist_small"))
+    with pytest.raises(CheckpointError, match=text + r"data has images \[1, 12, 12\] of 3 classes \(0, 1, 2\)"):
+        evaluate_run(run, data=other)
+    with pytest.raises(CheckpointError, match=text):
+        train(recipe, run, data=other, resume=True)
+
+
+def test_options_for_a_data_source_that_has_its_own_are_refused(tiny):
+    with pytest.raises(BadValue, match=r"ArraySource has its own options, .* give no others \(.*crop"):
+        build(tiny(), ArraySource(own_images(), own_images()))
 
 
 def test_best_is_the_first_best_epoch(finished):
@@ -488,7 +563,7 @@ def test_bf16_keeps_parameters_widths_and_potentials_in_float32(tiny, tmp_path, 
     plain = BACKENDS["reference"]
 
     def watched(call):
-        out = plain(replace(call, keep=True))
+        out = plain(replace(call, return_potential=True))
         currents.add(call.x.dtype)
         potentials.add(out[1].dtype)
         return out
@@ -509,22 +584,22 @@ def plain_training(recipe):
     torch.manual_seed(recipe.seed)
     data = load(recipe.data.name)
     config = recipe.optim
-    model = build_model(recipe, data).to(memory_format=torch.channels_last)
-    source = as_source(data, {"crop": recipe.data.crop, "flip": recipe.data.flip})
+    source = as_source(data, {"crop": 2, "flip": True})
+    model = build_model(recipe, source).to(memory_format=torch.channels_last)
     made = source.batches(BatchSettings(recipe.data.batch, recipe.seed, CPU, limit=recipe.data.limit))
     own = [p for name, p in model.named_parameters() if name.endswith("logit_decay")]
     rest = [p for name, p in model.named_parameters() if not name.endswith("logit_decay")]
     matrices = [p for p in rest if p.ndim > 1]
     vectors = [p for p in rest if p.ndim < 2]
     sgd = torch.optim.SGD(
-        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors}],
+        [{"params": matrices, "weight_decay": parts.value(recipe, "optim", "weight_decay")}, {"params": vectors}],
         lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
+        momentum=parts.value(recipe, "optim", "momentum"),
+        nesterov=parts.value(recipe, "optim", "nesterov"),
         fused=True,
     )
     adam = torch.optim.Adam(own, lr=config.neuron_lr, fused=True)
-    schedule = SCHEDULES.build("cosine", {"warmup": config.warmup})
+    schedule = SCHEDULES.build("cosine", {"warmup": parts.value(recipe, "schedule", "warmup")})
     for epoch in range(config.epochs):
         for number, (images, labels) in enumerate(made.train(epoch), start=epoch * made.per_epoch):
             share = schedule.lr_factor(number, made.per_epoch, config.epochs)
@@ -583,11 +658,11 @@ def test_tet_and_label_smoothing_reach_the_loss(tiny):
     def entropy(logits):
         return -(smooth * logits.log_softmax(1)).sum(1).mean()
 
-    plain = build_loss(tiny("loss.label_smoothing=0.2").loss)(output, labels)
+    plain = build_loss(tiny("loss.label_smoothing=0.2"))(output, labels)
     torch.testing.assert_close(plain, entropy(output.mean(0)))
-    config = tiny("loss.name=tet", "loss.label_smoothing=0.2", "loss.weight=0.3", "loss.target=0.5").loss
+    recipe = tiny("loss.name=tet", "loss.label_smoothing=0.2", "loss.weight=0.3", "loss.target=0.5")
     expected = 0.7 * torch.stack([entropy(step) for step in output]).mean() + 0.3 * ((output - 0.5) ** 2).mean()
-    torch.testing.assert_close(build_loss(config)(output, labels), expected)
+    torch.testing.assert_close(build_loss(recipe)(output, labels), expected)
 
 
 def test_tet_trains_otherwise_than_cross_entropy(finished, tiny, tmp_path):
@@ -673,11 +748,13 @@ def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, share, cheap):
 def test_a_start_that_does_not_fit_is_refused(tiny):
     with pytest.raises(BadValue, match=r"progressive\.image_size = 29 is larger than the images of 28 pixels"):
         build(tiny("progressive.fraction=0.5", "progressive.image_size=29"))
-    with pytest.raises(BadValue, match=r"model 'vggsnn' is made for one image size; give start\.side=none"):
+    with pytest.raises(
+        BadValue, match=r"'vggsnn' is built for one image size, .* = 20; set progressive\.image_size=none"
+    ):
         build(tiny("progressive.fraction=0.5", "progressive.image_size=20", "model.name=vggsnn"))
     with pytest.raises(BadValue, match=r"progressive\.image_size = 20 has no effect with progressive.fraction = 0"):
         build(tiny("progressive.image_size=20"))
-    with pytest.raises(BadValue, match=r"start\.steps = 3 of model\.steps = 2; give no more than those"):
+    with pytest.raises(BadValue, match=r"progressive\.steps = 3 is more than model\.steps = 2; give at most that"):
         build(tiny("progressive.fraction=0.5", "progressive.steps=3"))
 
 
@@ -727,7 +804,7 @@ def test_a_sound_training_raises_no_alarm(finished):
 
 
 def test_evidence_of_a_controller_is_logged(tiny, tmp_path):
-    """steer's, every period; rows of steps that a resumed training repeats are dropped."""
+    """esg's, every period; rows of steps that a resumed training repeats are dropped."""
     words = ("adapt.name=esg", "adapt.period=2", "adapt.warmup=0", "adapt.target=exact", "adapt.low=0.3")
     run = train(tiny(*words), tmp_path / "run")
     logged = rows(run, "adapt")
@@ -749,8 +826,12 @@ def test_two_trainings_do_not_share_a_folder(tiny, tmp_path):
 
 
 def test_asgl_trains_its_width(tiny):
-    with pytest.raises(BadValue, match=r"neuron 'asgl' trains its width; set neuron\.learn_width=true"):
+    with pytest.raises(BadValue, match=r"asgl trains its width, .*; set surrogate\.learn=true and adapt\.name=fixed"):
         build(tiny("neuron.name=asgl"))
+    with pytest.raises(BadValue, match=r"surrogate\.learn is true, and the controller 'esg' writes the width; set ad"):
+        build(tiny("neuron.name=asgl", "surrogate.learn=true", "adapt.name=esg"))
+    with pytest.raises(BadValue, match=r"surrogate\.learn is true, and the controller 'fixed' writes the width"):
+        build(tiny("surrogate.learn=true", "adapt.name=fixed", "adapt.width=0.5"))
     build(tiny("neuron.name=asgl", "surrogate.learn=true", "adapt.name=fixed"))
 
 
@@ -821,8 +902,11 @@ def test_drops_that_cannot_be_read(text: str):
 
 
 def test_a_rate_follows_one_rule(tiny):
-    with pytest.raises(BadValue, match=r"optim\.drops and optim\.period are both given"):
-        build(tiny("schedule.drops=1:0.1", "schedule.period=2"))
+    for words in (("schedule.drops=1:0.1",), ("schedule.drops=1:0.1", "schedule.period=2")):
+        with pytest.raises(BadValue, match=r"schedule 'cosine' has no option 'drops', but 'steps' has it"):
+            build(tiny(*words))
+    with pytest.raises(BadValue, match=r"schedule 'steps' has no option 'period', but 'cosine' has it"):
+        build(tiny("schedule.name=steps", "schedule.drops=1:0.1", "schedule.period=2"))
 
 
 def test_a_penalty_grows_and_ends(tiny):

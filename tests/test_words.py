@@ -16,7 +16,7 @@ PLAIN = {
     r"\banew\b": "again",
     r"\bat hand\b": "available",
     r"\bbears\b": "has",
-    r"\bbeside\b": "next to, compared with, in addition to",
+    r"(?<!--)\bbeside\b": "next to, compared with, in addition to",
     r"\bgo(?:es)? on\b": "continue(s)",
     r"\b(?:get|give|has|have) leave\b": "permission",
     r"\bis worth\b": "has an accuracy of, gains",

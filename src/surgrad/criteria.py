@@ -7,7 +7,7 @@ NARROW_SHARE = 0.05
 RELIABLE_COSINE = 0.3
 """Finite-difference gradients are trusted where those of the batch's two halves have at least this cosine."""
 HISTOGRAM_REACH = 8
-"""Histograms of potentials reach so many thresholds to both sides of the threshold (`surgrad.kernels.lif`)."""
+"""Histograms of potentials reach this number of thresholds to both sides of the threshold (`surgrad.kernels.lif`)."""
 
 RENAMED_KINDS = {
     "starved": "blocked_upstream",

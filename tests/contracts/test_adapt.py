@@ -609,7 +609,7 @@ def _streaming_network(name):
     options = {"steps": 3} if "steps" in inspect.signature(kind).parameters else {}
     neuron = kind(carry=kind.supports_streaming, **options)
     model = nn.Sequential(PerStep(nn.Linear(6, 16)), TDBN(16), neuron, PerStep(nn.Linear(16, 3)))
-    neuron.watch = True
+    neuron.record_histogram = True
     penalise(model, "im_loss")
     data = list(batches())
     for x, _ in data[:2]:

@@ -61,7 +61,7 @@ def test_chi_of_normal_potentials(sigma, shares, halves):
     assert [reach_of(counts, share) for share in (0.1, 0.2, 0.3, 0.5, 0.7)] == pytest.approx(halves, abs=6e-3)
     drawn = sigma * torch.randn(1, 400_000, generator=torch.Generator().manual_seed(0))
     counted = lif(
-        0.5 * drawn, 0.2, 1.0, shape="rect", threshold=0.5, watch=True
+        0.5 * drawn, 0.2, 1.0, surrogate="rect", threshold=0.5, return_histogram=True
     ).histogram  # one step: u is the current
     assert [share_within(counted, k) for k in (0.25, 0.5, 1, 1.5, 2, 3)] == pytest.approx(shares, abs=4e-3)
 
@@ -302,7 +302,7 @@ def test_in_a_frozen_probe_parts_see_what_the_whole_does(kind):
         model = SpikingNetwork(conv(3, 4), NormNeuron(TDBN(4), MPBN(surrogate="rect")), nn.Sequential(), head, 3)
     else:
         model = small_cnn(3, in_channels=3, steps=3, width_multiplier=0.25)
-        coding.name = DCT()
+        model.coding = DCT()
     x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(8) % 3
     state = {name: value.clone() for name, value in model.state_dict().items()}

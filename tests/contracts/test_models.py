@@ -476,7 +476,7 @@ def test_inputs_of_other_dimensions_are_refused():
 def test_copies_after_a_forward_pass_in_training(name: str):
     network = build(name)
     for neuron in neurons(network).values():
-        neuron.watch = True
+        neuron.record_histogram = True
     network(images(name, 2)).sum().backward()
     twin = copy.deepcopy(network)
     assert all(neuron.histogram is None for neuron in neurons(twin).values())

@@ -78,11 +78,11 @@ def test_every_option_is_a_named_parameter(name: str):
 def test_a_neuron_is_built_from_its_options(name: str):
     """All defaults, stated: what a recipe does."""
     options = {key: option.default for key, option in NEURONS.options(name).items()}
-    surrogate = Surrogate("tanh", 0.3)
+    surrogate = Surrogate("tanh", 0.3, learn=name == "asgl")
     neuron = NEURONS.build(name, options, surrogate=surrogate, steps=4)
     assert type(neuron) is NEURONS[name]
     assert neuron.surrogate is surrogate
-    assert repr(neuron) == repr(NEURONS[name](surrogate=Surrogate("tanh", 0.3)))
+    assert repr(neuron) == repr(NEURONS[name](surrogate=Surrogate("tanh", 0.3, learn=name == "asgl")))
     with pytest.raises(BadValue, match=r"neuron.threshold = 0.0 is out of range; give a number above 0"):
         NEURONS.build(name, {"threshold": 0.0})
     with pytest.raises(
@@ -431,7 +431,7 @@ def test_state_is_never_saved(name: str):
 @every_neuron
 def test_state_dict_restores_decay_threshold_and_width(name: str):
     decay = {"decay": 0.6} if name in LEAKY else {}
-    here = make(name, threshold=0.7, surrogate=Surrogate("atan", 0.3), **decay)
+    here = make(name, threshold=0.7, surrogate=Surrogate("atan", 0.3, learn=name == "asgl"), **decay)
     there = make(name)
     if set(here.state_dict()) != set(there.state_dict()):
         there = make(name, **({"decay": 0.1} if name in LEAKY else {}))
@@ -493,7 +493,7 @@ def test_each_neuron_has_a_surrogate_of_its_own_unless_given_one(name: str):
     one = make(name)
     two = make(name)
     assert one.surrogate is not two.surrogate
-    own = Surrogate("tanh", 0.3)
+    own = Surrogate("tanh", 0.3, learn=name == "asgl")
     assert make(name, surrogate=own).surrogate is own
     assert make(name, surrogate="tanh").surrogate.function is SURROGATES["tanh"]
     assert make(name, surrogate="tanh").surrogate.width.item() == 1.0
@@ -599,7 +599,7 @@ def test_the_first_step_of_plif_has_its_gain_too():
 def test_what_cannot_have_a_first_width_refuses_one():
     with pytest.raises(BadValue, match="DSATGO has one width for all steps; give a Surrogate without first=True"):
         DSATGO(surrogate=Surrogate(first=True))(currents(2, 3, 4))
-    with pytest.raises(BadValue, match="learn and first are both set"):
+    with pytest.raises(BadValue, match="learn and first are both set, but a learned width"):
         Surrogate(learn=True, first=True)
 
 
@@ -647,6 +647,14 @@ def test_asgl_that_never_is_smooth_is_the_lif():
         grads.append((spikes, y.grad, neuron.surrogate.width.grad))
     for ours, theirs in zip(*grads, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_asgl_trains_its_width():
+    for made in (ASGL(), ASGL(surrogate="tanh", channels=3)):
+        assert isinstance(made.surrogate.width, nn.Parameter)
+    assert made.surrogate.width.shape == (3,)
+    with pytest.raises(BadValue, match="asgl trains its width, and this surrogate does not learn"):
+        ASGL(surrogate=Surrogate("rect"))
 
 
 def test_asgl_mixes_in_training_and_spikes_in_evaluation():

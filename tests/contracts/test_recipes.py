@@ -4,17 +4,20 @@ import json
 import math
 from contextlib import suppress
 from functools import cache
+from itertools import islice
 
 import pytest
 import torch
 from event_files import published
 
 from surgrad import norm as norms
-from surgrad.config.recipe import differences, from_dict, to_dict
-from surgrad.data import EVENT_SETS, FOLDER_SETS, IMAGE_SETS, ImageData, Split, load, load_events
+from surgrad.config import from_dict, parts, to_dict
+from surgrad.config.text import differences
+from surgrad.data import EVENT_SETS, FOLDER_SETS, IMAGE_SETS, ImageData, ImageSource, Split, load, load_events
 from surgrad.errors import BadValue, DataError
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.train import build, derive
+from surgrad.train.building import build_model
 from surgrad.train.loop import Loop, Position
 from surgrad.train.progress import Lines
 
@@ -146,7 +149,16 @@ OTHERS = {
     "dspike_cifar100_resnet18_t4": 73.35,
     "dspike_cifar100_resnet18_t6": 74.24,
 }
-MAY_DIFFER = {"name", "summary", "source", "published", "neuron.train_decay", "surrogate.width", "adapt.name"}
+MAY_DIFFER = {
+    "name",
+    "summary",
+    "source",
+    "published",
+    "neuron.train_decay",
+    "surrogate.width",
+    "adapt.name",
+    "adapt.width",
+}
 
 
 @pytest.fixture(params=sorted(RECIPES))
@@ -156,7 +168,7 @@ def recipe(request):
 
 @cache
 def pictures(name, count=8):
-    """The first images of CIFAR-10 or CIFAR-100, where their files are at hand; else, and in the place of ImageNet's,
+    """The first images of CIFAR-10 or CIFAR-100, where their files are on the disk; else, and instead of ImageNet's,
     bundled ones in that data set's shape, classes and statistics."""
     if name in FOLDER_SETS:
         spec = FOLDER_SETS[name]
@@ -194,53 +206,55 @@ def test_json_keeps_everything(recipe):
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
 
 
-def test_builds_takes_two_steps_in_two_epochs_and_resumes(recipe, tmp_path, monkeypatch):
-    """The whole recipe, its augmentation, norm, neuron and controller included, on fewer channels and images; and after
-    the first epoch again from its checkpoint, to the same weights."""
+def test_trains_an_epoch_and_resumes_in_the_next(recipe, tmp_path):
+    """The whole recipe, its augmentation, norm, neuron and controller included, on fewer channels and images: an epoch
+    of two steps and a step of the next; and this step again from the checkpoint between them, to the same weights."""
+    options = {}
     if recipe.data.name in EVENT_SETS:
-        data = load_events(recipe.data.name, published(tmp_path, recipe.data.name), recipe.data.split)
+        options = {"workers": 0}
+        split = parts.value(recipe, "data", "split")
+        data = load_events(recipe.data.name, published(tmp_path, recipe.data.name), split)
     else:
         data = pictures(recipe.data.name)
-    monkeypatch.setattr(build, "_load", lambda recipe, root: data)
-    steps = {"steps": min(recipe.model.steps, 20)}
     small = derive(
         recipe,
-        data={"batch": 4, "workers": 0},
-        model={"width_multiplier": 0.0625, **steps},
+        data={"batch": 4, **options},
+        model={"width_multiplier": 0.0625, "steps": min(recipe.model.steps, 20)},
         optim={"epochs": 2},
         run={"device": "cpu"},
     )
-    parts = build(small)
-    before = {name: p.detach().clone() for name, p in parts.model.named_parameters()}
-    loop = Loop(parts, small.optim, tmp_path, Lines(1))
-    two_steps(loop, 0)
+    made = build(small, data)
+    before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
+    loop = Loop(made, small.optim, tmp_path, Lines(1))
+    assert made.batches.per_epoch == 2
+    train_steps(loop, 2)
     loop.at = Position(1)
     loop.save()
-    two_steps(loop, 1)
-    moved = [name for name, p in parts.model.named_parameters() if not torch.equal(p, before[name])]
+    train_steps(loop, 1)
+    moved = [name for name, p in made.model.named_parameters() if not torch.equal(p, before[name])]
     assert any("weight" in name for name in moved)
     trained = [name for name in moved if name.endswith("logit_decay")]
-    has_decay = recipe.neuron.name not in ("relu", "converted")
-    assert bool(trained) == (recipe.neuron.train_decay and has_decay)
+    assert bool(trained) == parts.value(recipe, "neuron", "train_decay", False)
 
-    again = Loop(build(small), small.optim, tmp_path, Lines(1))
+    again = Loop(build(small, data), small.optim, tmp_path, Lines(1))
     again.resume()
-    two_steps(again, 1)
-    for (name, ours), theirs in zip(
-        again.parts.model.state_dict().items(), parts.model.state_dict().values(), strict=True
-    ):
-        assert torch.equal(ours, theirs), name
+    assert again.at == Position(1)
+    train_steps(again, 1)
+    ours = again.parts.model.state_dict()
+    theirs = made.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-def two_steps(loop, epoch):
-    loop.at = Position(epoch)
+def train_steps(loop, count):
+    """The first steps of the loop's epoch."""
     loop.parts.model.train()
-    for batch in loop.parts.batches.train(epoch):
+    for batch in islice(loop.parts.batches.train(loop.at.epoch), count):
         loss, right = loop.train_step(batch)
         loop.at.batch += 1
         assert math.isfinite(loss)
         assert 0 <= right <= 4
-    assert loop.at.batch == 2
+    assert loop.at.batch == count
 
 
 def test_the_default_is_there():
@@ -259,32 +273,40 @@ def test_a_twin_differs_only_where_it_says(name):
     changed = {line.partition(":")[0] for line in differences(find_recipe(base), variant)}
     assert changed <= MAY_DIFFER
     assert {"name", "adapt.name"} <= changed
-    assert (variant.adapt.controller, variant.neuron.train_decay) == ("fixed", train_decay)
-    assert variant.neuron.width == width
-    assert variant.neuron.decay == 0.2
+    assert (variant.adapt.name, parts.value(variant, "neuron", "train_decay")) == ("fixed", train_decay)
+    assert parts.value(variant, "adapt", "width") is None
+    assert variant.surrogate.width == width
+    assert parts.value(variant, "neuron", "decay") == 0.2
 
 
 @pytest.mark.parametrize("name", sorted(TDBN))
 def test_tdbn_gives_the_summands_of_an_addition_their_share(name):
     """1/√2 for the last norm of a block and its shortcut's (Zheng et al. 2021), 1 for all others."""
     recipe = derive(find_recipe(name), model={"width_multiplier": 0.0625})
-    network = build_model(recipe, pictures(recipe.data.name))
+    network = build_model(recipe, ImageSource(pictures(recipe.data.name)))
     for path, norm in network.named_modules():
         if isinstance(norm, norms.TDBN):
             summand = path.endswith(("fire2.norm", "plus_norm"))
             assert norm.scale == pytest.approx(0.5 * (math.sqrt(0.5) if summand else 1.0)), path
     assert recipe.model.steps == int(name[-1])
     assert recipe.data.name in name
-    assert (recipe.adapt.controller, recipe.neuron.width, recipe.neuron.decay) == ("fixed", 1.0, 0.2)
+    assert (recipe.adapt.name, recipe.surrogate.width, parts.value(recipe, "neuron", "decay")) == ("fixed", 1.0, 0.2)
 
 
-@pytest.mark.parametrize("change", [{"norm": "batchnorm"}, {"name": "vggsnn"}])
-def test_an_alpha_of_summands_that_nothing_has_is_refused(change):
-    recipe = derive(find_recipe("tdbn_cifar10_resnet19_t2"), model={"width_multiplier": 0.0625, **change})
-    with pytest.raises(
-        BadValue, match=r"is tdBN's, of residual additions, and this is .* give 1, or resnet19 with tdbn"
-    ):
-        build_model(recipe, pictures("cifar10"))
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"norm": {"name": "batchnorm"}},
+            r"summand_alpha = .* this norm has no 'alpha'; give .* = 1, or the norm tdbn",
+        ),
+        ({"model": {"name": "vggsnn"}}, r"model\.summand_alpha: model 'vggsnn' has no option 'summand_alpha', but "),
+    ],
+)
+def test_an_alpha_of_summands_that_nothing_has_is_refused(changes, text):
+    small = derive(find_recipe("tdbn_cifar10_resnet19_t2"), model={"width_multiplier": 0.0625}, data={"batch": 4})
+    with pytest.raises(BadValue, match=text):
+        build(derive(small, **changes), pictures("cifar10"))
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
@@ -294,6 +316,6 @@ def test_the_papers_setting(name):
     assert recipe.model.name == "resnet19"
     assert f"_t{recipe.model.steps}" in name
     assert recipe.data.name in name
-    neuron = recipe.neuron
-    assert (neuron.threshold, neuron.decay, neuron.reset, surrogate.name) == (0.5, 0.2, "zero", "rect")
-    assert not neuron.detach_reset
+    values = parts.defaults("neuron", recipe.neuron)
+    assert (values["threshold"], values["decay"], values["reset"], recipe.surrogate.name) == (0.5, 0.2, "zero", "rect")
+    assert not values["detach_reset"]

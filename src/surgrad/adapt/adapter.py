@@ -161,8 +161,8 @@ class Adapter:
                 raise unknown("neuron", name, held)
             if held[name].requires_grad:
                 raise BadValue(
-                    f"neuron '{name}' learns its width, and this controller writes it; use Fixed(), or a Surrogate "
-                    "without learn"
+                    f"neuron '{name}' learns its width, and this controller writes it; use the controller 'fixed' "
+                    "(adapt.name=fixed) or surrogate.learn=false"
                 )
         widths = {name + FIRST: width for name, width in widths.items() if name + FIRST in held} | dict(widths)
         slots = {name: held[name] for name in widths}

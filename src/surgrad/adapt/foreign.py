@@ -76,12 +76,12 @@ class ForeignNeuron:
 
     @property
     def histogram(self) -> Tensor | None:
-        """The counts, held by the surrogate's module, so that they are restored with the model's state."""
-        return vars(self._slope).get(_COUNTED)
+        """The counts, held by the neuron's module, so that they are restored with its other attributes."""
+        return vars(self.module).get(_COUNTED)
 
     @histogram.setter
     def histogram(self, counts: Tensor | None) -> None:
-        vars(self._slope)[_COUNTED] = counts
+        vars(self.module)[_COUNTED] = counts
 
     @property
     def threshold(self) -> Tensor:

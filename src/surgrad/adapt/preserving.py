@@ -1,6 +1,6 @@
-"""A context manager that restores a model after evaluations that must not change it."""
+"""Context managers that restore a model after evaluations that must not change it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,23 +8,46 @@ from torch import nn
 
 from surgrad import state
 
+DECLARING = ("surgrad.", "torch.")
+"""Packages whose modules change nothing in a forward pass but buffers and declared state."""
+
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Within it, the neurons start from rest and the model's own forward pre-hooks do not run.
+    """Within it, neurons start from their initial potential and the model's own forward pre-hooks do not run.
 
-    Afterwards every attribute of every module is as it was: declared state (`surgrad.state`), what modules of other
-    libraries keep (SpikingJelly's `_memories`, snnTorch's `mem`), hooks, training flags; and so are torch's random
-    numbers. Values of parameters and buffers are not copied: evaluate with copies of them, or leave them alone.
+    Afterwards the declared state of all modules (`surgrad.state`) and torch's random numbers are as they were. Modules
+    of other packages declare nothing, so all their attributes are restored (`_memories` of SpikingJelly, for instance).
+    Values of parameters and buffers are not copied: evaluate with copies of them.
     """
-    kept = [(module, _attributes(module)) for module in model.modules()]
+    foreign = [(module, _attributes(module)) for module in model.modules() if _is_foreign(module)]
+    hooks = model._forward_pre_hooks
+    model._forward_pre_hooks = type(hooks)()
     try:
         with state.preserved_state(model):
-            model._forward_pre_hooks = type(model._forward_pre_hooks)()
             yield
     finally:
-        for module, attributes in kept:
+        model._forward_pre_hooks = hooks
+        for module, attributes in foreign:
             _restore(module, attributes)
+
+
+@contextmanager
+def changed(settings: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Within it, attributes of modules have other values: (module, attribute, value)."""
+    settings = list(settings)
+    before = [(module, name, getattr(module, name)) for module, name, _ in settings]
+    try:
+        for module, name, value in settings:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def _is_foreign(module: nn.Module) -> bool:
+    return not type(module).__module__.startswith(DECLARING)
 
 
 def _attributes(module: nn.Module) -> dict[str, tuple[Any, dict[Any, Any] | None]]:

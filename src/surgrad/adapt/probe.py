@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from surgrad.adapt.foreign import neuron_of, slot_of
-from surgrad.adapt.preserving import preserved
+from surgrad.adapt.preserving import changed, preserved
 from surgrad.errors import BadValue, unknown
 from surgrad.hooks import forward_hooks
 from surgrad.layers import PerStep
@@ -57,9 +57,8 @@ class Probe:
         Modules that track batch statistics (norms, MPBN, the limits of a DCT) then use those, so that no change of a
         parameter moves them, and the parts of a stacked batch do not affect each other. The variance is the unbiased
         one, as in running estimates; MPBN's statistics are means over the steps."""
-        with torch.no_grad(), preserved(self._model):
-            for norm in self._norms():
-                norm.momentum = getattr(norm, "one_batch_momentum", 1.0)  # the running estimate becomes this batch's
+        momenta = [(norm, "momentum", getattr(norm, "one_batch_momentum", 1.0)) for norm in self._norms()]
+        with torch.no_grad(), preserved(self._model), changed(momenta):  # a running estimate becomes this batch's
             buffers, _ = self._run({}, self._batch[0])
         return Probe(self._model, self._loss, self._batch, buffers)
 
@@ -117,12 +116,10 @@ class Probe:
     def histograms(self) -> dict[str, Tensor]:
         """The histogram of every neuron's membrane potentials (`surgrad.kernels.lif`) on this batch, by module path, of
         this rank."""
-        with torch.no_grad(), preserved(self._model):
-            recorded: dict[str, Any] = {
-                name: m for name, m in self._model.named_modules() if hasattr(m, "record_histogram")
-            }
-            for module in recorded.values():
-                module.record_histogram = module.training = True  # neurons record while they train
+        modules = self._model.named_modules()
+        recorded: dict[str, Any] = {name: module for name, module in modules if hasattr(module, "record_histogram")}
+        settings = [(module, name, True) for module in recorded.values() for name in ("record_histogram", "training")]
+        with torch.no_grad(), preserved(self._model), changed(settings):  # neurons record in training mode only
             self._run({}, self._batch[0])
             return {name: module.histogram for name, module in recorded.items()}
 
@@ -274,9 +271,9 @@ class Probe:
         for name in over:
             if name not in buffers and name not in self._parameters:
                 raise unknown("parameter or buffer", name, [*self._parameters, *buffers])
-        for norm in [] if self._frozen is None else self._norms():
-            norm.training = False
-        with torch.autocast(inputs.device.type, enabled=False):
+        norms = [] if self._frozen is None else self._norms()
+        constant = changed((norm, "training", False) for norm in norms)
+        with constant, torch.autocast(inputs.device.type, enabled=False):
             return buffers, functional_call(self._model, {**buffers, **over}, (inputs,))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from surgrad.config.recipe import Part, Recipe, derive
 from surgrad.config.registry import Option, Registry
-from surgrad.errors import BadValue
+from surgrad.errors import BadValue, SurgradError, unknown
 
 HOMES: Mapping[str, tuple[str, ...]] = {
     "data": ("surgrad.data.DATASETS",),
@@ -28,7 +28,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
 }
 """The registries by the group of a recipe that names a part of them."""
 NONE = "none"
-"""A penalty of this name is no penalty."""
+"""The name that stands for the absence of a penalty."""
 
 
 def registries(group: str) -> list[Registry[Any]]:
@@ -74,12 +74,18 @@ def _check_part(group: str, part: Part) -> None:
     held.check(part.name, part.options, group)
 
 
-def no_option(group: str, part: Part, key: str) -> BadValue:
-    """The error for an option that a part does not have: it offers similar ones, and parts that have it."""
+def no_option(group: str, part: Part, key: str) -> SurgradError:
+    """The error for an option that a part does not have: it names parts that have it, or offers similar settings."""
     held = registry(group, part.name)
-    error = held.no_option(part.name, key, group)
-    others = [f"'{name}'" for name in held if key in held.options(name)][:3]
-    return BadValue(f"{error}; {', '.join(others)} have it: --set {group}.name=...") if others else error
+    others = [f"'{name}'" for one in registries(group) for name in one if key in one.options(name)][:3]
+    if not others:
+        known = (*part.hints(), *options(group, part.name))
+        return unknown("setting", f"{group}.{key}", [f"{group}.{name}" for name in known])
+    have = "have" if len(others) > 1 else "has"
+    return BadValue(
+        f"{group}.{key}: {held.kind} '{part.name}' has no option '{key}', but {', '.join(others)} {have} it; "
+        f"set {group}.name too"
+    )
 
 
 def resolved(recipe: Recipe) -> Recipe:
@@ -101,12 +107,14 @@ def value(recipe: Recipe, group: str, key: str, otherwise: Any = None) -> Any:
 
 
 def without_foreign_options(recipe: Recipe) -> Recipe:
-    """The recipe without the options that its parts do not have (earlier releases wrote all options of all parts)."""
+    """The recipe without the options that only other parts have: earlier releases wrote all options of all parts. An
+    option that no part has stays, and `check` refuses it."""
     changes = {}
     for group in HOMES:
         part = part_of(recipe, group)
-        known = options(group, part.name)
-        changes[group] = only(part, {key: held for key, held in part.options.items() if key in known})
+        others = {key for held in registries(group) for name in held for key in held.options(name)}
+        foreign = others - options(group, part.name).keys()
+        changes[group] = only(part, {key: held for key, held in part.options.items() if key not in foreign})
     return derive(recipe, **changes)
 
 

@@ -44,7 +44,7 @@ def load_file(path: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
-        raise BadValue(f"{path} is not a file; give path/to/file.py:function")
+        raise BadValue(f"{path} does not exist; give path/to/file.py:function")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BadValue(f"{path} is not a Python file; give path/to/file.py:function")

@@ -40,7 +40,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._parts:
-            raise unknown(self.kind, name, self._parts)
+            raise unknown(self.kind, name, self._parts, "`surgrad options` lists all of them")
         return self._parts[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -58,6 +58,11 @@ class Registry(Mapping[str, T], Generic[T]):
             raise BadValue(f"there already is a {self.kind} '{name}'; choose another name")
         self._parts[name] = part
         return part
+
+    def remove(self, name: str) -> None:
+        """Forget a part, so that its name is free again."""
+        self[name]  # refuses an unknown name
+        del self._parts[name]
 
     def options(self, name: str) -> dict[str, Option]:
         """The options of a part, in the order of its constructor's parameters."""

@@ -59,8 +59,7 @@ def _hint(group: str, held: Settings, key: str, recipe: Recipe) -> Any:
         raise unknown("setting", f"{group}.{key}", paths(recipe))
     known = parts.options(group, held.name)
     if key not in known:
-        near = unknown("setting", f"{group}.{key}", [f"{group}.{name}" for name in (*held.hints(), *known)])
-        raise near if near.near else parts.no_option(group, held, key)
+        raise parts.no_option(group, held, key)
     return known[key].hint
 
 

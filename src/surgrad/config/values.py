@@ -23,8 +23,8 @@ class Range:
     open: bool = False
 
     def __str__(self) -> str:
-        start = "" if math.isinf(self.low) else f" above {self.low:g}" if self.open else f" from {self.low:g}"
-        end = "" if math.isinf(self.high) else f" to {self.high:g}"
+        start = "" if math.isinf(self.low) else f" above {self.low}" if self.open else f" from {self.low}"
+        end = "" if math.isinf(self.high) else f" to {self.high}"
         return f"{start}{end}"
 
     def holds(self, value: float) -> bool:
@@ -82,7 +82,7 @@ def checked(path: str, value: Any, hint: Any) -> Any:
 
 def parsed(path: str, text: str, hint: Any) -> Any:
     """The value that a text states, as in `--set optim.lr=0.05`, checked."""
-    for kind, _ in alternatives(hint):
+    for kind, _ in sorted(alternatives(hint), key=lambda pair: pair[0] is str):  # any text is a str
         found, value = _read(text, kind)
         if found:
             return checked(path, value, hint)

@@ -13,6 +13,8 @@ official checksums. Data sets that do not fit in memory, such as ImageNet or rec
 training.
 """
 
+from typing import TYPE_CHECKING
+
 from surgrad.data.base import DataSet, ImageData, Split
 from surgrad.data.datasets import DATASETS, as_source
 from surgrad.data.events.sets import EVENT_SETS, EventData, load_events
@@ -55,4 +57,5 @@ __all__ = [
     "load_spec",
 ]
 
-__getattr__ = renamed(__name__, {"FOLDERS": "FOLDER_SETS"})
+if not TYPE_CHECKING:  # a type checker refuses names that do not exist
+    __getattr__ = renamed(__name__, {"FOLDERS": "FOLDER_SETS"})

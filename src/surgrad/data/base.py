@@ -103,6 +103,7 @@ class DataSet:
 
     name: str
     classes: tuple[str, ...]
+    shape: tuple[int, int, int]  # of one image: channels, height, width
     mean: tuple[float, ...]  # per channel, in units of [0, 1]
     std: tuple[float, ...]
     layouts: tuple[Layout, ...]

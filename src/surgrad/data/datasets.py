@@ -52,7 +52,7 @@ def as_source(
     if isinstance(data, ImageData | FolderData | EventData):
         kind = _KINDS[type(data)]
         own = Registry("data set", {data.name: partial(kind, data)}, context=("root",))
-        return own.build(data.name, options)
+        return own.build(data.name, own.check(data.name, options or {}, "data"))
     if not isinstance(data, DataSource):
         raise BadValue(
             f"data is {type(data).__name__}; give a data source (surgrad.data.ArraySource for tensors and arrays), or "

@@ -152,6 +152,7 @@ _ALL = (
     DataSet(
         "fashion_mnist_small",  # made by scripts/make_fashion_subset.py, which prints the checksums
         FASHION_CLASSES,
+        shape=(1, 28, 28),
         mean=(0.2860,),
         std=(0.3530,),
         layouts=(
@@ -167,6 +168,7 @@ _ALL = (
     DataSet(
         "fashion_mnist",
         FASHION_CLASSES,
+        shape=(1, 28, 28),
         mean=(0.2860,),
         std=(0.3530,),
         layouts=(
@@ -187,6 +189,7 @@ _ALL = (
     DataSet(
         "mnist",
         tuple("0123456789"),
+        shape=(1, 28, 28),
         mean=(0.1307,),
         std=(0.3081,),
         layouts=(
@@ -207,6 +210,7 @@ _ALL = (
     DataSet(
         "cifar10",
         ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        shape=(3, 32, 32),
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
         layouts=(
@@ -248,6 +252,7 @@ _ALL = (
     DataSet(
         "cifar100",  # with the fine labels
         CIFAR100_CLASSES,
+        shape=(3, 32, 32),
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
         layouts=(

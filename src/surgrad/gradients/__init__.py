@@ -13,6 +13,8 @@ To add one: write a `Gradient` whose constructor takes its options, annotated wi
 `GRADIENTS`.
 """
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from surgrad.config.registry import Registry
@@ -63,4 +65,5 @@ def rate_based(
     return RateBased().find(network, x, loss_fn, forward)
 
 
-__getattr__ = renamed(__name__, {"rate": "rate_based"})
+if not TYPE_CHECKING:  # a type checker refuses names that do not exist
+    __getattr__ = renamed(__name__, {"rate": "rate_based"})

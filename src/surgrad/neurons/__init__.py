@@ -5,6 +5,8 @@ Derive it from `FusedNeuron` where its recurrence is the LIF's, so that the fuse
 `SteppedNeuron`, which loops over the time steps, or `ParallelNeuron`, which has no recurrence.
 """
 
+from typing import TYPE_CHECKING
+
 from surgrad.broadcasting import broadcast_channels as broadcast_channels
 from surgrad.config.registry import Registry
 from surgrad.deprecated import renamed
@@ -65,4 +67,5 @@ NEURONS: Registry[type[Neuron]] = Registry(
     context=("channels", "norm_channels", "steps", "surrogate", "carry"),
 )
 
-__getattr__ = renamed(__name__, {"Stepped": "SteppedNeuron"})
+if not TYPE_CHECKING:  # a type checker refuses names that do not exist
+    __getattr__ = renamed(__name__, {"Stepped": "SteppedNeuron"})

@@ -24,7 +24,11 @@ class ASGL(SteppedNeuron):
     between 0.1 and 0.2. The other parameters are those of `Neuron`.
 
     Args:
+        surrogate: a `Surrogate` that learns its width. A surrogate function or its name makes one of width 1.
         smooth: the probability that a neuron is smooth in a step, in [0, 1].
+
+    Raises:
+        BadValue: for a `Surrogate` that does not learn, or a probability outside [0, 1].
     """
 
     def __init__(
@@ -34,7 +38,7 @@ class ASGL(SteppedNeuron):
         tau: TimeConstant | None = None,
         train_decay: bool = False,
         threshold: Positive = 0.5,
-        surrogate: Surrogate | SurrogateFunction | str | None = None,
+        surrogate: Surrogate | SurrogateFunction | str = "rect",
         reset: Reset = "zero",
         detach_reset: bool = False,
         channels: Count | None = None,
@@ -44,12 +48,19 @@ class ASGL(SteppedNeuron):
     ):
         if not 0 <= smooth <= 1:
             raise BadValue(f"smooth must be from 0 to 1, got {smooth:g}")
+        if not isinstance(surrogate, Surrogate):
+            surrogate = new_surrogate(surrogate, 1.0, channels, learn=True)
+        if not surrogate.width.requires_grad:
+            raise BadValue(
+                "asgl trains its width, and this surrogate does not learn; set surrogate.learn=true and "
+                "adapt.name=fixed (in Python: Surrogate(learn=True))"
+            )
         super().__init__(
             decay,
             tau=tau,
             train_decay=train_decay,
             threshold=threshold,
-            surrogate=new_surrogate("rect", 1.0, channels, learn=True) if surrogate is None else surrogate,
+            surrogate=surrogate,
             reset=reset,
             detach_reset=detach_reset,
             channels=channels,

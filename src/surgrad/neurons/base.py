@@ -269,7 +269,9 @@ def check_threshold(threshold: float) -> None:
         raise BadValue(f"threshold must be positive, got {threshold:g}")
 
 
-def new_surrogate(function: str, width: float, channels: int | None, *, learn: bool = False) -> Surrogate:
+def new_surrogate(
+    function: SurrogateFunction | str, width: float, channels: int | None, *, learn: bool = False
+) -> Surrogate:
     """A surrogate of that width, or with that width for each channel."""
     return Surrogate(function, torch.full(() if channels is None else (channels,), width), learn=learn)
 

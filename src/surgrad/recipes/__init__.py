@@ -67,5 +67,5 @@ def _from_file(name: str) -> Recipe:
         raise BadValue(f"{path} has no function '{function}'; write one that returns a surgrad Recipe")
     found = made()
     if not isinstance(found, Recipe):
-        raise BadValue(f"{name} returned {type(found).__name__}; return a surgrad.train.Recipe")
+        raise BadValue(f"{name} returned {type(found).__name__}; return a surgrad.Recipe")
     return found

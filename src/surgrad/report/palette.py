@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 DEPTHS = 32
-"""Steps of the colour map for depth; nobody could distinguish more."""
+"""Steps of the colour map for depth; more could not be distinguished."""
 RUNS = 8
 """Colours of runs; further runs repeat them with another dash pattern."""
 

@@ -15,9 +15,9 @@ from surgrad.coding import CODINGS
 from surgrad.config import parts
 from surgrad.config.parts import NONE
 from surgrad.config.plugins import load_plugins
-from surgrad.config.recipe import PenaltyConfig, Recipe
+from surgrad.config.recipe import Part, PenaltyConfig, Recipe
 from surgrad.conversion import UNITS
-from surgrad.data import DATASETS, ImageData, as_source
+from surgrad.data import DATASETS, EventData, FolderData, ImageData, as_source
 from surgrad.data.source import Batches, BatchSettings, DataSource, Progressive
 from surgrad.errors import BadValue
 from surgrad.gradients import GRADIENTS, Gradient
@@ -35,6 +35,10 @@ DIRECT = "direct"
 """The coding that shows images as they are."""
 RELU = "relu"
 """The unit of an ANN in place of a neuron, for `surgrad convert`."""
+
+
+Data = Path | str | DataSource | ImageData | FolderData | EventData
+"""Where the data sets are, or the data itself."""
 
 
 class Samples(Protocol):
@@ -69,21 +73,24 @@ class Parts:
     average: WeightAverage | None
 
 
-def build(recipe: Recipe, data: Path | str | DataSource | ImageData | None = None) -> Parts:
+def build(recipe: Recipe, data: Data | None = None) -> Parts:
     """Everything that the recipe names, seeded.
 
     Args:
         recipe: the training.
-        data: where the data sets are (see `surgrad.data.data_root`), or the data itself: any `DataSource`, or an
-            `ImageData`, which the recipe's data options then augment.
+        data: where the data sets are (`surgrad.data.data_root`); or the data itself, which is used instead of the data
+            set that the recipe names: any `DataSource`, or what `surgrad.data.load`, `load_folder` or `load_events`
+            returns, to which the recipe's data options then apply.
 
     Raises:
         UnknownName: a name that no registry holds.
         BadValue: options that a part does not have, values out of range, or settings that exclude each other.
     """
     load_plugins()
+    parts.check(recipe)
+    _check(recipe)
     source = find_source(recipe, data)
-    _check(recipe, source)
+    _check_coding(recipe, source)
     device = find_device(recipe.run.device)
     torch.manual_seed(recipe.seed)
     loss = build_loss(recipe)
@@ -114,11 +121,16 @@ def build(recipe: Recipe, data: Path | str | DataSource | ImageData | None = Non
     )
 
 
-def find_source(recipe: Recipe, data: Path | str | DataSource | ImageData | None) -> DataSource:
-    """The data that the recipe names, found under the folder `data`; or the data given."""
+def find_source(recipe: Recipe, data: Data | None) -> DataSource:
+    """The data set that the recipe names, found under the folder `data`; or the data given."""
+    options = recipe.data.options
     if data is None or isinstance(data, Path | str):
-        return DATASETS.build(recipe.data.name, recipe.data.options, root=data)
-    return as_source(data, recipe.data.options)
+        source: DataSource = DATASETS.build(recipe.data.name, options, root=data)
+        return source
+    if isinstance(data, DataSource):  # recipe.json of a run states all options of the data set that the recipe names
+        unset = parts.defaults("data", Part(recipe.data.name))
+        options = {key: value for key, value in options.items() if value != unset.get(key)}
+    return as_source(data, options)
 
 
 def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
@@ -206,10 +218,11 @@ def build_gradient(recipe: Recipe, model: SpikingNetwork) -> Gradient:
     """How the recipe's gradient is found; refuses a network that it is not made for."""
     config = recipe.gradient
     gradient = GRADIENTS.build(config.name, config.options)
-    least = min(recipe.progressive.steps, recipe.model.steps) if recipe.progressive.fraction else recipe.model.steps
+    fewest = "progressive.steps" if recipe.progressive.fraction else "model.steps"
+    limit = recipe.progressive.steps if recipe.progressive.fraction else recipe.model.steps
     chosen = config.options.get("steps")
-    if chosen is not None and chosen > least:
-        raise BadValue(f"gradient.steps = {chosen} of {least} time steps; give at most {least}")
+    if chosen is not None and chosen > limit:
+        raise BadValue(f"gradient.steps = {chosen} is more than {fewest} = {limit}; give at most that")
     try:
         gradient.check(model)
     except BadValue as error:
@@ -240,6 +253,11 @@ def build_penalty(model: nn.Module, config: PenaltyConfig) -> Callable[[float], 
 
 def _build_adapter(recipe: Recipe, model: nn.Module, loss: Loss, batches: Batches) -> Adapter:
     controller = CONTROLLERS.build(recipe.adapt.name, recipe.adapt.options)
+    if recipe.surrogate.learn and not controller.writes_nothing:  # some write only after a while
+        raise BadValue(
+            f"surrogate.learn is true, and the controller '{recipe.adapt.name}' writes the width; set adapt.name=fixed "
+            "or surrogate.learn=false"
+        )
     steps = batches.per_epoch * recipe.optim.epochs
     return Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
 
@@ -263,19 +281,12 @@ def _compiled(model: SpikingNetwork) -> Any:
     return torch.compile(model, fullgraph=True, dynamic=False)
 
 
-def _check(recipe: Recipe, source: DataSource) -> None:
-    """Refuse unknown names and options, and settings that exclude each other."""
-    parts.check(recipe)
+def _check(recipe: Recipe) -> None:
+    """Refuse settings that exclude each other, before the data is loaded."""
     start = recipe.progressive
-    run = recipe.run
     if start.fraction and start.steps > recipe.model.steps:
         raise BadValue(
             f"progressive.steps = {start.steps} is more than model.steps = {recipe.model.steps}; give at most that"
-        )
-    if recipe.coding.name != DIRECT and source.is_sequence:
-        raise BadValue(
-            f"coding.name = {recipe.coding.name} encodes images, and {recipe.data.name} has recordings; "
-            f"set coding.name={DIRECT}"
         )
     if recipe.neuron.name == RELU and recipe.model.steps != 1:
         raise BadValue(f"neuron 'relu' has no time, and model.steps = {recipe.model.steps}; set model.steps=1")
@@ -284,8 +295,17 @@ def _check(recipe: Recipe, source: DataSource) -> None:
             f"loss.name = {recipe.loss.name} compares two outputs for every image, and {recipe.adapt.name} probes for "
             "one; give another loss, or a controller that does not probe"
         )
-    if run.compile:
+    if recipe.run.compile:
         _check_compiled(recipe)
+
+
+def _check_coding(recipe: Recipe, source: DataSource) -> None:
+    """Refuse a coding of images where the data has recordings."""
+    if recipe.coding.name != DIRECT and source.is_sequence:
+        raise BadValue(
+            f"coding.name = {recipe.coding.name} encodes images, and {recipe.data.name} has recordings; "
+            f"set coding.name={DIRECT}"
+        )
 
 
 def _check_compiled(recipe: Recipe) -> None:

@@ -13,7 +13,7 @@ from surgrad.files import write_json
 from surgrad.models import SpikingNetwork
 from surgrad.neurons import Neuron, neurons
 from surgrad.train import checkpoint
-from surgrad.train.building import RELU, build, build_neuron
+from surgrad.train.building import RELU, Data, build, build_neuron
 from surgrad.train.environment import environment
 from surgrad.train.evaluation import first_test_batches
 from surgrad.train.inputs import write_inputs
@@ -32,7 +32,7 @@ def convert_run(
     percentile: float = 99.9,
     scale: float = 1.0,
     images: int | None = None,
-    data: Path | None = None,
+    data: Data | None = None,
     into: Recipe | None = None,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def convert_run(
         percentile: see `surgrad.conversion.convert`, as for scale.
         scale: a factor of the thresholds.
         images: measure on the first `images` test images; None: on all.
-        data: where the data sets are (`surgrad.data.load`).
+        data: where the data sets are, or the data itself; see `surgrad.train.build`.
         into: a recipe of the same network, whose neurons it gets; None: `ConvertedIF`.
         show: called with the number of measured images, and of all.
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from surgrad.config import parts
 from surgrad.config.recipe import Recipe
-from surgrad.data import EVENT_SETS, IMAGE_SETS
+from surgrad.data import EVENT_SETS, FOLDER_SETS, IMAGE_SETS
+from surgrad.data.events.spoken import SPOKEN_SETS
 from surgrad.errors import CheckpointError
 from surgrad.files import read_json, write_json
 
@@ -24,6 +25,11 @@ class InputSpec:
     input_shape: tuple[int, ...]
     is_sequence: bool = False
 
+    def __str__(self) -> str:
+        kind = "recordings" if self.is_sequence else "images"
+        named = ", ".join([*self.classes[:3], *(["..."] if len(self.classes) > 3 else [])])
+        return f"{kind} {list(self.input_shape)} of {len(self.classes)} classes ({named})"
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON stores it."""
         return asdict(self)
@@ -34,19 +40,6 @@ class InputSpec:
         return cls(tuple(values["classes"]), tuple(values["input_shape"]), values["is_sequence"])
 
 
-IMAGE_SHAPES = {
-    "fashion_mnist_small": (1, 28, 28),
-    "fashion_mnist": (1, 28, 28),
-    "mnist": (1, 28, 28),
-    "cifar10": (3, 32, 32),
-    "cifar100": (3, 32, 32),
-}
-"""Channels, height and width by the name of an image data set."""
-
-CLASS_COUNTS = {"imagenet": 1000, "cifar10_dvs": 10, "dvs_gesture": 11, "n_mnist": 10, "n_cars": 2}
-"""The number of classes by the name of a data set that stays on the disk."""
-
-
 def known_inputs(recipe: Recipe) -> InputSpec:
     """What the recipe's network is built for, by the name of its data set; the data need not be on the disk.
 
@@ -54,13 +47,15 @@ def known_inputs(recipe: Recipe) -> InputSpec:
         CheckpointError: where the name does not determine it.
     """
     name = recipe.data.name
-    side = parts.value(recipe, "data", "side")
-    if name in IMAGE_SHAPES:
-        return InputSpec(IMAGE_SETS[name].classes, IMAGE_SHAPES[name])
-    if name in CLASS_COUNTS:
-        classes = tuple(str(label) for label in range(CLASS_COUNTS[name]))
+    if name in IMAGE_SETS:
+        return InputSpec(IMAGE_SETS[name].classes, IMAGE_SETS[name].shape)
+    if name in SPOKEN_SETS:
+        return InputSpec(SPOKEN_SETS[name].classes, (1, parts.value(recipe, "data", "bins")), True)
+    spec = FOLDER_SETS.get(name) or EVENT_SETS.get(name)
+    if spec is not None and spec.classes is not None:
+        side = parts.value(recipe, "data", "side")
         is_sequence = name in EVENT_SETS
-        return InputSpec(classes, (2 if is_sequence else 3, side, side), is_sequence)
+        return InputSpec(tuple(map(str, range(spec.classes))), (2 if is_sequence else 3, side, side), is_sequence)
     raise CheckpointError(
         f"the classes and the input shape of data set '{name}' are not known without the data; resume or repeat the "
         "training, which writes them to model.json"
@@ -77,3 +72,19 @@ def read_inputs(folder: Path, recipe: Recipe) -> InputSpec:
     as in the folders of older versions."""
     path = folder / "model.json"
     return InputSpec.from_dict(read_json(path)) if path.exists() else known_inputs(recipe)
+
+
+def check_inputs(folder: Path, inputs: InputSpec) -> None:
+    """Refuse data of other classes or another shape than those of a run's network.
+
+    Raises:
+        CheckpointError: where model.json says so. Folders of older versions may not have it.
+    """
+    path = folder / "model.json"
+    if not path.exists():
+        return
+    held = InputSpec.from_dict(read_json(path))
+    if held != inputs:
+        raise CheckpointError(
+            f"the network in {folder} was trained on {held}, and this data has {inputs}; give the data of the training"
+        )

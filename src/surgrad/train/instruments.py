@@ -8,14 +8,14 @@ from surgrad.errors import BadValue
 from surgrad.files import read_rows
 from surgrad.measure import Accounting, Energy, diagnose, energy
 from surgrad.train import checkpoint
-from surgrad.train.building import RELU, Parts, build
+from surgrad.train.building import RELU, Data, Parts, build
 from surgrad.train.evaluation import first_test_batches
 from surgrad.train.progress import say_on_stderr
 from surgrad.train.run import recipe_of
 
 
 def diagnose_recipe(
-    recipe: Recipe, folder: Path | None = None, *, data: Path | None = None, images: int = 128, directions: int = 0
+    recipe: Recipe, folder: Path | None = None, *, data: Data | None = None, images: int = 128, directions: int = 0
 ) -> dict[str, Any]:
     """Diagnose a network on the first batch of its training images, augmented as in training, at full size and for all
     time steps.
@@ -23,7 +23,7 @@ def diagnose_recipe(
     Args:
         recipe: of the network.
         folder: a run of the recipe, whose newest weights are used; None: the network before its training.
-        data: where the data sets are (`surgrad.data.load`).
+        data: where the data sets are, or the data itself; see `surgrad.train.build`.
         images: the number of images in the batch.
         directions: see `surgrad.measure.diagnose`.
 
@@ -50,14 +50,14 @@ def diagnose_recipe(
 
 
 def energy_of_run(
-    folder: Path, accounting: Accounting | None = None, *, data: Path | None = None, images: int | None = None
+    folder: Path, accounting: Accounting | None = None, *, data: Data | None = None, images: int | None = None
 ) -> Energy:
     """Operations and energy of a run's network on its test images.
 
     Args:
         folder: the run folder.
         accounting: which operations count, and how much energy each needs; None: the default.
-        data: where the data sets are (`surgrad.data.load`).
+        data: where the data sets are, or the data itself; see `surgrad.train.build`.
         images: the first `images` test images; None: all.
     """
     recipe = recipe_of(folder)

@@ -21,11 +21,11 @@ from surgrad.config.text import differences
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.files import read_json, write_json
 from surgrad.train import checkpoint
-from surgrad.train.building import build
+from surgrad.train.building import Data, build
 from surgrad.train.environment import environment
 from surgrad.train.evaluation import evaluate, selection_split
 from surgrad.train.events import Observer
-from surgrad.train.inputs import write_inputs
+from surgrad.train.inputs import check_inputs, write_inputs
 from surgrad.train.logs import LOGS, standard_observers
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Progress, progress, say_on_stderr
@@ -35,7 +35,7 @@ def train(
     recipe: Recipe,
     out: Path,
     *,
-    data: Path | None = None,
+    data: Data | None = None,
     resume: bool = False,
     show: Progress | None = None,
     observers: Iterable[Observer] = (),
@@ -45,7 +45,7 @@ def train(
     Args:
         recipe: what to train.
         out: the run folder.
-        data: where the data sets are (`surgrad.data.load`).
+        data: where the data sets are, or the data itself; see `surgrad.train.build`.
         resume: continue from the checkpoint in `out`; begin where there is none.
         show: shows the training to a person; None: a bar on a terminal, lines elsewhere.
         observers: receive the events of the training, after the package's own observers; see `surgrad.train.events`.
@@ -83,6 +83,7 @@ def _train(recipe: Recipe, loop: Loop, resume: bool) -> Path:
     if recipe.init_from is not None and not resumes:
         _load_initial_weights(Path(recipe.init_from), parts.model)
     if resumes:
+        check_inputs(out, parts.inputs)
         loop.resume()
         env = _resumed(out / "env.json", env, loop.progress)
     else:
@@ -163,23 +164,28 @@ def recipe_of(folder: Path) -> Recipe:
 
 
 def evaluate_run(
-    folder: Path, *, data: Path | None = None, which: str = "last", say: checkpoint.Say = print
+    folder: Path, *, data: Data | None = None, which: str = "last", say: checkpoint.Say = print
 ) -> dict[str, Any]:
     """Evaluate a run's weights on the test examples, and on the held-out ones where there are any.
 
     Args:
         folder: the run folder.
-        data: where the data sets are (`surgrad.data.load`).
+        data: where the data sets are, or the data itself; see `surgrad.train.build`.
         which: the weights: "last", "best" or "average".
         say: called with a sentence where the last checkpoint is damaged and the one before it is used.
 
     Returns:
         {"run", "weights", "best_by", "test_loss", "test_accuracy"}, and "holdout_loss", "holdout_accuracy" where
         examples are held out; best_by: "holdout" or "test", the examples by which the best epoch was chosen.
+
+    Raises:
+        CheckpointError: where the folder does not hold these weights, or the data has other classes or shapes than that
+            of the training.
     """
     weights = checkpoint.load_weights(Path(folder), which, say)
     # compiling would take longer than the evaluation
     parts = build(derive(recipe_of(folder), run={"compile": False}), data)
+    check_inputs(Path(folder), parts.inputs)
     best_by = selection_split(parts)
     result: dict[str, Any] = {"run": str(folder), "weights": which, "best_by": best_by}
     parts.model.load_state_dict(weights)

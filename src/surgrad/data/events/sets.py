@@ -63,12 +63,14 @@ class Recordings:
 @dataclass(frozen=True)
 class EventSet:
     """A data set of recordings. folders: where it may be below the root. sensor: (width, height). splits: by name, the
-    functions that make (train, test, classes) of its folder; the first is the default."""
+    functions that make (train, test, classes) of its folder; the first is the default. classes: how many the published
+    data set has; None: any number."""
 
     name: str
     folders: tuple[str, ...]
     sensor: tuple[int, int]
     splits: dict[str, Callable[[Path], "Parts"]]
+    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,22 @@ EVENT_SETS = {
             ("cifar10_dvs", "CIFAR10DVS", "CIFAR10-DVS", "."),
             (128, 128),
             {"first_900": by_number(lambda n: n < 900), "last_900": by_number(lambda n: n >= 100)},
+            classes=10,
         ),
-        EventSet("dvs_gesture", ("dvs_gesture", "DvsGesture", "."), (128, 128), {"trials": by_trials}),
-        EventSet("n_mnist", ("n_mnist", "nmnist", "N-MNIST", "nmnist_small", "."), (34, 34), {"folders": by_folder}),
-        EventSet("n_caltech101", ("n_caltech101", "Caltech101", "."), (240, 180), {"every_tenth": every_tenth}),
-        EventSet("n_cars", ("n_cars", "n-cars", "."), (120, 100), {"folders": by_folder}),
+        EventSet(
+            "dvs_gesture", ("dvs_gesture", "DvsGesture", "."), (128, 128), {"trials": by_trials}, classes=len(GESTURES)
+        ),
+        EventSet(
+            "n_mnist",
+            ("n_mnist", "nmnist", "N-MNIST", "nmnist_small", "."),
+            (34, 34),
+            {"folders": by_folder},
+            classes=10,
+        ),
+        EventSet(
+            "n_caltech101", ("n_caltech101", "Caltech101", "."), (240, 180), {"every_tenth": every_tenth}, classes=101
+        ),
+        EventSet("n_cars", ("n_cars", "n-cars", "."), (120, 100), {"folders": by_folder}, classes=2),
         EventSet("event_folder", (".",), (128, 128), {"folders": by_folder, "every_tenth": every_tenth}),
     )
 }
