@@ -19,8 +19,9 @@ _TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688
 
 
 class DCT(nn.Module):
-    """One frequency per step, as spikes of 1 and -1 (Garg et al. 2021, DCT-SNN): [N, C, H, W] -> [T, N, C, H', W'],
-    with H' = block·(1 + (H - block)/stride).
+    """One frequency per step, as spikes of 1 and -1 (Garg et al. 2021, DCT-SNN).
+
+    [N, C, H, W] -> [T, N, C, H', W'], with H' = block·(1 + (H - block)/stride).
 
     The image is cut into blocks of block × block pixels, `stride` pixels apart, which are put next to each other. An
     image of three channels is first turned into luma and two chromas, with ½ added to the chromas. Each pixel of each
@@ -34,8 +35,11 @@ class DCT(nn.Module):
     Args:
         block: side of a block in pixels.
         stride: distance of the blocks in pixels, from 1 to `block`.
-        percentiles: of the components, for `low` and `high`.
+        percentiles: of the components, for `low` and `high`; two increasing numbers between 0 and 100.
         momentum: weight of the newest batch in the running estimate, in [0, 1].
+
+    Raises:
+        BadValue: for a stride or percentiles outside these ranges.
     """
 
     tracks_batch_statistics = True
@@ -118,7 +122,14 @@ class DCT(nn.Module):
 
 
 def zigzag_basis(side: int) -> Tensor:
-    """The orthonormal basis of the two-dimensional cosine transform, the lowest frequencies first: [side², side²]."""
+    """The orthonormal basis of the two-dimensional cosine transform, the lowest frequencies first.
+
+    Args:
+        side: of a block, in pixels.
+
+    Returns:
+        [side², side²], one basis vector per row, float32.
+    """
     n = torch.arange(side, dtype=torch.float64)
     line = torch.cos(math.pi / side * (n + 0.5) * n.view(-1, 1)) * math.sqrt(2 / side)
     line[0] = math.sqrt(1 / side)

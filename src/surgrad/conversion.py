@@ -62,6 +62,15 @@ def convert(
 
     Raises:
         BadValue: an option is out of range, or the network cannot be converted.
+
+    Example:
+        >>> import torch
+        >>> from surgrad.models.resnet import cifar_resnet
+        >>> network = cifar_resnet(in_channels=1, neuron=torch.nn.ReLU, count=1)
+        >>> batch = torch.rand(4, 1, 16, 16), torch.zeros(4, dtype=torch.int64)
+        >>> spiking = convert(network, [batch], steps=8)
+        >>> spiking(batch[0]).shape
+        torch.Size([8, 4, 10])
     """
     if not scale > 0:
         raise BadValue(f"scale must be positive, got {scale}")

@@ -12,7 +12,11 @@ class SurgradError(Exception):
 
 
 class UnknownName(SurgradError, KeyError):
-    """A name that no registry holds. near: up to three known names that resemble it, in words ("'a', 'b' or 'c'")."""
+    """A name that no registry holds.
+
+    Attributes:
+        near: up to three known names that resemble it, in words ("'a', 'b' or 'c'").
+    """
 
     near = ""
 
@@ -41,11 +45,19 @@ class Interrupted(SurgradError):
 
 
 def unknown(kind: str, given: object, known: Iterable[str], where: str = "") -> UnknownName:
-    """The error for an unknown `kind`: it offers up to three known names that resemble the given one; where none does,
-    all of them if they are few. where: what lists them, if they are many.
+    """The error for an unknown name: it offers up to three known names that resemble the given one.
 
-    >>> str(unknown("surrogate function", "triangel", ["rect", "triangle"]))
-    "unknown surrogate function 'triangel'; did you mean 'triangle'?"
+    Where none does, it lists all of them if they are few.
+
+    Args:
+        kind: what the name should be, as in "surrogate function".
+        given: the unknown name.
+        known: the known names.
+        where: what lists the known names, if they are many.
+
+    Example:
+        >>> str(unknown("surrogate function", "triangel", ["rect", "triangle"]))
+        "unknown surrogate function 'triangel'; did you mean 'triangle'?"
     """
     names = sorted(known)
     near = in_words([f"'{name}'" for name in nearest(str(given), names)])
@@ -56,7 +68,13 @@ def unknown(kind: str, given: object, known: Iterable[str], where: str = "") -> 
 
 
 def nearest(given: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """Up to `most` of the names that resemble the given one: spelt alike, or beginning with it."""
+    """The names that resemble the given one: spelt alike, or beginning with it.
+
+    Args:
+        given: the name.
+        names: the names to choose from.
+        most: the largest number of names.
+    """
     names = list(names)
     alike = get_close_matches(given, names, n=most, cutoff=0.6)
     begin = [name for name in names if given and name.startswith(given) and name not in alike]
@@ -64,5 +82,5 @@ def nearest(given: str, names: Iterable[str], most: int = 3) -> list[str]:
 
 
 def in_words(items: list[str]) -> str:
-    """ "a", "a or b", "a, b or c"."""
+    """The items as one text: "a", "a or b", "a, b or c"."""
     return " or ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))

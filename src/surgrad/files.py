@@ -42,8 +42,13 @@ def write_beside(path: Path, write: Callable[[Path], object], shared: bool = Fal
 
 
 def replace_file(path: Path, write: Callable[[Path], object], shared: bool = False) -> Path:
-    """Write a file so that a reader, or a kill, at any moment finds either the complete old file or the complete new
-    one. The arguments are those of `write_beside`. Returns `path`."""
+    """Write a file so that a reader, or a kill, finds either the complete old file or the complete new one.
+
+    The parameters are those of `write_beside`.
+
+    Returns:
+        `path`.
+    """
     temporary = write_beside(path, write, shared)
     try:
         os.replace(temporary, path)
@@ -71,7 +76,15 @@ def room_needed(folder: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, indented, so that it is either complete or the old one."""
+    """Write a JSON file, indented, so that it is either complete or the old one.
+
+    Args:
+        path: the file.
+        value: anything that `json.dumps` takes.
+
+    Raises:
+        CheckpointError: where the disk is full.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     with room_needed(path.parent):
         replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -90,7 +103,15 @@ def read_json(path: Path) -> Any:
 
 
 def append_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Append rows to a .jsonl file and flush them to the disk."""
+    """Append rows to a .jsonl file and flush them to the disk.
+
+    Args:
+        path: the file, which need not exist.
+        rows: dicts of JSON values.
+
+    Raises:
+        CheckpointError: where the disk is full.
+    """
     with room_needed(path.parent), path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
         file.flush()
@@ -126,7 +147,14 @@ def read_rows(path: Path, on_bad_line: Callable[[int, bool], object] | None = No
 
 
 def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Delete from a .jsonl file the rows that `keep` refuses, and an incomplete last line; returns the rows kept.
+    """Delete from a .jsonl file the rows that `keep` refuses, and an incomplete last line.
+
+    Args:
+        path: the file.
+        keep: whether a row stays.
+
+    Returns:
+        The rows that are still there.
 
     Raises:
         CheckpointError: for a complete line that is not a row.

@@ -9,8 +9,12 @@ from torch import nn
 
 @contextmanager
 def forward_hooks(modules: Iterable[tuple[str, nn.Module]], hook: Callable[..., Any]) -> Iterator[None]:
-    """Within it, hook(name, module, inputs, output) runs after each forward pass of the modules; what it returns, if
-    anything, replaces the output."""
+    """Within it, `hook` runs after each forward pass of the modules.
+
+    Args:
+        modules: (name, module) pairs, as of `nn.Module.named_modules`.
+        hook: hook(name, module, inputs, output); what it returns, if anything, replaces the output.
+    """
 
     def bound(name: str) -> Callable[..., Any]:
         return lambda module, inputs, output: hook(name, module, inputs, output)
@@ -23,8 +27,12 @@ def forward_hooks(modules: Iterable[tuple[str, nn.Module]], hook: Callable[..., 
 
 @contextmanager
 def forward_pre_hooks(modules: Iterable[tuple[str, nn.Module]], hook: Callable[..., Any]) -> Iterator[None]:
-    """Within it, hook(name, module, inputs) runs before each forward pass of the modules; what it returns, if anything,
-    replaces the inputs."""
+    """Within it, `hook` runs before each forward pass of the modules.
+
+    Args:
+        modules: (name, module) pairs, as of `nn.Module.named_modules`.
+        hook: hook(name, module, inputs); what it returns, if anything, replaces the inputs.
+    """
 
     def bound(name: str) -> Callable[..., Any]:
         return lambda module, inputs: hook(name, module, inputs)

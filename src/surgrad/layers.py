@@ -10,8 +10,13 @@ from surgrad.errors import BadValue
 class PerStep(nn.Sequential):
     """Layers without a time axis, applied to every step: [T, N, ...] -> [T·N, ...] -> layers -> [T, N, ...].
 
+    Args:
+        *args: the layers, as of `nn.Sequential`.
+
     Example:
-        >>> PerStep(nn.Conv2d(3, 8, 3), nn.AvgPool2d(2))
+        >>> layers = PerStep(nn.Conv2d(3, 8, 3), nn.AvgPool2d(2))
+        >>> layers(torch.zeros(4, 2, 3, 10, 10)).shape
+        torch.Size([4, 2, 8, 4, 4])
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -27,6 +32,9 @@ class Dropout(nn.Module):
 
     Args:
         p: dropout probability, in [0, 1).
+
+    Raises:
+        BadValue: for a probability outside [0, 1).
     """
 
     couples_samples = True
@@ -61,6 +69,9 @@ class ModerateDropout(nn.Module):
 
     Args:
         share: mean dropout probability, in [0, 1).
+
+    Raises:
+        BadValue: for a probability outside [0, 1).
     """
 
     couples_samples = True
@@ -88,7 +99,11 @@ class ModerateDropout(nn.Module):
 
 
 class Vote(nn.Module):
-    """The average of `votes` outputs per class (Fang et al. 2021): [T, N, classes·votes] -> [T, N, classes]."""
+    """The average of `votes` outputs per class (Fang et al. 2021): [T, N, classes·votes] -> [T, N, classes].
+
+    Args:
+        votes: outputs per class, at least 1.
+    """
 
     def __init__(self, votes: Count = 10):
         super().__init__()

@@ -45,6 +45,13 @@ def cross_entropy(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.
 
     Returns:
         The loss, 0-d.
+
+    Raises:
+        BadValue: for an output of another shape.
+
+    Example:
+        >>> round(cross_entropy(torch.zeros(4, 2, 10), torch.tensor([3, 7])).item(), 4)  # log 10
+        2.3026
     """
     return F.cross_entropy(_float32(output).mean(0), labels, label_smoothing=label_smoothing)
 
@@ -69,6 +76,9 @@ def tet(
 
     Returns:
         The loss, 0-d.
+
+    Raises:
+        BadValue: for an output of another shape.
     """
     output = _float32(output)
     every_step = labels.expand(output.shape[:2]).flatten()
@@ -78,8 +88,10 @@ def tet(
 
 
 def mse(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Tensor:
-    """Mean squared error of the time-averaged output against 1 for the label and 0 for the other classes (Fang et al.
-    2021, PLIF), over samples and classes. Where the output layer fires, the time-averaged output is a firing rate.
+    """Mean squared error of the time-averaged output against one-hot labels (Fang et al. 2021, PLIF).
+
+    The target is 1 for the label and 0 for the other classes, and the mean is over samples and classes. Where the
+    output layer fires, the time-averaged output is a firing rate.
 
     Args:
         output: [T, N, classes].
@@ -88,6 +100,9 @@ def mse(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Tens
 
     Returns:
         The loss, 0-d.
+
+    Raises:
+        BadValue: for an output of another shape.
     """
     rates = _float32(output).mean(0)
     wanted = torch.full_like(rates, label_smoothing / rates.shape[1])
@@ -97,8 +112,10 @@ def mse(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Tens
 
 @duplicates_batch
 def rdrop(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Tensor:
-    """The loss of two outputs for the same samples under different dropout (Wang et al. 2022a, LTMD, after R-Drop):
-    half the sum of their cross-entropies, plus half the mean of the two Kullback-Leibler divergences between them.
+    """The loss of two outputs for the same samples under different dropout (Wang et al. 2022a, LTMD, after R-Drop).
+
+    It is half the sum of their cross-entropies, plus half the mean of the two Kullback-Leibler divergences between
+    them.
 
     As in the authors' code, the divergences are averaged over the classes too. With ten classes they are a tenth of the
     usual definition.
@@ -111,6 +128,9 @@ def rdrop(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Te
 
     Returns:
         The loss, 0-d.
+
+    Raises:
+        BadValue: for an output of another shape.
     """
     logits = _float32(output).mean(0)
     if len(logits) == len(labels):

@@ -31,6 +31,14 @@ def im_loss(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
 
     A spike carries most information at a firing rate of ½, that is where the median of the potentials is the threshold.
     The formula is the paper's; the authors' published code has 0.5/T in place of v_th.
+
+    Args:
+        potentials: u of one layer before the reset, [T, N, C, ...].
+        spikes: not used.
+        neuron: the layer; its threshold is used.
+
+    Returns:
+        The penalty, 0-d.
     """
     return (potentials.mean() - neuron.threshold.mean()).square()
 
@@ -47,6 +55,14 @@ def recdis(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
       + (¼ - |μ| - σ)₊²    mismatch: all potentials at the threshold
 
     averaged over the channels.
+
+    Args:
+        potentials: u of one layer before the reset, [T, N, C, ...].
+        spikes: not used.
+        neuron: the layer; its threshold and its surrogate are used.
+
+    Returns:
+        The penalty, 0-d.
     """
     half = neuron.surrogate.function.window(neuron.surrogate.width.detach())
     others = [axis for axis in range(potentials.ndim) if axis != 2]
@@ -60,8 +76,18 @@ def recdis(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
 
 
 def rmp_loss(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
-    """Regularised membrane potentials (Guo et al. 2023, RMP-Loss): mean (u - o)², the error of representing a potential
-    by a spike."""
+    """Regularised membrane potentials (Guo et al. 2023, RMP-Loss): mean (u - o)².
+
+    It is the error of representing a potential by a spike.
+
+    Args:
+        potentials: u of one layer before the reset, [T, N, C, ...].
+        spikes: o, of the same shape.
+        neuron: not used.
+
+    Returns:
+        The penalty, 0-d.
+    """
     return (potentials - spikes).square().mean()
 
 
@@ -81,6 +107,14 @@ def penalise(network: nn.Module, by: str | Penalty, *, inner: bool = True, **opt
     Raises:
         UnknownName: there is no penalty of that name.
         BadValue: the penalty has no such option, or its value is out of range.
+
+    Example:
+        >>> from surgrad import LIF
+        >>> neuron = LIF()
+        >>> penalise(neuron, "im_loss")
+        >>> spikes = neuron(torch.full((2, 1, 3), 0.5))
+        >>> round(penalty(neuron).item(), 6)  # the mean of u is the threshold
+        0.0
     """
     if isinstance(by, str):
         options = PENALTIES.check(by, options)

@@ -92,8 +92,10 @@ def detach(model: nn.Module) -> None:
 
 @contextmanager
 def preserved_state(model: nn.Module) -> Iterator[None]:
-    """Within it the model starts from reset state; afterwards all declared state is as it was before, and so are
-    torch's random numbers on the CPU and on the devices of the model's parameters."""
+    """Within it the model starts from reset state; afterwards all declared state is as it was before.
+
+    So are torch's random numbers on the CPU and on the devices of the model's parameters.
+    """
     kept = {module: module.state() for module in stateful_modules(model).values()}
     devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
     reset(model)

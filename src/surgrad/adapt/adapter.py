@@ -18,8 +18,10 @@ from surgrad.norm import BatchNorm, NormNeuron
 
 
 class Adapter:
-    """Lets a controller write the widths of a model. It is used like a learning-rate scheduler, but is called before
-    the forward pass, when parameters are fresh, and the coming batch and the last potentials are available.
+    """Lets a controller write the widths of a model.
+
+    It is used like a learning-rate scheduler, but is called before the forward pass, when parameters are fresh, and the
+    coming batch and the last potentials are available.
 
     The first widths are written when it is built. Nothing but widths changes: no parameter, buffer or random number.
 
@@ -38,10 +40,17 @@ class Adapter:
         UnknownName: no controller has that name.
 
     Example:
+        >>> import torch
+        >>> from surgrad import LIF, Adapter
+        >>> from surgrad.losses import cross_entropy
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 8), LIF(), torch.nn.Linear(8, 2))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> batches = [(torch.rand(4, 5, 3), torch.arange(5) % 2)] * 2
         >>> adapter = Adapter(model, "esg", options={"low": 0.3}, steps=len(batches))
         >>> for batch in batches:
         ...     adapter.step(batch)  # before the forward pass
-        ...     loss(model(batch[0]), batch[1]).backward()
+        ...     optimizer.zero_grad()
+        ...     cross_entropy(model(batch[0]), batch[1]).backward()
         ...     optimizer.step()
     """
 

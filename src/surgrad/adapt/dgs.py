@@ -13,8 +13,9 @@ from surgrad.errors import BadValue
 
 
 class DGS(Controller):
-    """Differentiable surrogate gradient search (DGS; Che et al. 2022, SpikeDHS), for each layer among the candidate
-    temperatures b + k·delta, |k| <= per_side.
+    """Differentiable surrogate gradient search (DGS; Che et al. 2022, SpikeDHS).
+
+    Each layer searches among its candidate temperatures b + k·delta, |k| <= per_side.
 
     In the first `iterations` steps of an epoch, for each layer with weights W before it:
 
@@ -39,6 +40,9 @@ class DGS(Controller):
         iterations: steps of an epoch in which a is trained.
         weight_lr: learning rate of the candidates' weight steps.
         mixture_lr: learning rate of a, by Adam.
+
+    Raises:
+        BadValue: unless 0 < low <= start <= high, and the other numbers are positive.
     """
 
     needs_probe = True

@@ -46,6 +46,10 @@ class Dspike(Controller):
         min_reliability: b moves only where the finite-difference gradients of the two halves of the batch have at
             least this cosine; at too small an ε they are noise.
         seed: of the random coordinates and directions.
+
+    Raises:
+        BadValue: unless 0 < low <= start <= high, and `delta`, `eps` and `samples` are positive.
+        UnknownName: for an unknown estimator or scope.
     """
 
     needs_probe = True

@@ -19,8 +19,9 @@ HalfWidth = Annotated[float, Range(0, 8, open=True)]
 
 
 class ESG(Controller):
-    """Keeps χ within a range by the widths (Lin, Deng, Gu, ESG, ICLR 2023 submission). The published abstract defines χ
-    and its purpose; the algorithm here is our reading of it.
+    """Keeps χ within a range by the widths (Lin, Deng, Gu, ESG, ICLR 2023 submission).
+
+    The published abstract defines χ and its purpose; the algorithm here is our reading of it.
 
         χ(k) = share of the potentials with |u - v_th| < k, over the layer, the batches and the steps of a period;
         k    = the surrogate's effective half-width: its support, or the interval that holds 90 % of its mass.
@@ -50,6 +51,11 @@ class ESG(Controller):
         warmup: fraction of the training, at its start, in which nothing moves.
         sharpen: fraction of the training in which k moves to the floor.
         freeze: fraction of the training, at its end, in which nothing moves.
+
+    Raises:
+        BadValue: unless 0 < low <= high < 1, 0 < min_half_width <= max_half_width <= 8, and the fractions of the
+            training are at most 1 together.
+        UnknownName: for an unknown target or scope.
     """
 
     needs_histograms = True

@@ -21,7 +21,15 @@ def lsg_width(decay: Tensor, threshold: Tensor) -> Tensor:
     """α = 2·v_th·√(1 + β²), the width of the rectangle in LSG (Lian et al. 2023, section on learnable surrogates).
 
     It spans one standard deviation of the potential on either side of the threshold, after two steps without reset of
-    a current N(0, v_th²) (their Theorem 1). decay, threshold: 0-d or [C]."""
+    a current N(0, v_th²) (their Theorem 1).
+
+    Args:
+        decay: β, 0-d or [C].
+        threshold: v_th, 0-d or [C], in units of potential.
+
+    Returns:
+        α, 0-d or [C], in units of potential.
+    """
     return 2 * threshold * (1 + decay.square()).sqrt()
 
 

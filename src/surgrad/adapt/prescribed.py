@@ -52,6 +52,10 @@ class Schedule(Controller):
         end: the width that the law reaches at its end, in units of potential.
         function: the width as any function of the progress, instead of a named law.
 
+    Raises:
+        BadValue: for a width that is not positive.
+        UnknownName: for an unknown law.
+
     Example:
         >>> controller = Schedule("geometric", start=1.0, end=0.1)
         >>> controller = Schedule(function=lambda progress: 1.0 - 0.9 * progress)

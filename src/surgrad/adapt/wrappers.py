@@ -33,6 +33,9 @@ class Clip(_Wrapper):
         controller: the controller whose widths are clipped.
         low: the smallest width, in units of potential.
         high: the largest width, in units of potential.
+
+    Raises:
+        BadValue: unless 0 < low <= high.
     """
 
     def __init__(self, controller: AnyController, low: float, high: float):
@@ -53,6 +56,9 @@ class Every(_Wrapper):
     Args:
         steps: n, the number of training steps from one call to the next.
         controller: the controller; one that chooses its own steps is refused.
+
+    Raises:
+        BadValue: for a number of steps below 1, or a controller that chooses itself in which steps it acts.
     """
 
     def __init__(self, steps: int, controller: AnyController):

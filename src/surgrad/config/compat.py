@@ -55,13 +55,21 @@ MOVED = {
 
 
 def is_old(values: Mapping[str, Any]) -> bool:
-    """Whether a recipe as JSON has it is of an earlier release."""
+    """Whether a recipe in its JSON form is of an earlier release."""
     return "format" not in values
 
 
 def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe as JSON has it, in today's layout. Options that a part does not have, which earlier releases wrote for
-    every part, are still there."""
+    """A recipe in its JSON form, in today's layout.
+
+    Options that a part does not have, which earlier releases wrote for every part, are still there.
+
+    Args:
+        values: the JSON object, of this release or an earlier one; it is not changed.
+
+    Returns:
+        The same recipe with today's names and groups.
+    """
     if not is_old(values):
         return dict(values)
     new: dict[str, Any] = {}
@@ -99,7 +107,12 @@ def _controller(old: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def controller_name(old: str, rule: str = "lsg") -> str:
-    """Today's name of a controller."""
+    """Today's name of a controller.
+
+    Args:
+        old: the name in an earlier release, or today's.
+        rule: the rule of the controller that was called "follow", by which it is named today.
+    """
     return rule if old == "follow" else CONTROLLERS.get(old, old)
 
 
@@ -130,7 +143,15 @@ _CONVERTED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 
 
 def moved(path: str, text: str) -> list[tuple[str, str]]:
-    """Today's paths and texts of an assignment as on the command line; says so where they have changed."""
+    """Today's form of an assignment such as "loss.penalty=im_loss"; a changed path is reported on stderr.
+
+    Args:
+        path: the setting's path, of this release or an earlier one.
+        text: the value as a text.
+
+    Returns:
+        Pairs of today's path and text, to be set in this order.
+    """
     if path not in MOVED:
         return [(path, text)]
     new = MOVED[path]

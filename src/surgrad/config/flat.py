@@ -7,8 +7,13 @@ from typing import Any
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one dict with dotted keys; an empty dict inside stays a value.
 
-    >>> flattened({"seed": 0, "optim": {"lr": 0.1}})
-    {'seed': 0, 'optim.lr': 0.1}
+    Args:
+        tree: dicts of dicts of values.
+        prefix: stands before every key.
+
+    Example:
+        >>> flattened({"seed": 0, "optim": {"lr": 0.1}})
+        {'seed': 0, 'optim.lr': 0.1}
     """
     found: dict[str, Any] = {}
     for key, value in tree.items():
@@ -20,11 +25,18 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing(trees: Sequence[Mapping[str, Any]], missing: Any = None) -> dict[str, list[Any]]:
-    """By dotted path, the values of every setting that is not the same in all trees; `missing` stands where a tree has
-    none.
+    """The settings that are not the same in all trees, with their values by dotted path.
 
-    >>> differing([{"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}])
-    {'a.c': [2, None]}
+    Args:
+        trees: dicts of dicts of values.
+        missing: the value of a setting that a tree does not have.
+
+    Returns:
+        By dotted path, one value per tree, in the order of `trees`.
+
+    Example:
+        >>> differing([{"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}])
+        {'a.c': [2, None]}
     """
     flat = [flattened(tree) for tree in trees]
     paths = dict.fromkeys(path for settings in flat for path in settings)

@@ -41,24 +41,47 @@ def registries(group: str) -> list[Registry[Any]]:
 
 
 def registry(group: str, name: str) -> Registry[Any]:
-    """The registry that holds a part; the group's first one where none does."""
+    """The registry that holds a part; the group's first one where none does.
+
+    Args:
+        group: a group of a recipe that names a part, such as "neuron".
+        name: the part's name.
+    """
     found = registries(group)
     return next((one for one in found if name in one), found[0])
 
 
 def part_of(recipe: Recipe, group: str) -> Part:
-    """The part that a group of the recipe names."""
+    """The part that a group of the recipe names.
+
+    Args:
+        recipe: any recipe.
+        group: a group that names a part, such as "neuron".
+    """
     part: Part = getattr(recipe, group)
     return part
 
 
 def options(group: str, name: str) -> dict[str, Option]:
-    """The options of a part by name."""
+    """The options of a part by name, in the order of its constructor's parameters.
+
+    Args:
+        group: a group of a recipe that names a part, such as "neuron".
+        name: the part's name.
+
+    Raises:
+        UnknownName: where no registry of the group holds the part.
+    """
     return {} if _is_absent(group, name) else registry(group, name).options(name)
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse names that no registry holds, and options that a part does not have, of a wrong type or out of range."""
+    """Check the names and the options of a recipe's parts.
+
+    Raises:
+        UnknownName: for a name that no registry holds.
+        BadValue: for an option that a part does not have, of a wrong type or out of range.
+    """
     for group in HOMES:
         part = part_of(recipe, group)
         if not _is_absent(group, part.name):
@@ -75,7 +98,13 @@ def _check_part(group: str, part: Part) -> None:
 
 
 def no_option(group: str, part: Part, key: str) -> SurgradError:
-    """The error for an option that a part does not have: it names parts that have it, or offers similar settings."""
+    """The error for an option that a part does not have: it names parts that have it, or offers similar settings.
+
+    Args:
+        group: the group of the recipe, such as "neuron".
+        part: the part that the group names.
+        key: the option that it does not have.
+    """
     held = registry(group, part.name)
     others = [f"'{name}'" for one in registries(group) for name in one if key in one.options(name)][:3]
     if not others:
@@ -95,20 +124,34 @@ def resolved(recipe: Recipe) -> Recipe:
 
 
 def defaults(group: str, part: Part) -> dict[str, Any]:
-    """All options of a part with their values."""
+    """All options of a part with their values, given or by default.
+
+    Args:
+        group: the group of the recipe, such as "neuron".
+        part: the part that the group names.
+    """
     known = options(group, part.name)
     given = {} if _is_absent(group, part.name) else registry(group, part.name).check(part.name, part.options, group)
     return {key: option.default for key, option in known.items() if option.default is not Option.REQUIRED} | given
 
 
 def value(recipe: Recipe, group: str, key: str, otherwise: Any = None) -> Any:
-    """The value of an option of a part, given or by default; `otherwise` where the part does not have it."""
+    """The value of an option of a part, given or by default.
+
+    Args:
+        recipe: any recipe.
+        group: a group that names a part, such as "neuron".
+        key: the option.
+        otherwise: the value where the part does not have the option.
+    """
     return defaults(group, part_of(recipe, group)).get(key, otherwise)
 
 
 def without_foreign_options(recipe: Recipe) -> Recipe:
-    """The recipe without the options that only other parts have: earlier releases wrote all options of all parts. An
-    option that no part has stays, and `check` refuses it."""
+    """The recipe without the options that only other parts have.
+
+    Earlier releases wrote all options of all parts. An option that no part has stays, and `check` refuses it.
+    """
     changes = {}
     for group in HOMES:
         part = part_of(recipe, group)
@@ -119,13 +162,24 @@ def without_foreign_options(recipe: Recipe) -> Recipe:
 
 
 def only(part: Part, kept: Mapping[str, Any]) -> Part:
-    """The part with these options and no others."""
+    """The part with these options and no others.
+
+    Args:
+        part: the part; its other settings stay.
+        kept: the options with their values.
+    """
     fields = {key: held for key, held in part.to_dict().items() if key not in part.options}
     return type(part)(**fields, **kept)
 
 
 def renamed(group: str, part: Part, name: str) -> Part:
-    """Another part of the same kind: it keeps the options that it has too."""
+    """Another part of the same kind: it keeps the options that it has too.
+
+    Args:
+        group: the group of the recipe, such as "neuron".
+        part: the part that the group names now.
+        name: the name of the other part.
+    """
     known = options(group, name)
     kept = {key: held for key, held in part.options.items() if key in known}
     return only(part, kept).replaced({"name": name})

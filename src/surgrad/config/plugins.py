@@ -21,7 +21,11 @@ _loaded: set[str] = set()
 
 
 def load_plugins() -> None:
-    """Import what installed distributions register in the entry point group "surgrad", once."""
+    """Import what installed distributions register in the entry point group "surgrad", once.
+
+    Raises:
+        BadValue: for a plugin that cannot be imported.
+    """
     for point in entry_points(group=GROUP):
         if point.name in _loaded:
             continue
@@ -38,7 +42,11 @@ def load_plugins() -> None:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Run a Python file of the user's as a module, once; the parts that it adds to registries stay registered."""
+    """Run a Python file of the user's as a module, once; the parts that it adds to registries stay registered.
+
+    Raises:
+        BadValue: for a file that does not exist, or is not a Python file.
+    """
     path = path.resolve()
     name = f"surgrad_user_{path.stem}_{abs(hash(str(path)))}"
     if name in sys.modules:

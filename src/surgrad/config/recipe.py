@@ -75,6 +75,17 @@ class Part(Settings):
 
     Options that are not given have the constructor's defaults. They are checked against it when the recipe is built
     (`surgrad.config.parts.check`).
+
+    Args:
+        name: the part's name in its registry; some groups of a recipe have a default.
+        **settings: settings of the group, and options of the part's constructor.
+
+    Raises:
+        BadValue: where there is no name, or a setting of the group has a wrong type or is out of range.
+
+    Example:
+        >>> Part("plif", tau=2.0).options["tau"]
+        2.0
     """
 
     name: str
@@ -105,8 +116,13 @@ class Part(Settings):
 class DataConfig(Part):
     """The data set (`surgrad.data.DATASETS`), and how its samples become batches.
 
-    batch: samples per training step. limit: use only this number of samples of each part (the first ones, or a fixed
-    random part where samples lie in folders). holdout: share of the training samples that is set apart for choices.
+    The parameters are those of `Part`; the settings of this group are:
+
+    Attributes:
+        batch: samples per training step.
+        limit: use only this number of samples of each part (the first ones, or a fixed random part where samples lie in
+            folders).
+        holdout: share of the training samples that is set apart for choices, in [0, 0.9].
     """
 
     NAME = "fashion_mnist_small"
@@ -119,8 +135,11 @@ class DataConfig(Part):
 class ModelConfig(Part):
     """The network (`surgrad.models.MODELS`).
 
-    steps: time steps T for which a static image is shown, and the number of frames of a recording. last_step: predict
-    by the last time step instead of the mean over all.
+    The parameters are those of `Part`; the settings of this group are:
+
+    Attributes:
+        steps: time steps T for which a static image is shown, and the number of frames of a recording.
+        last_step: predict by the last time step instead of the mean over all.
     """
 
     NAME = "small_cnn"
@@ -130,8 +149,13 @@ class ModelConfig(Part):
 
 @dataclass(frozen=True, init=False)
 class NeuronConfig(Part):
-    """The neuron of every layer (`surgrad.neurons.NEURONS`). per_channel: whether decay, threshold and width are one
-    number per channel instead of one per layer."""
+    """The neuron of every layer (`surgrad.neurons.NEURONS`).
+
+    The parameters are those of `Part`; the setting of this group is:
+
+    Attributes:
+        per_channel: whether decay, threshold and width are one number per channel instead of one per layer.
+    """
 
     NAME = "lif"
     per_channel: bool = False
@@ -141,8 +165,12 @@ class NeuronConfig(Part):
 class SurrogateConfig(Part):
     """The surrogate function of every neuron (`surgrad.surrogates.SURROGATE_BUILDERS`).
 
-    width: at the start, in units of potential. learn: train the width by its gradient. first: the first time step has a
-    separate width.
+    The parameters are those of `Part`; the settings of this group are:
+
+    Attributes:
+        width: at the start, in units of potential.
+        learn: train the width by its gradient.
+        first: the first time step has a separate width.
     """
 
     NAME = "rect"
@@ -155,8 +183,13 @@ class SurrogateConfig(Part):
 class PenaltyConfig(Part):
     """What is added to the loss for the neurons' potentials (`surgrad.penalties.PENALTIES`); "none" adds nothing.
 
-    weight: factor of the sum over the neurons. inner: whether the neurons inside residual blocks count too. until:
-    share of the training after which the penalty ends. ramp: whether it grows from 0 over that time.
+    The parameters are those of `Part`; the settings of this group are:
+
+    Attributes:
+        weight: factor of the sum over the neurons.
+        inner: whether the neurons inside residual blocks count too.
+        until: share of the training after which the penalty ends, in [0, 1].
+        ramp: whether it grows from 0 over that time.
     """
 
     NAME = "none"
@@ -170,8 +203,13 @@ class PenaltyConfig(Part):
 class OptimConfig(Part):
     """The optimiser (`surgrad.optim.OPTIMIZERS`).
 
-    lr: the peak learning rate. neuron_lr: that of Adam, which trains the neurons' parameters. clip: largest norm of the
-    gradient; 0 for no limit.
+    The parameters are those of `Part`; the settings of this group are:
+
+    Attributes:
+        epochs: passes over the training samples.
+        lr: the peak learning rate.
+        neuron_lr: that of Adam, which trains the neurons' parameters.
+        clip: largest norm of the gradient; 0 for no limit.
     """
 
     NAME = "sgd"
@@ -183,9 +221,15 @@ class OptimConfig(Part):
 
 @dataclass(frozen=True)
 class ProgressiveConfig(Settings):
-    """A cheaper first part of the training, as long as `fraction` of it: images are shown for `steps` time steps and
-    cropped at random to a square of `image_size` pixels (none: not cropped). Evaluations always see full images and all
-    time steps."""
+    """A cheaper first part of the training on static images.
+
+    Evaluations always see full images and all time steps.
+
+    Args:
+        fraction: the length of that part, as a fraction of the training in [0, 1].
+        steps: time steps for which images are shown in it.
+        image_size: the side of the square to which images are cropped at random in it, in pixels; None: not cropped.
+    """
 
     fraction: Fraction = 0.0
     steps: Count = 1
@@ -196,8 +240,13 @@ class ProgressiveConfig(Settings):
 class RunConfig(Settings):
     """How the training is computed.
 
-    precision: fp32, bf16 (autocast), or auto, which is bf16 where the processor multiplies bf16 matrices in hardware
-    and fp32 elsewhere. pack_spikes: keep spikes as bits for the backward pass, which takes less memory and more time.
+    Args:
+        precision: "fp32", "bf16" (autocast), or "auto", which is bf16 where the processor multiplies bf16 matrices in
+            hardware and fp32 elsewhere.
+        channels_last: the memory format of images and of the network.
+        compile: run the network by torch.compile.
+        device: "cpu", "cuda", or "auto", which is CUDA where there is a GPU.
+        pack_spikes: keep spikes as bits for the backward pass, which takes less memory and more time.
     """
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -211,8 +260,36 @@ class RunConfig(Settings):
 class Recipe(Settings):
     """A complete training; `surgrad.recipes` has many.
 
-    source: where the settings come from. published: the paper's test accuracy, in [0, 1]. seed: of weights, order and
-    augmentation. init_from: a run folder of the same network, from whose newest weights the training starts.
+    Args:
+        name: the recipe's name.
+        summary: one sentence for lists of recipes.
+        source: where the settings come from.
+        published: the paper's test accuracy, in [0, 1].
+        seed: of weights, order and augmentation.
+        init_from: a run folder of the same network, from whose newest weights the training starts.
+        data: the data set and its batches.
+        model: the network, and its time steps.
+        norm: the norm before every neuron (`surgrad.norm.NORMS`).
+        coding: how a static image becomes a sequence (`surgrad.coding.CODINGS`).
+        neuron: the neuron of every layer.
+        surrogate: the surrogate function of every neuron, and its width.
+        adapt: the controller of the widths (`surgrad.adapt.CONTROLLERS`).
+        loss: the loss (`surgrad.losses.LOSSES`).
+        penalty: what is added to the loss for the neurons' potentials.
+        optim: the optimiser, the epochs and the learning rates.
+        schedule: the learning rate over the training (`surgrad.optim.SCHEDULES`).
+        gradient: how the gradient is found (`surgrad.gradients.GRADIENTS`).
+        progressive: a cheaper first part of the training.
+        average: an average of the weights (`surgrad.train.average.AVERAGES`).
+        run: precision, device and memory.
+
+    Raises:
+        BadValue: for a setting of a wrong type or out of range.
+
+    Example:
+        >>> recipe = Recipe("mine", neuron=NeuronConfig("plif", tau=2.0), optim=OptimConfig("adamw", lr=1e-3))
+        >>> recipe.neuron.name, recipe.optim.lr, recipe.loss.name
+        ('plif', 0.001, 'cross_entropy')
     """
 
     name: str
@@ -249,6 +326,15 @@ def derive(recipe: Recipe, **changes: Any) -> Recipe:
     Options of a part that are not mentioned stay, also where its name changes; give a new `Part` to start from
     its defaults.
 
+    Args:
+        recipe: the recipe to start from; it is not changed.
+        **changes: by the names of a recipe's parameters: a value; for a group, a dict of some of its settings, or a new
+            group.
+
+    Raises:
+        UnknownName: for a setting that recipes do not have.
+        BadValue: for a value of a wrong type or out of range.
+
     Example:
         >>> derive(Recipe("a"), name="b", model={"steps": 2}).model.steps
         2
@@ -263,7 +349,7 @@ def derive(recipe: Recipe, **changes: Any) -> Recipe:
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as JSON has it."""
+    """The recipe in its JSON form; `from_dict` reads it again."""
     return {"format": FORMAT, **recipe.to_dict()}
 
 

@@ -14,7 +14,12 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Option:
-    """A setting that a constructor declares: its annotation, and its default (`Option.REQUIRED` where it has none)."""
+    """A setting that a constructor declares.
+
+    Attributes:
+        hint: its annotation.
+        default: its default; `Option.REQUIRED` where it has none.
+    """
 
     hint: Any
     default: Any
@@ -25,12 +30,25 @@ class Option:
 class Registry(Mapping[str, T], Generic[T]):
     """Parts of one kind by name, as a mapping from names to constructors (classes or functions).
 
-    kind: what the parts are, in an error ("unknown neuron 'plfi'; did you mean 'plif'?").
-    context: parameters of the constructors that the caller of `build` supplies (such as the number of channels), and
-        that a recipe cannot set. A constructor gets those of them that it takes.
+    Every parameter of a constructor with a plain annotation (numbers, words, `None`, `Annotated` ranges, `Literal`
+    choices, tuples; see `surgrad.config.values`) is an option, and can be set from a recipe and from the command line;
+    those of the context are not.
 
-    Every other parameter with a plain annotation (numbers, words, `None`, `Annotated` ranges, `Literal` choices,
-    tuples; see `surgrad.config.values`) is an option, and can be set from a recipe and from the command line.
+    Args:
+        kind: what the parts are, in an error ("unknown neuron 'plfi'; did you mean 'plif'?").
+        parts: the constructors by name.
+        context: parameters of the constructors that the caller of `build` supplies (such as the number of channels),
+            and that a recipe cannot set. A constructor gets those of them that it takes.
+
+    Example:
+        >>> from surgrad.config.values import Count, Positive
+        >>> def ring(channels: int, radius: Positive = 1.0, turns: Count = 2) -> tuple[int, float, int]:
+        ...     return channels, radius, turns
+        >>> RINGS = Registry("ring", {"plain": ring}, context=("channels",))
+        >>> list(RINGS.options("plain"))
+        ['radius', 'turns']
+        >>> RINGS.build("plain", {"turns": 3}, channels=8)
+        (8, 1.0, 3)
     """
 
     def __init__(self, kind: str, parts: Mapping[str, T], context: Iterable[str] = ()):
@@ -53,7 +71,18 @@ class Registry(Mapping[str, T], Generic[T]):
         return name in self._parts
 
     def add(self, name: str, part: T) -> T:
-        """Register a part from outside the package; a name that is taken is an error."""
+        """Register a part from outside the package.
+
+        Args:
+            name: its name, as recipes give it.
+            part: its constructor.
+
+        Returns:
+            The constructor.
+
+        Raises:
+            BadValue: for a name that another part has.
+        """
         if name in self._parts and self._parts[name] is not part:
             raise BadValue(f"there already is a {self.kind} '{name}'; choose another name")
         self._parts[name] = part
@@ -69,8 +98,17 @@ class Registry(Mapping[str, T], Generic[T]):
         return {key: option for key, option in options_of(self[name]).items() if key not in self.context}
 
     def check(self, name: str, options: Mapping[str, Any], path: str | None = None) -> dict[str, Any]:
-        """The options with their values checked and converted; an unknown one, a wrong type or a number out of range is
-        an error. path: how errors name the part, as in "neuron"; its kind by default."""
+        """The options with their values checked and converted.
+
+        Args:
+            name: of the part.
+            options: by name.
+            path: how errors name the part, as in "neuron"; its kind by default.
+
+        Raises:
+            UnknownName: for an unknown part.
+            BadValue: for an option that the part does not have, a wrong type or a number out of range.
+        """
         path = path or self.kind
         known = self.options(name)
         for key in options:
@@ -86,7 +124,17 @@ class Registry(Mapping[str, T], Generic[T]):
         return BadValue(f"{path or self.kind}.{key}: {self.kind} '{name}' has no option '{key}'; {have}")
 
     def build(self, name: str, options: Mapping[str, Any] | None = None, /, **context: Any) -> Any:
-        """The part, made with these options and with those entries of the context that its constructor takes."""
+        """The part, made with these options and with those entries of the context that its constructor takes.
+
+        Args:
+            name: of the part.
+            options: by name; the others have the constructor's defaults.
+            **context: what the caller supplies.
+
+        Raises:
+            UnknownName: for an unknown part.
+            BadValue: for an option that the part does not have, a wrong type or a number out of range.
+        """
         given = self.check(name, options or {})
         taken = inspect.signature(self[name]).parameters
         return self[name](**given, **{key: value for key, value in context.items() if key in taken})
@@ -97,7 +145,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 def options_of(part: Callable[..., Any]) -> dict[str, Option]:
-    """The plainly annotated parameters of a class's or function's signature."""
+    """The options of a class or function: the plainly annotated parameters of its signature, in their order."""
     function = getattr(part, "func", part)  # of a functools.partial
     function = function.__init__ if inspect.isclass(function) else function
     hints = typing.get_type_hints(function, include_extras=True)

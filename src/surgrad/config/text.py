@@ -16,9 +16,18 @@ def set_fields(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     Names of parts are set first, so that the order of the texts does not matter. A part that gets another name keeps
     those of its options that the other part has too.
 
+    Args:
+        recipe: the recipe to start from; it is not changed.
+        assignments: texts "path=value", as of `surgrad train --set`.
+
     Raises:
         UnknownName: a path that recipes do not have, or a name that no registry holds.
         BadValue: a text that is not a value of that setting, or an option that the part does not have.
+
+    Example:
+        >>> recipe = set_fields(Recipe("a"), ["optim.lr=0.05", "neuron.name=plif", "neuron.tau=3"])
+        >>> recipe.optim.lr, recipe.neuron.name, recipe.neuron.options["tau"]
+        (0.05, 'plif', 3.0)
     """
     split = [pair for assignment in assignments for pair in _split(assignment)]
     for path, text in sorted(split, key=lambda pair: not pair[0].endswith(".name")):
@@ -75,7 +84,14 @@ def paths(recipe: Recipe) -> list[str]:
 
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
-    """What differs between two recipes, as one text "path: a -> b" each; options that are not given count by their
-    defaults."""
+    """The settings in which two recipes differ; options that are not given count by their defaults.
+
+    Args:
+        one: a recipe.
+        other: the recipe that it is compared with.
+
+    Returns:
+        One text "path: a -> b" for each setting, where a is the value in `one` and b the value in `other`.
+    """
     found = differing([parts.resolved(recipe).to_dict() for recipe in (one, other)])
     return [f"{path}: {a!r} -> {b!r}" for path, (a, b) in found.items()]

@@ -16,7 +16,17 @@ from surgrad.errors import BadValue, unknown
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`; with `open`, `low` itself is excluded."""
+    """Numbers from `low` to `high`; with `open`, `low` itself is excluded.
+
+    Args:
+        low: the smallest number.
+        high: the largest number.
+        open: whether `low` is excluded.
+
+    Example:
+        >>> Range(0, 1).holds(0), Range(0, 1, open=True).holds(0)
+        (True, False)
+    """
 
     low: float = -math.inf
     high: float = math.inf
@@ -64,8 +74,17 @@ def _is_plain_type(kind: Any) -> bool:
 
 
 def checked(path: str, value: Any, hint: Any) -> Any:
-    """The value as the annotation wants it (a whole number may stand for a float, a list for a tuple), or an error that
-    names `path`."""
+    """The value as the annotation wants it: a whole number may stand for a float, and a list for a tuple.
+
+    Args:
+        path: the setting's path, for errors, as in "optim.lr".
+        value: what was given.
+        hint: the annotation.
+
+    Raises:
+        BadValue: for a value of another type, or out of range.
+        UnknownName: for a word that the annotation does not list.
+    """
     for kind, limits in alternatives(hint):
         if not _is_of(value, kind):
             continue
@@ -81,7 +100,17 @@ def checked(path: str, value: Any, hint: Any) -> Any:
 
 
 def parsed(path: str, text: str, hint: Any) -> Any:
-    """The value that a text states, as in `--set optim.lr=0.05`, checked."""
+    """The value that a text states, as in `--set optim.lr=0.05`, checked.
+
+    Args:
+        path: the setting's path, for errors, as in "optim.lr".
+        text: what was written.
+        hint: the annotation.
+
+    Raises:
+        BadValue: for a text that is not a value of that type, or a value out of range.
+        UnknownName: for a word that the annotation does not list.
+    """
     for kind, _ in sorted(alternatives(hint), key=lambda pair: pair[0] is str):  # any text is a str
         found, value = _read(text, kind)
         if found:
@@ -92,7 +121,7 @@ def parsed(path: str, text: str, hint: Any) -> Any:
 
 
 def wanted(hint: Any) -> str:
-    """What an annotation allows, in words: "a number or none"."""
+    """The values that an annotation allows, in words: "a number or none"."""
     return " or ".join(_in_words(kind) for kind, _ in alternatives(hint))
 
 

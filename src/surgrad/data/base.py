@@ -18,7 +18,12 @@ from surgrad.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """The samples and labels of one part of a data set, all in memory."""
+    """The samples and labels of one part of a data set, all in memory.
+
+    Args:
+        images: uint8 [N, C, H, W], contiguous; of `ArraySource` also float32, and recordings [N, T, C, ...].
+        labels: int64 [N].
+    """
 
     images: Tensor  # uint8 [N, C, H, W], contiguous; of `ArraySource` also float32, and recordings [N, T, C, ...]
     labels: Tensor  # int64 [N]
@@ -42,7 +47,16 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A loaded data set; `mean` and `std` are per channel, of the training images, in units of [0, 1]."""
+    """A loaded data set.
+
+    Args:
+        name: of the data set.
+        train: the training images.
+        test: the test images.
+        classes: the names of the classes, by label.
+        mean: per channel, of the training images, in units of [0, 1].
+        std: per channel, of the training images, in units of [0, 1].
+    """
 
     name: str
     train: Split
@@ -99,7 +113,19 @@ class Source:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The description of a data set of images, from which it is found, downloaded, checked and read."""
+    """The description of a data set of images, from which it is found, downloaded, checked and read.
+
+    Args:
+        name: of the data set.
+        classes: the names of the classes, by label.
+        shape: of one image: channels, height, width.
+        mean: per channel, of the training images, in units of [0, 1].
+        std: per channel, of the training images, in units of [0, 1].
+        layouts: the layouts on disk, in the order tried.
+        sources: what to download where no layout is found.
+        counts: the numbers of training and test images; None: not checked.
+        bundled: its folder inside the package, where it comes with surgrad; then no root is needed.
+    """
 
     name: str
     classes: tuple[str, ...]

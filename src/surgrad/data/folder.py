@@ -63,7 +63,16 @@ class Tree:
 
 @dataclass(frozen=True)
 class FolderData:
-    """A data set of images that stay on disk: listed, not read."""
+    """A data set of images that stay on disk: listed, not read.
+
+    Args:
+        name: of the data set.
+        train: the training images.
+        test: the test images.
+        classes: the names of the classes, by label.
+        mean: per channel, of the training images, in units of [0, 1].
+        std: per channel, of the training images, in units of [0, 1].
+    """
 
     name: str
     train: Tree

@@ -101,8 +101,18 @@ class Batches(ABC):
     The samples of a batch and their augmentation depend on (seed, epoch, batch) alone, so that any batch can be made
     again: a resumed training sees what the interrupted one would have seen.
 
-    size: samples in a training batch. per_epoch: training batches in an epoch; the last, smaller batch is left out.
-    train_count, holdout_count, test_count: samples in each part.
+    Args:
+        train_count: samples in the training part.
+        holdout_count: samples in the held-out part.
+        test_count: samples in the test part.
+        settings: the settings of the run.
+
+    Attributes:
+        size: samples in a training batch.
+        per_epoch: training batches in an epoch; the last, smaller batch is left out.
+
+    Raises:
+        BadValue: for a batch larger than the training part, or a cheaper first part that these samples cannot have.
     """
 
     is_sequence: bool = False
@@ -167,8 +177,10 @@ class Batches(ABC):
 class DataSource(Protocol):
     """A data set with its options: what a training needs to know of its data.
 
-    input_shape: of one sample at one time step, as the network sees it: (C, H, W), or (C, L).
-    is_sequence: whether a sample is a recording [T, C, ...], and not a static image.
+    Attributes:
+        classes: the names of the classes, by label.
+        input_shape: of one sample at one time step, as the network sees it: (C, H, W), or (C, L).
+        is_sequence: whether a sample is a recording [T, C, ...], and not a static image.
     """
 
     @property

@@ -35,7 +35,13 @@ GRADIENTS = Registry("gradient", _GRADIENTS)
 def bptt(
     network: SpikingNetwork, x: Tensor, loss_fn: LossFunction, forward: Forward | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Run `BPTT` once; see `Gradient.find`."""
+    """Run `BPTT` once.
+
+    The parameters are those of `Gradient.find`.
+
+    Returns:
+        The loss, 0-d, and the output that it was computed from, both without a graph.
+    """
     return BPTT().find(network, x, loss_fn, forward)
 
 
@@ -47,21 +53,52 @@ def sltt(
     *,
     steps: Count | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run `SLTT` once; see `Gradient.find`."""
+    """Run `SLTT` once.
+
+    The parameters are those of `Gradient.find`.
+
+    Args:
+        steps: the number of time steps that have a backward pass; None for all; see `SLTT`.
+
+    Returns:
+        The loss, 0-d, and the output that it was computed from, both without a graph.
+
+    Example:
+        >>> import torch
+        >>> from surgrad.losses import cross_entropy
+        >>> from surgrad.models import small_cnn
+        >>> network = small_cnn(width_multiplier=0.1)
+        >>> labels = torch.tensor([3, 7])
+        >>> loss, output = sltt(network, torch.rand(2, 1, 8, 8), lambda output: cross_entropy(output, labels), steps=2)
+        >>> all(weight.grad is not None for weight in network.parameters() if weight.ndim > 1)
+        True
+    """
     return SLTT(steps).find(network, x, loss_fn, forward)
 
 
 def ottt(
     network: SpikingNetwork, x: Tensor, loss_fn: LossFunction, forward: Forward | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Run `OTTT` once; see `Gradient.find`."""
+    """Run `OTTT` once.
+
+    The parameters are those of `Gradient.find`.
+
+    Returns:
+        The loss, 0-d, and the output that it was computed from, both without a graph.
+    """
     return OTTT().find(network, x, loss_fn, forward)
 
 
 def rate_based(
     network: SpikingNetwork, x: Tensor, loss_fn: LossFunction, forward: Forward | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Run `RateBased` once; see `Gradient.find`."""
+    """Run `RateBased` once.
+
+    The parameters are those of `Gradient.find`.
+
+    Returns:
+        The loss, 0-d, and the output that it was computed from, both without a graph.
+    """
     return RateBased().find(network, x, loss_fn, forward)
 
 

@@ -19,14 +19,19 @@ from surgrad.neurons import detach, needs_whole_sequence, neurons, streaming
 
 
 class SLTT(Gradient):
-    """Spatial learning through time (Meng et al. 2023): the gradient of the mean over the time steps of
-    loss_fn(output of the step), without the part that passes from one step to the next.
+    """Spatial learning through time (Meng et al. 2023).
+
+    It is the gradient of the mean over the time steps of loss_fn(output of the step), without the part that passes from
+    one step to the next.
 
     Norms use the statistics of each time step alone.
 
     Args:
         steps: the number of time steps, drawn at random in every call, that have a backward pass (SLTT-K); None for
-        all.
+            all.
+
+    Raises:
+        BadValue: for a number of steps below 1.
     """
 
     def __init__(self, steps: Count | None = None):
@@ -52,8 +57,9 @@ class SLTT(Gradient):
 
 
 class OTTT(Gradient):
-    """Online training through time (Xiao et al. 2022): as `SLTT`, but the gradient of a weight uses a trace of the
-    layer's input,
+    """Online training through time (Xiao et al. 2022): `SLTT` with a trace of each layer's input.
+
+    The gradient of a weight uses that trace,
 
         â_t = λ·â_{t-1} + x_t,    ∇W = Σ_t δ_t·â_tᵀ
 

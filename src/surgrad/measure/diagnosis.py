@@ -95,9 +95,19 @@ def diagnose(model: nn.Module, batch: Batch, loss: Loss, *, directions: int = 0)
             random directions (steps of half of the weights' norm to both sides); each takes two forward passes per
             layer.
 
+    Returns:
+        The evidence of every layer, and the findings.
+
     Example:
-        >>> for finding in diagnose(network, batch, surgrad.losses.cross_entropy).findings:  # doctest: +SKIP
-        ...     print(finding.sentence)
+        >>> import torch
+        >>> from surgrad.losses import cross_entropy
+        >>> from surgrad.models import small_cnn
+        >>> network = small_cnn(classes=2, width_multiplier=0.1)
+        >>> batch = torch.rand(4, 1, 8, 8), torch.arange(4) % 2
+        >>> found = diagnose(network, batch, cross_entropy)
+        >>> len(found.layers)
+        4
+        >>> sentences = [finding.sentence for finding in found.findings]
     """
     layers = evidence(model, batch, loss)
     probe = Probe(model, loss, batch).frozen()
@@ -121,6 +131,9 @@ def findings(layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> list[F
     Args:
         layers: evidence, from input to output. Each layer is in one finding only: that of the first check it matches.
         modules: the neurons by path (`surgrad.neurons.neurons`).
+
+    Returns:
+        The findings; none for a healthy network.
     """
     remaining = list(layers)
     found = []

@@ -23,7 +23,9 @@ class LayerEvidence:
 
     Attributes:
         layer: the path of the neuron in the network.
-        width, decay, threshold: means over channels.
+        width: its mean over channels, in units of potential.
+        decay: its mean over channels.
+        threshold: its mean over channels, in units of potential.
         share: share of the potentials within the surrogate's window (the gradient-available share, Lian et al. 2023,
             Fig. 5).
         chi: χ, the share of the potentials within the surrogate's effective half-width (`surgrad.adapt.esg`), where
@@ -35,7 +37,8 @@ class LayerEvidence:
         gradient: root mean square of the loss's gradient over those weights; None in the same cases.
         firing_rate: spikes per neuron and time step.
         rates: the firing rate of each time step.
-        dead, saturated: shares of the neurons that spike at no time step, or at every one, of all images.
+        dead: share of the neurons that spike at no time step of any image.
+        saturated: share of the neurons that spike at every time step of all images.
         constant: share of the neurons whose spikes are the same for every image.
         presentations: images times time steps.
         steps: time steps.
@@ -43,7 +46,8 @@ class LayerEvidence:
         has_zero_norm: whether some norm of the network has only zero weights, as norms at the end of residual branches
             may have at the start; some gradients are then zero by design.
         core: share of the potentials within the interval that has half of the surrogate's mass.
-        mean, spread: mean and standard deviation of the potentials, measured.
+        mean: mean of the potentials, measured.
+        spread: standard deviation of the potentials, measured.
         predicted: the spread by Theorem 1 of Lian et al. 2023: √(1 + β²), or 1 for a single time step, for currents
             N(0, v_th²), which tdBN gives at the start, without reset, after two time steps.
         histogram: the counts from which potentials are measured (`surgrad.kernels.lif`).

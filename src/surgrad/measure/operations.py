@@ -78,7 +78,14 @@ class LayerEnergy:
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy of the operations for one image. Memory traffic, which often costs more on hardware, is not counted."""
+    """Energy of the operations for one image. Memory traffic, which often costs more on hardware, is not counted.
+
+    Args:
+        layers: the counts of each layer with weights, from input to output.
+        steps: time steps T.
+        images: the number of images that were counted.
+        firing_rates: by module path of the neurons, spikes per neuron and time step.
+    """
 
     layers: list[LayerEnergy]
     steps: int
@@ -129,6 +136,12 @@ def energy(model: SpikingNetwork, batches: Iterable[Tensor], accounting: Account
 
     Raises:
         BadValue: there is no image.
+
+    Example:
+        >>> from surgrad.models import small_cnn
+        >>> found = energy(small_cnn(width_multiplier=0.1), [torch.rand(2, 1, 8, 8)])
+        >>> found.images, found.steps, found.ann > 0
+        (2, 4, True)
     """
     tally = _Tally(model)
     training = model.training

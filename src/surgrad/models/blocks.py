@@ -68,8 +68,9 @@ def summand_norm(norm: NormFactory, alpha: float) -> NormFactory:
 
 
 def lsg_neuron(channels: int | None = None) -> LIF:
-    """The neuron of Lian et al. 2023 (LSG): threshold 0.5, a trained decay that starts at 0.2, and a rectangle of the
-    width 2·v_th·√(1 + 0.2²), with which LSG starts.
+    """The neuron of Lian et al. 2023 (LSG): threshold 0.5, and a trained decay that starts at 0.2.
+
+    Its surrogate is a rectangle of the width 2·v_th·√(1 + 0.2²), with which LSG starts.
 
     Args:
         channels: the number of channels, for one decay, threshold and width per channel; None for one per layer, as in
@@ -116,6 +117,9 @@ class SpikingNetwork(nn.Module):
         duplicate_batch: whether, in training, the head receives every sample twice, so that its dropout draws twice:
             the output is [T, 2N, classes], the second draws after the first ones. For `surgrad.losses.rdrop`.
         coding: encodes static input as a sequence (`surgrad.coding`); None shows it unchanged in every step.
+
+    Raises:
+        BadValue: for a number of steps or of dimensions below 1.
     """
 
     def __init__(
@@ -184,14 +188,18 @@ class SpikingNetwork(nn.Module):
 
 
 def in_chunks(network: SpikingNetwork, x: Tensor, steps: int, chunk: int = 10) -> Tensor:
-    """The output [T, N, classes] of a network, computed `chunk` time steps at a time, so that memory does not grow with
-    the steps. Every chunk continues from the potentials of the one before.
+    """The output of a network, computed `chunk` time steps at a time, so that memory does not grow with the steps.
+
+    Every chunk continues from the potentials of the one before.
 
     Args:
         network: the network; none of its modules may need the whole sequence in one call.
         x: static input, or a sequence.
         steps: T for static input; a sequence has its own T.
         chunk: the number of time steps of one call.
+
+    Returns:
+        [T, N, classes]; [1, N, classes] where the network's output is that of the last time step.
     """
     before = network.steps
     last = network.last_step
@@ -227,8 +235,11 @@ class ResidualBlock(Block):
     """conv-norm-neuron-conv-norm, plus the shortcut, then a neuron: spikes are made after the addition.
 
     Args:
-        inputs, outputs, stride: of the block.
-        neuron, norm: factories.
+        inputs: channels of the input.
+        outputs: channels of the output.
+        stride: of the first convolution.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         shortcut: maps the block's input to the shape of its output, and gets a norm; None for the identity.
         summand: the norm factory for both summands of the addition; `norm` by default.
     """
@@ -290,6 +301,11 @@ class MembraneBlock(Block):
 
     The shortcut carries currents and not spikes, and no surrogate lies on it. It is the membrane shortcut of Hu et al.
     2024 (MS-ResNet), with each norm moved to the front of its neuron, so that norm and neuron are one fused pass.
+
+    Args:
+        channels: of input and output.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
     """
 
     inner = ("fire1", "fire2")

@@ -48,16 +48,21 @@ def densenet(
     layers: tuple[Count, Count, Count] = (12, 12, 24),
     dropout: Fraction = 0.2,
 ) -> SpikingNetwork:
-    """A stem of 256 channels and a 3×3 convolution at stride 2; three dense blocks, whose layers add 32 channels each,
+    """The spiking DenseNet of Wang et al. 2022a (LTMD). 6.8 M parameters.
+
+    A stem of 256 channels and a 3×3 convolution at stride 2; three dense blocks, whose layers add 32 channels each,
     with norm-neuron-conv 1×1 to half the channels and average pooling between them; norm, neuron, global average; 256
-    neurons, moderate dropout, linear. 6.8 M parameters.
+    neurons, moderate dropout, linear.
 
     Weights are drawn by Kaiming's normal rule (fan in); the authors' code does so for the convolutions. Its output
     layers fire and have a trained lateral connection; here the readout is the usual one.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         layers: the number of layers of each dense block.
         dropout: the mean probability of moderate dropout (`surgrad.layers.ModerateDropout`).

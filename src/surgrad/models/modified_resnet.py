@@ -32,7 +32,9 @@ def resnet18(
     width_multiplier: Positive = 1.0,
     summand_alpha: Positive = 1.0,
 ) -> SpikingNetwork:
-    """A stem of three 3×3 convolutions to 64 channels and average pooling; 2, 2, 2, 2 basic blocks of 64, 128, 256,
+    """The modified CIFAR ResNet-18 of Li et al. 2021 (Dspike), whose stem has three convolutions.
+
+    A stem of three 3×3 convolutions to 64 channels and average pooling; 2, 2, 2, 2 basic blocks of 64, 128, 256,
     512 channels at strides 1, 2, 2, 2 with average-pooling shortcuts; global average; linear.
 
     The last norm of each block starts at weight 0. Weights are drawn by Kaiming's normal rule (fan out). The line's
@@ -42,8 +44,11 @@ def resnet18(
     1.0198 and dspike do.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         summand_alpha: tdBN's α of both summands of a residual addition.
     """

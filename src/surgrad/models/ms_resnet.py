@@ -20,8 +20,17 @@ from surgrad.norm import TDBN, NormNeuron
 
 
 class PreActivationBlock(Block):
-    """neuron-conv-norm, twice, added to the block's input, or to its 1×1 convolution and norm where the shape changes:
-    currents [T, N, inputs, H, W] -> [T, N, outputs, H/stride, W/stride]."""
+    """neuron-conv-norm, twice, added to the block's input, or to its 1×1 convolution and norm where the shape changes.
+
+    Currents [T, N, inputs, H, W] -> [T, N, outputs, H/stride, W/stride].
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        stride: of the first convolution.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
+    """
 
     inner = ("neuron1", "fire2")
 
@@ -49,12 +58,17 @@ def ms_resnet18(
     norm: NormFactory = TDBN,
     width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """The form for CIFAR: a 3×3 stem and norm to 64 channels; two blocks each of 64, 128, 256, 512 channels at strides
-    1, 2, 2, 2; a neuron; global average; linear. 11.2 M parameters.
+    """MS-ResNet-18 in its form for CIFAR (Hu et al. 2024). 11.2 M parameters.
+
+    A 3×3 stem and norm to 64 channels; two blocks each of 64, 128, 256, 512 channels at strides 1, 2, 2, 2; a neuron;
+    global average; linear.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
     """
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256, 512)]

@@ -37,13 +37,18 @@ def plif_cifar(
     width_multiplier: Positive = 1.0,
     dropout: Fraction = 0.5,
 ) -> SpikingNetwork:
-    """Three 3×3 convolutions of 256 channels and max-pooling of their spikes, twice; dropout, 2048 neurons, dropout,
-    and ten neurons per class, whose mean is the output. 36.7 M parameters at 32×32.
+    """The network of Fang et al. 2021 (PLIF) for CIFAR-10. 36.7 M parameters at 32×32.
+
+    Three 3×3 convolutions of 256 channels and max-pooling of their spikes, twice; dropout, 2048 neurons, dropout,
+    and ten neurons per class, whose mean is the output.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
         image_size: the side of the input in pixels, at least 4.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         dropout: the probability of both dropouts (`surgrad.layers.Dropout`).
     """
@@ -71,14 +76,19 @@ def plif_dvs(
     layers: Count = 4,
     dropout: Fraction = 0.5,
 ) -> SpikingNetwork:
-    """`layers` times a 3×3 convolution of 128 channels and max-pooling of its spikes; dropout, 512 neurons, dropout,
+    """The network of Fang et al. 2021 (PLIF) for recordings. 4.7 M parameters at 128×128.
+
+    `layers` times a 3×3 convolution of 128 channels and max-pooling of its spikes; dropout, 512 neurons, dropout,
     and ten neurons per class, whose mean is the output. CIFAR10-DVS has four layers, and DVS128 Gesture five
-    (`plif_gesture`). 4.7 M parameters at 128×128.
+    (`plif_gesture`).
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
         image_size: the side of the input in pixels, at least 2 to the number of layers.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         layers: the number of convolutions.
         dropout: the probability of both dropouts (`surgrad.layers.Dropout`).

@@ -33,13 +33,17 @@ def cifar_resnet(
     summand_alpha: Positive = 1.0,
     count: Count = 3,
 ) -> SpikingNetwork:
-    """A 3×3 stem of 16 channels; `count` basic blocks each of 16, 32, 64 channels, the last two stages at stride 2;
-    global average; linear. `resnet20` and `resnet44`, the networks of Hu et al. 2021's conversion, have 0.27 and 0.66 M
-    parameters.
+    """The residual networks of He et al. 2016 for CIFAR; `resnet20` and `resnet44` have 0.27 and 0.66 M parameters.
+
+    A 3×3 stem of 16 channels; `count` basic blocks each of 16, 32, 64 channels, the last two stages at stride 2;
+    global average; linear. They are the networks of Hu et al. 2021's conversion.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         summand_alpha: tdBN's α of both summands of a residual addition.
         count: the number of blocks of each stage; the depth is 6·count + 2.
@@ -69,13 +73,17 @@ def imagenet_resnet(
     summand_alpha: Positive = 1.0,
     counts: tuple[Count, Count, Count, Count] = (3, 4, 6, 3),
 ) -> SpikingNetwork:
-    """A 7×7 stem at stride 2 to 64 channels, whose spikes are average-pooled (3×3 at stride 2); `counts` basic blocks
-    of 64, 128, 256, 512 channels at strides 1, 2, 2, 2; global average; linear. `resnet18_imagenet` and
-    `resnet34_imagenet` have 11.7 and 21.8 M parameters.
+    """The residual networks of He et al. 2016 for ImageNet: `resnet18_imagenet` and `resnet34_imagenet`.
+
+    A 7×7 stem at stride 2 to 64 channels, whose spikes are average-pooled (3×3 at stride 2); `counts` basic blocks
+    of 64, 128, 256, 512 channels at strides 1, 2, 2, 2; global average; linear. They have 11.7 and 21.8 M parameters.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         summand_alpha: tdBN's α of both summands of a residual addition.
         counts: the number of blocks of each stage.

@@ -40,8 +40,12 @@ class SpikeBlock(Block):
     """out = g(branch(x), shortcut(x)). The branch ends in a neuron, and so does a shortcut that changes the shape.
 
     Args:
-        branch, shortcut: map the block's input to its output's shape.
+        branch: maps the block's input to its output's shape.
+        shortcut: maps the block's input to its output's shape.
         connect: the name of g in `CONNECTIONS`.
+
+    Raises:
+        UnknownName: for an unknown connection.
     """
 
     inner = ("branch",)
@@ -83,15 +87,19 @@ def sew_resnet(
     counts: tuple[Count, Count, Count, Count] = (3, 4, 6, 3),
     expansion: Count = 1,
 ) -> SpikingNetwork:
-    """A 7×7 stem at stride 2 to 64 channels, max-pooled; `counts` blocks of 64, 128, 256, 512 channels at strides 1, 2,
-    2, 2; global average; linear. `sew_resnet18`, `sew_resnet34` and `sew_resnet50` have 11.7, 21.8 and 25.6 M
-    parameters.
+    """SEW-ResNet (Fang et al. 2021a): `sew_resnet18`, `sew_resnet34` and `sew_resnet50`.
+
+    A 7×7 stem at stride 2 to 64 channels, max-pooled; `counts` blocks of 64, 128, 256, 512 channels at strides 1, 2,
+    2, 2; global average; linear. They have 11.7, 21.8 and 25.6 M parameters.
 
     The blocks do not start as the identity, as in the published code; `SpikeBlock.start_as_identity` makes them.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         connect: how a block joins its branch and its shortcut (`CONNECTIONS`).
         counts: the number of blocks of each stage.
@@ -127,13 +135,17 @@ def ds_resnet20(
     norm: NormFactory = TDBN,
     width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """The dormant-suppressed ResNet-20 of Feng et al. 2022 (MLF): a stem of 64 channels; three basic blocks each of 64,
-    128, 256 channels, the last two stages at stride 2, whose additions are of spikes; global average; linear. Weights
-    are drawn by Kaiming's normal rule (fan in). 4.3 M parameters.
+    """The dormant-suppressed ResNet-20 of Feng et al. 2022 (MLF). 4.3 M parameters.
+
+    A stem of 64 channels; three basic blocks each of 64, 128, 256 channels, the last two stages at stride 2, whose
+    additions are of spikes; global average; linear. Weights are drawn by Kaiming's normal rule (fan in).
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
     """
     widths = [scaled(c, width_multiplier) for c in (64, 128, 256)]

@@ -41,12 +41,17 @@ def small_cnn(
     norm: NormFactory = TDBN,
     width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """Four 3×3 convolutions of 32, 64, 64, 128 channels, where the currents of the first two and the last are
-    max-pooled; global average; linear. 0.13 M parameters.
+    """A small convolutional network. 0.13 M parameters.
+
+    Four 3×3 convolutions of 32, 64, 64, 128 channels, where the currents of the first two and the last are
+    max-pooled; global average; linear.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
     """
     a, b, c, d = (scaled(channels, width_multiplier) for channels in (32, 64, 64, 128))
@@ -68,13 +73,17 @@ def small_resnet(
     norm: NormFactory = TDBN,
     width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """A 3×3 stem of 64 channels, whose currents are max-pooled; then 128 and 256 channels, each a pooled convolution
-    and a residual block whose shortcut carries currents; global average; linear. 1.8 M parameters, and 77 M
-    multiplications per time step of a 32×32 image.
+    """A small residual network. 1.8 M parameters, and 77 M multiplications per time step of a 32×32 image.
+
+    A 3×3 stem of 64 channels, whose currents are max-pooled; then 128 and 256 channels, each a pooled convolution
+    and a residual block whose shortcut carries currents; global average; linear.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
     """
     widths = [scaled(channels, width_multiplier) for channels in (64, 128, 256)]

@@ -34,12 +34,17 @@ def resnet19(
     stem: Count = 128,
     hidden_norm: bool = False,
 ) -> SpikingNetwork:
-    """A 3×3 stem of 128 channels; 3, 3, 2 basic blocks of 128, 256, 512 channels, the last two stages at stride 2;
-    global average; 512 -> 256 -> classes. The 19 layers are 1 + 16 convolutions and 2 linear layers. 12.7 M parameters.
+    """The ResNet-19 of Zheng et al. 2021 (tdBN). 12.7 M parameters.
+
+    A 3×3 stem of 128 channels; 3, 3, 2 basic blocks of 128, 256, 512 channels, the last two stages at stride 2;
+    global average; 512 -> 256 -> classes. The 19 layers are 1 + 16 convolutions and 2 linear layers.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         summand_alpha: tdBN's α of both summands of a residual addition. The codes that LSG is compared with use 1;
             Zheng et al. state 1/√2.

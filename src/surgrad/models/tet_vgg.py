@@ -29,13 +29,17 @@ def vggsnn(
     norm: NormFactory = TDBN,
     width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """64-128-AP-256-256-AP-512-512-AP-512-512-AP-linear. Every convolution is 3×3 with bias, norm and neuron; its
-    weights are drawn by Kaiming's normal rule (fan out). 9.3 M parameters at 48×48.
+    """64-128-AP-256-256-AP-512-512-AP-512-512-AP-linear. 9.3 M parameters at 48×48.
+
+    Every convolution is 3×3 with bias, norm and neuron; its weights are drawn by Kaiming's normal rule (fan out).
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
         image_size: the side of the input in pixels, at least 16.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
     """
     side = pooled_side(image_size, 4)

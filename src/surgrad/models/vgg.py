@@ -44,16 +44,21 @@ def vgg(
     hidden: Count | None = None,
     dropout: Fraction = 0.0,
 ) -> SpikingNetwork:
-    """Stages of 3×3 convolutions, each followed by average pooling; then a linear layer, or two layers of `hidden`
+    """VGG with average pooling: `vgg11`, `vgg16` and `vgg11_dct`.
+
+    Stages of 3×3 convolutions, each followed by average pooling; then a linear layer, or two layers of `hidden`
     neurons and a linear layer. The weights of convolutions are drawn by Kaiming's normal rule (fan out).
 
     `vgg11` and `vgg16` have 9.2 and 14.7 M parameters at 32×32. `vgg11_dct` (Garg et al. 2021) has four stages and two
     layers of 4,096 neurons: 46.7 M at 60×60, the size of its coded images.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
         image_size: the side of the input in pixels, at least 2 to the number of stages.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         configuration: the stages: "A" (VGG-11), "D" (VGG-16) or "DCT" (DCT-SNN's VGG-11).
         hidden: the neurons of both hidden layers, before the width multiplier; None for no hidden layers.

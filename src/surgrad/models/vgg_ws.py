@@ -68,12 +68,16 @@ def vgg11_ws(
     norm: NormFactory = TDBN,
     width_multiplier: Positive = 1.0,
 ) -> SpikingNetwork:
-    """64-128-AP-256-256-AP-512-512-AP-512-512, global average, linear. 9.2 M parameters. The paper has no norm after
-    the standardised convolutions: give `surgrad.norm.NoNorm`, "none" in recipes.
+    """64-128-AP-256-256-AP-512-512-AP-512-512, global average, linear. 9.2 M parameters.
+
+    The paper has no norm after the standardised convolutions: give `surgrad.norm.NoNorm`, "none" in recipes.
 
     Args:
-        classes, in_channels, steps: the output's classes, the input's channels, and T for static input.
-        neuron, norm: factories (`surgrad.models.blocks.make_neuron`); norm(channels).
+        classes: the number of classes of the output.
+        in_channels: the channels of the input.
+        steps: T, the time steps for which static input is shown.
+        neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
+        norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
     """
     widths = [scaled(channels, width_multiplier) for channels in (64, 128, 256, 256, 512, 512, 512, 512)]

@@ -12,7 +12,7 @@ from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
 class ASGL(SteppedNeuron):
-    """Wang et al. 2023: in training each neuron is smooth with probability `smooth` in each step,
+    """Wang et al. 2023: in training each neuron is smooth with probability `smooth` in each step.
 
         o = G(u - v_th) + m·[Θ(u - v_th) - G(u - v_th)],  m = 0 or 1 with probability smooth or 1 - smooth.
 

@@ -12,12 +12,13 @@ from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
 class CLIF(SteppedNeuron):
-    """Complementary LIF (Huang et al. 2024). A second state m remembers spikes, leaks faster the higher the potential
-    is, and makes the reset stronger the more spikes came before:
+    """Complementary LIF (Huang et al. 2024): a second state remembers spikes.
+
+    The state m leaks faster the higher the potential is, and makes the reset stronger the more spikes came before:
 
         m_t = m_{t-1}·σ((1 - β)·u_t) + o_t        v_t = u_t - o_t·(v_th + σ(m_t))
 
-    It has no parameters besides those of `Neuron`, and always resets by this formula; `reset` changes nothing.
+    The parameters are those of `Neuron`. It always resets by this formula; `reset` changes nothing.
     State: [2, N, C, ...], v and m.
     """
 

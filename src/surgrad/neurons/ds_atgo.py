@@ -14,7 +14,7 @@ STEPS = 64
 
 
 class DSATGO(SteppedNeuron):
-    """DS-ATGO (AAAI 2026): the threshold of a step is the mean plus the standard deviation of its potentials,
+    """DS-ATGO (AAAI 2026): the threshold of a step is the mean plus the standard deviation of its potentials.
 
         v_th(t) = mean(u_t) + std(u_t)   over the batch and the layer.
 

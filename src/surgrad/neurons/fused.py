@@ -17,6 +17,8 @@ class FusedNeuron(Neuron):
 
     A subclass gives other parameters, gains, amplitudes or initial potentials. All of it is one kernel call, and while
     a penalty is computed the potentials of every step are part of the graph.
+
+    The parameters are those of `Neuron`.
     """
 
     @property

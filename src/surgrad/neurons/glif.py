@@ -13,8 +13,9 @@ from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
 class GLIF(SteppedNeuron):
-    """Gated LIF (Yao et al. 2022), with one set of parameters per layer or per channel, each the sigmoid of a trained
-    number:
+    """Gated LIF (Yao et al. 2022), with trained gates between two leaks, two inputs and two resets.
+
+    It has one set of parameters per layer or per channel, each the sigmoid of a trained number:
 
         u_t = (1 - a·(1 - τ))·u_{t-1}·(1 - g·o_{t-1}) - (1 - a)·λ + (1 - b·(1 - c_t))·I_t - (1 - g)·v_re·o_{t-1}
 

@@ -13,7 +13,7 @@ from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
 class KLIF(SteppedNeuron):
-    """Jiang and Zhang 2023: the potential is scaled and rectified before it fires and is reset,
+    """KLIF (Jiang and Zhang 2023): the potential is scaled and rectified before it fires and is reset.
 
         u_t = relu(k·(β·v_{t-1} + I_t)),
 

@@ -15,6 +15,13 @@ class LIF(FusedNeuron):
     """Leaky integrate-and-fire (Lian et al. 2023, eqs. 1 and 2): u_t = β·v_{t-1} + I_t, spike at u_t >= v_th.
 
     The parameters are those of `Neuron`.
+
+    Example:
+        >>> import torch
+        >>> neuron = LIF(0.2, train_decay=True, surrogate="triangle", channels=3)
+        >>> spikes = neuron(torch.rand(4, 2, 3, 8, 8))  # currents [T, N, C, H, W]
+        >>> spikes.shape, neuron.decay.shape
+        (torch.Size([4, 2, 3, 8, 8]), torch.Size([3]))
     """
 
 

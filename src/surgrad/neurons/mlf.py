@@ -14,15 +14,20 @@ from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
 class MLF(FusedNeuron):
-    """Multi-level firing (Feng et al. 2022): `levels` LIFs with separate potentials share a current, with thresholds
-    v_th, v_th + 1, v_th + 2, ..., and their spikes are added up, to 0 ... levels. At width 1 the windows of their
-    surrogates touch. Defaults of the authors' code: three levels from 0.6, decay 0.25.
+    """Multi-level firing (Feng et al. 2022): the sum of the spikes of `levels` LIFs.
+
+    They have separate potentials and share a current, with thresholds v_th, v_th + 1, v_th + 2, ..., and their spikes
+    are added up, to 0 ... levels. At width 1 the windows of their surrogates touch. Defaults of the authors' code:
+    three levels from 0.6, decay 0.25.
 
     The state is [levels, N, C, ...]. The histogram is the sum of those of the levels, each about its own threshold and
     in units of it. Penalties read the potentials of the first level. The other parameters are those of `Neuron`.
 
     Args:
         levels: the number of thresholds, at least 1.
+
+    Raises:
+        BadValue: for a number of levels below 1; also as in `Neuron`.
     """
 
     def __init__(

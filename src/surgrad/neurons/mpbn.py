@@ -14,7 +14,9 @@ from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
 class MPBN(SteppedNeuron):
-    """Membrane potential batch normalisation (Guo et al. 2023): compared with the threshold is
+    """Membrane potential batch normalisation (Guo et al. 2023): a norm between potential and threshold.
+
+    Compared with the threshold is
 
         û_t = γ·(u_t - mean_t)/√(var_t + ε) + μ.
 
@@ -30,6 +32,9 @@ class MPBN(SteppedNeuron):
         eps: ε.
         momentum: weight of the newest step in the running estimate, in [0, 1]; None: the estimate is the mean over the
             steps of the newest call.
+
+    Raises:
+        BadValue: for `channels` and `norm_channels` that differ; also as in `Neuron`.
     """
 
     tracks_batch_statistics = True

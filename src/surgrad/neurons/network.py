@@ -11,10 +11,13 @@ from surgrad.state import reset
 
 
 class Readout(nn.Module):
-    """The output of a layer that does not fire: the average over time of its input, [T, N, C] -> [N, C], in float32 or
-    better (Lian et al. 2023, section 3: the last layer accumulates its currents and does not fire).
+    """The output of a layer that does not fire: the average over time of its input, [T, N, C] -> [N, C].
 
-    For predictions. The losses take all steps [T, N, classes] and average them, since TET needs each step."""
+    It is computed in float32 or better (Lian et al. 2023, section 3: the last layer accumulates its currents and does
+    not fire).
+
+    For predictions. The losses take all steps [T, N, classes] and average them, since TET needs each step.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return x.to(torch.promote_types(x.dtype, torch.float32)).mean(0)
@@ -27,15 +30,23 @@ def neurons(model: nn.Module) -> dict[str, Neuron]:
 
 @torch.no_grad()
 def keep_positive(network: nn.Module, least: float = 1e-3) -> None:
-    """Set the thresholds that neurons train to `least` or above, since optimizers do not enforce positivity."""
+    """Set the thresholds that neurons train to `least` or above, since optimizers do not enforce positivity.
+
+    Args:
+        network: the network.
+        least: the smallest value, in the parameter's units.
+    """
     for neuron in neurons(network).values():
         for name in neuron.positive_parameters:
             neuron.get_parameter(name).clamp_(min=least)
 
 
 def needs_whole_sequence(network: nn.Module) -> dict[str, nn.Module]:
-    """By path, the modules that need all time steps of a sequence in one call: those with parameters for each step
-    (`per_time_step`), and those that declare it (`supports_streaming` is False)."""
+    """The modules, by path, that need all time steps of a sequence in one call.
+
+    These are those with parameters for each step (`per_time_step`), and those that declare it (`supports_streaming` is
+    False).
+    """
     return {
         name: module
         for name, module in network.named_modules()
@@ -45,8 +56,10 @@ def needs_whole_sequence(network: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def streaming(network: nn.Module) -> Iterator[None]:
-    """Within it, the time steps of a sequence may come in several calls: potentials are carried. The network is reset
-    at the start and at the end; `reset` begins a new sequence."""
+    """Within it, the time steps of a sequence may come in several calls: potentials are carried.
+
+    The network is reset at the start and at the end; `reset` begins a new sequence.
+    """
     before = {neuron: neuron.carry for neuron in neurons(network).values()}
     reset(network)
     try:

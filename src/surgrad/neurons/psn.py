@@ -20,6 +20,16 @@ class ParallelNeuron(Neuron):
     trained, one per step or one for all. There is no reset, no decay and no carried potential.
 
     Defaults of the paper: threshold 1, and SpikingJelly's ATan with α = 2 (width 1/π).
+
+    Args:
+        threshold: the initial B, in units of potential.
+        surrogate: as in `Neuron`; None for the paper's.
+        channels: must be None: there is one weight matrix for the whole layer.
+        carry: must be False: there is no potential to carry.
+        backend: as in `Neuron`; all are the same here.
+
+    Raises:
+        BadValue: for `channels` or `carry`.
     """
 
     per_time_step = True
@@ -93,7 +103,7 @@ class PSN(ParallelNeuron):
     """Parallel spiking neuron (Fang et al. 2023): W is `weight` [T, T], so that a step sees the later ones too.
 
     W is drawn as a linear layer's. `MaskedPSN` and `SlidingPSN` see past steps only. The other parameters are those of
-    `Neuron`.
+    `ParallelNeuron`.
 
     Args:
         steps: T, the longest sequence; a shorter one uses the first rows and columns.
@@ -119,8 +129,9 @@ class PSN(ParallelNeuron):
 
 
 class MaskedPSN(ParallelNeuron):
-    """PSN with a lower triangular W of `order` diagonals: a step sees itself and the order - 1 steps before it. The
-    other parameters are those of `Neuron`.
+    """PSN with a lower triangular W of `order` diagonals: a step sees itself and the order - 1 steps before it.
+
+    The other parameters are those of `ParallelNeuron`.
 
     Args:
         order: the number of diagonals, at least 1; None for all.
@@ -157,9 +168,10 @@ class MaskedPSN(ParallelNeuron):
 
 
 class SlidingPSN(ParallelNeuron):
-    """PSN with the same weights at every step, so that a sequence may have any length: H_t = Σ_i w_i·X_{t-i} over the
-    last `order` steps, i = 0 ... order - 1, with one trained threshold. `weight` [order] starts at 2^-i. The other
-    parameters are those of `Neuron`.
+    """PSN with the same weights at every step, so that a sequence may have any length.
+
+    H_t = Σ_i w_i·X_{t-i} over the last `order` steps, i = 0 ... order - 1, with one trained threshold. `weight` [order]
+    starts at 2^-i. The other parameters are those of `ParallelNeuron`.
 
     Args:
         order: the number of weights, at least 1.

@@ -11,9 +11,10 @@ from surgrad.surrogates import Surrogate, SurrogateFunction, spike
 
 
 class TernaryLIF(SteppedNeuron):
-    """Ternary spikes (Guo et al. 2024): o = sign(u)·1[|u| >= v_th], times a trained amplitude a (`trained_amplitude`, 1
-    at the start; one per layer or per channel). In inference the amplitude can be multiplied into the weights of the
-    next layer.
+    """Ternary spikes (Guo et al. 2024): o = sign(u)·1[|u| >= v_th], times a trained amplitude a.
+
+    a is `trained_amplitude`, 1 at the start; one per layer or per channel. In inference it can be multiplied into the
+    weights of the next layer.
 
     The backward pass has the surrogate's slope at both thresholds. Reset "zero" sets the potential to 0 where it fired
     with either sign, "subtract" subtracts v_th·o. The parameters are those of `Neuron`.

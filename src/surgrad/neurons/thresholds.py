@@ -17,12 +17,16 @@ from surgrad.surrogates import Surrogate, SurrogateFunction
 
 
 class LTMD(FusedNeuron):
-    """Learnable thresholding (Wang et al. 2022a): v_th = tanh(w) with a trained w (`atanh_threshold`), one per layer or
-    per channel. In the authors' code w starts at 0.5, so the threshold starts at 0.462. The other parameters are those
-    of `Neuron`.
+    """Learnable thresholding (Wang et al. 2022a): v_th = tanh(w) with a trained w.
+
+    w is `atanh_threshold`, one per layer or per channel. In the authors' code w starts at 0.5, so the threshold starts
+    at 0.462. The other parameters are those of `Neuron`.
 
     Args:
         threshold: the initial v_th, in (0, 1).
+
+    Raises:
+        BadValue: for a threshold of 1 or above; also as in `Neuron`.
     """
 
     positive_parameters = ("atanh_threshold",)
@@ -65,8 +69,9 @@ class LTMD(FusedNeuron):
 
 
 class DietLIF(FusedNeuron):
-    """Diet-SNN (Rathi and Roy 2021): leak and threshold are trained, the reset subtracts, and the slope is a function
-    of u/v_th - 1.
+    """Diet-SNN (Rathi and Roy 2021): leak and threshold are trained.
+
+    The reset subtracts, and the slope is a function of u/v_th - 1.
 
     Potentials are in units of the threshold: the input is divided by it (`trained_threshold`, one per layer or per
     channel), and `threshold` is 1. Their leak is a free number and does not act on what the reset subtracts. Here it is
@@ -77,6 +82,9 @@ class DietLIF(FusedNeuron):
         detach_reset: as in their code, the reset is detached; `damping` requires it.
         damping: factor of the slope, which is a function of unit mass. Theirs is 0.3·max(0, 1 - |u/v_th - 1|), the
             surrogate function `triangle` with damping 0.3.
+
+    Raises:
+        BadValue: for a damping other than 1 without a detached reset; also as in `Neuron`.
     """
 
     threshold_units = True
@@ -140,8 +148,9 @@ class _ScaledGradient(torch.autograd.Function):
 
 
 class TrLIF(FusedNeuron):
-    """Threshold-robust surrogate gradient (WACV 2026, TrSG): a spike is as large as the trained threshold, and the
-    slope is 1 for u/v_th between ½ and 1½.
+    """Threshold-robust surrogate gradient (WACV 2026, TrSG): a spike is as large as the trained threshold.
+
+    The slope is 1 for u/v_th between ½ and 1½.
 
     Potentials are in units of the threshold, which is softplus of `inverse_softplus_threshold`, one per layer or per
     channel; `threshold` is 1. The reset subtracts. The other parameters are those of `Neuron`.

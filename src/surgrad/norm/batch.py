@@ -118,7 +118,11 @@ class BatchNorm(nn.Module):
 
 
 class NoNorm(nn.Identity):
-    """No normalisation: currents pass unchanged."""
+    """No normalisation: currents pass unchanged.
+
+    Args:
+        channels: C; the same constructor as that of the norms.
+    """
 
     per_time_step = False
     tracks_batch_statistics = False
@@ -129,8 +133,9 @@ class NoNorm(nn.Identity):
 
 
 class TDBN(BatchNorm):
-    """Threshold-dependent batch normalisation (Zheng et al. 2021, tdBN): `BatchNorm` with scale s = α·v_th, so that
-    currents start at N(0, (α·v_th)²).
+    """Threshold-dependent batch normalisation (Zheng et al. 2021, tdBN): `BatchNorm` with scale s = α·v_th.
+
+    Currents start at N(0, (α·v_th)²).
 
     Args:
         channels: C.
@@ -138,6 +143,12 @@ class TDBN(BatchNorm):
         alpha: α: 1, or 1/√2 for the two summands of a residual addition.
         eps: as in `BatchNorm`.
         momentum: as in `BatchNorm`.
+
+    Example:
+        >>> norm = TDBN(3, threshold=0.5)
+        >>> currents = norm(torch.rand(4, 2, 3, 8, 8))  # [T, N, C, H, W]
+        >>> abs(currents.std().item() - 0.5) < 0.01
+        True
     """
 
     def __init__(

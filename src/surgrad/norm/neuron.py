@@ -20,6 +20,13 @@ class NormNeuron(nn.Module):
         norm: the norm of x.
         neuron: any module on currents [T, N, C, ...]. An `MPBN` with one norm for the whole layer gets one per channel.
         plus_norm: the norm of a second summand, if it has one.
+
+    Example:
+        >>> import torch
+        >>> from surgrad import LIF, TDBN, NormNeuron
+        >>> layer = NormNeuron(TDBN(3), LIF())
+        >>> layer(torch.rand(4, 2, 3, 8, 8)).shape  # currents [T, N, C, H, W]
+        torch.Size([4, 2, 3, 8, 8])
     """
 
     def __init__(self, norm: nn.Module, neuron: nn.Module, plus_norm: nn.Module | None = None):

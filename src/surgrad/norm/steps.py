@@ -10,7 +10,7 @@ from surgrad.norm.batch import BatchNorm
 
 
 class TEBN(BatchNorm):
-    """Temporal effective batch normalisation (Duan et al. 2022): `BatchNorm`, times a trained scale for each step,
+    """Temporal effective batch normalisation (Duan et al. 2022): `BatchNorm`, times a trained scale for each step.
 
         y_t = p_t·(γ·(x_t - mean)/√(var + ε) + μ),
 
@@ -35,9 +35,10 @@ class TEBN(BatchNorm):
 
 
 class BNTT(BatchNorm):
-    """Batch normalisation through time (Kim and Panda 2021): each step has separate statistics and weights, and there
-    is no bias: y_t = γ_t·(x_t - mean_t)/√(var_t + ε). `weight`, `running_mean`, `running_var`: [steps·C], one step
-    after the other.
+    """Batch normalisation through time (Kim and Panda 2021): each step has separate statistics and weights.
+
+    There is no bias: y_t = γ_t·(x_t - mean_t)/√(var_t + ε). `weight`, `running_mean`, `running_var`: [steps·C], one
+    step after the other.
 
     Args:
         channels: C.
@@ -77,8 +78,10 @@ class BNTT(BatchNorm):
 
 
 class TAB(BatchNorm):
-    """Temporal accumulated batch normalisation (Jiang et al. 2024): the statistics of a step are those of all steps up
-    to it, mean_1..t and var_1..t, so that no step depends on a later one,
+    """Temporal accumulated batch normalisation (Jiang et al. 2024).
+
+    The statistics of a step are those of all steps up to it, mean_1..t and var_1..t, so that no step depends on a later
+    one,
 
         y_t = p_t·(γ·(x_t - mean_1..t)/√(var_1..t + ε) + μ),
 

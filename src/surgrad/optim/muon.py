@@ -12,8 +12,10 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) as in its CIFAR-10 records: Nesterov momentum of which only the directions are used and
-    not their lengths, for weights that are rescaled to a fixed norm before each step.
+    """Muon (Jordan et al. 2024) as in its CIFAR-10 records.
+
+    It has Nesterov momentum of which only the directions are used and not their lengths, for weights that are rescaled
+    to a fixed norm before each step.
 
         m <- momentum·m + g
         W <- √out·W/‖W‖ - lr·orthogonalized(g + momentum·m)

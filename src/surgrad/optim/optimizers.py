@@ -86,7 +86,10 @@ class Adam(NetworkOptimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (`torch.optim.AdamW`); the arguments are those of `Adam`."""
+    """Adam with decoupled weight decay (`torch.optim.AdamW`).
+
+    The parameters are those of `Adam`.
+    """
 
     kind = torch.optim.AdamW
 
@@ -118,8 +121,10 @@ OPTIMIZERS: Registry[type[NetworkOptimizer]] = Registry(
 def build_optimizers(
     model: nn.Module, name: str, options: Mapping[str, Any] | None = None, *, lr: float, neuron_lr: float
 ) -> list[torch.optim.Optimizer]:
-    """The network's optimiser, and Adam for the parameters that it does not train, where there are any: the neurons'
-    own, and those that the optimiser leaves out. Each group notes its peak learning rate as "peak_lr".
+    """The network's optimiser, and Adam for the parameters that it does not train, where there are any.
+
+    Those are the neurons' own, and those that the optimiser leaves out. Each group notes its peak learning rate as
+    "peak_lr".
 
     Args:
         model: the network.
@@ -127,6 +132,9 @@ def build_optimizers(
         options: those of that optimiser's constructor.
         lr: the peak learning rate of the network's parameters.
         neuron_lr: the peak learning rate of that Adam, which has no weight decay.
+
+    Returns:
+        One or two optimisers, the network's first.
 
     Raises:
         UnknownName: for a name that `OPTIMIZERS` does not have.

@@ -105,7 +105,12 @@ def read_drops(text: str) -> list[tuple[float, float]]:
 
 
 def scale_lr(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
-    """Set the learning rate of every group to a factor of its peak, group["peak_lr"]."""
+    """Set the learning rate of every group to a factor of its peak, group["peak_lr"].
+
+    Args:
+        optimizers: those of `build_optimizers`.
+        factor: the learning rate as a fraction of its peak.
+    """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor

@@ -57,6 +57,10 @@ def write_figures(runs: Sequence[Path], out: Path) -> list[Path]:
 
     Returns:
         The pictures.
+
+    Raises:
+        BadValue: where the runs do not have the data of any figure, or cannot be compared.
+        CheckpointError: for a folder that is not a run folder.
     """
     found = _by_controller([read_run(Path(run)) for run in runs])
     drawn = [*_lsg(found), *_dspike(found), *_chi(found)]

@@ -58,7 +58,19 @@ def _save(figure: Figure, out: Path, dpi: int) -> Path:
 
 
 def overview_picture(run: Path, out: Path) -> Path:
-    """Draw accuracy, widths and gradient-available share of the run folder `run` into the .png or .svg file `out`."""
+    """Draw accuracy, widths and gradient-available share of a run.
+
+    Args:
+        run: the run folder.
+        out: the picture, a .png or .svg file.
+
+    Returns:
+        `out`.
+
+    Raises:
+        BadValue: for a picture with another ending.
+        CheckpointError: for a folder that is not a run folder.
+    """
     out = Path(out)
     if out.suffix.lower() not in (".png", ".svg"):
         raise BadValue(f"{out.name}: a picture is written as .png or .svg; give a name with one of these endings")

@@ -28,7 +28,18 @@ def number(value: object) -> float:
 
 @dataclass(frozen=True)
 class Run:
-    """The contents of a run folder, with at most one row per epoch (and layer)."""
+    """The contents of a run folder, with at most one row per epoch (and layer).
+
+    Attributes:
+        folder: the run folder.
+        recipe: the settings, in the present layout.
+        env: where the training was computed.
+        metrics: one row per finished epoch, by epoch.
+        widths: one row per epoch and layer, by epoch.
+        alarms: problems that were found during training.
+        decisions: the measurements on which the controller based its widths.
+        remarks: sentences on missing or unreadable files.
+    """
 
     folder: Path
     recipe: dict[str, Any]

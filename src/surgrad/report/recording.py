@@ -49,6 +49,9 @@ def write_recording(frames: "NDArray[Any]", out: Path, milliseconds: int = 120) 
 
     Returns:
         `out`, and the animation of the same name with the ending .gif.
+
+    Raises:
+        BadValue: without Pillow, or for a name whose ending is not that of a still picture.
     """
     import numpy as np
 

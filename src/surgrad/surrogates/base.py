@@ -48,12 +48,18 @@ class SurrogateFunction:
 
     It can be pickled if it is one of surgrad's, or if its curves are functions defined at the top of a module.
 
-    step: G(x, w).                      slope: g(x, w) = ∂G/∂x.        width_slope: ∂G/∂w, for a learned width.
-    reach: (w, share) -> half-width k of the interval |x| <= k that holds this share of the mass; for share = 1 the
-        support (infinite for a function with tails).
-    source: paper or code, and its symbol in terms of w.
-    mass: ∫ g dx.    even: whether g(-x) = g(x).
-    formula, constants: from which `surrogate_function` built the curves; the fused kernels recognise it by them.
+    Args:
+        name: its name in logs and errors.
+        step: G(x, w).
+        slope: g(x, w) = ∂G/∂x.
+        width_slope: ∂G/∂w, for a learned width.
+        reach: (w, share) -> half-width k of the interval |x| <= k that holds this share of the mass; for share = 1 the
+            support (infinite for a function with tails).
+        source: paper or code, and its symbol in terms of w.
+        mass: ∫ g dx.
+        even: whether g(-x) = g(x).
+        formula: the functions from which `surrogate_function` built the curves; the fused kernels recognise it by them.
+        constants: those of the formula, given to each of its functions after x and w.
     """
 
     name: str
@@ -160,6 +166,15 @@ def surrogate_function(
         mass: ∫ slope dx.
         even: whether slope(-x) = slope(x).
         constants: given to every curve after x and w.
+
+    Example:
+        >>> def step(x, w):
+        ...     return 0.5 + (x / w).clamp(-0.5, 0.5)
+        >>> def slope(x, w):
+        ...     return (x.abs() < w / 2) / w
+        >>> box = surrogate_function("box", step, slope, lambda w, share: share * w / 2, "an example")
+        >>> box.slope(torch.tensor([-1.0, 0.0, 0.2]), 2.0)
+        tensor([0.0000, 0.5000, 0.5000])
     """
     formula = Formula(slope, width_slope)
     wide = partial(_at_least_float32, constants=constants)

@@ -50,6 +50,9 @@ def multi_gaussian(h: NonNegative = 0.15, s: Positive = 6.0, gamma: Positive = 0
         h: the height of the side lobes, 0 <= h < 1.
         s: their width in units of w.
         gamma: γ.
+
+    Raises:
+        BadValue: for a constant outside its range.
     """
     if not (0 <= h < 1 and s > 0 and gamma > 0):
         raise BadValue(f"multi_gaussian needs 0 <= h < 1, s > 0 and gamma > 0, got h={h}, s={s}, gamma={gamma}")
@@ -92,6 +95,12 @@ def leaky_box(leak: NonNegative = 0.01) -> SurrogateFunction:
     """1/(2w) for |x| < w and a constant `leak` outside, so that every potential has a gradient.
 
     Its mass is infinite, so `reach` refers to the box only, and G leaves [0, 1] outside it.
+
+    Args:
+        leak: the slope outside the box, at least 0.
+
+    Raises:
+        BadValue: for a negative leak.
     """
     if not leak >= 0:
         raise BadValue(f"leak must be at least 0, got {leak}")
@@ -117,11 +126,17 @@ def _tilted_slope(x: Tensor, w: Tensor, tilt: float) -> Tensor:
 
 
 def tilted(tilt: Fraction = 0.5) -> SurrogateFunction:
-    """(1 + 2·tilt·x/w)/w for |x| < w/2: a rectangle with more gradient above the threshold than below. tilt 0 is
-    `rect`, and 1 is the largest tilt without a negative slope.
+    """(1 + 2·tilt·x/w)/w for |x| < w/2: a rectangle with more gradient above the threshold than below.
 
     A²SG has x/(2β) + h₀ for |x| <= β. With unit mass, h₀ = 1/(2β), which is this function with β = w/2 and tilt w/2:
-    the default, at width 1. Here the tilt is relative, and stays the same when a controller changes the width."""
+    the default, at width 1. Here the tilt is relative, and stays the same when a controller changes the width.
+
+    Args:
+        tilt: in [0, 1]: 0 is `rect`, and 1 is the largest tilt without a negative slope.
+
+    Raises:
+        BadValue: for a tilt outside [0, 1].
+    """
     if not 0 <= tilt <= 1:
         raise BadValue(f"tilt must be from 0 to 1 (others have negative slopes), got {tilt}")
     return surrogate_function(
@@ -148,8 +163,17 @@ def _q_slope(x: Tensor, w: Tensor, q: float) -> Tensor:
 
 
 def q_pseudospike(q: Annotated[float, Range(1, open=True)] = 3.0) -> SurrogateFunction:
-    """(1/w)·(1 + 2|x|/((q-1)w))^(-q): with tunable tail weight, from fast_sigmoid (q = 2, of width w/2) to exponential
-    (q -> ∞, of width w/2). The default q = 3 lies between the two."""
+    """(1/w)·(1 + 2|x|/((q-1)w))^(-q): with tunable tail weight, from fast_sigmoid to exponential.
+
+    It is fast_sigmoid of width w/2 for q = 2, and exponential of width w/2 for q -> ∞. The default q = 3 lies between
+    the two.
+
+    Args:
+        q: above 1; the smaller it is, the heavier the tails.
+
+    Raises:
+        BadValue: for q of 1 or less, where the mass is infinite.
+    """
     if not q > 1:
         raise BadValue(f"q must be above 1 (else the mass is infinite), got {q}")
     return surrogate_function(
@@ -184,6 +208,9 @@ def dspike(threshold: Positive = 0.5) -> SurrogateFunction:
 
     Args:
         threshold: v_th, the half-width of the support, so that it reaches from 0 to twice the threshold.
+
+    Raises:
+        BadValue: for a threshold that is not positive.
     """
     if not threshold > 0:
         raise BadValue(f"threshold must be positive, got {threshold}")

@@ -52,8 +52,9 @@ def spike(x: Tensor, width: Tensor, function: SurrogateFunction) -> Tensor:
 
 
 class Surrogate(nn.Module):
-    """A surrogate gradient: a surrogate function and the slot of its width. Called with x = u - threshold, it returns
-    spikes.
+    """A surrogate gradient: a surrogate function and the slot of its width.
+
+    Called with x = u - threshold, it returns spikes.
 
     The width never enters the forward pass: the loss is the same, to the last bit, for every width.
 
@@ -68,6 +69,13 @@ class Surrogate(nn.Module):
     Raises:
         BadValue: if a width is not positive, or both `learn` and `first` are set.
         UnknownName: if there is no such surrogate function.
+
+    Example:
+        >>> surrogate = Surrogate("triangle", width=0.5)
+        >>> x = torch.tensor([-0.1, 0.2], requires_grad=True)  # potentials minus threshold
+        >>> surrogate(x).sum().backward()
+        >>> x.grad  # max(0, 1 - |x|/w)/w
+        tensor([1.6000, 1.2000])
     """
 
     width: Tensor
@@ -108,7 +116,12 @@ class Surrogate(nn.Module):
 
 @torch.no_grad()
 def keep_positive(slots: Iterable[Surrogate], least: float = 1e-3) -> None:
-    """Keep learned widths at `least` or above (in units of potential): optimizers do not enforce positivity."""
+    """Keep learned widths at `least` or above: optimizers do not enforce positivity.
+
+    Args:
+        slots: the surrogates; those that do not learn their width stay as they are.
+        least: the smallest width, in units of potential.
+    """
     for slot in slots:
         if isinstance(slot.width, nn.Parameter):
             slot.width.clamp_(min=least)

@@ -38,7 +38,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Job:
-    """One training: an entry with a seed, in a run folder."""
+    """One training: an entry with a seed, in a run folder.
+
+    Args:
+        entry: the line of the table that it belongs to.
+        seed: of weights, order and augmentation.
+        folder: the run folder.
+    """
 
     entry: Entry
     seed: int

@@ -108,8 +108,13 @@ def compared(lines: Sequence[Line]) -> list[tuple[str, str, Sample]]:
 
 
 def table_of(lines: Sequence[Line]) -> str:
-    """A Markdown table: mean ± sd over seeds of the final epoch's test accuracy, its 95 % interval and n; then the
-    differences between entries."""
+    """A Markdown table of the results, then the differences between entries.
+
+    A line has mean ± sd over seeds of the final epoch's test accuracy, its 95 % interval and n.
+
+    Args:
+        lines: the results, as of `outcome`.
+    """
     text = ["| run | test accuracy, % | 95 % interval of the mean | n | min a run |", "|---|---|---|---|---|"]
     for line in lines:
         minutes = f"{line.minutes:.1f}" if line.scores else "–"
@@ -123,7 +128,15 @@ def table_of(lines: Sequence[Line]) -> str:
 
 
 def write_table(lines: Sequence[Line], out: Path) -> Path:
-    """Write table.md, table.json and the picture table.png in the folder `out`; returns the path of table.md."""
+    """Write table.md, table.json and the picture table.png.
+
+    Args:
+        lines: the results, as of `outcome`.
+        out: the folder.
+
+    Returns:
+        The path of table.md.
+    """
     runs = [
         {
             "label": line.entry.label,

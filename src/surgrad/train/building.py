@@ -82,9 +82,21 @@ def build(recipe: Recipe, data: Data | None = None) -> Parts:
             set that the recipe names: any `DataSource`, or what `surgrad.data.load`, `load_folder` or `load_events`
             returns, to which the recipe's data options then apply.
 
+    Returns:
+        The objects that a training uses; `model` holds the network.
+
     Raises:
         UnknownName: a name that no registry holds.
         BadValue: options that a part does not have, values out of range, or settings that exclude each other.
+
+    Example:
+        >>> from surgrad import Recipe, derive
+        >>> from surgrad.data import ArraySource
+        >>> images, labels = torch.rand(16, 1, 8, 8), torch.arange(16) % 2
+        >>> recipe = derive(Recipe("tiny"), data={"batch": 8}, model={"steps": 2})
+        >>> parts = build(recipe, ArraySource((images, labels), (images, labels)))
+        >>> parts.model(images).shape  # [T, N, classes]
+        torch.Size([2, 16, 2])
     """
     load_plugins()
     parts.check(recipe)

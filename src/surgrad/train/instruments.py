@@ -17,8 +17,9 @@ from surgrad.train.run import recipe_of
 def diagnose_recipe(
     recipe: Recipe, folder: Path | None = None, *, data: Data | None = None, images: int = 128, directions: int = 0
 ) -> dict[str, Any]:
-    """Diagnose a network on the first batch of its training images, augmented as in training, at full size and for all
-    time steps.
+    """Diagnose a network on the first batch of its training images.
+
+    They are augmented as in training, at full size and for all time steps.
 
     Args:
         recipe: of the network.

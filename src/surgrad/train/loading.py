@@ -29,8 +29,18 @@ def load_run(folder: Path | str, which: Which = "last", say: checkpoint.Say = sa
             network.
 
     Example:
-        network = surgrad.load_run("runs/lsg")
-        classes = network(images).mean(0).argmax(1)   # images [N, C, H, W], normalised as in the training
+        >>> import tempfile, torch
+        >>> from surgrad import Recipe, derive, load_run
+        >>> from surgrad.data import ArraySource
+        >>> from surgrad.train import train
+        >>> images, labels = torch.rand(16, 1, 8, 8), torch.arange(16) % 2
+        >>> recipe = derive(Recipe("tiny"), data={"batch": 8}, model={"steps": 2}, optim={"epochs": 1})
+        >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+        ...     run = train(recipe, Path(folder) / "tiny", data=ArraySource((images, labels), (images, labels)))
+        ...     network = load_run(run)
+        epoch   1/1  loss ...
+        >>> network(images).mean(0).argmax(1).shape  # images [N, C, H, W], normalised as in the training
+        torch.Size([16])
     """
     folder = Path(folder)
     recipe = recipe_of(folder)

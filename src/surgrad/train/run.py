@@ -57,6 +57,20 @@ def train(
         CheckpointError: where the folder holds a run that must not be overwritten, or cannot be resumed.
         Interrupted: after Ctrl-C or SIGTERM, when the training is saved.
         TrainingStopped: where the loss or the gradient is not finite.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from surgrad import Recipe, derive
+        >>> from surgrad.data import ArraySource
+        >>> images, labels = torch.rand(16, 1, 8, 8), torch.arange(16) % 2
+        >>> recipe = derive(Recipe("tiny"), data={"batch": 8}, model={"steps": 2}, optim={"epochs": 1})
+        >>> source = ArraySource((images, labels), (images, labels))
+        >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+        ...     run = train(recipe, Path(folder) / "tiny", data=source)
+        ...     result = evaluate_run(run, data=source)
+        epoch   1/1  loss ...
+        >>> sorted(result)
+        ['best_by', 'run', 'test_accuracy', 'test_loss', 'weights']
     """
     out = Path(out)
     _check(recipe, out, resume)

@@ -27,7 +27,14 @@ class Parsed:
 
 
 def pack(x: NDArray, y: NDArray, t: NDArray, p: NDArray) -> NDArray:
-    """Join columns of equal length into one array of `EVENT`."""
+    """Join columns of equal length into one array of `EVENT`.
+
+    Args:
+        x: pixels from the left.
+        y: pixels from the top.
+        t: times in µs.
+        p: polarities: 1 brighter, 0 darker.
+    """
     events = np.empty(len(t), EVENT)
     events["x"] = x
     events["y"] = y

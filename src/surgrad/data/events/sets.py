@@ -75,7 +75,17 @@ class EventSet:
 
 @dataclass(frozen=True)
 class EventData:
-    """A data set of recordings: listed, not read. split: the name of the rule."""
+    """A data set of recordings: listed, not read.
+
+    Args:
+        name: of the data set.
+        split: the name of the rule that divides it.
+        root: its folder.
+        sensor: (width, height), in pixels.
+        train: the training recordings.
+        test: the test recordings.
+        classes: the names of the classes, by label.
+    """
 
     name: str
     split: str

@@ -24,7 +24,8 @@ class ArraySource:
 
     Values are uint8 or floating point (kept as float32). uint8 images are divided by 255. Recordings are taken as they
     are, so give counts of events, say, or divide uint8 video by 255 first. Then `mean` is subtracted from each channel,
-    and the channel divided by `std`.
+    and the channel divided by `std`. A recording is cropped and mirrored alike at all its time steps. The number of
+    time steps T must be model.steps.
 
     Args:
         train: (samples, labels) to train on. Labels are whole numbers [N] from 0.
@@ -35,8 +36,6 @@ class ArraySource:
         is_sequence: whether samples are recordings; by default if they have five axes. Needed for [N, T, C, L].
         crop: zero padding on each side before a random crop back to the sample's size, in pixels; 0 is off.
         flip: mirror left to right with probability 1/2.
-
-    A recording is cropped and mirrored alike at all its time steps. The number of time steps T must be model.steps.
 
     Raises:
         BadValue: if shapes, types or labels do not fit together.

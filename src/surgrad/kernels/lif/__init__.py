@@ -102,6 +102,16 @@ def lif(
     Raises:
         BadValue: if shapes, devices or numbers of time steps do not fit together, or the backend cannot serve the call.
         UnknownName: if there is no such reset, surrogate function or backend.
+
+    Example:
+        >>> import torch
+        >>> current = torch.full((3, 1, 2), 0.4, requires_grad=True)  # [T, N, C]
+        >>> out = lif(current, decay=0.5, width=1.0, threshold=0.5)
+        >>> out.spikes[:, 0, 0]  # the potentials before the reset are 0.4, 0.6 and 0.4
+        tensor([0., 1., 0.], grad_fn=<SelectBackward0>)
+        >>> out.spikes.sum().backward()
+        >>> current.grad.shape
+        torch.Size([3, 1, 2])
     """
     if old:
         for name in old:
@@ -135,7 +145,13 @@ def lif(
 def lif_history(
     current: Tensor, decay: Tensor | float, width: Tensor | float, **options: Any
 ) -> tuple[LIFOutput, Tensor]:
-    """Run `lif(..., return_history=True)`, which replaces this function; it goes away with the next release."""
+    """Run `lif(..., return_history=True)`, which replaces this function; it goes away with the next release.
+
+    The parameters are those of `lif`.
+
+    Returns:
+        The result of `lif`, and its `history`.
+    """
     warn("surgrad.kernels.lif.lif_history", "lif(..., return_history=True).history")
     out = lif(current, decay, width, return_history=True, **options)
     assert out.history is not None

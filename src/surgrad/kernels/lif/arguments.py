@@ -18,9 +18,14 @@ T = TypeVar("T")
 class Norm(NamedTuple):
     """A batch normalisation, applied to each channel: (x - mean)/√(variance + eps)·weight + bias.
 
-    mean, variance: [C], float32; they receive no gradient. weight, bias: [C].
-    batch: whether mean and variance are those of x itself (the biased variance), so that the gradient of x also flows
-        through them.
+    Args:
+        mean: [C], float32; it receives no gradient.
+        variance: [C], float32; it receives no gradient.
+        weight: [C].
+        bias: [C].
+        eps: ε.
+        batch: whether mean and variance are those of x itself (the biased variance), so that the gradient of x also
+            flows through them.
     """
 
     mean: Tensor
@@ -74,13 +79,14 @@ class Summand(NamedTuple):
 class LIFOutput(NamedTuple):
     """The result of `surgrad.lif`.
 
-    spikes: [T, N, ...], 0 or 1, in the current's dtype.
-    potential: [N, ...], float32 or better: the membrane potential after the last step's reset. Give it to the next
-        call as `initial_potential` to continue the sequence. None without `return_potential`.
-    histogram: int64 [BINS], of (u - threshold)/threshold: PER_THRESHOLD bins per threshold, bin BINS/2 starts at 0, the
-        first and last bins also count the values beyond them. None without `return_histogram`.
-    history: [T, N, ...], float32 or better: the potential u of every step, before its reset; differentiable. None
-        without `return_history`.
+    Attributes:
+        spikes: [T, N, ...], 0 or 1, in the current's dtype.
+        potential: [N, ...], float32 or better: the membrane potential after the last step's reset. Give it to the next
+            call as `initial_potential` to continue the sequence. None without `return_potential`.
+        histogram: int64 [BINS], of (u - threshold)/threshold: PER_THRESHOLD bins per threshold, bin BINS/2 starts at 0,
+            the first and last bins also count the values beyond them. None without `return_histogram`.
+        history: [T, N, ...], float32 or better: the potential u of every step, before its reset; differentiable. None
+            without `return_history`.
     """
 
     spikes: Tensor
@@ -110,12 +116,26 @@ class LIFArguments:
     The tensors come first (`PerTensor` names them), then numbers, then whole numbers and switches, then the rest:
     `operators.py` derives the signature of the compiled backends' operators from these fields.
 
-    x, norm, eps, batch: the first summand of the current; its dtype, layout and device are those of the call.
-    plus, plus_norm, plus_eps, plus_batch: the second summand; plus is None without one.
-    norm, plus_norm: [4, C] in the state's dtype; see `Summand`.
-    decay, threshold, width: 0-d or [C], in the state's dtype, on the current's device.
-    initial_potential: [N, C, ...] in the state's dtype, or None for 0.
-    steps: T. The other fields are the parameters of `surgrad.lif`.
+    Attributes:
+        x: the first summand of the current; its dtype, layout and device are those of the call.
+        norm: [4, C] in the state's dtype, the norm of `x`; see `Summand`.
+        plus: the second summand, or None.
+        plus_norm: as `norm`, of `plus`.
+        decay: 0-d or [C], in the state's dtype, on the current's device.
+        threshold: as `decay`.
+        width: as `decay`.
+        initial_potential: [N, C, ...] in the state's dtype, or None for 0.
+        eps: ε of `norm`.
+        plus_eps: ε of `plus_norm`.
+        batch: whether the statistics of `norm` are those of `x` itself.
+        plus_batch: as `batch`, of `plus`.
+        steps: T.
+        detach_reset: as in `surgrad.lif`, like all that follow.
+        return_histogram: whether the result has the histogram.
+        return_potential: whether the result has the potential after the last step.
+        return_history: whether the result has the potentials of every step.
+        reset: "zero", "subtract" or "none".
+        surrogate: the surrogate function of the backward pass.
     """
 
     x: Tensor
@@ -191,7 +211,7 @@ def lif_arguments(
 ) -> LIFArguments:
     """Check the arguments of `surgrad.lif`, for a backend or for a neuron that computes its steps itself.
 
-    Args: as of `surgrad.lif`.
+    The parameters are those of `surgrad.lif`.
 
     Raises:
         BadValue: if shapes, devices or numbers of time steps do not fit together.

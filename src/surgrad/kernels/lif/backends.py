@@ -64,7 +64,15 @@ def choose(backend: str, x: Tensor, surrogate: SurrogateFunction, history: bool 
 
 
 def moments(backend: str, x: Tensor) -> Tensor:
-    """Compute mean and biased variance of each channel of x [T, N, C, ...] by a compiled backend, [2, C] float32."""
+    """Compute mean and biased variance of each channel by a compiled backend.
+
+    Args:
+        backend: one of `COMPILED`.
+        x: [T, N, C, ...].
+
+    Returns:
+        [2, C], float32.
+    """
     return getattr(torch.ops.surgrad, f"{backend}_moments")(dense(x.detach(), wants_channels_last(x)))
 
 

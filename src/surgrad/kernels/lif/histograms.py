@@ -8,15 +8,28 @@ PER_THRESHOLD = 32  # bins to one threshold: the range is ±8 thresholds around 
 
 
 def histogram(x: Tensor, threshold: Tensor) -> Tensor:
-    """Count x/threshold, x = u - threshold: int64 [BINS]. The number of fired units is exact, since 0 starts a bin.
+    """Count x/threshold, x = u - threshold. The number of fired units is exact, since 0 starts a bin.
 
-    Each time step is counted in float32, which is exact while a bin holds fewer than 2^24 units of the step."""
+    Each time step is counted in float32, which is exact while a bin holds fewer than 2^24 units of the step.
+
+    Args:
+        x: potentials minus threshold.
+        threshold: broadcasts against x.
+
+    Returns:
+        The counts, int64 [BINS].
+    """
     bins = torch.floor(x.detach().float() * (PER_THRESHOLD / threshold.detach())) + BINS // 2
     return torch.histc(bins.clamp(0, BINS - 1) + 0.5, BINS, 0, BINS).to(torch.int64)
 
 
 def share_within(counts: Tensor, reach: float) -> float:
-    """Compute the share of a histogram with |u - v_th| < reach, reach in thresholds; linear within a bin."""
+    """Compute the share of a histogram with |u - v_th| < reach; linear within a bin.
+
+    Args:
+        counts: a histogram, [BINS].
+        reach: in units of the threshold.
+    """
     counts = counts.cpu().double()
     edges = _edges()
     inside = edges[1:].clamp(-reach, reach) - edges[:-1].clamp(-reach, reach)
@@ -24,7 +37,12 @@ def share_within(counts: Tensor, reach: float) -> float:
 
 
 def reach_of(counts: Tensor, share: float) -> float:
-    """Compute the half-width, in thresholds, that holds this share: the inverse of `share_within`, at most 8."""
+    """Compute the half-width, in thresholds, that holds a share: the inverse of `share_within`, at most 8.
+
+    Args:
+        counts: a histogram, [BINS].
+        share: in [0, 1].
+    """
     low = 0.0
     high = BINS / 2 / PER_THRESHOLD
     for _ in range(40):

@@ -32,7 +32,14 @@ def lif(a: LIFArguments) -> LIFOutput:
 
 
 def after_reset(u: Tensor, o: Tensor, threshold: Tensor, reset: str) -> Tensor:
-    """The potential after a step's spikes."""
+    """The potential after a step's spikes.
+
+    Args:
+        u: the potential before the reset, [N, C, ...].
+        o: the spikes, of the same shape.
+        threshold: broadcasts against u.
+        reset: "zero", "subtract" or "none".
+    """
     if reset == "zero":
         return u * (1 - o)
     if reset == "subtract":

@@ -209,7 +209,7 @@ def _call(a: LIFArguments, grads: tuple[Tensor | None, ...] = (None, None), **fi
 
 
 def forward(a: LIFArguments) -> KernelOutput:
-    """See `surgrad.kernels.lif.operators.Kernel`."""
+    """Compute a call's outputs; see `surgrad.kernels.lif.operators.Kernel`."""
     out = new_outputs(a)
     if out.spikes.numel():
         call = _call(
@@ -230,7 +230,10 @@ def backward(
     wanted: PerTensor[bool],
     a: LIFArguments,
 ) -> KernelGradients:
-    """See `surgrad.kernels.lif.operators.Kernel`."""
+    """Compute a call's gradients.
+
+    The parameters are those of `surgrad.kernels.lif.operators.Kernel.backward`.
+    """
     found = new_gradients(wanted, a)
     if not a.x.numel():
         return found
@@ -255,7 +258,7 @@ def backward(
 
 
 def moments(x: Tensor) -> Tensor:
-    """See `surgrad.kernels.lif.operators.Kernel`."""
+    """Compute the statistics of a norm; see `surgrad.kernels.lif.operators.Kernel`."""
     out = x.new_empty(2, x.shape[2] if x.ndim > 2 else 1, dtype=torch.float32)
     if not x.numel():
         return out.fill_(torch.nan)
@@ -275,7 +278,15 @@ def pack(spikes: Tensor) -> Tensor:
 
 
 def unpack(bits: Tensor, into: Tensor) -> Tensor:
-    """Write the spikes that `pack` was given into dense memory."""
+    """Write the spikes that `pack` was given into dense memory.
+
+    Args:
+        bits: the result of `pack`, uint8 [ceil(n/8)].
+        into: the dense memory of n spikes.
+
+    Returns:
+        `into`.
+    """
     call = _Lif(dtype=DTYPES[into.dtype], **_threads())
     _built().surgrad_unpack(byref(call), bits.data_ptr(), into.numel(), into.data_ptr())
     return into
