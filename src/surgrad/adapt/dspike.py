@@ -175,7 +175,10 @@ def difference(
     Args:
         probe: a probe that is `frozen`.
         parameter: the parameter's name.
-        estimator, samples, eps, seed: as in `Dspike`.
+        estimator: as in `Dspike`.
+        samples: as in `Dspike`.
+        eps: as in `Dspike`.
+        seed: as in `Dspike`.
     """
     weight = probe.parameter(parameter)
     along = _directions(weight, estimator, samples, seed)

@@ -29,7 +29,13 @@ P = TypeVar("P", bound=Part)
 
 @dataclass(frozen=True)
 class Parts(Generic[P]):
-    """The samples that a run uses. holdout: the part of the training samples that is set apart; empty without one."""
+    """The samples that a run uses.
+
+    Attributes:
+        train: the samples to train on.
+        holdout: the part of the training samples that is set apart; empty without one.
+        test: the test samples.
+    """
 
     train: P
     holdout: P

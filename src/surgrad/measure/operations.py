@@ -58,7 +58,8 @@ class LayerEnergy:
         rate: mean size of the inputs (spikes per input and time step; a sum of spikes counts each of them).
         spikes: the same, but fractions in units of the smallest one: for averages over four spikes, four times the
             rate.
-        macs, acs: operations.
+        macs: multiplications with accumulation.
+        acs: additions.
     """
 
     layer: str

@@ -284,8 +284,12 @@ def basic_stages(
 
     Args:
         inputs: channels before the first stage.
-        widths, counts, strides: per stage its channels, its number of blocks, and the stride of its first block.
-        neuron, norm, summand: factories, the last one for the norms of the summands.
+        widths: per stage, its channels.
+        counts: per stage, its number of blocks.
+        strides: per stage, the stride of its first block.
+        neuron: the neuron factory.
+        norm: the norm factory.
+        summand: the factory of the norms of the summands.
     """
     blocks: list[nn.Module] = []
     for outputs, count, stride in zip(widths, counts, strides, strict=True):

@@ -26,15 +26,18 @@ SPIKE_SCALE = 2.74
 
 
 class StandardisedConv2d(nn.Conv2d):
-    """A convolution with weights of mean 0 and equal variance in every output channel (Qiao et al. 2019; scaled as by
-    Brock et al. 2021), times a trained gain g:
+    """A convolution with weights of mean 0 and equal variance in every output channel (Qiao et al. 2019).
+
+    They are scaled as by Brock et al. 2021, and multiplied by a trained gain g:
 
         w' = scale·g·(w - mean)/√(var·fan_in + 10⁻⁴)
 
     var is the unbiased variance. The convolution has a bias. The parameter `gain` [outputs] is g, 1 at first.
 
     Args:
-        inputs, outputs, kernel: channels, and the side of the kernel; the padding keeps the size of odd kernels.
+        inputs: channels of the input.
+        outputs: channels of the output.
+        kernel: the side of the kernel, in pixels; the padding keeps the size of odd kernels.
         scale: the factor of the input's spikes, which the weights take up.
     """
 

@@ -57,12 +57,21 @@ class SteppedNeuron(Neuron):
         return current if state is None else decay * state + current
 
     def readable_potential(self, u: Tensor) -> Tensor:
-        """The potential that is compared with the threshold, counted and penalised; u: a step's potential
-        [N, C, ...]."""
+        """The potential that is compared with the threshold, counted and penalised.
+
+        Args:
+            u: a step's potential, [N, C, ...].
+        """
         return u
 
     def threshold_of(self, u: Tensor, threshold: Tensor, step: int) -> Tensor:
-        """The threshold of a step with potential u [N, C, ...]; threshold: the layer's, shaped to broadcast."""
+        """The threshold of a step.
+
+        Args:
+            u: the step's potential, [N, C, ...].
+            threshold: the layer's, shaped to broadcast against u.
+            step: number of the step in the sequence, from 0.
+        """
         return threshold
 
     def fire(self, x: Tensor, width: Tensor, threshold: Tensor) -> Tensor:

@@ -9,7 +9,13 @@ FILE = Path(__file__).with_name("reproduced.json")
 
 @dataclass(frozen=True)
 class Reproduced:
-    """Test accuracy of the final epoch, in [0, 1], over `seeds` trainings; sd: None for a single one."""
+    """Test accuracy of the final epoch, in [0, 1], over several trainings.
+
+    Attributes:
+        mean: over the trainings.
+        sd: the standard deviation over the trainings; None for a single one.
+        seeds: the number of trainings.
+    """
 
     mean: float
     sd: float | None

@@ -40,14 +40,23 @@ class Observer:
         """The learning rate and the widths of the step are set; the forward pass comes next."""
 
     def after_backward(self, loop: "Loop", loss: Tensor) -> None:
-        """The parameters have their gradients, not yet clipped. loss: 0-d, penalties included."""
+        """The parameters have their gradients, not yet clipped.
+
+        Args:
+            loop: the training.
+            loss: 0-d, penalties included.
+        """
 
     def step_ends(self, loop: "Loop", loss: float) -> None:
         """The optimisers have updated the parameters; `loop.step_number` is still the number of this step."""
 
     def epoch_ends(self, loop: "Loop", row: dict[str, Any]) -> None:
-        """The network was evaluated; nothing is saved yet. row: of metrics.jsonl; entries may be added. `loop.at.epoch`
-        is the number of finished epochs."""
+        """The network was evaluated; nothing is saved yet. `loop.at.epoch` is the number of finished epochs.
+
+        Args:
+            loop: the training.
+            row: of metrics.jsonl; entries may be added.
+        """
 
     def run_ends(self, loop: "Loop") -> None:
         """The training is over, or was stopped by an error or a signal."""

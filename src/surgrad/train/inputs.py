@@ -16,9 +16,10 @@ from surgrad.files import read_json, write_json
 class InputSpec:
     """The inputs and classes that a network is built for.
 
-    classes: their names, in the order of the network's outputs.
-    input_shape: of one image, or of one time step of a recording: channels, height, width.
-    is_sequence: whether inputs are recordings [T, N, ...] and not static images [N, ...].
+    Attributes:
+        classes: their names, in the order of the network's outputs.
+        input_shape: of one image, or of one time step of a recording: channels, height, width.
+        is_sequence: whether inputs are recordings [T, N, ...] and not static images [N, ...].
     """
 
     classes: tuple[str, ...]

@@ -30,7 +30,12 @@ class MetricLogger(Observer):
         self.every = every
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Send numbers by name; step: how many training steps were finished."""
+        """Send numbers by name.
+
+        Args:
+            step: how many training steps were finished.
+            values: the numbers by name.
+        """
         raise NotImplementedError
 
     def step_ends(self, loop: "Loop", loss: float) -> None:

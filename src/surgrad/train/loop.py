@@ -35,8 +35,14 @@ SAVE_SECONDS = 600.0
 class Position:
     """How far a training is, with the running sums of its unfinished epoch.
 
-    epoch: finished epochs. batch: finished batches of the next one. loss_sum, correct, epoch_seconds: of those batches.
-    seconds: of training in the finished epochs, without evaluation. best: the best accuracy so far; negative: none.
+    Attributes:
+        epoch: finished epochs.
+        batch: finished batches of the next epoch.
+        loss_sum: of those batches.
+        correct: of those batches.
+        epoch_seconds: of those batches.
+        seconds: of training in the finished epochs, without evaluation.
+        best: the best accuracy so far; negative: none.
     """
 
     epoch: int = 0

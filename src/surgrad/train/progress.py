@@ -10,8 +10,11 @@ QUIET_SECONDS = 30.0
 
 
 class Progress(Protocol):
-    """Shows a training to a person. start: an epoch begins or continues. advance: a batch is done. finish: an epoch is
-    done. say: a sentence. close: the training is over."""
+    """Shows a training to a person.
+
+    `start`: an epoch begins or continues. `advance`: a batch is done. `finish`: an epoch is done. `say`: a sentence.
+    `close`: the training is over.
+    """
 
     def start(self, epoch: int, batches: int, done: int) -> None: ...
     def advance(self, images: int, loss: float) -> None: ...

@@ -23,7 +23,11 @@ VERSION = 1  # raised when readers, `frames` or this file make other frames of a
 
 @dataclass(frozen=True)
 class Slicing:
-    """How frames are made of a recording: see `frames`. sort: see `read`. A file that holds frames is not sliced."""
+    """How frames are made of a recording: see `frames`. A file that holds frames is not sliced.
+
+    Attributes:
+        sort: see `read`.
+    """
 
     count: int
     sensor: tuple[int, int]

@@ -15,8 +15,12 @@ EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("t", "<i8"), ("p", "u1")])
 
 @dataclass
 class Parsed:
-    """The columns of a file. place: gives the byte offset of an event by its number, for errors; None if a package
-    decodes the file. sensor: (width, height), if the format or the file states it."""
+    """The columns of a file.
+
+    Attributes:
+        place: gives the byte offset of an event by its number, for errors; None if a package decodes the file.
+        sensor: (width, height), if the format or the file states it.
+    """
 
     x: NDArray
     y: NDArray

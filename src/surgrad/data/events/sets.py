@@ -62,9 +62,14 @@ class Recordings:
 
 @dataclass(frozen=True)
 class EventSet:
-    """A data set of recordings. folders: where it may be below the root. sensor: (width, height). splits: by name, the
-    functions that make (train, test, classes) of its folder; the first is the default. classes: how many the published
-    data set has; None: any number."""
+    """A data set of recordings.
+
+    Attributes:
+        folders: where it may be below the root.
+        sensor: (width, height), in pixels.
+        splits: by name, the functions that make (train, test, classes) of its folder; the first is the default.
+        classes: how many the published data set has; None: any number.
+    """
 
     name: str
     folders: tuple[str, ...]

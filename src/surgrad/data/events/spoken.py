@@ -18,7 +18,13 @@ CHANNELS = 700
 
 @dataclass(frozen=True)
 class SpokenSet:
-    """A data set of spoken words. folders: where it may be below the root. train, test: its files."""
+    """A data set of spoken words.
+
+    Attributes:
+        folders: where it may be below the root.
+        train: the file of its training samples.
+        test: the file of its test samples.
+    """
 
     name: str
     folders: tuple[str, ...]

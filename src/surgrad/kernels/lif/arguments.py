@@ -56,8 +56,11 @@ class Norm(NamedTuple):
 class Summand(NamedTuple):
     """A summand of the current.
 
-    x: [T, N, C, ...], or [1, N, C, ...] where it is the same at every time step.
-    norm: [4, C], the tensors of its `Norm` in that order, or None. eps, batch: see `Norm`.
+    Attributes:
+        x: [T, N, C, ...], or [1, N, C, ...] where it is the same at every time step.
+        norm: [4, C], the tensors of its `Norm` in that order, or None.
+        eps: see `Norm`.
+        batch: see `Norm`.
     """
 
     x: Tensor
