@@ -355,8 +355,8 @@ class OtherLabels:
 
 
 def test_the_best_epoch_is_chosen_on_held_out_examples(tiny, tmp_path):
+    source = OtherLabels(find_source(tiny(), None))  # with the crop and flip of tiny()
     recipe = tiny("optim.epochs=4", "optim.lr=0.5", "data.batch=16")
-    source = OtherLabels(find_source(recipe, None))
     run = train(recipe, tmp_path / "run", data=source, observers=[EMA(0.5)])
     rows = read_rows(run / "metrics.jsonl")
     best = max(rows, key=lambda row: row["holdout_accuracy"])
@@ -371,7 +371,7 @@ def test_the_best_epoch_is_chosen_on_held_out_examples(tiny, tmp_path):
     parts.model.load_state_dict(load_file(run / "best.safetensors"))
     assert evaluate(parts, "holdout") == (best["holdout_loss"], best["holdout_accuracy"])
     with pytest.raises(CheckpointError, match="began with best_by = holdout, and now it is test"):
-        train(recipe, run, resume=True)
+        train(recipe, run, data=source.source, resume=True)
 
 
 # examples and rows

@@ -490,17 +490,21 @@ def test_a_registered_data_set_trains_by_its_name(finished, tiny, tmp_path, monk
 def test_data_that_does_not_fit_the_run_is_refused(tiny, tmp_path):
     other = ArraySource(own_images(), own_images(32))
     text = r"was trained on images \[1, 28, 28\] of 10 classes \(T-shirt/top, Trouser, Pullover, \.\.\.\), and this "
-    recipe = tiny("data.crop=0", "data.flip=false", "optim.epochs=1")
-    run = train(recipe, tmp_path / "run", data=load("fashion_mnist_small"))
+    recipe = tiny("optim.epochs=1")
+    run = train(recipe, tmp_path / "run", data=as_source(load("fashion_mnist_small")))
     with pytest.raises(CheckpointError, match=text + r"data has images \[1, 12, 12\] of 3 classes \(0, 1, 2\)"):
         evaluate_run(run, data=other)
     with pytest.raises(CheckpointError, match=text):
         train(recipe, run, data=other, resume=True)
 
 
-def test_options_for_a_data_source_that_has_its_own_are_refused(tiny):
-    with pytest.raises(BadValue, match=r"ArraySource has its own options, .* give no others \(.*crop"):
-        build(tiny(), ArraySource(own_images(), own_images()))
+def test_a_run_on_given_data_says_so(tiny, tmp_path):
+    """The options of the recipe's data set end with it: a data source has those with which it was made."""
+    run = train(tiny("optim.epochs=1"), tmp_path / "run", data=ArraySource(own_images(), own_images(32)))
+    written = json.loads((run / "recipe.json").read_text())
+    assert written["data"] == {"name": "given", "batch": 32, "limit": 128, "holdout": 0.0}
+    with pytest.raises(BadValue, match=r"this training is on data given in Python; give the data again: data=\.\.\."):
+        evaluate_run(run)
 
 
 def test_best_is_the_first_best_epoch(finished):

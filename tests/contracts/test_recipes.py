@@ -221,6 +221,7 @@ def test_trains_an_epoch_and_resumes_in_the_next(recipe, tmp_path):
         data={"batch": 4, **options},
         model={"width_multiplier": 0.0625, "steps": min(recipe.model.steps, 20)},
         optim={"epochs": 2},
+        progressive={"fraction": min(recipe.progressive.fraction, 0.5)},  # the second epoch has all time steps
         run={"device": "cpu"},
     )
     made = build(small, data)

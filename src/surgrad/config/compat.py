@@ -133,7 +133,13 @@ def _penalty(old: Mapping[str, Any]) -> dict[str, Any]:
     return {**old, "name": old.get("name") or "none"}
 
 
+def _neuron(old: Mapping[str, Any]) -> dict[str, Any]:
+    """CLIF has its own reset, whatever the option said."""
+    return {key: value for key, value in old.items() if (old.get("name"), key) != ("clif", "reset")}
+
+
 _CONVERTED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "neuron": _neuron,
     "adapt": _controller,
     "penalty": _penalty,
     "schedule": _schedule,

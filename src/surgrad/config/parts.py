@@ -28,7 +28,9 @@ HOMES: Mapping[str, tuple[str, ...]] = {
 }
 """The registries by the group of a recipe that names a part of them."""
 NONE = "none"
-"""The name that stands for the absence of a penalty."""
+"""The name of a penalty that stands for none."""
+GIVEN = "given"
+"""The name of a data set that stands for data given in Python."""
 
 
 def registries(group: str) -> list[Registry[Any]]:
@@ -130,9 +132,12 @@ def defaults(group: str, part: Part) -> dict[str, Any]:
         group: the group of the recipe, such as "neuron".
         part: the part that the group names.
     """
-    known = options(group, part.name)
-    given = {} if _is_absent(group, part.name) else registry(group, part.name).check(part.name, part.options, group)
-    return {key: option.default for key, option in known.items() if option.default is not Option.REQUIRED} | given
+    if _is_absent(group, part.name):
+        return dict(part.options)
+    held = registry(group, part.name)
+    known = held.options(part.name).items()
+    stated = {key: option.default for key, option in known if option.default is not Option.REQUIRED}
+    return stated | held.check(part.name, part.options, group)
 
 
 def value(recipe: Recipe, group: str, key: str, otherwise: Any = None) -> Any:
@@ -155,6 +160,8 @@ def without_foreign_options(recipe: Recipe) -> Recipe:
     changes = {}
     for group in HOMES:
         part = part_of(recipe, group)
+        if _is_absent(group, part.name):
+            continue
         others = {key for held in registries(group) for name in held for key in held.options(name)}
         foreign = others - options(group, part.name).keys()
         changes[group] = only(part, {key: held for key, held in part.options.items() if key not in foreign})
@@ -186,4 +193,5 @@ def renamed(group: str, part: Part, name: str) -> Part:
 
 
 def _is_absent(group: str, name: str) -> bool:
-    return group == "penalty" and name == NONE
+    """Whether the name stands for something that no registry holds."""
+    return (group, name) in (("penalty", NONE), ("data", GIVEN))

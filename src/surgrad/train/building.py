@@ -13,9 +13,9 @@ from surgrad.adapt import CONTROLLERS, Adapter
 from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS
 from surgrad.config import parts
-from surgrad.config.parts import NONE
+from surgrad.config.parts import GIVEN, NONE
 from surgrad.config.plugins import load_plugins
-from surgrad.config.recipe import Part, PenaltyConfig, Recipe
+from surgrad.config.recipe import PenaltyConfig, Recipe, derive
 from surgrad.conversion import UNITS
 from surgrad.data import DATASETS, EventData, FolderData, ImageData, as_source
 from surgrad.data.source import Batches, BatchSettings, DataSource, Progressive
@@ -99,6 +99,7 @@ def build(recipe: Recipe, data: Data | None = None) -> Parts:
         torch.Size([2, 16, 2])
     """
     load_plugins()
+    recipe = naming_data(recipe, data)
     parts.check(recipe)
     _check(recipe)
     source = find_source(recipe, data)
@@ -135,14 +136,24 @@ def build(recipe: Recipe, data: Data | None = None) -> Parts:
 
 def find_source(recipe: Recipe, data: Data | None) -> DataSource:
     """The data set that the recipe names, found under the folder `data`; or the data given."""
-    options = recipe.data.options
+    if not (data is None or isinstance(data, Path | str)):
+        return as_source(data, recipe.data.options)
+    if recipe.data.name == GIVEN:
+        raise BadValue("this training is on data given in Python; give the data again: data=...")
+    source: DataSource = DATASETS.build(recipe.data.name, recipe.data.options, root=data)
+    return source
+
+
+def naming_data(recipe: Recipe, data: Data | None) -> Recipe:
+    """The recipe as it is trained on this data.
+
+    Data given in Python replaces the data set that the recipe names. A data source also replaces its options: it has
+    those with which it was made.
+    """
     if data is None or isinstance(data, Path | str):
-        source: DataSource = DATASETS.build(recipe.data.name, options, root=data)
-        return source
-    if isinstance(data, DataSource):  # recipe.json of a run states all options of the data set that the recipe names
-        unset = parts.defaults("data", Part(recipe.data.name))
-        options = {key: value for key, value in options.items() if value != unset.get(key)}
-    return as_source(data, options)
+        return recipe
+    named = recipe.data.replaced({"name": GIVEN})
+    return derive(recipe, data=parts.only(named, {}) if isinstance(data, DataSource) else named)
 
 
 def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:

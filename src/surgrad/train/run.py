@@ -21,7 +21,7 @@ from surgrad.config.text import differences
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.files import read_json, write_json
 from surgrad.train import checkpoint
-from surgrad.train.building import Data, build
+from surgrad.train.building import Data, build, naming_data
 from surgrad.train.environment import environment
 from surgrad.train.evaluation import evaluate, selection_split
 from surgrad.train.events import Observer
@@ -73,6 +73,7 @@ def train(
         ['best_by', 'run', 'test_accuracy', 'test_loss', 'weights']
     """
     out = Path(out)
+    recipe = naming_data(recipe, data)
     _check(recipe, out, resume)
     parts = build(recipe, data)
     _make(out)
