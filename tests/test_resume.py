@@ -21,7 +21,7 @@ import surgrad.train.loop
 from surgrad import cli
 from surgrad.adapt import Controller
 from surgrad.config.recipe import derive
-from surgrad.data import ImageData, Split, load
+from surgrad.data import DATASETS, ImageData, ImageSource, Split, load
 from surgrad.train import Observer, checkpoint, train
 from surgrad.train.average import EMA
 
@@ -128,9 +128,16 @@ DOOMS = {
 }
 
 
-def prepared(folder, options):
-    """In a forked process: set its threads, its signals, its output and its options; returns the observers of its
-    training."""
+def prepared(data, folder, options):
+    """In a forked process: set its data, threads, signals, output and options; returns the observers of its training.
+
+    data: pickled `ImageData`, which the data set's name stands for in this process."""
+
+    def small(root=None, *, crop: int = 0, flip: bool = False, autoaugment: bool = False, cutout: int = 0):
+        return ImageSource(pickle.loads(data), crop=crop, flip=flip, autoaugment=autoaugment, cutout=cutout)
+
+    DATASETS.remove("fashion_mnist_small")
+    DATASETS.add("fashion_mnist_small", small)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background ignores, and we inherit
     said = os.open(folder / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -146,23 +153,23 @@ def prepared(folder, options):
 
 def work(data, recipe, out, doom, options):
     """What a forked process does: train or continue, until it is finished or dies. doom: (what to die at, number)."""
-    observers = prepared(out.parent, options)
+    observers = prepared(data, out.parent, options)
     if "drifting" in options:
         recipe = derive(recipe, adapt={"name": "drifting"})
     if doom:
         name, number = doom
         DOOMS.get(name, partial(die_at_rename, name))(number)
-    train(recipe, out, data=pickle.loads(data), resume=True, observers=observers)
+    train(recipe, out, resume=True, observers=observers)
 
 
 def command(data, words, folder, options):
     """What a forked process does: one command line."""
-    observers = prepared(folder, options)
+    observers = prepared(data, folder, options)
 
-    def train_on_images(recipe, out, **given):
-        return train(recipe, out, **{**given, "data": pickle.loads(data)}, observers=observers)
+    def train_observed(recipe, out, **given):
+        return train(recipe, out, **given, observers=observers)
 
-    surgrad.train.train = train_on_images
+    surgrad.train.train = train_observed
     sys.exit(cli.main(words))
 
 
