@@ -522,8 +522,13 @@ def test_state_dicts_are_saved_and_loaded(name: str):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_runs_under_autocast(name: str, dtype: torch.dtype):
     network = awake(build(name, steps=2))
+    x = images(name, 4)
+    if "image_size" not in inspect.signature(MODELS[name]).parameters:
+        # At 16 pixels ResNets for ImageNet end in 3×3 convolutions of 1×1 maps with stride 2. In bfloat16 torch 2.13
+        # returns uninitialised memory in the gradient of their weights.
+        x = torch.nn.functional.interpolate(x, size=32)
     with torch.autocast("cpu", dtype):
-        out = network(images(name, 4))
+        out = network(x)
     out.float().square().mean().backward()
     assert out.shape == (2, 4, CLASSES)
     assert out.isfinite().all()
