@@ -68,4 +68,12 @@ NEURONS: Registry[type[Neuron]] = Registry(
 )
 
 if not TYPE_CHECKING:  # a type checker refuses names that do not exist
-    __getattr__ = renamed(__name__, {"Stepped": "SteppedNeuron"})
+    __getattr__ = renamed(
+        __name__,
+        {
+            "Stepped": "SteppedNeuron",
+            "carrying": "streaming",
+            "against": "broadcast_channels",
+            "whole_sequences": "needs_whole_sequence",
+        },
+    )

@@ -197,6 +197,17 @@ class Neuron(Stateful, ABC):
         self.record_histogram = on
 
     @property
+    def penalise(self) -> "Callable[[Tensor, Tensor, Neuron], Tensor] | None":
+        """Old name of `penalty_fn`."""
+        warn("Neuron.penalise", "penalty_fn")
+        return self.penalty_fn
+
+    @penalise.setter
+    def penalise(self, function: "Callable[[Tensor, Tensor, Neuron], Tensor] | None") -> None:
+        warn("Neuron.penalise", "penalty_fn")
+        self.penalty_fn = function
+
+    @property
     def membrane(self) -> Tensor | None:
         """Old name of `histogram`."""
         warn("Neuron.membrane", "histogram")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.broadcasting import broadcast_channels
+from surgrad.deprecated import warn
 from surgrad.errors import BadValue
 from surgrad.surrogates.base import SurrogateFunction
 from surgrad.surrogates.registry import find_surrogate
@@ -107,6 +108,12 @@ class Surrogate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., any shape], or [N, C, ...] with one width per channel -> spikes of the same shape and dtype."""
         return spike(x, broadcast_channels(self.width, x), self.function)
+
+    @property
+    def shape(self) -> SurrogateFunction:
+        """Old name of `function`."""
+        warn("Surrogate.shape", "function")
+        return self.function
 
     def extra_repr(self) -> str:
         width = f"{self.width.item():.4g}" if self.width.ndim == 0 else f"[{len(self.width)}]"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from surgrad.broadcasting import broadcast_channels
+from surgrad.deprecated import warn
 from surgrad.errors import BadValue, unknown
 from surgrad.surrogates import SurrogateFunction, find_surrogate
 
@@ -96,6 +97,12 @@ class LIFOutput(NamedTuple):
     potential: Tensor | None
     histogram: Tensor | None
     history: Tensor | None = None
+
+    @property
+    def membrane(self) -> Tensor | None:
+        """Old name of `histogram`."""
+        warn("LIFOutput.membrane", "histogram")
+        return self.histogram
 
 
 class PerTensor(NamedTuple, Generic[T]):
