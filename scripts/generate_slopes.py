@@ -122,6 +122,11 @@ def spelling(calls: dict[str, str], number: Callable[[float], str], choice: str,
 def curves() -> list[tuple[str, SurrogateFunction, Callable[..., torch.Tensor]]]:
     pairs = []
     for name, surrogate in SURROGATES.items():
+        if len(surrogate.constants) > CONSTANTS:
+            raise SystemExit(
+                f"surrogate function '{name}' has {len(surrogate.constants)} constants, and the kernels have room for "
+                f"{CONSTANTS}; use fewer, or enlarge CONSTANTS in src/surgrad/surrogates/base.py and what it names"
+            )
         assert surrogate.formula is not None
         pairs += [(f"slope_{name}", surrogate, surrogate.formula.slope)]
         pairs += [(f"width_slope_{name}", surrogate, surrogate.formula.width_slope_of)]

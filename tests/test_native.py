@@ -1,6 +1,7 @@
 """The C++ kernel itself: its builds, number formats and elementary functions, and how it lives in a process."""
 
 import ctypes
+import importlib
 import itertools
 import os
 import shutil
@@ -9,38 +10,26 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from surrogate_cases import OTHERS
 from torch import Tensor
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import RESETS, Norm, backends, lif, moments
 from surgrad.kernels.lif.native import binding
 from surgrad.neurons import LIF
-from surgrad.surrogates import (
-    SURROGATES,
-    SurrogateFunction,
-    dspike,
-    leaky_box,
-    multi_gaussian,
-    q_pseudospike,
-    surrogate_function,
-)
+from surgrad.surrogates import SURROGATES, SurrogateFunction, surrogate_function
 from surgrad.surrogates.base import Formula
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path(binding.__file__).parent
 BUILDS = {level: path for level in binding.LEVELS for path in FOLDER.glob(f"_{level}.*") if path.suffix == ".so"}
 needs_a_build = pytest.mark.skipif(not binding.available(), reason=f"the native kernel {binding.why_not()}")
-OTHERS = {
-    "dspike": dspike(1.0),
-    "leaky_box": leaky_box(0.1),
-    "q_pseudospike": q_pseudospike(5.0),
-    "multi_gaussian": multi_gaussian(0.2, 4.0, 0.6),
-}
 EVERY = SURROGATES | {f"{name}, other constants": other for name, other in OTHERS.items()}
 every_shape = pytest.mark.parametrize("shape", EVERY.values(), ids=EVERY)
 
@@ -373,11 +362,49 @@ def test_a_build_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch):
     assert "was built from other sources" in why
 
 
+@pytest.mark.parametrize(
+    ("setup", "why", "remedy"),
+    [
+        (
+            ROOT / "setup.py",
+            "cannot be loaded: _base.so was built from other sources",
+            "run `pip install -e .` (or `make`)",
+        ),
+        (
+            ROOT / "none.py",
+            "cannot be loaded: _base.so was built from other sources",
+            "--force-reinstall --no-cache-dir surgrad",
+        ),
+        (ROOT / "setup.py", "was not built when surgrad was installed", "--force-reinstall --no-cache-dir surgrad"),
+    ],
+    ids=["a checkout", "an installed package", "no build"],
+)
+def test_the_remedy_for_a_build_that_is_not_used(monkeypatch: pytest.MonkeyPatch, setup: Path, why: str, remedy: str):
+    assert binding.SETUP == ROOT / "setup.py"
+    monkeypatch.setattr(binding, "SETUP", setup)
+    monkeypatch.setattr(binding, "LIBRARY", None)
+    monkeypatch.setattr(binding, "WHY_NOT", why)
+    monkeypatch.setattr(backends, "_SAID", set())
+    with pytest.warns(UserWarning, match="kernel 'native'") as said:
+        lif(torch.zeros(1, 1, 1), 0.5, 1.0, surrogate="rect", backend="auto")
+    assert str(said[0].message).endswith(remedy)
+
+
 def test_the_slopes_are_those_that_the_shapes_would_write():
     ran = subprocess.run(
         [sys.executable, "scripts/generate_slopes.py", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_more_constants_than_the_kernels_have_room_for_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    generator = importlib.import_module("generate_slopes")
+    many = replace(SURROGATES["multi_gaussian"], constants=(0.15, 6.0, 0.5, 1.0))
+    monkeypatch.setitem(SURROGATES, "many", many)
+    for write in (generator.cpp, generator.triton):
+        with pytest.raises(SystemExit, match=r"'many' has 4 constants, .* room for 3; .* CONSTANTS in .*base\.py"):
+            write()
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

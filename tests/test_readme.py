@@ -103,15 +103,19 @@ def test_every_command_is_named():
     assert all(f"surgrad {name}" in TEXT for name in COMMANDS)
 
 
-def test_the_readme_counts_what_there_is():
-    for count, what in ((len(SURROGATES), "surrogate functions"), (len(NEURONS), "neurons"), (len(MODELS), "networks")):
-        assert f"{count} {what}" in TEXT
+def test_there_are_as_many_parts_as_the_readme_says():
+    for registry, what in ((SURROGATES, "surrogate functions"), (NEURONS, "neurons"), (MODELS, "networks")):
+        said = re.search(rf"more than (\d+) {what}", TEXT)
+        assert said is not None, what
+        assert len(registry) > int(said.group(1)), what
 
 
-def test_the_readme_names_every_surrogate_function():
-    listed = re.search(r"\*\*Surrogate functions\*\*.*?: (.*?)\. Give", TEXT, re.DOTALL)
+def test_the_readme_names_surrogate_functions_that_exist():
+    listed = re.search(r"\*\*Surrogate functions\*\*.*?among them: (.*?)\. Give", TEXT, re.DOTALL)
     assert listed is not None
-    assert re.findall(r"`(\w+)`", listed.group(1)) == list(SURROGATES)
+    named = re.findall(r"`(\w+)`", listed.group(1))
+    assert named
+    assert not set(named) - set(SURROGATES)
 
 
 def test_the_table_of_surrogates_is_complete_and_its_windows_right():

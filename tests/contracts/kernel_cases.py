@@ -134,18 +134,25 @@ def draw(case: Case) -> Values:
 def _kept_from_jumps(case: Case, values: Values, random: np.random.Generator) -> Values:
     threshold = broadcast_to_step(case, values["threshold"])
     width = broadcast_to_step(case, values["width"])
-    jumps = {"rect": width / 2, "leaky_box": width, "dspike": 0.5}.get(case.surrogate, 0.0)
     for _ in range(100):
         for _, norm, prefix, _ in case.terms:
             if norm == "batch":
                 values |= _statistics(values, prefix)
-        x = np.abs(forward(case, values).u - threshold)
-        near = (x < MARGIN) | (np.abs(x - jumps) < MARGIN)
+        x = forward(case, values).u - threshold
+        near = (np.abs(x) < MARGIN) | near_a_jump(case.surrogate, x, width)
         if not near.any():
             return values
         near = near.any(0, keepdims=True) if case.shown[0] else near
         values["current"] = single(values["current"] + near * random.uniform(0.02, 0.1, near.shape))
     raise AssertionError(f"no potentials away from the jumps found for {case}")
+
+
+def near_a_jump(surrogate: str, x: Array, width: Array) -> Array:
+    """Where the slope jumps within MARGIN of x: it changes by more than any continuous one of these widths does."""
+    curve = slow_lif.curve(surrogate)
+    _, below, _ = curve(x - MARGIN, width)
+    _, above, _ = curve(x + MARGIN, width)
+    return np.asarray(np.abs(above - below) > 100 * MARGIN / width)
 
 
 def _statistics(values: Values, prefix: str) -> Values:

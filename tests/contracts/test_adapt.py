@@ -63,8 +63,10 @@ def test_every_controller_has_a_card():
     cards = (Path(inspect.getfile(Adapter)).parent / "README.md").read_text().split("\n## ")
     by_name = {card.split("\n")[0]: card for card in cards}
     for name in CONTROLLERS:
-        card = by_name[CONTROLLERS[name].__name__]
-        assert f"`{name}`" in card
+        heading = CONTROLLERS[name].__name__
+        assert heading in by_name, f"controller '{name}' has no card; write '## {heading}' in adapt/README.md"
+        card = by_name[heading]
+        assert f"`{name}`" in card, f"the card '## {heading}' does not name `{name}`"
         for part in ("Method", "Formula", "Interactions", "Cost", "Reproduced"):
             assert f"- **{part}**: " in card, (name, part)
         for option in CONTROLLERS.options(name):

@@ -28,6 +28,7 @@ from kernel_cases import (
     every_reset,
     expected,
     laid_out,
+    near_a_jump,
     place,
     run,
     single,
@@ -79,6 +80,18 @@ def typed(*dtypes: torch.dtype) -> Any:
 
 def leaf(value: np.ndarray, device: str, dtype: torch.dtype) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=device).requires_grad_()
+
+
+@pytest.mark.parametrize("width", [0.4, 1.0, 2.0])
+def test_the_jumps_of_the_slopes_are_found(width: float):
+    """Which every draw keeps away from."""
+    edges = {"rect": width / 2, "tilted": width / 2, "leaky_box": width, "dspike": 0.5}
+    w = np.asarray(width)
+    x = np.linspace(-3, 3, 301) + 0.003
+    for name in SURROGATES:
+        edge = edges.get(name, 0.0)
+        assert near_a_jump(name, np.asarray([-edge, edge]), w).all() == (name in edges), name
+        assert not near_a_jump(name, x[np.abs(np.abs(x) - edge) > 0.001], w).any(), name
 
 
 @every_backend

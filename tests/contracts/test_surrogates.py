@@ -10,6 +10,7 @@ from statistics import NormalDist
 
 import pytest
 import torch
+from surrogate_cases import other_constants, range_of
 from torch import Tensor, nn
 
 from surgrad.adapt.followers import lsg_width
@@ -436,29 +437,33 @@ def test_bad_constants_are_refused_when_built(build, options: dict[str, float], 
 
 # --- the registry, and copies -----------------------------------------------------------------------------------------
 
-OPTIONS = {  # other values than the defaults
-    "multi_gaussian": {"h": 0.2, "s": 4.0, "gamma": 1.0},
-    "leaky_box": {"leak": 0.1},
-    "q_pseudospike": {"q": 2.5},
-    "tilted": {"tilt": 0.25},
-}
-
 
 @pytest.mark.parametrize("name", SURROGATE_BUILDERS)
 def test_every_constant_can_be_set_through_the_registry(name: str):
-    options = OPTIONS.get(name, {})
-    assert set(SURROGATE_BUILDERS.options(name)) == set(options)
-    built = SURROGATE_BUILDERS.build(name, options, threshold=0.75)
-    expected = {"dspike": (0.75,)}.get(name, tuple(options.values()))
+    constants = other_constants(name)
+    options = {option: constants[option] for option in SURROGATE_BUILDERS.options(name)}
+    context = {option: value for option, value in constants.items() if option not in options}
+    built = SURROGATE_BUILDERS.build(name, options, **context)
     assert built.name == name
-    assert built.constants == expected
+    assert built.constants == tuple(constants.values())
     assert built.formula == SURROGATES[name].formula, "the compiled kernels know it"
     parameters = inspect.signature(SURROGATE_BUILDERS[name]).parameters
-    assert len(parameters) == len(built.constants)
+    assert [*parameters] == [*constants], "a parameter without an annotation is no option"
     assert SURROGATE_BUILDERS[name](*built.constants).constants == built.constants
-    for option, value in options.items():
+    for option, found in SURROGATE_BUILDERS.options(name).items():
+        outside = range_of(found).low - 1
         with pytest.raises(BadValue, match=rf"surrogate\.{option} = .* is out of range"):
-            SURROGATE_BUILDERS.check(name, {option: -value}, "surrogate")
+            SURROGATE_BUILDERS.check(name, {option: outside}, "surrogate")
+
+
+@pytest.mark.parametrize("name", SURROGATE_BUILDERS)
+def test_other_constants_make_another_function(name: str):
+    for constant, value in other_constants(name).items():
+        other = SURROGATE_BUILDERS[name](**{constant: value})
+        assert other.constants != SURROGATES[name].constants
+        assert not torch.equal(
+            other.slope(scattered(1.0), number(1.0)), SURROGATES[name].slope(scattered(1.0), number(1.0))
+        )
 
 
 def test_registries_agree_and_a_new_one_is_found_by_name(monkeypatch: pytest.MonkeyPatch):

@@ -22,10 +22,7 @@ COMPILED = ("native", "triton")
 HISTORY_BACKENDS = (*COMPILED, "reference")
 """The backends that can return the potentials of every step."""
 _FORMULAS = {name: function.formula for name, function in SURROGATES.items() if name in native.GENERATED}
-_REMEDIES = {
-    "native": "with a C++ compiler installed: pip install --force-reinstall --no-cache-dir surgrad",
-    "triton": "pip install 'triton>=3.6'",
-}
+_REMEDIES: dict[str, Callable[[], str]] = {"native": native.remedy, "triton": lambda: "pip install 'triton>=3.6'"}
 _TYPES = tuple(native.DTYPES)
 _SAID: set[str] = set()
 
@@ -112,6 +109,6 @@ def _say_once(backend: str, reason: str) -> None:
     _SAID.add(reason)
     warnings.warn(
         f"surgrad's kernel '{backend}' {reason}. Neurons run in plain torch, with the same results, several times "
-        f"slower; {_REMEDIES.get(backend, '')}",
+        f"slower; {_REMEDIES[backend]()}",
         stacklevel=2,
     )

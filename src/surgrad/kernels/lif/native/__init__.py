@@ -11,5 +11,6 @@ from surgrad.kernels.lif.native.binding import backward as backward
 from surgrad.kernels.lif.native.binding import forward as forward
 from surgrad.kernels.lif.native.binding import moments as moments
 from surgrad.kernels.lif.native.binding import pack as pack
+from surgrad.kernels.lif.native.binding import remedy as remedy
 from surgrad.kernels.lif.native.binding import unpack as unpack
 from surgrad.kernels.lif.native.binding import why_not as why_not

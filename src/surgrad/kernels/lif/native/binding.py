@@ -30,6 +30,8 @@ _WANT_DECAY = 2
 _WANT_THRESHOLD = 4
 _WANT_WIDTH = 8
 _FOLDER = Path(__file__).parent
+SETUP = _FOLDER.parents[4] / "setup.py"  # which exists in a checkout only
+OTHER_SOURCES = "was built from other sources"
 _SOURCES = ("lif.h", "arrays.h", "block.h", "elementary.h", "slopes.h", "lif.cpp")
 GENERATED = {  # the number of each surrogate function
     name: number
@@ -103,7 +105,7 @@ def declared(library: ctypes.CDLL) -> ctypes.CDLL:
     """Declare the types of a library's functions; raises ValueError if it was built from other sources."""
     library.surgrad_sources.restype = ctypes.c_char_p
     if library.surgrad_sources().decode() != digest():
-        raise ValueError(f"{Path(library._name).name} was built from other sources")
+        raise ValueError(f"{Path(library._name).name} {OTHER_SOURCES}")
     for function in (library.surgrad_forward, library.surgrad_backward):
         function.argtypes = [POINTER(_Lif)]
         function.restype = None
@@ -126,6 +128,13 @@ LIBRARY, WHY_NOT = _load()
 def why_not() -> str:
     """Why no build can be used; empty where one is."""
     return WHY_NOT
+
+
+def remedy() -> str:
+    """What to do where no build can be used."""
+    if OTHER_SOURCES in WHY_NOT and SETUP.exists():
+        return "run `pip install -e .` (or `make`)"
+    return "with a C++ compiler installed: pip install --force-reinstall --no-cache-dir surgrad"
 
 
 def available() -> bool:
