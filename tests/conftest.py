@@ -41,12 +41,16 @@ SLOW = frozenset(
 SLOW_TESTS = frozenset(
     (
         "test_a_disk_that_is_really_full",
+        "test_a_type_checker_finds_misspelt_names_and_keywords",
         "test_a_training_by_it_stops_and_resumes_exactly",
         "test_a_training_on_recordings_learns",
         "test_a_training_on_recordings_resumes_exactly",
         "test_compiled_training_is_one_graph_whatever_the_widths",
+        "test_contenders_far_behind_are_measured_in_the_fewest_rounds",
         "test_every_optimiser_resumes_exactly",
+        "test_large_tensors_come_in_huge_pages",
         "test_no_fresh_network_has_layers_without_gradient",
+        "test_the_training_core_needs_torch_and_numpy_alone",
     )
 )
 """Slow tests in other files, of a second or more."""
