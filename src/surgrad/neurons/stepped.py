@@ -102,6 +102,10 @@ class SteppedNeuron(Neuron):
         """
         return after_reset(u, fired.detach() if self.detach_reset else fired, threshold, self.reset_mode)
 
+    def _fed_back(self, fired: Tensor) -> Tensor:
+        """The spikes that `next_state` gets."""
+        return fired.detach() if self.detach_reset and not self.detaches_reset_itself else fired
+
     def forward(
         self,
         x: Tensor,
@@ -134,8 +138,7 @@ class SteppedNeuron(Neuron):
             spikes.append(fired.to(x.dtype))
             if self.penalised:
                 potentials.append(readable)
-            constant = self.detach_reset and not self.detaches_reset_itself
-            state = self.next_state(state, current, u, fired.detach() if constant else fired, threshold_now)
+            state = self.next_state(state, current, u, self._fed_back(fired), threshold_now)
         self.time_step = first + arguments.steps
         out = torch.cat(spikes).unflatten(0, arguments.size[:2])
         history = torch.cat(potentials).unflatten(0, arguments.size[:2]) if potentials else None
