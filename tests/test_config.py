@@ -20,7 +20,7 @@ from surgrad.models import MODELS
 from surgrad.neurons import NEURONS, Neuron, neurons
 from surgrad.penalties import PENALTIES
 from surgrad.recipes import RECIPES, find_recipe
-from surgrad.train.building import build_model
+from surgrad.train.building import build_model, build_neuron
 from surgrad.train.inputs import InputSpec, known_inputs
 
 RECORDS = sorted(Path(__file__).parents[1].glob("records/**/recipe.json"))
@@ -286,6 +286,14 @@ def test_parameters_that_are_not_options_are_explained():
     )
     with pytest.raises(BadValue, match=text):
         set_fields(Recipe("mine"), ("neuron.name=mpbn", "neuron.layer_channels=3"))
+
+
+def test_a_neuron_is_given_the_size_of_its_layer_also_without_parameters_per_channel():
+    recipe = derive(Recipe("mine"), neuron={"name": "mpbn"})
+    neuron = build_neuron(recipe, 3)
+    assert (neuron.norm_weight.shape, neuron.decay.shape) == ((3,), ())
+    neuron = build_neuron(derive(recipe, neuron={"per_channel": True}), 3)
+    assert (neuron.norm_weight.shape, neuron.decay.shape) == ((3,), (3,))
 
 
 CHANNELWISE = [name for name in NEURONS if "psn" not in name]
