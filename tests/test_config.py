@@ -8,17 +8,19 @@ from typing import Annotated, Literal
 
 import pytest
 import torch
+from torch import Tensor
 
 from surgrad.config import Part, Recipe, compat, derive, from_dict, parts, set_fields, to_dict
-from surgrad.config.recipe import NeuronConfig, OptimConfig
+from surgrad.config.recipe import NeuronConfig, OptimConfig, groups
 from surgrad.config.registry import Option, Registry
 from surgrad.config.text import differences, paths
 from surgrad.config.values import Count, Fraction, Positive, Range, checked, is_plain, parsed, wanted
 from surgrad.errors import BadValue, UnknownName, nearest, unknown
 from surgrad.models import MODELS
-from surgrad.neurons import NEURONS, neurons
+from surgrad.neurons import NEURONS, Neuron, neurons
+from surgrad.penalties import PENALTIES
 from surgrad.recipes import RECIPES, find_recipe
-from surgrad.train.building import build_model
+from surgrad.train.building import build_model, build_neuron
 from surgrad.train.inputs import InputSpec, known_inputs
 
 RECORDS = sorted(Path(__file__).parents[1].glob("records/**/recipe.json"))
@@ -121,8 +123,9 @@ def test_a_part_is_built_with_its_options_and_the_context_it_takes():
         ({"dekay": 1}, "box.dekay: box 'box' has no option 'dekay'; did you mean 'decay'?"),
         (
             {"channels": 1},
-            "box.channels: box 'box' has no option 'channels'; it has decay, order, reset, pair, trained",
+            "box.channels: 'channels' of box 'box' is given by the network or the training, so it cannot be set from",
         ),
+        ({"size": 1}, "box.size: box 'box' has no option 'size'; it has decay, order, reset, pair, trained"),
         ({"decay": 2}, "box.decay = 2 is out of range; give a number from 0 to 1"),
         ({"level": 0.5}, "box.level = 0.5 is out of range; give a number from 1 to 8"),
         ({"order": "many"}, "box.order = 'many' is of type str; give a whole number or none"),
@@ -239,6 +242,58 @@ def test_recipes_survive_json_whole(name):
         assert from_dict(json.loads(json.dumps(to_dict(one)))) == one
         parts.check(one)
     assert differences(recipe, parts.resolved(recipe)) == []
+
+
+def test_an_option_named_like_a_setting_of_its_group_is_refused():
+    def soft(potentials: Tensor, spikes: Tensor, neuron: Neuron, *, weight: Positive = 1.0) -> Tensor:
+        return weight * potentials.sum()
+
+    PENALTIES.add("soft", soft)
+    try:
+        text = "penalty 'soft' has an option 'weight', and that is a setting of every penalty; give it another name"
+        with pytest.raises(BadValue, match=text):
+            set_fields(Recipe("mine"), ("penalty.name=soft", "penalty.weight=2.0"))
+        with pytest.raises(BadValue, match=text):
+            parts.check(derive(Recipe("mine"), penalty={"name": "soft"}))
+    finally:
+        PENALTIES.remove("soft")
+
+
+def test_no_option_is_named_like_a_setting_of_its_group():
+    for group in parts.HOMES:
+        for held in parts.registries(group):
+            for name in held:
+                assert not {*held.options(name)} & {*groups()[group].hints()}, name
+
+
+def test_parameters_that_are_not_options_are_explained():
+    def soft(potentials: Tensor, spikes: Tensor, neuron: Neuron, *, target=0.5) -> Tensor:
+        return (potentials - target).sum()
+
+    PENALTIES.add("soft", soft)
+    try:
+        text = (
+            r"penalty\.target: 'target' of penalty 'soft' has no annotation of a plain type, so it cannot be set from a"
+        )
+        with pytest.raises(BadValue, match=text):
+            set_fields(Recipe("mine"), ("penalty.name=soft", "penalty.target=0.2"))
+        with pytest.raises(BadValue, match=text):
+            parts.check(derive(Recipe("mine"), penalty={"name": "soft", "target": 0.2}))
+    finally:
+        PENALTIES.remove("soft")
+    text = (
+        r"'layer_channels' of neuron 'mpbn' is given by the network or the training, so it cannot be set from a recipe"
+    )
+    with pytest.raises(BadValue, match=text):
+        set_fields(Recipe("mine"), ("neuron.name=mpbn", "neuron.layer_channels=3"))
+
+
+def test_a_neuron_is_given_the_size_of_its_layer_also_without_parameters_per_channel():
+    recipe = derive(Recipe("mine"), neuron={"name": "mpbn"})
+    neuron = build_neuron(recipe, 3)
+    assert (neuron.norm_weight.shape, neuron.decay.shape) == ((3,), ())
+    neuron = build_neuron(derive(recipe, neuron={"per_channel": True}), 3)
+    assert (neuron.norm_weight.shape, neuron.decay.shape) == ((3,), (3,))
 
 
 CHANNELWISE = [name for name in NEURONS if "psn" not in name]

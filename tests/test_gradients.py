@@ -459,8 +459,17 @@ def test_ottts_traces_give_every_layer_its_own_gradient(layer: nn.Module, named:
 def test_ottt_refuses_what_it_has_no_trace_of():
     network = flat(plain_lif)
     network.head = PerStep(nn.Bilinear(4, 4, 4))
-    with pytest.raises(BadValue, match=r"'head.0', Bilinear, has no trace in OTTT; use convolutions and linear layers"):
+    with pytest.raises(
+        BadValue, match=r"'head.0', Bilinear, has no trace in OTTT .*; use convolutions and linear layers"
+    ):
         found(ottt, network, recording())
+    network = flat(plain_lif)
+    network.fire.neuron.recurrent = nn.Parameter(torch.zeros(4, 4))
+    with pytest.raises(BadValue, match=r"'fire.neuron', LIF, has no trace .* parameter 'recurrent' \[4, 4\]; use conv"):
+        found(ottt, network, recording())
+    network = flat(plain_lif)
+    nn.utils.parametrizations.weight_norm(next(m for m in network.modules() if isinstance(m, nn.Linear)))
+    found(ottt, network, recording())
     with _Traces(0.5), pytest.raises(BadValue, match=r"a kernel of 2×3 with padding='same' pads one side more"):
         nn.Conv2d(3, 4, (2, 3), padding="same")(torch.randn(1, 3, 4, 4))
 

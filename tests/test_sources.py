@@ -1,5 +1,6 @@
 """Data sources: the registry and its options, own arrays, spoken digits, the holdout, and the batches of every kind."""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from event_files import ndataset, published, some_events, spoken
 from PIL import Image
 from torch import Tensor
 
+from surgrad.config.recipe import DataConfig, ModelConfig, Recipe, derive
 from surgrad.config.registry import Option
 from surgrad.data import (
     DATASETS,
@@ -32,6 +34,7 @@ from surgrad.data.events import frames as framing
 from surgrad.data.events.spoken import SPOKEN_SETS, read_spoken
 from surgrad.data.sampling import split_holdout
 from surgrad.errors import BadValue, DataError, UnknownName
+from surgrad.train import build, evaluate_run, load_run, train
 
 CPU = torch.device("cpu")
 GENERATOR = torch.Generator().manual_seed(0)
@@ -115,7 +118,7 @@ EVENT_OPTIONS = {
 SPOKEN_OPTIONS = {"bins": 140, "slicing": "time", "step_us": 10_000}
 
 
-def test_every_data_set_lists_its_own_options():
+def test_data_sets_list_their_own_options():
     for names, options in (
         (IMAGE_SETS, IMAGE_OPTIONS),
         (FOLDER_SETS, FOLDER_OPTIONS),
@@ -127,7 +130,6 @@ def test_every_data_set_lists_its_own_options():
             assert {key: option.default for key, option in found.items()} == options
             assert all(isinstance(option, Option) for option in found.values())
             assert names[name].name == name
-    assert len(DATASETS) == len(IMAGE_SETS) + len(FOLDER_SETS) + len(EVENT_SETS) + len(SPOKEN_SETS)
 
 
 @pytest.mark.parametrize(
@@ -470,6 +472,28 @@ def test_spoken_digits_that_are_missing_or_mislabelled(tmp_path: Path):
     spoken(tmp_path / "shd_train.h5", [], [])
     with pytest.raises(DataError, match=r"shd_train.h5: it holds no recording; download it again"):
         DATASETS.build("shd", root=tmp_path).batches(settings(batch=1))
+
+
+def test_spoken_digits_train_a_network(folders: Path, tmp_path: Path):
+    recipe = derive(
+        Recipe("sound"),
+        data=DataConfig("shd", batch=10, bins=70),
+        model=ModelConfig("mlp", steps=5, hidden=8),
+        optim={"epochs": 1},
+    )
+    folder = train(recipe, tmp_path / "run", data=folders)
+    (row,) = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert row["step"] == 2
+    network = load_run(folder)
+    assert network(torch.zeros(5, 3, 1, 70)).shape == (5, 3, 20)
+    assert evaluate_run(folder, data=folders)["test_accuracy"] == row["test_accuracy"]
+
+
+def test_a_network_for_images_refuses_spoken_digits(folders: Path):
+    recipe = derive(Recipe("sound"), data=DataConfig("shd", bins=70), model={"name": "small_cnn"})
+    text = r"small_cnn takes samples of 3 dimensions, and the samples of data set 'shd' have 2, \[1, 70\]; .*: 'mlp'$"
+    with pytest.raises(BadValue, match=text):
+        build(recipe, folders)
 
 
 # --- event recordings -------------------------------------------------------------------------------------------------

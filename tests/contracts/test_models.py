@@ -57,6 +57,15 @@ def convolutions(network: nn.Module) -> list[nn.Conv2d]:
     return [module for module in network.modules() if isinstance(module, nn.Conv2d)]
 
 
+def weighted(network: SpikingNetwork) -> dict[str, nn.Module]:
+    """The layers with weights by name: convolutions, and linear layers before the head."""
+    return {
+        key: module
+        for key, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and not key.startswith("head"))
+    }
+
+
 def awake(network: SpikingNetwork) -> SpikingNetwork:
     """Give every norm weights that let its neurons fire, also those that start at 0."""
     generator = torch.Generator().manual_seed(2)
@@ -120,20 +129,19 @@ def test_a_static_image_is_the_same_recording_shown_often(name: str):
 def test_the_stem_is_computed_once_for_an_image(name: str):
     network = build(name, steps=3)
     seen: list[tuple[str, int]] = []
-    for key, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda _m, args, _o, key=key: seen.append((key, len(args[0]))))
+    for key, module in weighted(network).items():
+        module.register_forward_hook(lambda _m, args, _o, key=key: seen.append((key, len(args[0]))))
     network(images(name, 4))
     first, *others = seen
     assert first[0].startswith("stem.")
     assert first[1] == 4
-    assert sorted(key for key, _ in seen) == sorted({key for key, _ in seen}), "each convolution runs once"
+    assert sorted(key for key, _ in seen) == sorted({key for key, _ in seen}), "each layer runs once"
     assert others
     assert all(count == 3 * 4 for _, count in others), "all else runs at every step, T and N as one batch"
     seen.clear()
     network(images(name, 2, 4))
     assert [count for _, count in seen] == [2 * 4] * len(seen)
-    assert len(convolutions(network.stem)) == 1
+    assert len([key for key in weighted(network) if key.startswith("stem.")]) == 1
 
 
 @every_model
@@ -205,7 +213,7 @@ def test_neurons_and_norms_come_from_the_factories(name: str):
     assert {id(module) for module in used} == {id(module) for module in made}
     norms = [module for module in made if isinstance(module, TDBN)]
     hidden = {"resnet19_normed": 1, "vgg11_dct": 2}.get(name, 0)
-    assert len(norms) == len(convolutions(network)) + hidden, "a norm after every convolution"
+    assert len(norms) == len(weighted(network)) + hidden, "a norm after every layer with weights"
 
 
 @every_model
@@ -297,6 +305,7 @@ def test_norms_and_neurons_are_one_pass(name: str, training: bool):
 COMPILED: dict[str, dict[str, Any]] = {
     "small_cnn": {},  # a chain; currents are pooled before the neurons
     "small_resnet": {},  # membrane blocks
+    "mlp": {},  # linear layers
     "resnet18": {},  # residual blocks whose shortcuts pool
     "resnet19": {"summand_alpha": 0.5},  # residual blocks with two kinds of norm; a neuron without a norm in the head
     "resnet20": {},  # residual blocks whose shortcuts are convolutions
@@ -361,7 +370,7 @@ def test_no_step_count_below_one(name: str):
 @every_model
 def test_a_vanishing_multiplier_leaves_one_channel(name: str):
     network = build(name, width_multiplier=1e-6)
-    assert {conv.out_channels for conv in convolutions(network)} == LEAST.get(name, {1})
+    assert {len(layer.get_parameter("weight")) for layer in weighted(network).values()} == LEAST.get(name, {1})
     assert network(images(name, 2)).shape == (3, 2, CLASSES)
 
 
@@ -402,7 +411,9 @@ def test_models_are_built_by_name_and_options(name: str):
         ("sew_resnet34", {"counts": (1, 2, 3)}, r"model.counts = \(1, 2, 3\) is of type tuple; give several"),
         ("densenet", {"dropout": 1.5}, r"model.dropout = 1.5 is out of range; give a number from 0 to 1"),
         ("vgg16", {"configuration": "E"}, r"unknown configuration 'E'; choose from A, D, DCT"),
-        ("vgg11", {"in_channels": 2}, r"model 'vgg11' has no option 'in_channels'"),
+        ("vgg11", {"in_channels": 2}, r"'in_channels' of model 'vgg11' is given by the network or the training"),
+        ("mlp", {"hidden": 0}, r"model.hidden = 0 is out of range; give a number from 1"),
+        ("mlp", {"layers": 0}, r"model.layers = 0 is out of range; give a number from 1"),
     ],
 )
 def test_options_out_of_range_are_refused(name: str, options: dict[str, Any], text: str):
@@ -456,6 +467,14 @@ def test_networks_of_features_and_of_one_dimensional_recordings(sample_dims: int
     torch.testing.assert_close(network(static), network(static.expand(4, *static.shape)))
     for x in (static, sequence):
         torch.testing.assert_close(in_chunks(network, x, 4, chunk=2), network(x))
+
+
+@pytest.mark.parametrize(("dims", "sample"), [(1, (6,)), (2, (6, 5)), (3, (6, 5, 5))])
+def test_the_mlp_takes_samples_of_any_number_of_dimensions(dims: int, sample: tuple[int, ...]):
+    network = MODELS["mlp"](CLASSES, in_channels=6, image_size=5, sample_dims=dims, steps=2, hidden=8, layers=3)
+    assert network(torch.randn(4, *sample)).shape == (2, 4, CLASSES)
+    assert network(torch.randn(3, 4, *sample)).shape == (3, 4, CLASSES)
+    assert [len(layer.get_parameter("weight")) for layer in weighted(network).values()] == [8, 8, 8]
 
 
 def test_inputs_of_other_dimensions_are_refused():
@@ -715,6 +734,7 @@ COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millio
     "vgg11_dct": (vgg11_dct_parameters, 36.2),
     "small_cnn": (small_cnn_parameters, 0.13),
     "small_resnet": (small_resnet_parameters, 1.8),
+    "mlp": (lambda classes: 784 * 128 + 128 * 128 + 2 * (2 * 128 + 1) + 128 * classes + classes, 0.12),
 }
 
 

@@ -94,7 +94,7 @@ def test_a_neuron_is_built_from_its_options(name: str):
 def test_options_of_single_neurons():
     assert NEURONS.build("mlf", {"levels": 2}).levels == 2
     assert NEURONS.build("trsg", {"mp_init": False}).mp_init is False
-    assert NEURONS.build("mpbn", {"momentum": None}, norm_channels=3).norm_weight.shape == (3,)
+    assert NEURONS.build("mpbn", {"momentum": None}, layer_channels=3).norm_weight.shape == (3,)
     assert NEURONS.build("glif", steps=7).logit_inputs.shape == (7,)
     with pytest.raises(UnknownName, match="unknown neuron 'plfi'; did you mean 'plif'"):
         NEURONS["plfi"]
@@ -129,7 +129,7 @@ def test_old_names_are_served_with_a_warning():
 @every_carrying
 def test_equal_channels_are_one_layer(name: str):
     """Decay, threshold and width of each channel, all as they start: the spikes and gradients of the layer."""
-    options = {"norm_channels": 3} if name == "mpbn" else {}
+    options = {"layer_channels": 3} if name == "mpbn" else {}
     layer = make(name, **options)
     channels = make(name, channels=3)
     assert channels.surrogate.width.shape == channels.threshold.shape == channels.decay.shape == (3,)
@@ -684,3 +684,33 @@ def test_ds_atgo_fires_at_mean_and_spread():
     evaluated = neuron.eval()(x)
     assert torch.equal(evaluated[0], (x[0] >= running[0]).float())
     assert torch.equal(neuron.running_threshold[:3], running)
+
+
+# --- a recurrent neuron -----------------------------------------------------------------------------------------------
+
+
+class Recurrent(SteppedNeuron):
+    """The spikes of a step are added, through a weight of 0.7, to the potential that the next step continues from."""
+
+    detaches_reset_itself = True
+
+    def next_state(self, state: Any, current: Any, u: Any, fired: Any, threshold: Any) -> Tensor:
+        return super().next_state(state, current, u, fired, threshold) + 0.7 * fired
+
+
+class Constant(Recurrent):
+    detaches_reset_itself = False
+
+
+def test_a_recurrent_connection_has_its_gradient_where_the_reset_is_detached():
+    """One step later, d u_2 / d I_1 is decay * (1 - o_1 + 0.7 * slope_1) with the connection, for a reset to zero."""
+    found = {}
+    for kind in (Recurrent, Constant):
+        neuron = kind(0.5, threshold=1.0, surrogate="rect", detach_reset=True)
+        currents = torch.tensor([1.1, 0.3]).view(2, 1, 1).requires_grad_()
+        second = neuron(currents)[1].sum()
+        (found[kind],) = torch.autograd.grad(second, currents)
+    assert found[Constant][0].item() == 0, "the neuron fired, and its reset is a constant"
+    slope = found[Recurrent][1].item()
+    assert slope > 0
+    assert found[Recurrent][0].item() == pytest.approx(0.5 * 0.7 * slope * slope)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from surgrad.config.recipe import Part, Recipe, derive
+from surgrad.config.recipe import Part, Recipe, derive, groups
 from surgrad.config.registry import Option, Registry
 from surgrad.errors import BadValue, SurgradError, unknown
 
@@ -73,8 +73,19 @@ def options(group: str, name: str) -> dict[str, Option]:
 
     Raises:
         UnknownName: where no registry of the group holds the part.
+        BadValue: an option has the name of a setting of the group, which would hide it.
     """
-    return {} if _is_absent(group, name) else registry(group, name).options(name)
+    if _is_absent(group, name):
+        return {}
+    held = registry(group, name)
+    found = held.options(name)
+    for key in groups()[group].hints():
+        if key in found:
+            raise BadValue(
+                f"{held.kind} '{name}' has an option '{key}', and that is a setting of every {held.kind}; give it "
+                "another name"
+            )
+    return found
 
 
 def check(recipe: Recipe) -> None:
@@ -91,16 +102,18 @@ def check(recipe: Recipe) -> None:
 
 
 def _check_part(group: str, part: Part) -> None:
-    held = registry(group, part.name)
-    held[part.name]  # refuses an unknown name
+    known = options(group, part.name)
     for key in part.options:
-        if key not in held.options(part.name):
+        if key not in known:
             raise no_option(group, part, key)
-    held.check(part.name, part.options, group)
+    registry(group, part.name).check(part.name, part.options, group)
 
 
 def no_option(group: str, part: Part, key: str) -> SurgradError:
-    """The error for an option that a part does not have: it names parts that have it, or offers similar settings.
+    """The error for an option that a part does not have.
+
+    It says why a parameter of the part's constructor is not an option, names parts that have the option, or offers
+    similar settings.
 
     Args:
         group: the group of the recipe, such as "neuron".
@@ -108,6 +121,8 @@ def no_option(group: str, part: Part, key: str) -> SurgradError:
         key: the option that it does not have.
     """
     held = registry(group, part.name)
+    if held.takes(part.name, key):
+        return held.no_option(part.name, key, group)
     others = [f"'{name}'" for one in registries(group) for name in one if key in one.options(name)][:3]
     if not others:
         known = (*part.hints(), *options(group, part.name))
@@ -135,7 +150,7 @@ def defaults(group: str, part: Part) -> dict[str, Any]:
     if _is_absent(group, part.name):
         return dict(part.options)
     held = registry(group, part.name)
-    known = held.options(part.name).items()
+    known = options(group, part.name).items()
     stated = {key: option.default for key, option in known if option.default is not Option.REQUIRED}
     return stated | held.check(part.name, part.options, group)
 

@@ -117,7 +117,15 @@ class Registry(Mapping[str, T], Generic[T]):
         return {key: checked(f"{path}.{key}", value, known[key].hint) for key, value in options.items()}
 
     def no_option(self, name: str, key: str, path: str | None = None) -> BadValue:
-        """The error for an option that a part does not have."""
+        """The error for an option that a part does not have, or for a parameter that is not an option."""
+        if self.takes(name, key):
+            reason = "is given by the network or the training"
+            if key not in self.context:
+                reason = "has no annotation of a plain type"
+            return BadValue(
+                f"{path or self.kind}.{key}: '{key}' of {self.kind} '{name}' {reason}, so it cannot be set from a "
+                "recipe"
+            )
         known = list(self.options(name))
         near = unknown("option", key, known).near
         have = f"did you mean {near}?" if near else f"it has {', '.join(known[:8]) or 'none'}"

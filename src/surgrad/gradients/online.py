@@ -63,19 +63,22 @@ class OTTT(Gradient):
 
         â_t = λ·â_{t-1} + x_t,    ∇W = Σ_t δ_t·â_tᵀ
 
-    for every convolution and linear layer. λ is the decay of the neurons, which must be the same for all of them. The
-    authors' code has no trace for the first layer; the paper's formula, and this class, do.
+    for every convolution and linear layer; a network with other parameters of more than one axis is refused. λ is the
+    decay of the neurons, which must be the same for all of them. The authors' code has no trace for the first layer;
+    the paper's formula, and this class, do.
     """
 
     def check(self, network: SpikingNetwork, steps: int | None = None) -> None:
         """See `Gradient.check`."""
         _check_single_steps(network)
         _common_decay(network)
-        for name, module in network.named_modules():
-            if getattr(getattr(module, "weight", None), "ndim", 0) > 1 and not isinstance(module, TRACED):
+        traced = {id(weight) for one in network.modules() if isinstance(one, TRACED) for weight in one.parameters()}
+        for path, parameter in network.named_parameters():
+            if parameter.ndim > 1 and id(parameter) not in traced:
+                name, _, weight = path.rpartition(".")
                 raise BadValue(
-                    f"'{name}', {type(module).__name__}, has no trace in OTTT; use convolutions and linear layers, "
-                    "or gradient bptt"
+                    f"'{name}', {type(network.get_submodule(name)).__name__}, has no trace in OTTT for its parameter "
+                    f"'{weight}' {list(parameter.shape)}; use convolutions and linear layers, or gradient bptt"
                 )
 
     def find(

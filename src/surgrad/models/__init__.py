@@ -3,9 +3,10 @@
     network = MODELS["resnet19"](10, neuron=lambda channels: LIF(channels=channels), norm=TDBN)
 
 To add one: write a builder and add it to `MODELS`. A builder returns a `SpikingNetwork`. It takes the number of classes
-and, by name, `in_channels`, `steps`, `neuron` and `norm`; and `image_size` where the network fits one size alone. Its
-other parameters are its options, which recipes can set: annotate each with its range (`surgrad.config.values`). It
-makes every neuron by `norm_neuron` or `make_neuron`, which tell the factory the number of channels.
+and, by name, `in_channels`, `steps`, `neuron` and `norm`; `image_size` where the network fits one size alone; and
+`sample_dims` where it takes samples of any number of dimensions. Its other parameters are its options, which recipes
+can set: annotate each with its range (`surgrad.config.values`). It makes every neuron by `norm_neuron` or
+`make_neuron`, which tell the factory the number of channels.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from surgrad.models.blocks import in_chunks as in_chunks
 from surgrad.models.blocks import lsg_neuron as lsg_neuron
 from surgrad.models.blocks import make_neuron as make_neuron
 from surgrad.models.dense import densenet as densenet
+from surgrad.models.mlp import mlp as mlp
 from surgrad.models.modified_resnet import resnet18 as resnet18
 from surgrad.models.ms_resnet import PreActivationBlock as PreActivationBlock
 from surgrad.models.ms_resnet import ms_resnet18 as ms_resnet18
@@ -50,6 +52,7 @@ from surgrad.models.vgg_ws import vgg11_ws as vgg11_ws
 _BUILDERS: dict[str, Callable[..., SpikingNetwork]] = {
     "small_cnn": small_cnn,
     "small_resnet": small_resnet,
+    "mlp": mlp,
     "resnet18": resnet18,
     "resnet19": resnet19,
     "resnet19_tet": resnet19_tet,
@@ -74,4 +77,6 @@ _BUILDERS: dict[str, Callable[..., SpikingNetwork]] = {
     "plif_gesture": plif_gesture,
 }
 
-MODELS = Registry("model", _BUILDERS, context=("classes", "in_channels", "image_size", "steps", "neuron", "norm"))
+MODELS = Registry(
+    "model", _BUILDERS, context=("classes", "in_channels", "image_size", "sample_dims", "steps", "neuron", "norm")
+)

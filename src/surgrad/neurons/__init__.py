@@ -3,6 +3,10 @@
 To add one: write its class, with every option as an annotated parameter of its constructor, and add it to `NEURONS`.
 Derive it from `FusedNeuron` where its recurrence is the LIF's, so that the fused kernels compute it, else from
 `SteppedNeuron`, which loops over the time steps, or `ParallelNeuron`, which has no recurrence.
+
+The builder of a network supplies `NEURONS.context`. A constructor gets those entries that it declares: `channels`, the
+number of channels of the layer's input where decay, threshold and width are per channel, else None; `layer_channels`,
+that number in every case; `steps`, the number of time steps; `surrogate`, the layer's `Surrogate`.
 """
 
 from typing import TYPE_CHECKING
@@ -64,7 +68,7 @@ NEURONS: Registry[type[Neuron]] = Registry(
         "mpbn": MPBN,
         "converted": ConvertedIF,
     },
-    context=("channels", "norm_channels", "steps", "surrogate", "carry"),
+    context=("channels", "layer_channels", "steps", "surrogate", "carry"),
 )
 
 if not TYPE_CHECKING:  # a type checker refuses names that do not exist

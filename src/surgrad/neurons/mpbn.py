@@ -27,14 +27,15 @@ class MPBN(SteppedNeuron):
     `folded` gives the neuron that needs no norm in evaluation.
 
     Args:
-        norm_channels: C for one norm per channel, as published; None for one norm for the whole layer, or one per
-            channel where `channels` is given. `NormNeuron` gives a neuron with one norm for the layer one per channel.
+        layer_channels: C, the channels of the layer's input, for one norm per channel, as published; None for one norm
+            for the whole layer, or one per channel where `channels` is given. `NormNeuron` gives a neuron with one norm
+            for the layer one per channel.
         eps: ε.
         momentum: weight of the newest step in the running estimate, in [0, 1]; None: the estimate is the mean over the
             steps of the newest call.
 
     Raises:
-        BadValue: for `channels` and `norm_channels` that differ; also as in `Neuron`.
+        BadValue: for `channels` and `layer_channels` that differ; also as in `Neuron`.
     """
 
     tracks_batch_statistics = True
@@ -58,12 +59,12 @@ class MPBN(SteppedNeuron):
         channels: Count | None = None,
         carry: bool = False,
         backend: str = "auto",
-        norm_channels: Count | None = None,
+        layer_channels: Count | None = None,
         eps: Positive = 1e-5,
         momentum: Fraction | None = 0.1,
     ):
-        if None not in (channels, norm_channels) and channels != norm_channels:
-            raise BadValue(f"channels {channels} and norm_channels {norm_channels} differ; give the layer's channels")
+        if None not in (channels, layer_channels) and channels != layer_channels:
+            raise BadValue(f"channels {channels} and layer_channels {layer_channels} differ; give the layer's channels")
         super().__init__(
             decay,
             tau=tau,
@@ -78,7 +79,7 @@ class MPBN(SteppedNeuron):
         )
         self.eps = eps
         self.momentum = momentum
-        self._register_norm(channels if norm_channels is None else norm_channels)
+        self._register_norm(channels if layer_channels is None else layer_channels)
 
     def _register_states(self) -> None:
         super()._register_states()

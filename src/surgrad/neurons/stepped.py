@@ -29,6 +29,11 @@ class SteppedNeuron(Neuron):
     couples_samples = True
     backends = ("auto", "reference")
 
+    detaches_reset_itself = False
+    """Whether `next_state` gets the spikes with their gradient also where `detach_reset` is true. Set it in a neuron
+    that uses them for more than the reset, such as a recurrent connection; its `next_state` must then detach the spikes
+    of its reset where `detach_reset` is true, as `SteppedNeuron.next_state` does."""
+
     time_step: int
     """Time steps of the carried sequence so far."""
 
@@ -91,10 +96,15 @@ class SteppedNeuron(Neuron):
             state: the state before it; None at the start of a sequence that begins at 0.
             current: the current of the step, [N, C, ...].
             u: the potential before the reset, [N, C, ...].
-            fired: the spikes of the step, constants where the reset is detached.
+            fired: the spikes of the step. Where the reset is detached they are constants, also for a recurrent
+                connection that uses them, unless the class sets `detaches_reset_itself`.
             threshold: the threshold of the step.
         """
-        return after_reset(u, fired, threshold, self.reset_mode)
+        return after_reset(u, fired.detach() if self.detach_reset else fired, threshold, self.reset_mode)
+
+    def _fed_back(self, fired: Tensor) -> Tensor:
+        """The spikes that `next_state` gets."""
+        return fired.detach() if self.detach_reset and not self.detaches_reset_itself else fired
 
     def forward(
         self,
@@ -128,7 +138,7 @@ class SteppedNeuron(Neuron):
             spikes.append(fired.to(x.dtype))
             if self.penalised:
                 potentials.append(readable)
-            state = self.next_state(state, current, u, fired.detach() if self.detach_reset else fired, threshold_now)
+            state = self.next_state(state, current, u, self._fed_back(fired), threshold_now)
         self.time_step = first + arguments.steps
         out = torch.cat(spikes).unflatten(0, arguments.size[:2])
         history = torch.cat(potentials).unflatten(0, arguments.size[:2]) if potentials else None

@@ -157,7 +157,15 @@ def naming_data(recipe: Recipe, data: Data | None) -> Recipe:
 
 
 def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
-    """The recipe's network for samples and classes as those of `samples`."""
+    """The recipe's network for samples and classes as those of `samples`.
+
+    Args:
+        recipe: its model, norm, coding, neuron and surrogate are used.
+        samples: what the network is built for.
+
+    Raises:
+        BadValue: the network takes samples of another number of dimensions.
+    """
     coding = CODINGS.build(recipe.coding.name, recipe.coding.options)
     channels, *sides = samples.input_shape
     side = sides[-1] if sides else 1
@@ -173,13 +181,27 @@ def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
         classes=len(samples.classes),
         in_channels=channels,
         image_size=side if coding is None else coding.side(side),
+        sample_dims=len(samples.input_shape),
         steps=recipe.model.steps,
         neuron=lambda channels: build_neuron(recipe, channels),
         norm=norm_factory(recipe),
     )
+    _check_sample_dims(recipe, network, samples)
     network.coding = coding
     network.last_step = recipe.model.last_step
     return network
+
+
+def _check_sample_dims(recipe: Recipe, network: SpikingNetwork, samples: Samples) -> None:
+    """Refuse a network for samples of another number of dimensions, such as one for images where the data has sound."""
+    dims = len(samples.input_shape)
+    if network.sample_dims != dims:
+        fitting = ", ".join(f"'{name}'" for name in MODELS if MODELS.takes(name, "sample_dims"))
+        raise BadValue(
+            f"model.name = {recipe.model.name} takes samples of {network.sample_dims} dimensions, and the samples of "
+            f"data set '{recipe.data.name}' have {dims}, {list(samples.input_shape)}; choose a network that fits: "
+            f"{fitting}"
+        )
 
 
 def build_neuron(recipe: Recipe, channels: int | None = None) -> nn.Module:
@@ -187,7 +209,8 @@ def build_neuron(recipe: Recipe, channels: int | None = None) -> nn.Module:
 
     Args:
         recipe: its neuron and surrogate are used.
-        channels: of its input; with `neuron.per_channel` decay, threshold and width are one number per channel.
+        channels: the number of channels of its input. The neuron gets it as `layer_channels`; with `neuron.per_channel`
+            also as `channels`, and then decay, threshold and width are one number per channel.
     """
     config = recipe.neuron
     if config.name in UNITS:
@@ -198,7 +221,7 @@ def build_neuron(recipe: Recipe, channels: int | None = None) -> nn.Module:
         config.options,
         surrogate=build_surrogate(recipe, own),
         channels=own,
-        norm_channels=channels,
+        layer_channels=channels,
         steps=recipe.model.steps,
     )
 

@@ -44,6 +44,8 @@ class InputSpec:
 def known_inputs(recipe: Recipe) -> InputSpec:
     """What the recipe's network is built for, by the name of its data set; the data need not be on the disk.
 
+    It serves run folders of earlier releases, which have no model.json. It need not know new data sets.
+
     Raises:
         CheckpointError: where the name does not determine it.
     """
