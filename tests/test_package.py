@@ -1,7 +1,5 @@
-"""The package's door: public names, what a type checker finds, and no module hidden by an object of its name."""
+"""The package's door: public names, and what a type checker finds."""
 
-import importlib
-import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +8,6 @@ import pytest
 
 import surgrad
 import surgrad.train
-
-MODULES = [info.name for info in pkgutil.walk_packages(surgrad.__path__, "surgrad.")]
 
 
 @pytest.mark.parametrize("package", [surgrad, surgrad.train], ids=lambda package: package.__name__)
@@ -36,16 +32,6 @@ def test_modules_are_there_without_an_import_of_their_own():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if "." in name.removeprefix("surgrad.")])
-def test_no_object_hides_a_module(name):
-    parent, _, leaf = name.rpartition(".")
-    try:
-        module = importlib.import_module(name)
-    except ImportError:
-        pytest.skip("needs what is not installed")
-    assert getattr(importlib.import_module(parent), leaf) is module
 
 
 def test_a_type_checker_finds_misspelt_names_and_keywords(tmp_path):

@@ -22,10 +22,10 @@ from surgrad.models.blocks import in_chunks as in_chunks
 from surgrad.models.blocks import lsg_neuron as lsg_neuron
 from surgrad.models.blocks import make_neuron as make_neuron
 from surgrad.models.dense import densenet as densenet
-from surgrad.models.mlp import mlp as mlp
 from surgrad.models.modified_resnet import resnet18 as resnet18
 from surgrad.models.ms_resnet import PreActivationBlock as PreActivationBlock
 from surgrad.models.ms_resnet import ms_resnet18 as ms_resnet18
+from surgrad.models.perceptron import mlp as mlp
 from surgrad.models.plif import plif_cifar as plif_cifar
 from surgrad.models.plif import plif_dvs as plif_dvs
 from surgrad.models.plif import plif_gesture as plif_gesture
