@@ -174,8 +174,10 @@ def test_held_out_images_choose_the_best_epoch_and_averaged_weights_are_shown(tm
     run = make_run(tmp_path / "run")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for row, holdout in zip(rows, (0.5, 0.9, 0.8, 0.7), strict=True):
-        row |= {"holdout_accuracy": holdout, "test_accuracy_average": holdout + 0.05, "best_by": "holdout"}
+        row |= {"holdout_accuracy": holdout, "test_accuracy_average": holdout + 0.05}
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    env = json.loads((run / "env.json").read_text()) | {"best_by": "holdout"}
+    (run / "env.json").write_text(json.dumps(env))
     assert read_run(run).best == (2, 0.7)
     html = page([run], tmp_path)
     text = text_of(html)

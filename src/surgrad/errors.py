@@ -77,7 +77,7 @@ def nearest(given: str, names: Iterable[str], most: int = 3) -> list[str]:
     """
     names = list(names)
     alike = get_close_matches(given, names, n=most, cutoff=0.6)
-    begin = [name for name in names if given and name.startswith(given) and name not in alike]
+    begin = sorted((name for name in names if given and name.startswith(given) and name not in alike), key=len)
     return (alike + begin)[:most]
 
 

@@ -15,12 +15,16 @@ from surgrad import state
 from surgrad.coding import CODINGS
 from surgrad.errors import BadValue
 from surgrad.layers import Dropout, ModerateDropout, PerStep, Vote
+from surgrad.models import small_cnn
 from surgrad.neurons import MPBN, NEURONS, Neuron, Readout, SteppedNeuron, neurons, streaming
 from surgrad.norm import NORMS, TDBN, NormNeuron
 from surgrad.state import Stateful, preserved_state, state_bytes, stateful_modules
-from surgrad.surrogates import Surrogate
+from surgrad.surrogates import SURROGATES, Surrogate
 
-T, N, C, H = 4, 3, 5, 8
+T = 4
+N = 3
+C = 5
+H = 8
 CARRYING = [name for name, kind in NEURONS.items() if kind.supports_streaming]
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "dropout": Dropout,
@@ -314,3 +318,37 @@ def test_modules_declare_what_a_probe_must_know():
     stepped = {name for name, kind in NEURONS.items() if issubclass(kind, SteppedNeuron)}
     of_neurons = {f"neuron {name}{end}" for name in stepped for end in ("", " carrying")}
     assert having("couples_samples") == {"layer dropout", "layer moderate_dropout"} | of_neurons
+
+
+DEVICES = ["meta", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", NEURONS)
+def test_a_neuron_moves_to_a_device_with_all_it_holds(name: str, device: str):
+    neuron = NEURONS[name]()
+    neuron(torch.randn(T, N, C))
+    moved = neuron.to(device)
+    assert moved is neuron
+    held = [*neuron.parameters(), *neuron.buffers()]
+    assert {value.device.type for value in held} == {device}
+
+
+def test_spawned_processes_get_neurons_and_networks(tmp_path: Any):
+    """As `torch.multiprocessing.spawn` sends them: pickled, after a forward pass in training mode."""
+    x = torch.randn(T, N, 1, H, H)
+    modules: dict[str, nn.Module] = {name: kind() for name, kind in NEURONS.items()}
+    modules |= {f"surrogate {name}": Surrogate(name, 0.7) for name in SURROGATES}
+    modules["network"] = small_cnn(width_multiplier=0.125, steps=T)
+    for module in modules.values():
+        module(x)
+        module.eval()
+    torch.multiprocessing.spawn(_spawned, args=(modules, x, str(tmp_path / "outputs.pt")), nprocs=1)
+    found = torch.load(tmp_path / "outputs.pt")
+    for name, module in modules.items():
+        assert torch.equal(found[name], module(x)), name
+
+
+def _spawned(rank: int, modules: dict[str, nn.Module], x: Tensor, path: str) -> None:
+    torch.set_num_threads(1)
+    torch.save({name: module(x) for name, module in modules.items()}, path)

@@ -184,11 +184,10 @@ def _normalised(norm: BatchNorm, x: Tensor, batch: _BatchStatistics) -> Tensor:
     statistics of x."""
     values = x.to(batch.mean.dtype)
     others = [axis for axis in range(x.ndim) if axis != 2]
-    size = [1, 1, -1, *[1] * (x.ndim - 3)]
     own = values.mean(others, keepdim=True)
-    mean = batch.mean.view(size) + own - own.detach()
+    mean = broadcast_channels(batch.mean, x, 2) + own - own.detach()
     own = (values - mean).square().mean(others, keepdim=True)
-    variance = batch.variance.view(size) + own - own.detach()
-    gain = (norm.weight * norm.scale).view(size)
-    shift = norm.bias.view(size)
+    variance = broadcast_channels(batch.variance, x, 2) + own - own.detach()
+    gain = broadcast_channels(norm.weight * norm.scale, x, 2)
+    shift = broadcast_channels(norm.bias, x, 2)
     return (gain * (values - mean) * torch.rsqrt(variance + norm.eps) + shift).to(x.dtype)

@@ -6,6 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from surgrad.broadcasting import broadcast_channels
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import LIFOutput, Norm, histogram
@@ -85,7 +86,7 @@ class ParallelNeuron(Neuron):
         arguments = self._arguments(x, norm, plus, plus_norm, steps)
         current = arguments.current()
         length = len(current)
-        threshold = self.step_threshold[:length].to(current.dtype).view(-1, *[1] * (current.ndim - 1))
+        threshold = broadcast_channels(self.step_threshold[:length].to(current.dtype), current, 0)
         weights = self.weights_over_time(length).to(current.dtype)
         with torch.autocast(x.device.type, enabled=False):  # which would round the potentials
             above = torch.tensordot(weights, current, 1) - threshold

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import nn
 
+from surgrad.broadcasting import broadcast_channels
 from surgrad.errors import BadValue
 from surgrad.norm.batch import BatchNorm
 
@@ -32,7 +33,7 @@ def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
     gain = norm.scale * norm.weight / torch.sqrt(norm.running_var + norm.eps)
     shift = norm.bias - gain * norm.running_mean
     folded = copy.deepcopy(conv)
-    folded.weight.mul_(gain.view(-1, *[1] * (conv.weight.ndim - 1)))
+    folded.weight.mul_(broadcast_channels(gain, conv.weight, 0))
     bias = shift if conv.bias is None else shift + gain * conv.bias
     folded.bias = nn.Parameter(bias.to(conv.weight))
     return folded

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from surgrad.broadcasting import broadcast_channels
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.norm.batch import BatchNorm
@@ -108,9 +109,8 @@ class TAB(BatchNorm):
         mean, variance = self._moments(input)
         x = input.to(mean.dtype)
         scale = _broadcast_steps(self.step_scale, input)
-        shape = (1, 1, -1, *[1] * (input.ndim - 3))
-        gain = self.weight.view(shape)
-        shift = self.bias.view(shape)
+        gain = broadcast_channels(self.weight, input, 2)
+        shift = broadcast_channels(self.bias, input, 2)
         centred = x - _broadcast_statistics(mean, x)
         out = scale * (gain * centred * torch.rsqrt(_broadcast_statistics(variance, x) + self.eps) + shift)
         return out.to(input.dtype)
@@ -150,7 +150,7 @@ def _check_steps(input: Tensor, most: int) -> None:
 
 def _broadcast_steps(scale: Tensor, input: Tensor) -> Tensor:
     """One number per step, shaped to broadcast against [T, N, C, ...]."""
-    return scale[: len(input)].view(-1, *[1] * (input.ndim - 1)).to(input.dtype)
+    return broadcast_channels(scale[: len(input)], input, 0).to(input.dtype)
 
 
 def _broadcast_statistics(values: Tensor, input: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ class Run:
     @property
     def held_out(self) -> bool:
         """Whether the best epoch was chosen by images held out from training, and not by the test images."""
-        return bool(self.metrics) and self.metrics[-1].get("best_by") == HOLDOUT
+        return self.env.get("best_by") == HOLDOUT
 
     @property
     def best(self) -> tuple[int, float] | None:
