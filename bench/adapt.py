@@ -15,8 +15,9 @@ from bench.timing import Effort, interleave, quartiles, ratio, rows
 from surgrad.config.recipe import Part, derive
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
-from surgrad.train.building import Parts, build
+from surgrad.train.building import build
 from surgrad.train.loop import Loop
+from surgrad.train.parts import Parts
 from surgrad.train.progress import Lines
 
 RECIPE = "lsg_cifar10_small_t2"

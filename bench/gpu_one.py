@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.check import DTYPES
 from bench.peers import NOTHING, SJ, OverTime, Peer, PlainLoop, installed, spikingjelly_lif
-from bench.step import Setup, batch_of, build, sgd_step
+from bench.setups import Setup, batch_of, build, sgd_step
 
 BYTES = {"fp32": 20, "bf16": 10}  # per element and time step of a fused pass: 8 forward and 12 backward; half in bf16
 FLUSH = 256 * 2**20  # bytes: more than any L2 cache

@@ -15,7 +15,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from bench.machine import forget_peak, resident_bytes
 from bench.options import Options
 from bench.peers import NOTHING, Peer, installed
-from bench.step import RESNET18, Setup, batch_of, build, forward, in_networks
+from bench.setups import RESNET18, Setup, batch_of, build, forward
+from bench.step import in_networks
 from surgrad.kernels.packing import Bits, packed_spikes, unpack
 
 STEPS = (1, 2, 4, 8, 16, 32)

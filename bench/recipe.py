@@ -17,8 +17,9 @@ from surgrad.config.recipe import Recipe
 from surgrad.data.batches.memory import Batch
 from surgrad.files import replace_file
 from surgrad.recipes import find_recipe
-from surgrad.train.building import Parts, build
+from surgrad.train.building import build
 from surgrad.train.loop import Loop, Position
+from surgrad.train.parts import Parts
 from surgrad.train.progress import Lines
 
 STEPS = 15  # training steps measured in each phase; the median counts

@@ -10,7 +10,7 @@ import torch
 from bench.layer import forward_backward
 from bench.options import Options
 from bench.peers import OURS, SJ, Peer, installed
-from bench.step import Setup, batch_of, build, sgd_step
+from bench.setups import Setup, batch_of, build, sgd_step
 from bench.timing import interleave, rows
 
 STEPS = (1, 2, 4, 8, 16, 32)

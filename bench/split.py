@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,8 +10,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.profiler import ProfilerActivity, profile, record_function
 
-if TYPE_CHECKING:
-    from bench.step import Setup
+from bench.setups import Setup, batch_of, build, sgd_step
 
 SCOPE = "bench::neuron"
 BACKWARD = "autograd::engine::evaluate_function: "
@@ -19,13 +18,12 @@ KINDS = ("convolution", "normalisation", "neuron", "the rest")
 REPEATS = 3
 
 
-def split(setup: "Setup", dtype: str) -> dict[str, float]:
+def split(setup: Setup, dtype: str) -> dict[str, float]:
     """Return the seconds of a training step by kind, with our neuron in the network.
 
     A kernel that fuses norm and neuron counts as neuron; the pass that computes the norm's moments does not.
     """
     from bench.peers import ours
-    from bench.step import batch_of, build, sgd_step
 
     return profiled(sgd_step(build(setup, ours), batch_of(setup), dtype))
 

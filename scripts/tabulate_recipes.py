@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
 
-from surgrad.config.recipe import Recipe, from_dict
+from surgrad.config.reading import from_dict
+from surgrad.config.recipe import Recipe
 from surgrad.config.text import differences
 from surgrad.recipes import RECIPES
 from surgrad.recipes.reproduced import FILE, Reproduced

@@ -11,7 +11,7 @@ import pytest
 import surgrad
 from surgrad import cli
 from surgrad.cli import options
-from surgrad.config.recipe import from_dict
+from surgrad.config.reading import from_dict
 from surgrad.config.registry import Registry
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe

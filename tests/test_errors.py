@@ -642,7 +642,7 @@ from pathlib import Path
 from surgrad.errors import SurgradError
 from surgrad.train import checkpoint, train
 from surgrad.train.progress import Lines
-from surgrad.config.recipe import from_dict
+from surgrad.config.reading import from_dict
 
 disk = Path(sys.argv[1])
 recipe = from_dict(json.loads(sys.argv[2]))

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 import surgrad
-from surgrad.config.recipe import DataConfig, derive, from_dict, to_dict
+from surgrad.config.reading import from_dict
+from surgrad.config.recipe import DataConfig, derive, to_dict
 from surgrad.data import EVENT_SETS, IMAGE_SETS
 from surgrad.data.events.sets import GESTURES
 from surgrad.errors import CheckpointError

@@ -80,11 +80,7 @@ class SurrogateFunction:
         return torch.where(torch.isfinite(support), support, self.reach(width, 0.9))
 
     def __reduce__(self) -> tuple[Callable[..., "SurrogateFunction"], tuple[Any, ...]]:
-        from surgrad.surrogates.registry import builder_of  # imports this module
-
-        builder = builder_of(self)
-        if builder is not None:
-            return builder, self.constants
+        """Pickle a function by its curves; `registry.py` pickles those that it has by their constants."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         formula = self.formula
         if formula is None or getattr(self.slope, "__wrapped__", None) is not formula.slope:

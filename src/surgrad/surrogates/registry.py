@@ -1,6 +1,8 @@
 """The surrogate functions by name."""
 
+import copyreg
 from collections.abc import Callable
+from typing import Any
 
 from surgrad.config.registry import Registry
 from surgrad.errors import unknown
@@ -56,3 +58,12 @@ def builder_of(function: SurrogateFunction) -> Callable[..., SurrogateFunction] 
     formula."""
     known = SURROGATES.get(function.name)
     return SURROGATE_BUILDERS[function.name] if known is not None and known.formula == function.formula else None
+
+
+def _reduced(function: SurrogateFunction) -> tuple[Callable[..., SurrogateFunction], tuple[Any, ...]]:
+    """How a function is pickled: by its constructor and constants where the registry has it."""
+    builder = builder_of(function)
+    return function.__reduce__() if builder is None else (builder, function.constants)
+
+
+copyreg.pickle(SurrogateFunction, _reduced)

@@ -1,7 +1,6 @@
 """From a recipe to the objects of a training."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,11 +24,12 @@ from surgrad.losses import LOSSES
 from surgrad.models import MODELS, SpikingNetwork
 from surgrad.neurons import NEURONS, neurons
 from surgrad.norm import NORMS
-from surgrad.optim import SCHEDULES, Schedule, build_optimizers
+from surgrad.optim import SCHEDULES, build_optimizers
 from surgrad.penalties import penalise, penalty
 from surgrad.surrogates import SURROGATE_BUILDERS, Surrogate
-from surgrad.train.average import AVERAGES, WeightAverage
+from surgrad.train.average import AVERAGES
 from surgrad.train.inputs import InputSpec
+from surgrad.train.parts import Parts
 
 DIRECT = "direct"
 """The coding that shows images as they are."""
@@ -50,27 +50,6 @@ class Samples(Protocol):
     def input_shape(self) -> tuple[int, ...]: ...
     @property
     def is_sequence(self) -> bool: ...
-
-
-@dataclass
-class Parts:
-    """The objects that the loop uses. `model` holds the weights; `forward` is the model, or its compiled form."""
-
-    recipe: Recipe
-    model: SpikingNetwork
-    forward: nn.Module
-    loss: Loss
-    penalty: Callable[[float], Tensor | float]
-    """Of the progress of the training in [0, 1]; added to the loss."""
-    gradient: Gradient
-    optimizers: list[torch.optim.Optimizer]
-    schedule: Schedule
-    adapter: Adapter
-    batches: Batches
-    inputs: InputSpec
-    device: torch.device
-    bf16: bool
-    average: WeightAverage | None
 
 
 def build(recipe: Recipe, data: Data | None = None) -> Parts:

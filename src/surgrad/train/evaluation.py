@@ -1,7 +1,7 @@
 """Loss and accuracy of a network on test examples or held-out examples."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,9 +9,7 @@ from torch import Tensor
 from surgrad.adapt.probe import Batch
 from surgrad.models import in_chunks
 from surgrad.neurons import needs_whole_sequence
-
-if TYPE_CHECKING:
-    from surgrad.train.building import Parts
+from surgrad.train.parts import Parts
 
 AT_ONCE = 16
 """Time steps that are evaluated together; longer sequences are evaluated in chunks of fewer."""
@@ -20,7 +18,7 @@ Split = Literal["test", "holdout"]
 
 
 @torch.no_grad()
-def evaluate(parts: "Parts", split: Split = "test") -> tuple[float, float]:
+def evaluate(parts: Parts, split: Split = "test") -> tuple[float, float]:
     """(mean loss, accuracy in [0, 1]) over all test examples, or over all training examples that are held out."""
     parts.model.eval()
     chunked = parts.model.steps > AT_ONCE and not needs_whole_sequence(parts.model)
@@ -34,17 +32,17 @@ def evaluate(parts: "Parts", split: Split = "test") -> tuple[float, float]:
     return loss / count_examples(parts, split), correct / count_examples(parts, split)
 
 
-def selection_split(parts: "Parts") -> Split:
+def selection_split(parts: Parts) -> Split:
     """Where the best epoch is chosen: on the held-out examples where there are any, else on the test examples."""
     return "holdout" if parts.batches.holdout_count else "test"
 
 
-def examples(parts: "Parts", split: Split) -> Iterable[Batch]:
+def examples(parts: Parts, split: Split) -> Iterable[Batch]:
     """The batches of a split, in their order."""
     return parts.batches.test() if split == "test" else parts.batches.holdout()
 
 
-def count_examples(parts: "Parts", split: Split) -> int:
+def count_examples(parts: Parts, split: Split) -> int:
     """The number of examples in a split."""
     return parts.batches.test_count if split == "test" else parts.batches.holdout_count
 
@@ -56,7 +54,7 @@ def count_correct(output: Tensor, labels: Tensor) -> int:
 
 
 def first_test_batches(
-    parts: "Parts", count: int | None = None, show: Callable[[int, int], None] = lambda done, total: None
+    parts: Parts, count: int | None = None, show: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[Batch]:
     """Batches of the first `count` test examples, or of all.
 

@@ -8,8 +8,9 @@ from surgrad.errors import BadValue
 from surgrad.files import read_rows
 from surgrad.measure import Accounting, Energy, diagnose, energy
 from surgrad.train import checkpoint
-from surgrad.train.building import RELU, Data, Parts, build
+from surgrad.train.building import RELU, Data, build
 from surgrad.train.evaluation import first_test_batches
+from surgrad.train.parts import Parts
 from surgrad.train.progress import say_on_stderr
 from surgrad.train.run import recipe_of
 

@@ -21,10 +21,10 @@ from surgrad.neurons import neurons
 from surgrad.optim import scale_lr
 from surgrad.surrogates import find_surrogates, keep_positive
 from surgrad.train import checkpoint
-from surgrad.train.building import Parts
 from surgrad.train.evaluation import count_correct, evaluate, selection_split
 from surgrad.train.events import Observer, Observers
 from surgrad.train.faults import locate_nonfinite
+from surgrad.train.parts import Parts
 from surgrad.train.progress import Progress
 
 SAVE_SECONDS = 600.0

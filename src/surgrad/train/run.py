@@ -16,7 +16,8 @@ from typing import Any
 from torch import nn
 
 from surgrad.config.parts import resolved
-from surgrad.config.recipe import Recipe, derive, from_dict, to_dict
+from surgrad.config.reading import from_dict
+from surgrad.config.recipe import Recipe, derive, to_dict
 from surgrad.config.text import differences
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.files import read_json, write_json
