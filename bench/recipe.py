@@ -62,7 +62,7 @@ def measured(recipe: Recipe, data: Path | None) -> list[dict[str, Any]]:
 
 def _phases(recipe: Recipe) -> Iterator[tuple[float, int]]:
     """Yield (share of the training, an epoch inside it) for the progressive phase and for the rest."""
-    share = recipe.start.share
+    share = recipe.progressive.fraction
     if share > 0:
         yield share, 0
     if share < 1:

@@ -1,10 +1,13 @@
 """The benchmark's arithmetic and pages, with contenders that take no time."""
 
+import importlib
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 
+import bench
 from bench import tables, timing
 from bench.peers import NOTHING, OURS, SJ
 from bench.scaling import exponents
@@ -93,3 +96,9 @@ def test_what_was_broken_off_is_shown_all_the_same():
     rows = [{"what": "layer", "axis": "T", "name": "surgrad", "value": 1, "median": 0.001}]
     page = tables.scaling({"rows": rows, "exponents": exponents(rows)})
     assert "| surgrad | 1     | –        |" in page
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(bench.__file__).parent.glob("[a-z]*.py")))
+def test_every_benchmark_imports(name: str):
+    """Also those for CUDA, which run on few machines."""
+    importlib.import_module(f"bench.{name}")
