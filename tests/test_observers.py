@@ -297,7 +297,16 @@ def fake_wandb(runs):
         def finish(self):
             self.finished = True
 
-    return types.SimpleNamespace(init=Run)
+    return types.SimpleNamespace(init=Run, Error=RuntimeError)
+
+
+def test_an_error_of_wandb_says_how_to_go_without_an_account(tiny, tmp_path, monkeypatch):
+    def refuse(**options):
+        raise RuntimeError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=refuse, Error=RuntimeError))
+    with pytest.raises(BadValue, match=r"cannot be used: No API key .* Or log to files in the run folder: WANDB_MODE="):
+        train(tiny(), tmp_path / "run", observers=[WandbLogger()])
 
 
 def test_wandb(tiny, tmp_path, monkeypatch):

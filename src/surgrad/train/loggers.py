@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from surgrad.config.registry import Registry
 from surgrad.config.values import Count
-from surgrad.errors import SurgradError
+from surgrad.errors import BadValue, SurgradError
 from surgrad.train.events import Observer
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class WandbLogger(MetricLogger):
     Args:
         project: the project's name.
         entity: a user or team; None: the default of the account.
-        mode: "online", "offline" (to files in the run folder, for `wandb sync`) or "disabled".
+        mode: "online", "offline" (to files in the run folder, for `wandb sync`) or "disabled"; None: as the environment
+            variable WANDB_MODE says, else online.
         every: see `MetricLogger`.
     """
 
@@ -100,7 +101,7 @@ class WandbLogger(MetricLogger):
         self,
         project: str = "surgrad",
         entity: str | None = None,
-        mode: Literal["online", "offline", "disabled"] = "online",
+        mode: Literal["online", "offline", "disabled"] | None = None,
         every: Count = 50,
     ):
         super().__init__(every)
@@ -115,15 +116,20 @@ class WandbLogger(MetricLogger):
             import wandb
         except ImportError as error:
             raise missing("wandb", error) from error
-        self._run = wandb.init(
-            project=self.project,
-            entity=self.entity,
-            mode=self.mode,
-            name=loop.folder.name,
-            dir=str(loop.folder),
-            id=self._id,
-            resume="allow",
-        )
+        try:
+            self._run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                mode=self.mode,
+                name=loop.folder.name,
+                dir=str(loop.folder),
+                id=self._id,
+                resume="allow",
+            )
+        except wandb.Error as error:
+            raise BadValue(
+                f"Weights & Biases cannot be used: {error} Or log to files in the run folder: WANDB_MODE=offline"
+            ) from error
         self._id = self._run.id
 
     def log(self, step: int, values: dict[str, float]) -> None:
