@@ -54,6 +54,8 @@ def test_old_attributes_and_keywords_are_served():
     neuron = surgrad.LIF()
     with pytest.warns(FutureWarning, match=r"Surrogate\.shape is deprecated .* use function"):
         assert neuron.surrogate.shape is neuron.surrogate.function
+    with pytest.warns(FutureWarning, match=r"Surrogate\(shape=\) is deprecated .* use function="):
+        assert surgrad.Surrogate(shape="atan").function.name == "atan"
     with pytest.warns(FutureWarning, match=r"Neuron\.penalise is deprecated .* use penalty_fn"):
         neuron.penalise = len
     assert neuron.penalty_fn is len

@@ -66,6 +66,7 @@ class Surrogate(nn.Module):
             that only a controller (or you) writes, between backward and the next forward pass.
         first: give the first time step a separate width, `first_width`, which starts as `width` does; for neurons that
             run over time, and controllers that write it (`surgrad.adapt.followers`). Otherwise `first_width` is None.
+        shape: the old name of `function`.
 
     Raises:
         BadValue: if a width is not positive, or both `learn` and `first` are set.
@@ -89,8 +90,12 @@ class Surrogate(nn.Module):
         *,
         learn: bool = False,
         first: bool = False,
+        shape: str | SurrogateFunction | None = None,
     ):
         super().__init__()
+        if shape is not None:
+            warn("Surrogate(shape=)", "function=")
+            function = shape
         if learn and first:
             raise BadValue(
                 "learn and first are both set, but a learned width is the same at all steps; set one of them"
