@@ -144,9 +144,9 @@ def test_work_is_handed_to_the_runtime_that_torch_uses(monkeypatch: pytest.Monke
 
     expected = everything(LARGE)
     if turns:
-        monkeypatch.setattr(binding, "_parallel", lambda: ctypes.cast(parallel, ctypes.c_void_p).value)
+        monkeypatch.setattr(binding, "openmp_entry", lambda: ctypes.cast(parallel, ctypes.c_void_p).value)
     else:
-        monkeypatch.setattr(binding, "_parallel", lambda: None)
+        monkeypatch.setattr(binding, "openmp_entry", lambda: None)
     assert_equal(everything(LARGE), expected)
     assert asked == ([2, 2, 2] if turns else []), "forward, backward, and the end of a batch norm"
     asked.clear()
@@ -447,7 +447,7 @@ def test_one_openmp_runtime_is_in_the_process():
         from surgrad.kernels.lif.native import binding
         maps = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line}
         print([path for path in maps if any(name in os.path.basename(path) for name in ("gomp", "iomp", "libomp"))])
-        print(binding._parallel() is not None, agrees())
+        print(binding.openmp_entry() is not None, agrees())
     """)
     runtimes, found = printed.splitlines()
     assert len(eval(runtimes)) == 1

@@ -81,7 +81,7 @@ def installed(monkeypatch):
 
     def install(load):
         monkeypatch.setattr(plugins, "entry_points", lambda group: [Point(load)] if group == "surgrad" else [])
-        monkeypatch.setattr(plugins, "_loaded", set())
+        monkeypatch.setattr(plugins, "LOADED", set())
 
     return install
 
@@ -98,8 +98,9 @@ def test_a_plugin_that_fails_is_named(installed):
         raise ImportError("no module named 'x'")
 
     installed(load)
-    with pytest.raises(BadValue, match=r"plugin 'own_parts' \(own_parts\) cannot be loaded: ImportError"):
-        find_recipe()
+    for _ in range(2):  # it stays an error
+        with pytest.raises(BadValue, match=r"plugin 'own_parts' \(own_parts\) cannot be loaded: ImportError"):
+            find_recipe()
 
 
 def test_the_entry_point_of_the_example_is_found_when_it_is_installed(tmp_path):

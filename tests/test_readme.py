@@ -62,12 +62,13 @@ def test_a_surrogate_fits_the_neurons_of_other_libraries():
     exec(drop_in, {})
 
 
-def test_a_neuron_from_outside_the_package_gets_a_recipe(monkeypatch):
+def test_a_neuron_from_outside_the_package_gets_a_recipe(request):
     """The neuron is registered for this test only."""
     from surgrad.train.building import build
 
     _, _, own = python_blocks(ROOT / "README.md")
-    monkeypatch.setattr(NEURONS, "_parts", dict(NEURONS._parts))
+    before = set(NEURONS)
+    request.addfinalizer(lambda: [NEURONS.remove(name) for name in set(NEURONS) - before])
     names = {"__name__": "mine"}
     exec(own, names)
     parts = build(names["recipe"]())

@@ -475,14 +475,14 @@ def test_loaded_images_get_the_augmentation_of_the_recipe(finished, tiny, tmp_pa
     assert same(weights(run), weights(finished))
 
 
-def test_a_registered_data_set_trains_by_its_name(finished, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(DATASETS, "_parts", dict(DATASETS._parts))  # nothing stays registered
+def test_a_registered_data_set_trains_by_its_name(finished, tiny, tmp_path, request):
     data = load("fashion_mnist_small")
 
     def mine(root=None, *, crop: int = 0, flip: bool = False):
         return ImageSource(data, crop=crop, flip=flip)
 
     DATASETS.add("mine", mine)
+    request.addfinalizer(lambda: DATASETS.remove("mine"))
     run = train(tiny("data.name=mine", "data.crop=2", "data.flip=true"), tmp_path / "run")
     assert same(weights(run), weights(finished))
 

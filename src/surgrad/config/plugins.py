@@ -17,7 +17,8 @@ from typing import Any
 from surgrad.errors import BadValue
 
 GROUP = "surgrad"
-_loaded: set[str] = set()
+LOADED: set[str] = set()
+"""Names of the entry points that were loaded."""
 
 
 def load_plugins() -> None:
@@ -27,9 +28,8 @@ def load_plugins() -> None:
         BadValue: for a plugin that cannot be imported.
     """
     for point in entry_points(group=GROUP):
-        if point.name in _loaded:
+        if point.name in LOADED:
             continue
-        _loaded.add(point.name)
         try:
             found: Any = point.load()
             if callable(found):
@@ -39,6 +39,7 @@ def load_plugins() -> None:
                 f"plugin '{point.name}' ({point.value}) cannot be loaded: {type(error).__name__}: {error}; "
                 "repair or uninstall its package"
             ) from error
+        LOADED.add(point.name)
 
 
 def load_file(path: Path) -> ModuleType:

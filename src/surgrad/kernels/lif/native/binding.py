@@ -143,7 +143,7 @@ def available() -> bool:
 
 
 @cache
-def _parallel() -> int | None:
+def openmp_entry() -> int | None:
     """The address of GOMP_parallel in the OpenMP runtime that torch uses."""
     for path in _loaded():
         if any(name in Path(path).name for name in ("gomp", "iomp5", "libomp")):
@@ -179,7 +179,7 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 
 def _threads() -> dict[str, int | None]:
-    return {"threads": 1 if _forked else torch.get_num_threads(), "parallel": None if _forked else _parallel()}
+    return {"threads": 1 if _forked else torch.get_num_threads(), "parallel": None if _forked else openmp_entry()}
 
 
 def _layout(x: Tensor) -> dict[str, int | None]:
