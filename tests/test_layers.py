@@ -21,6 +21,7 @@ ORDER = (
     "recipes",
     "state",
     "hooks",
+    "transfer",
     "broadcasting",
     "surrogates",
     "shapes",

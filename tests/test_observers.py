@@ -69,7 +69,8 @@ class Recorder(Observer):
 
     def step_ends(self, loop, loss):
         self.note("step ends", loop)
-        assert type(loss) is float
+        assert loss.ndim == 0
+        assert not loss.requires_grad
         assert not all(torch.equal(p, w) for p, w in zip(loop.parts.model.parameters(), self.weights, strict=True))
 
     def epoch_ends(self, loop, row):

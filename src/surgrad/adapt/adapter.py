@@ -1,7 +1,7 @@
 """The Adapter, which lets a controller write the widths of a model."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from surgrad.adapt.base import FIRST, Controller, StepContext, Widths, as_controller, widths_from
+from surgrad.adapt.base import FIRST, Computed, Controller, StepContext, Widths, as_controller, widths_from
 from surgrad.adapt.controllers import CONTROLLERS
 from surgrad.adapt.foreign import Alpha, ForeignNeuron, neuron_of
 from surgrad.adapt.probe import Batch, Loss, Probe, all_reduce
 from surgrad.errors import BadValue, unknown
 from surgrad.norm import BatchNorm, NormNeuron
+from surgrad.transfer import Reading, to_device
 
 
 class Adapter:
@@ -81,6 +82,7 @@ class Adapter:
         self._forwards = 0
         self._warned = False
         self._attached: Any = None
+        self._written: _Written | None = None
         if self.controller.needs_histograms:
             for neuron in self.neurons.values():
                 neuron.record_histogram = True
@@ -129,6 +131,7 @@ class Adapter:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs besides the model, whose state holds the widths."""
+        self._check_written()
         histograms = {name: counts.clone() for name, counts in self._histograms(reduce=False).items()}
         alphas = {name: width for name, width in self._slots().items() if self._is_alpha(name)}
         controller = self.controller.state_dict()
@@ -147,13 +150,10 @@ class Adapter:
 
     def _context(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> StepContext:
         probe = None if batch is None or self.loss is None else Probe(self.model, self.loss, batch)
-        return StepContext(self._now, self.steps, self.steps_per_epoch, self.neurons, histograms, probe, self._gains())
-
-    def _gains(self) -> dict[str, Tensor]:
         norms = _norms_before(self.model)
-        held = {name: norms[id(neuron)] for name, neuron in self.neurons.items() if id(neuron) in norms}
-        means = {name: [norm.weight.detach().mean() for norm in of] for name, of in held.items()}
-        return {name: torch.stack(of).square().sum().sqrt() for name, of in means.items()}
+        before = {name: norms[id(neuron)] for name, neuron in self.neurons.items() if id(neuron) in norms}
+        gains = Computed(before, _gain)
+        return StepContext(self._now, self.steps, self.steps_per_epoch, self.neurons, histograms, probe, gains)
 
     def _histograms(self, reduce: bool = True) -> dict[str, Tensor]:
         if not self.controller.needs_histograms:
@@ -163,7 +163,7 @@ class Adapter:
 
     @torch.no_grad()
     def _write(self, widths: Widths) -> None:
-        """Check all widths, then write them."""
+        """Check all widths, then write them. Values on a GPU are checked at the next call, to save a wait."""
         held = self._slots()
         for name in widths:
             if name not in held:
@@ -175,20 +175,27 @@ class Adapter:
                 )
         widths = {name + FIRST: width for name, width in widths.items() if name + FIRST in held} | dict(widths)
         slots = {name: held[name] for name in widths}
-        new = {n: torch.as_tensor(w, dtype=slots[n].dtype, device=slots[n].device) for n, w in widths.items()}
+        new = {name: _like(slots[name], width) for name, width in widths.items()}
         for name, width in new.items():
             if width.ndim and width.shape != slots[name].shape:
                 raise BadValue(
                     f"the controller gave neuron '{name}' widths {list(width.shape)} for its slot "
                     f"{list(slots[name].shape)}; give a number, or one per channel of the slot"
                 )
-        good = {name: (torch.isfinite(width) & (width > 0)).all() for name, width in new.items()}
-        if good and not torch.stack(list(good.values())).all():  # one check for all: on a GPU each one waits
-            name = next(name for name in good if not good[name])
-            raise BadValue(f"the controller gave neuron '{name}' the width {new[name].tolist()}; widths are positive")
+        self._check_written()
+        self._written = _Written(new)
+        if not self._written.late:
+            self._check_written()
         for name, slot in slots.items():
             write = self.neurons[name].surrogate.write if self._is_alpha(name) else slot.copy_
             write(new[name])
+
+    def _check_written(self) -> None:
+        """Refuse widths that are not positive; those on a GPU in the call after the one that wrote them."""
+        written = self._written
+        self._written = None
+        if written is not None:
+            written.check()
 
     def _slots(self) -> dict[str, Tensor]:
         """The widths that may be written, by neuron; a separate width of the first step also with `FIRST`."""
@@ -232,6 +239,51 @@ def _controller_of(controller: Any, options: Mapping[str, Any] | None) -> Contro
     if options is not None:
         raise BadValue("options belong to a controller given by name; set them where this controller is made")
     return as_controller(controller)
+
+
+class _Written:
+    """Widths, and whether they are all finite and positive, which the host may know only later.
+
+    Args:
+        widths: by neuron.
+
+    Attributes:
+        late: whether finding out now would be to wait for a GPU.
+    """
+
+    def __init__(self, widths: Mapping[str, Tensor]):
+        self.late = any(width.is_cuda for width in widths.values())
+        self._widths = widths
+        good = [torch.isfinite(width) & (width > 0) for width in _joined(widths.values())]
+        self._good = [Reading(of_device.all()) for of_device in good]
+
+    def check(self) -> None:
+        """Raise BadValue for the first width that is not."""
+        if all(good.wait() for good in self._good):
+            return
+        for name, width in self._widths.items():
+            if not (torch.isfinite(width) & (width > 0)).all():
+                raise BadValue(f"the controller gave neuron '{name}' the width {width.tolist()}; widths are positive")
+
+
+def _joined(values: Iterable[Tensor]) -> list[Tensor]:
+    """All numbers of some tensors, in one vector for each device."""
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for value in values:
+        by_device.setdefault(value.device, []).append(value.reshape(-1))
+    return [torch.cat(held) for held in by_device.values()]
+
+
+def _like(slot: Tensor, width: Any) -> Tensor:
+    """A width in the slot's dtype on its device."""
+    if not isinstance(width, Tensor):
+        width = torch.as_tensor(width, device="cpu")
+    return to_device(width.to(slot.dtype), slot.device)
+
+
+def _gain(norms: Sequence[BatchNorm]) -> Tensor:
+    """The mean weight of a norm; of several, the root of the sum of squares."""
+    return torch.stack([norm.weight.detach().mean() for norm in norms]).square().sum().sqrt()
 
 
 def _norms_before(model: nn.Module) -> dict[int, list[BatchNorm]]:

@@ -1,6 +1,6 @@
 """The interface between the widths and the controllers that choose them: `StepContext` and `Controller`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,31 @@ if TYPE_CHECKING:
 Widths = Mapping[str, Tensor]
 FIRST = ":first"
 """Suffix of a neuron's path for the width of its first time step (`Surrogate(first=True)`)."""
+
+
+class Computed(Mapping[str, Tensor]):
+    """Tensors by name, each computed when it is asked for.
+
+    Args:
+        sources: by name, what a tensor is computed from.
+        function: computes it.
+    """
+
+    def __init__(self, sources: Mapping[str, Any], function: Callable[[Any], Tensor]):
+        self._sources = sources
+        self._function = function
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._function(self._sources[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,8 @@ class RunConfig(Settings):
         compile: run the network by torch.compile.
         device: "cpu", "cuda", or "auto", which is CUDA where there is a GPU.
         pack_spikes: keep spikes as bits for the backward pass, which takes less memory and more time.
+        graph: run the forward and backward pass of a step as a CUDA graph, which takes the host out of the step: "on",
+            "off", or "auto", which is on where the device is CUDA and the recipe allows it.
     """
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -254,6 +256,7 @@ class RunConfig(Settings):
     compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     pack_spikes: bool = False
+    graph: Literal["auto", "on", "off"] = "auto"
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,21 @@ One call augments a batch without a loop over its images. Every random number is
 generator and then moved to the images' device, so a generator state gives the same result on every device, and the
 global random state is neither read nor written. The number of draws depends on the settings and on the shape of the
 batch, never on a pixel or on an earlier draw.
+
+Several batches of one size can be augmented at once, each by a separate generator: the result is the same, and a
+GPU gets as few kernels as for one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from surgrad.data.autoaugment import autoaugment
+from surgrad.data.autoaugment import autoaugment, share
 from surgrad.errors import BadValue
+from surgrad.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,13 @@ class Augment:
             )
         object.__setattr__(self, "fill", levels)
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment a batch.
+    def __call__(self, images: Tensor, *generators: torch.Generator) -> Tensor:
+        """Augment a batch, or several.
 
         Args:
             images: uint8 [B, C, H, W], never written to.
-            generator: on the CPU, whatever device the images are on.
+            generators: on the CPU, whatever device the images are on; with several, each draws for an equal share of
+                the images, in their order.
 
         Returns:
             A copy of the same shape, type and device; with every augmentation off, `images` itself.
@@ -69,26 +75,27 @@ class Augment:
         Raises:
             BadValue: if the images or the generator are of another kind, or have other channels than an option needs.
         """
-        self._check(images, generator)
+        self._check(images, generators)
         if self.crop or self.flip:
-            images = random_crop_flip(images, self.crop, self.flip, generator)
+            images = random_crop_flip(images, self.crop, self.flip, *generators)
         if self.autoaugment:
-            images = autoaugment(images, generator)
+            images = autoaugment(images, *generators)
         if self.cutout:
-            images = random_cutout(images, self.cutout, self.fill, generator)
+            images = random_cutout(images, self.cutout, self.fill, *generators)
         return images
 
-    def _check(self, images: Tensor, generator: torch.Generator) -> None:
+    def _check(self, images: Tensor, generators: Sequence[torch.Generator]) -> None:
         if images.dtype != torch.uint8 or images.dim() != 4:
             raise BadValue(
                 f"Augment was given {images.dtype} of shape {list(images.shape)}; it takes uint8 images [B, C, H, W]: "
                 "augment before scaling and normalising, and keep the batch axis"
             )
-        if generator.device.type != "cpu":
-            raise BadValue(
-                f"Augment was given a generator on {generator.device}; it draws on the CPU, so that the result does "
-                "not depend on the device: pass torch.Generator(); the images may be on any device"
-            )
+        for generator in generators:
+            if generator.device.type != "cpu":
+                raise BadValue(
+                    f"Augment was given a generator on {generator.device}; it draws on the CPU, so that the result "
+                    "does not depend on the device: pass torch.Generator(); the images may be on any device"
+                )
         if self.cutout and len(self.fill) not in (1, images.shape[1]):
             raise BadValue(
                 f"Augment.fill has {len(self.fill)} levels but the images have {images.shape[1]} channels; "
@@ -99,7 +106,8 @@ class Augment:
 def window(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     """Cut a random square from each image, [B, C, H, W] -> [B, C, side, side]; all positions are equally likely."""
     height, width = images.shape[2:]
-    offsets = [_integers(size - side + 1, len(images), generator).to(images.device) for size in (height, width)]
+    drawn = [_integers(size - side + 1, len(images), generator) for size in (height, width)]
+    offsets = [to_device(offset, images.device) for offset in drawn]
     rows, columns = (offset[:, None] + torch.arange(side, device=images.device) for offset in offsets)
     return images[
         torch.arange(len(images), device=images.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]
@@ -111,17 +119,22 @@ def _integers(high: int, count: int, generator: torch.Generator) -> Tensor:
     return torch.randint(high, (count,), generator=generator, device="cpu")
 
 
-def random_crop_flip(images: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
+def random_crop_flip(images: Tensor, pad: int, flip: bool, *generators: torch.Generator) -> Tensor:
     """Crop and mirror each image of [B, C, H, W] at random, of any type; the (2·pad + 1)² crops are equally likely."""
-    count = len(images)
-    device = images.device
+    count = share(images, generators)
+    drawn = [_draw_crop_flip(count, pad, flip, generator) for generator in generators]
+    offsets, mirrored = (torch.cat(part, -1) for part in zip(*drawn, strict=True))
+    return crop_flip(images, pad, to_device(offsets, images.device), to_device(mirrored, images.device))
+
+
+def _draw_crop_flip(count: int, pad: int, flip: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     offsets = torch.zeros(2, count, dtype=torch.int64, device="cpu")
     mirrored = torch.zeros(count, dtype=torch.bool, device="cpu")
     if pad:
         offsets = _integers(2 * pad + 1, 2 * count, generator).view(2, count)
     if flip:
         mirrored = _integers(2, count, generator) == 1
-    return crop_flip(images, pad, offsets.to(device), mirrored.to(device))
+    return offsets, mirrored
 
 
 def crop_flip(images: Tensor, pad: int, offsets: Tensor, mirrored: Tensor) -> Tensor:
@@ -141,11 +154,12 @@ def crop_flip(images: Tensor, pad: int, offsets: Tensor, mirrored: Tensor) -> Te
     return padded.flatten(2).gather(2, source).view(count, channels, height, width)
 
 
-def random_cutout(images: Tensor, side: int, fill: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def random_cutout(images: Tensor, side: int, fill: tuple[int, ...], *generators: torch.Generator) -> Tensor:
     """Cut out a square of each image at random; the centre is equally likely at each pixel."""
-    count, _, height, width = images.shape
-    centres = torch.stack((_integers(height, count, generator), _integers(width, count, generator)))
-    return cutout(images, side, fill, centres.to(images.device))
+    sizes = images.shape[2:]
+    count = share(images, generators)
+    drawn = [torch.stack([_integers(size, count, generator) for size in sizes]) for generator in generators]
+    return cutout(images, side, fill, to_device(torch.cat(drawn, 1), images.device))
 
 
 def cutout(images: Tensor, side: int, fill: tuple[int, ...], centres: Tensor) -> Tensor:
@@ -156,5 +170,5 @@ def cutout(images: Tensor, side: int, fill: tuple[int, ...], centres: Tensor) ->
     in_rows = (down >= first[0]) & (down < first[0] + side)
     in_columns = (across >= first[1]) & (across < first[1] + side)
     square = in_rows[:, None, :, None] & in_columns[:, None, None, :]
-    levels = torch.tensor(fill, dtype=torch.uint8, device=images.device).view(1, -1, 1, 1)
+    levels = to_device(torch.tensor(fill, dtype=torch.uint8, device="cpu"), images.device).view(1, -1, 1, 1)
     return torch.where(square, levels, images)

@@ -20,13 +20,14 @@ appendix). Every operation gives the result of Pillow's. Where implementations d
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
 from surgrad.errors import BadValue
+from surgrad.transfer import to_device
 
 GREY = 128
 """Level of the pixels that a geometric operation takes from outside the image."""
@@ -62,18 +63,36 @@ CIFAR10_POLICY: tuple[tuple[tuple[str, float, int], tuple[str, float, int]], ...
 )
 
 
-def autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Apply one random sub-policy to each image of uint8 [B, 3, H, W], drawing from a CPU generator.
+def share(images: Tensor, generators: Sequence[torch.Generator]) -> int:
+    """The number of images for which each generator draws.
 
     Raises:
-        BadValue: if the images do not have three channels.
+        BadValue: if the images cannot be shared out equally.
+    """
+    if not generators or len(images) % len(generators):
+        raise BadValue(
+            f"{len(images)} images cannot be shared out among {len(generators)} generators; give one generator, or one "
+            "for each of several batches of one size"
+        )
+    return len(images) // len(generators)
+
+
+def autoaugment(images: Tensor, *generators: torch.Generator) -> Tensor:
+    """Apply one random sub-policy to each image of uint8 [B, 3, H, W], drawing from CPU generators.
+
+    Each generator draws for an equal share of the images, in their order.
+
+    Raises:
+        BadValue: if the images do not have three channels, or cannot be shared out.
     """
     if images.shape[1] != 3:
         raise BadValue(
             f"autoaugment was given images with {images.shape[1]} channels; its colour operations need three, "
             "R, G and B: set autoaugment=False or repeat the channel three times"
         )
-    operation, strength = draw_operations(len(images), generator)
+    count = share(images, generators)
+    drawn = [draw_operations(count, generator) for generator in generators]
+    operation, strength = (torch.cat(part) for part in zip(*drawn, strict=True))
     for slot in (0, 1):
         images = _apply(images, operation[:, slot], strength[:, slot])
     return images
@@ -102,7 +121,7 @@ def _apply(images: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
     for number, function in enumerate(OPERATIONS.values()):
         members = (operation == number).nonzero().squeeze(1)
         if len(members):
-            where = members.to(images.device)
+            where = to_device(members, images.device)
             result[where] = function(images[where], strength[members])
     return result
 
@@ -140,7 +159,7 @@ def _resample(images: Tensor, matrix: Tensor) -> Tensor:
     """
     a, b, c, d, e, f = matrix.unbind(1)
     centred = torch.stack((a, b, c + a / 2 + b / 2, d, e, f + d / 2 + e / 2))
-    fixed = torch.floor(centred * 65536 + 0.5).long().to(images.device)
+    fixed = to_device(torch.floor(centred * 65536 + 0.5).long(), images.device)
     a, b, c, d, e, f = fixed[:, :, None, None]
     height, width = images.shape[2:]
     y = torch.arange(height, device=images.device)[:, None]
@@ -189,7 +208,7 @@ def _rotate(images: Tensor, strength: Tensor) -> Tensor:
 
 def _blend(plain: Tensor, images: Tensor, strength: Tensor) -> Tensor:
     """`plain` + factor·(images − plain) with factor 1 + strength, cut to 0–255 and truncated, as `Image.blend` does."""
-    factor = (1 + strength).float().to(images.device)[:, None, None, None]
+    factor = to_device((1 + strength).float(), images.device)[:, None, None, None]
     start = plain.float()
     return (start + factor * (images.float() - start)).clamp(0, 255).to(torch.uint8)
 
@@ -225,12 +244,12 @@ def _sharpness(images: Tensor, strength: Tensor) -> Tensor:
 
 def _posterize(images: Tensor, strength: Tensor) -> Tensor:
     mask = 256 - 2 ** (8 - strength.round())
-    return images & mask.to(torch.uint8).to(images.device)[:, None, None, None]
+    return images & to_device(mask.to(torch.uint8), images.device)[:, None, None, None]
 
 
 def _solarize(images: Tensor, strength: Tensor) -> Tensor:
     # A level lies below the threshold exactly if it lies below the next whole number; int16 holds 256, uint8 does not.
-    threshold = strength.ceil().to(torch.int16).to(images.device)[:, None, None, None]
+    threshold = to_device(strength.ceil().to(torch.int16), images.device)[:, None, None, None]
     return torch.where(images < threshold, images, 255 - images)
 
 

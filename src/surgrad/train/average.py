@@ -53,7 +53,7 @@ class WeightAverage(Observer):
         self.weights = {name: held[name].detach().to(value.device, copy=True) for name, value in state.items()}
 
     @torch.no_grad()
-    def step_ends(self, loop: "Loop", loss: float) -> None:
+    def step_ends(self, loop: "Loop", loss: Tensor) -> None:
         new = self.weight_of_new(loop)
         for name, value in loop.parts.model.state_dict().items():
             if value.is_floating_point():

@@ -110,6 +110,7 @@ def build(recipe: Recipe, data: Data | None = None) -> Parts:
         average=AVERAGES.build(recipe.average.name, recipe.average.options),
         device=device,
         bf16=uses_bf16(recipe.run.precision, device),
+        graph=uses_graph(recipe, device),
     )
 
 
@@ -368,3 +369,32 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_amx_tile_supported()  # elsewhere bf16 convolutions are emulated, and slower than fp32
+
+
+def uses_graph(recipe: Recipe, device: torch.device) -> bool:
+    """Whether a training finds its gradient by a CUDA graph.
+
+    Raises:
+        BadValue: run.graph is "on", and the device or another setting does not allow it.
+    """
+    if recipe.run.graph == "off":
+        return False
+    obstacle = _obstacle_to_graph(recipe, device)
+    if obstacle and recipe.run.graph == "on":
+        raise BadValue(f"run.graph = on, and a CUDA graph cannot hold the step: {obstacle}; set run.graph=auto")
+    return obstacle is None
+
+
+def _obstacle_to_graph(recipe: Recipe, device: torch.device) -> str | None:
+    """Why a step of a training cannot be a CUDA graph, or None."""
+    if device.type != "cuda":
+        return f"the device is {device.type}"
+    if recipe.run.compile:
+        return "run.compile is true, and torch.compile decides itself what is a graph"
+    if not GRADIENTS[recipe.gradient.name].allows_compile:
+        return f"gradient.name = {recipe.gradient.name} decides in Python what every time step computes"
+    if recipe.coding.name != DIRECT:
+        return f"coding.name = {recipe.coding.name} decides by the values of its batch"
+    if recipe.penalty.name != NONE:
+        return f"the weight of penalty.name = {recipe.penalty.name} changes from step to step"
+    return None

@@ -22,14 +22,14 @@ def evaluate(parts: Parts, split: Split = "test") -> tuple[float, float]:
     """(mean loss, accuracy in [0, 1]) over all test examples, or over all training examples that are held out."""
     parts.model.eval()
     chunked = parts.model.steps > AT_ONCE and not needs_whole_sequence(parts.model)
-    loss = 0.0
-    correct = 0
+    sums = torch.zeros(2, dtype=torch.float64, device=parts.device)  # read once: on a GPU each reading waits
     for images, labels in examples(parts, split):
         with torch.autocast(parts.device.type, torch.bfloat16, enabled=parts.bf16):
             output = in_chunks(parts.model, images, parts.model.steps) if chunked else parts.forward(images)
-        loss += parts.loss(output, labels).item() * len(labels)
-        correct += count_correct(output, labels)
-    return loss / count_examples(parts, split), correct / count_examples(parts, split)
+        loss = parts.loss(output, labels).double() * len(labels)
+        sums += torch.stack([loss, correct_in(output, labels).double()])
+    loss, correct = sums.tolist()
+    return loss / count_examples(parts, split), int(correct) / count_examples(parts, split)
 
 
 def selection_split(parts: Parts) -> Split:
@@ -47,10 +47,10 @@ def count_examples(parts: Parts, split: Split) -> int:
     return parts.batches.test_count if split == "test" else parts.batches.holdout_count
 
 
-def count_correct(output: Tensor, labels: Tensor) -> int:
-    """How many predictions, by the time-averaged output [T, N, classes], agree with the labels [N]. Where the output
-    holds every sample twice ([T, 2N, classes]), the first half counts."""
-    return int((output[:, : len(labels)].detach().float().mean(0).argmax(1) == labels).sum())
+def correct_in(output: Tensor, labels: Tensor) -> Tensor:
+    """How many predictions, by the time-averaged output [T, N, classes], agree with the labels [N]; 0-d. Where the
+    output holds every sample twice ([T, 2N, classes]), the first half counts."""
+    return (output[:, : len(labels)].detach().float().mean(0).argmax(1) == labels).sum()
 
 
 def first_test_batches(

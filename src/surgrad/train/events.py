@@ -27,7 +27,7 @@ class Observer:
         ...     def __init__(self):
         ...         self.values = []
         ...     def step_ends(self, loop, loss):
-        ...         self.values.append(loss)
+        ...         self.values.append(loss.item())
     """
 
     name: str = ""
@@ -47,8 +47,14 @@ class Observer:
             loss: 0-d, penalties included.
         """
 
-    def step_ends(self, loop: "Loop", loss: float) -> None:
-        """The optimisers have updated the parameters; `loop.step_number` is still the number of this step."""
+    def step_ends(self, loop: "Loop", loss: Tensor) -> None:
+        """The optimisers have updated the parameters; `loop.step_number` is still the number of this step.
+
+        Args:
+            loop: the training.
+            loss: 0-d on the device, penalties included. To read it (`loss.item()`) is to wait for a GPU: do not read it
+                in every step there.
+        """
 
     def epoch_ends(self, loop: "Loop", row: dict[str, Any]) -> None:
         """The network was evaluated; nothing is saved yet. `loop.at.epoch` is the number of finished epochs.
@@ -91,7 +97,7 @@ class Observers(Observer):
         for member in self.members:
             member.after_backward(loop, loss)
 
-    def step_ends(self, loop: "Loop", loss: float) -> None:
+    def step_ends(self, loop: "Loop", loss: Tensor) -> None:
         for member in self.members:
             member.step_ends(loop, loss)
 

@@ -6,6 +6,8 @@ To add one: derive a class from `MetricLogger` and add it to `LOGGERS`.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
+from torch import Tensor
+
 from surgrad.config.registry import Registry
 from surgrad.config.values import Count
 from surgrad.errors import BadValue, SurgradError
@@ -38,10 +40,10 @@ class MetricLogger(Observer):
         """
         raise NotImplementedError
 
-    def step_ends(self, loop: "Loop", loss: float) -> None:
+    def step_ends(self, loop: "Loop", loss: Tensor) -> None:
         if loop.step_number % self.every == 0:
             lr = loop.parts.optimizers[0].param_groups[0]["lr"]
-            self.log(loop.step_number, {"step/train_loss": loss, "step/lr": lr})
+            self.log(loop.step_number, {"step/train_loss": loss.item(), "step/lr": lr})
 
     def epoch_ends(self, loop: "Loop", row: dict[str, Any]) -> None:
         numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}

@@ -1,5 +1,6 @@
 """The training loop, which can be resumed at any step, bit for bit."""
 
+import math
 import signal
 import threading
 import time
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,13 @@ from surgrad.neurons import neurons
 from surgrad.optim import scale_lr
 from surgrad.surrogates import find_surrogates, keep_positive
 from surgrad.train import checkpoint
-from surgrad.train.evaluation import count_correct, evaluate, selection_split
+from surgrad.train.cuda_graph import GraphedGradient
+from surgrad.train.evaluation import correct_in, evaluate, selection_split
 from surgrad.train.events import Observer, Observers
 from surgrad.train.faults import locate_nonfinite
 from surgrad.train.parts import Parts
 from surgrad.train.progress import Progress
+from surgrad.transfer import Reading
 
 SAVE_SECONDS = 600.0
 """Between two checkpoints within a long epoch."""
@@ -52,6 +55,16 @@ class Position:
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     best: float = -1.0
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a step found, which the host may not know yet: loss, correct predictions and norm of the gradient."""
+
+    position: tuple[int, int, int]
+    """The number of the step, of its epoch and of its batch in the epoch."""
+    batch: Batch
+    values: Reading
 
 
 class Loop:
@@ -88,6 +101,10 @@ class Loop:
         self._time_steps = parts.model.steps
         self._slots = list(find_surrogates(parts.model).values())
         self._trains_thresholds = any(neuron.positive_parameters for neuron in neurons(parts.model).values())
+        self._find_gradient = GraphedGradient(self._find, parts.model, progress.say) if parts.graph else self._find
+        self._reads_late = parts.device.type == "cuda" and all(map(_skips_bad_steps, parts.optimizers))
+        self._unread: _Outcome | None = None
+        self._loss = 0.0  # the newest that is known
         self._stopping = False
         self._saved = time.monotonic()
 
@@ -142,40 +159,42 @@ class Loop:
         """End the training after the current step, with its state saved; `run` then raises `Interrupted`."""
         self._stopping = True
 
-    def train_step(self, batch: Batch) -> tuple[float, int]:
-        """One step of optimisation at the position `at`, which it does not advance.
+    def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One step of optimisation at the position `at`, which it does not advance; its results join the sums of `at`.
+
+        On a GPU the host does not wait for the step. It reads a step's results during the next one, before that one
+        changes a weight; until then, the optimisers leave out a step whose gradient is not finite.
 
         Args:
             batch: (inputs, labels).
 
         Returns:
-            The loss, and the number of correct predictions.
+            The loss and the number of correct predictions, each 0-d on the device; to read them is to wait for it.
 
         Raises:
-            TrainingStopped: where the loss or the gradient is not finite.
+            TrainingStopped: where the loss or the gradient is not finite; on a GPU also that of the step before.
         """
         parts = self.parts
         self._set_schedules(batch)
         self.observers.step_begins(self, batch)
         for optimizer in parts.optimizers:
             optimizer.zero_grad()
-        progress = self.step_number / self.steps
-        loss, output = parts.gradient.find(
-            parts.model, batch[0], lambda out: parts.loss(out, batch[1]) + parts.penalty(progress), self._forward
-        )
+        loss, output = self._find_gradient(*batch)
         self.observers.after_backward(self, loss)
-        self._check_and_clip(loss, batch)
+        norm = self._clip()
+        correct = correct_in(output, batch[1])
+        self._judge(batch, torch.stack([loss.double(), correct.double(), norm.double()]))
         for optimizer in parts.optimizers:
             optimizer.step()
         keep_positive(self._slots)
         if self._trains_thresholds:
             keep_thresholds_positive(parts.model)
-        value = loss.item()
-        self.observers.step_ends(self, value)
-        return value, count_correct(output, batch[1])
+        self.observers.step_ends(self, loss)
+        return loss, correct
 
     def save(self) -> None:
         """Save a checkpoint."""
+        self._read_last()
         state = {
             "progress": asdict(self.at),
             "optimizers": [optimizer.state_dict() for optimizer in self.parts.optimizers],
@@ -193,14 +212,14 @@ class Loop:
         self.progress.start(at.epoch, batches.per_epoch, at.batch)
         since = time.monotonic()
         for batch in batches.train(at.epoch, at.batch):
-            loss, correct = self.train_step(batch)
+            self.train_step(batch)
+            if at.batch + 1 == batches.per_epoch:
+                self._read_last()
             now = time.monotonic()
             at.batch = at.batch + 1
-            at.loss_sum = at.loss_sum + loss
-            at.correct = at.correct + correct
             at.epoch_seconds = at.epoch_seconds + now - since
             since = now
-            self.progress.advance(len(batch[1]), loss)
+            self.progress.advance(len(batch[1]), self._loss)
             if now - self._saved > SAVE_SECONDS and at.batch < batches.per_epoch:
                 self.save()
             self._stop_if_asked()
@@ -218,22 +237,63 @@ class Loop:
         with torch.autocast(self.parts.device.type, torch.bfloat16, enabled=self.parts.bf16):
             return self.parts.forward(x)
 
-    def _check_and_clip(self, loss: Tensor, batch: Batch) -> None:
-        """Clip the gradient; stop where it or the loss is not finite. A spike hides a NaN, its gradient does not."""
+    def _find(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the gradient of the loss and the penalty; the loss and the output."""
+        parts = self.parts
+        progress = self.step_number / self.steps
+        return parts.gradient.find(
+            parts.model, x, lambda out: parts.loss(out, labels) + parts.penalty(progress), self._forward
+        )
+
+    def _clip(self) -> Tensor:
+        """Clip the gradient, if it is to be clipped; its norm before. A spike hides a NaN, its gradient does not."""
         parameters = [p for p in self.parts.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if torch.isfinite(loss) and torch.isfinite(norm):
-            if self.config.clip:
-                nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
-            return
-        what = "gradient" if torch.isfinite(loss) else "loss"
-        value = (norm if what == "gradient" else loss).item()
+        if self.config.clip:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+        return norm
+
+    def _judge(self, batch: Batch, values: Tensor) -> None:
+        """Stop before the optimisers use a gradient that is not finite; on a GPU, stop in the next step, and let them
+        leave out this one."""
+        if self._reads_late:
+            bad = (~torch.isfinite(values).all()).float()
+            for optimizer in self.parts.optimizers:
+                optimizer.found_inf = bad  # type: ignore[attr-defined]  # as torch.amp.GradScaler sets it
+        due = self._unread
+        position = (self.step_number, self.at.epoch, self.at.batch)
+        self._unread = _Outcome(position, batch, Reading(values))
+        if due is not None:
+            self._accept(due)
+        if not self._reads_late:
+            self._read_last()
+
+    def _read_last(self) -> None:
+        """Wait for the newest step's results."""
+        due = self._unread
+        self._unread = None
+        if due is not None:
+            self._accept(due)
+
+    def _accept(self, outcome: _Outcome) -> None:
+        """Add the results of a step to the sums of the epoch."""
+        loss, correct, norm = outcome.values.wait().tolist()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._unread = None
+            self._refuse(outcome, loss, norm)
+        self.at.loss_sum = self.at.loss_sum + loss
+        self.at.correct = self.at.correct + int(correct)
+        self._loss = loss
+
+    def _refuse(self, outcome: _Outcome, loss: float, norm: float) -> NoReturn:
+        what, value = ("gradient", norm) if math.isfinite(loss) else ("loss", loss)
         held = checkpoint.exists(self.folder)
         kept = f"the last good checkpoint is kept in {self.folder}" if held else "no checkpoint was saved before it"
         with torch.autocast(self.parts.device.type, torch.bfloat16, enabled=self.parts.bf16):
-            cause = locate_nonfinite(self.parts.model, batch)
+            cause = locate_nonfinite(self.parts.model, outcome.batch)
+        step, epoch, batch = outcome.position
         raise TrainingStopped(
-            f"the {what} is {value} at step {self.step_number} (epoch {self.at.epoch + 1}, batch {self.at.batch + 1}): "
+            f"the {what} is {value} at step {step} (epoch {epoch + 1}, batch {batch + 1}): "
             f"{cause}; {kept}. Try a lower optim.lr, or optim.clip=1"
         )
 
@@ -306,6 +366,11 @@ class Loop:
             for number, handler in before.items():
                 signal.signal(number, handler)
             self.progress.close()
+
+
+def _skips_bad_steps(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its step does nothing while its `found_inf` is 1, as those do that `torch.amp.GradScaler` supports."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False)
 
 
 def _random_state() -> dict[str, Any]:

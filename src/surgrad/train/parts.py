@@ -35,5 +35,7 @@ class Parts:
     inputs: InputSpec
     device: torch.device
     bf16: bool
+    graph: bool
+    """Whether the gradient is found by a CUDA graph (`surgrad.train.cuda_graph`)."""
     average: Observer | None
     """An average of the weights (`surgrad.train.average`)."""

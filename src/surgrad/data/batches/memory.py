@@ -10,9 +10,13 @@ from surgrad.data.base import Split
 from surgrad.data.sampling import divide, seeded
 from surgrad.data.source import Batch, Batches, BatchSettings
 from surgrad.errors import BadValue
+from surgrad.transfer import to_device
 
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-"""(samples, generator on the CPU) -> augmented samples, see `surgrad.data.augment`."""
+Augmentation = Callable[..., Tensor]
+"""(samples, *generators on the CPU) -> augmented samples; each generator draws for an equal share of the samples, see
+`surgrad.data.augment`."""
+AT_ONCE = 8
+"""Batches that are augmented together on a GPU, which spends as long on one as on several."""
 
 
 class MemoryBatches(Batches):
@@ -68,12 +72,23 @@ class MemoryBatches(Batches):
 
     def _training(self, epoch: int, first: int, chosen: Sequence[Tensor]) -> Iterator[Batch]:
         train = self._parts["train"]
-        for number, members in enumerate(chosen, first):
-            here = members.to(train.labels.device)
-            samples = self._augment(train.images[here], seeded(self._seed, 1, epoch, number))
-            if self.progressive.image_size is not None and self.starting(epoch, number):
-                samples = window(samples, self.progressive.image_size, seeded(self._seed, 2, epoch, number))
-            yield self._finished(samples), train.labels[here]
+        at_once = AT_ONCE if train.images.is_cuda else 1
+        for start in range(0, len(chosen), at_once):
+            group = chosen[start : start + at_once]
+            numbers = range(first + start, first + start + len(group))
+            members = to_device(torch.cat(list(group)), train.labels.device)
+            samples = self._augment(train.images[members], *(seeded(self._seed, 1, epoch, n) for n in numbers))
+            size = len(group[0])
+            for number, batch, labels in zip(
+                numbers, samples.split(size), train.labels[members].split(size), strict=True
+            ):
+                yield self._finished(self._windowed(batch, epoch, number)), labels
+
+    def _windowed(self, samples: Tensor, epoch: int, number: int) -> Tensor:
+        """A batch as large as the progressive start wants its images."""
+        if self.progressive.image_size is None or not self.starting(epoch, number):
+            return samples
+        return window(samples, self.progressive.image_size, seeded(self._seed, 2, epoch, number))
 
     def _evaluation(self, part: str, chosen: Sequence[range]) -> Iterator[Batch]:
         samples = self._parts[part]

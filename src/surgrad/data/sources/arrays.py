@@ -98,11 +98,11 @@ class ArraySource:
             is_sequence=self.is_sequence,
         )
 
-    def _augment(self, samples: Tensor, generator: torch.Generator) -> Tensor:
+    def _augment(self, samples: Tensor, *generators: torch.Generator) -> Tensor:
         if not self.crop and not self.flip:
             return samples
         folded = samples.flatten(1, 2) if self.is_sequence else samples  # all time steps alike
-        return random_crop_flip(folded, self.crop, self.flip, generator).view_as(samples)
+        return random_crop_flip(folded, self.crop, self.flip, *generators).view_as(samples)
 
     def _check_axes(self, axes: int) -> None:
         wanted = "recordings [N, T, C, H, W] or [N, T, C, L]" if self.is_sequence else "images [N, C, H, W]"

@@ -63,7 +63,7 @@ class SpokenSource:
             self._read(self.spec.train, settings.steps),
             self._read(self.spec.test, settings.steps),
             settings,
-            augment=lambda samples, generator: samples,
+            augment=lambda samples, *generators: samples,
             mean=(0.0,),
             std=(1.0,),
             scale=1,

@@ -324,6 +324,10 @@ def _checked_potential(potential: Tensor | None, current: Tensor, dtype: torch.d
 
 def _parameter(value: Any, current: Tensor, dtype: torch.dtype) -> Tensor:
     """A number as a 0-d tensor, or one per channel as [C], in the state's dtype, on the current's device."""
+    if isinstance(
+        value, int | float
+    ):  # written by a kernel: a copy from the host would wait, and no CUDA graph holds it
+        return torch.full((), value, dtype=dtype, device=current.device)
     value = torch.as_tensor(value, dtype=dtype, device=current.device)
     if value.ndim and (current.ndim < 3 or value.shape != current.shape[2:3]):
         raise BadValue(

@@ -10,8 +10,6 @@ PER_THRESHOLD = 32  # bins to one threshold: the range is ±8 thresholds around 
 def histogram(x: Tensor, threshold: Tensor) -> Tensor:
     """Count x/threshold, x = u - threshold. The number of fired units is exact, since 0 starts a bin.
 
-    Each time step is counted in float32, which is exact while a bin holds fewer than 2^24 units of the step.
-
     Args:
         x: potentials minus threshold.
         threshold: broadcasts against x.
@@ -20,7 +18,9 @@ def histogram(x: Tensor, threshold: Tensor) -> Tensor:
         The counts, int64 [BINS].
     """
     bins = torch.floor(x.detach().float() * (PER_THRESHOLD / threshold.detach())) + BINS // 2
-    return torch.histc(bins.clamp(0, BINS - 1) + 0.5, BINS, 0, BINS).to(torch.int64)
+    index = bins.clamp(0, BINS - 1).nan_to_num(nan=BINS).long().flatten()  # NaN counts nowhere
+    counts = torch.zeros(BINS + 1, dtype=torch.int64, device=x.device)
+    return counts.scatter_add_(0, index, index.new_ones(1).expand_as(index))[:BINS]
 
 
 def share_within(counts: Tensor, reach: float) -> float:
