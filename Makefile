@@ -55,10 +55,10 @@ bench: .venv-bench/.ready
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt
 	touch $@
 
-# On a machine with CUDA that has torch, triton, numpy and pytest; installs nothing.
+# On a machine with CUDA that has torch, triton, numpy, pytest and pytest-xdist; installs nothing.
 gpu-test:
-	PYTHONPATH=src $(PYTHON) -m pytest --noconftest -o addopts= -k "test_triton or cuda" \
-		tests/test_triton.py tests/contracts/test_kernels.py
+	PYTHONPATH=src $(PYTHON) -m pytest -n auto --noconftest -o addopts= -k "test_triton or test_gpu or (triton and cuda)" \
+		tests/test_gpu.py tests/test_triton.py tests/contracts/test_kernels.py
 
 gpu-bench:
 	PYTHONPATH=src $(PYTHON) bench/gpu.py --out records/gpu

@@ -54,6 +54,7 @@ def _arguments() -> Any:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true", help="small inputs and few repeats, to check that it runs")
+    parser.add_argument("--short", action="store_true", help="one layer and one network alone")
     parser.add_argument("--limit", type=float, default=300, help="seconds per contender (default: %(default)s)")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=CONTENDERS, help="contenders: " + "; ".join(CONTENDERS)
@@ -72,7 +73,7 @@ def _measured(name: str, given: Any) -> dict[str, Any]:
     error = None
     try:
         done = subprocess.run(
-            [*words, *["--tiny"] * given.tiny],
+            [*words, *["--tiny"] * given.tiny, *["--short"] * given.short],
             cwd=ROOT,
             capture_output=True,
             text=True,

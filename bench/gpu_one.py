@@ -18,9 +18,12 @@ from bench.peers import NOTHING, SJ, OverTime, Peer, PlainLoop, installed, spiki
 from bench.setups import Setup, batch_of, build, sgd_step
 
 BYTES = {"fp32": 20, "bf16": 10}  # per element and time step of a fused pass: 8 forward and 12 backward; half in bf16
+CYCLES_PER_SECOND = 2e9  # of a GPU's clock, at most
 FLUSH = 256 * 2**20  # bytes: more than any L2 cache
 LAYERS = tuple((steps, batch) for steps in (4, 16) for batch in (16, 64, 256))  # a time step has N·64·32·32 elements
 NETWORKS = tuple(Setup(name, 1.0, batch=batch) for name in ("resnet18", "resnet19") for batch in (64, 128))
+SHORT_LAYERS = ((4, 64),)
+SHORT_NETWORKS = (Setup("resnet19", 1.0, batch=128),)
 TINY_LAYERS = ((4, 1),)
 TINY_NETWORKS = (Setup("resnet18", 0.125, batch=2, image=16),)
 
@@ -28,8 +31,8 @@ TINY_NETWORKS = (Setup("resnet18", 0.125, batch=2, image=16),)
 class Device:
     """Timer of calls on a device.
 
-    On CUDA it uses events and empties the L2 cache before each call. Meanwhile the host queues the whole call, so the
-    events measure the device alone.
+    On CUDA it uses events. Before each call it empties the L2 cache, and keeps the device busy until the host has
+    queued the whole call, so that the events measure the device alone.
     """
 
     def __init__(self, name: str, repeats: int):
@@ -57,13 +60,22 @@ class Device:
         for _ in range(8):
             self.rubbish.zero_()
 
+    def occupy(self, seconds: float) -> None:
+        """Keep the device busy for this long, without memory traffic."""
+        if self.cuda:
+            torch.cuda._sleep(int(seconds * CYCLES_PER_SECOND))
+
     def times(self, call: Callable[[], list[Any]]) -> list[list[float]]:
         """Return, for each repeat, the milliseconds between the marks that the call returns; two calls warm up."""
-        for _ in range(2):
-            call()
+        call()
+        self.wait()
+        start = time.perf_counter()
+        call()
+        host = time.perf_counter() - start
         marks = []
         for _ in range(self.repeats):
             self.flush()
+            self.occupy(2 * host)
             marks.append(call())
         self.wait()
         return [[self.between(a, b) for a, b in pairwise(m)] for m in marks]
@@ -221,10 +233,11 @@ def main() -> None:
     parser.add_argument("peer")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--short", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     torch.backends.cudnn.benchmark = True
-    device = Device(given.device, 3 if given.tiny else 30)
+    device = Device(given.device, 3 if given.tiny else 15 if given.short else 30)
     more = (Peer(NOTHING, nn.Identity), Peer(f"{SJ}, mixed precision", spikingjelly_mixed))
     peer = {**{extra.name: extra for extra in more}, **installed()}[given.peer]
     name = torch.cuda.get_device_name() if device.cuda else given.device
@@ -237,14 +250,16 @@ def main() -> None:
         "step": [],
     }
 
-    for steps, batch in () if peer.name == NOTHING else TINY_LAYERS if given.tiny else LAYERS:
+    layers = TINY_LAYERS if given.tiny else SHORT_LAYERS if given.short else LAYERS
+    networks = TINY_NETWORKS if given.tiny else SHORT_NETWORKS if given.short else NETWORKS
+    for steps, batch in () if peer.name == NOTHING else layers:
         for dtype in DTYPES:
             case = {"T": steps, "elements": batch * 64 * 32 * 32, "dtype": dtype}
             row = attempt(lambda s=steps, b=batch, d=dtype: layer_row(peer, s, b, d, device, copy))
             _add(record, "layer", {**case, **row}, given.out)
     # The graphs come last: a failed capture may affect what follows.
     for graph in (False, True) if device.cuda else (False,):
-        for setup in TINY_NETWORKS if given.tiny else NETWORKS:
+        for setup in networks:
             row = attempt(lambda s=setup, g=graph: step_row(peer, s, device, g))
             _add(record, "step", {"network": setup.network, "batch": setup.batch, "graph": graph, **row}, given.out)
 

@@ -22,6 +22,7 @@ ORDER = (
     "state",
     "hooks",
     "transfer",
+    "arithmetic",
     "broadcasting",
     "surrogates",
     "shapes",

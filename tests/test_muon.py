@@ -54,6 +54,27 @@ def test_two_steps_as_written(memory: torch.memory_format, out: int):
     assert torch.equal(preserved_state, torch.ones(2, 2))
 
 
+def test_many_matrices_are_each_for_itself():
+    matrices = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for matrix, found in zip(matrices, orthogonalized(matrices), strict=True):
+        torch.testing.assert_close(found, orthogonalized(matrix))
+
+
+def test_a_step_that_must_not_be_does_nothing():
+    """As torch's fused optimisers do while a gradient scaler has found infinite gradients."""
+    plain, watched = (torch.nn.Parameter(torch.ones(4, 3, 3, 3)) for _ in range(2))
+    optimizers = [Muon([plain], lr=0.1), Muon([watched], lr=0.1)]
+    for number in range(4):
+        optimizers[1].found_inf = torch.tensor(float(number == 2))
+        gradient = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(number))
+        plain.grad = gradient
+        watched.grad = torch.full_like(gradient, torch.nan) if number == 2 else gradient
+        optimizers[1].step()
+        if number != 2:
+            optimizers[0].step()
+        assert torch.equal(plain, watched)
+
+
 def test_weights_of_nothing_begin_to_move():
     weight = torch.nn.Parameter(torch.zeros(2, 3))
     weight.grad = torch.ones(2, 3)

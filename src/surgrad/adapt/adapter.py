@@ -186,9 +186,12 @@ class Adapter:
         self._written = _Written(new)
         if not self._written.late:
             self._check_written()
-        for name, slot in slots.items():
-            write = self.neurons[name].surrogate.write if self._is_alpha(name) else slot.copy_
-            write(new[name])
+        alphas = [name for name in slots if self._is_alpha(name)]
+        for name in alphas:
+            self.neurons[name].surrogate.write(new[name])
+        own = [name for name in slots if name not in alphas]
+        if own:
+            torch._foreach_copy_([slots[name] for name in own], [new[name].expand_as(slots[name]) for name in own])
 
     def _check_written(self) -> None:
         """Refuse widths that are not positive; those on a GPU in the call after the one that wrote them."""

@@ -1,8 +1,9 @@
 """Widths computed from each layer's own parameters and statistics (LSG, MPD-AGL, DS-ATGO)."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from surgrad import deprecated
@@ -66,12 +67,14 @@ class Follow(Controller):
             (until there is one, the width stays).
         first: likewise, for the first time step of neurons whose surrogate has a separate width for it
             (`Surrogate(first=True)`); `rule` by default.
+        elementwise: whether the rules treat every number for itself, so that one call computes the widths of all
+            layers, which saves a GPU many small kernels.
 
     Example:
         >>> controller = Follow(lambda decay, threshold: 2 * threshold / (1 - decay))
     """
 
-    def __init__(self, rule: Rule = lsg_width, *, first: Rule | None = None):
+    def __init__(self, rule: Rule = lsg_width, *, first: Rule | None = None, elementwise: bool = False):
         if isinstance(rule, str):  # the former way to choose a method
             if rule not in RULES:
                 raise unknown("rule", rule, RULES)
@@ -80,16 +83,20 @@ class Follow(Controller):
             rule = RULES[rule]
         self.rule = rule
         self.first = first or rule
+        self.elementwise = elementwise or rule in RULES.values()
         self.needs_histograms = "spread" in (*_reads(self.rule), *_reads(self.first))
 
     def __call__(self, context: StepContext) -> dict[str, Tensor]:
         names = context.histograms if self.needs_histograms else context.neurons
         separate = [name for name in names if context.neurons[name].surrogate.first_width is not None]
-        later = {name: self._width(self.rule, context, name) for name in names}
-        return later | {name + FIRST: self._width(self.first, context, name) for name in separate}
+        firsts = self._widths(self.first, context, separate)
+        return self._widths(self.rule, context, names) | {name + FIRST: width for name, width in firsts.items()}
 
-    def _width(self, rule: Rule, context: StepContext, name: str) -> Tensor:
-        return rule(*(self._evidence(context, name, key) for key in _reads(rule)))
+    def _widths(self, rule: Rule, context: StepContext, names: Iterable[str]) -> dict[str, Tensor]:
+        evidence = {name: [self._evidence(context, name, key) for key in _reads(rule)] for name in names}
+        if self.elementwise and evidence:
+            return dict(zip(evidence, _together(rule, [*evidence.values()]), strict=True))
+        return {name: rule(*found) for name, found in evidence.items()}
 
     def _evidence(self, context: StepContext, name: str, key: str) -> Tensor:
         if key == "gain":
@@ -124,6 +131,14 @@ class DSATGO(Follow):
 
     def __init__(self) -> None:
         super().__init__(ds_atgo_width)
+
+
+def _together(rule: Rule, evidence: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """What an elementwise rule returns for each layer's evidence, by one call for all."""
+    whole = [torch.broadcast_tensors(*found) for found in evidence]
+    joined = rule(*(torch.cat([part.reshape(-1) for part in kind]) for kind in zip(*whole, strict=True)))
+    parts = joined.split([found[0].numel() for found in whole])
+    return [part.view(found[0].shape) for part, found in zip(parts, whole, strict=True)]
 
 
 def _reads(rule: Rule) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from surgrad.adapt.foreign import neuron_of, slot_of
 from surgrad.adapt.preserving import changed, preserved
+from surgrad.arithmetic import exact_arithmetic
 from surgrad.errors import BadValue, unknown
 from surgrad.hooks import forward_hooks
 from surgrad.layers import PerStep
@@ -28,7 +29,7 @@ class Probe:
 
     It works by `torch.func.functional_call` on copies of the buffers, and changes nothing: no parameter, statistic,
     state, attribute or random number. Every evaluation sees the same random numbers, and neurons that start from rest.
-    Autocast is off and the loss is summed in float64, because differences of losses are too small for bfloat16. With
+    Autocast and TF32 are off and the loss is summed in float64: differences of losses are too small for less. With
     several ranks every result is the mean over them.
 
     Normalisation acts as in the coming forward pass: by batch statistics in training, by running ones in evaluation.
@@ -135,7 +136,7 @@ class Probe:
         """The surrogate gradients of the loss with respect to every parameter, by name; zeros for a parameter that the
         loss does not depend on."""
         values = {name: value.detach().clone().requires_grad_() for name, value in self._parameters.items()}
-        with torch.enable_grad():
+        with torch.enable_grad(), exact_arithmetic():
             found = torch.autograd.grad(self._evaluate(values), [*values.values()], materialize_grads=True)
         return {name: all_reduce(grad, mean=True) for name, grad in zip(values, found, strict=True)}
 
@@ -153,7 +154,7 @@ class Probe:
         buffers = dict(self._model.named_buffers())
         firsts = {path.removesuffix("width") + "first_width": width for path, width in over.items()}
         over |= {path: width for path, width in firsts.items() if path in buffers}
-        with torch.enable_grad():
+        with torch.enable_grad(), exact_arithmetic():
             (grad,) = torch.autograd.grad(self._evaluate({**over, parameter: value}), value, materialize_grads=True)
         return all_reduce(grad, mean=True)
 
@@ -273,7 +274,7 @@ class Probe:
                 raise unknown("parameter or buffer", name, [*self._parameters, *buffers])
         norms = [] if self._frozen is None else self._norms()
         constant = changed((norm, "training", False) for norm in norms)
-        with constant, torch.autocast(inputs.device.type, enabled=False):
+        with constant, exact_arithmetic(), torch.autocast(inputs.device.type, enabled=False):
             return buffers, functional_call(self._model, {**buffers, **over}, (inputs,))
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from surgrad.adapt.probe import Batch
+from surgrad.arithmetic import exact_arithmetic
 from surgrad.models import in_chunks
 from surgrad.neurons import needs_whole_sequence
 from surgrad.train.parts import Parts
@@ -18,6 +19,7 @@ Split = Literal["test", "holdout"]
 
 
 @torch.no_grad()
+@exact_arithmetic()
 def evaluate(parts: Parts, split: Split = "test") -> tuple[float, float]:
     """(mean loss, accuracy in [0, 1]) over all test examples, or over all training examples that are held out."""
     parts.model.eval()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.adapt.probe import Batch
+from surgrad.arithmetic import exact_arithmetic
 from surgrad.config.recipe import OptimConfig
 from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
 from surgrad.files import append_rows, keep_rows
@@ -237,6 +238,7 @@ class Loop:
         with torch.autocast(self.parts.device.type, torch.bfloat16, enabled=self.parts.bf16):
             return self.parts.forward(x)
 
+    @exact_arithmetic()
     def _find(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Find the gradient of the loss and the penalty; the loss and the output."""
         parts = self.parts

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from surgrad.data.sampling import Part, Parts
 from surgrad.data.source import Batch, Batches, BatchSettings, Progressive
 from surgrad.errors import BadValue, DataError
+from surgrad.transfer import to_device
 
 P = TypeVar("P", bound=Part)
 View = tuple[str | None, Tensor, Tensor]
@@ -80,7 +81,7 @@ class StoredBatches(Batches, Generic[P]):
         for error, samples, labels in loader:
             if error is not None:
                 raise DataError(error)
-            yield self.finished(samples.to(self._device)), labels.to(self._device)
+            yield self.finished(to_device(samples, self._device)), to_device(labels, self._device)
 
 
 def _collate(views: list[View]) -> View:
