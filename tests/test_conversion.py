@@ -22,7 +22,7 @@ from surgrad.norm import TDBN, TEBN, BatchNorm
 from surgrad.recipes import RECIPES
 from surgrad.train import convert_run, diagnose_recipe, evaluate_run, progress, train
 from surgrad.train.building import build
-from surgrad.train.run import recipe_of
+from surgrad.train.run_folder import recipe_of
 
 CLASSES = 5
 
@@ -255,7 +255,7 @@ def test_a_training_starts_from_what_was_converted(trained: Path, tiny, tmp_path
     levels = [key for key in saved if key.endswith(".level")]
     assert levels
     assert all(not torch.equal(saved[key], load_file(run / "last.safetensors")[key]) for key in levels)
-    with pytest.raises(BadValue, match=r"init_from = .* holds another network: 'stem.0.weight' and"):
+    with pytest.raises(BadValue, match=r"init_from = .* holds another network: 'stem.0.weight' is"):
         train(tiny(*words, "model.width_multiplier=0.25"), tmp_path / "wide")
     (tmp_path / "spiking").rename(tmp_path / "elsewhere")
     evaluate_run(run)  # what it began with is needed no more

@@ -32,7 +32,7 @@ from surgrad.recipes import find_recipe
 from surgrad.report import read_run
 from surgrad.train import build, building, checkpoint, derive, evaluate_run, train
 from surgrad.train.progress import Lines
-from surgrad.train.run import recipe_of
+from surgrad.train.run_folder import recipe_of
 
 
 def contents(folder):
@@ -364,19 +364,6 @@ def test_corrupt_surroundings(tiny, run):
         recipe_of(run)
 
 
-def test_weights_alone_are_no_checkpoint(finished, tiny, run):
-    """The first save was cut short: the training starts again, without the rows of the one before."""
-    for name in ("last.pt", "previous.pt", "previous.safetensors"):
-        (run / name).unlink()
-    assert not checkpoint.exists(run)
-    train(tiny(), run)  # and without resume
-    for name in ("metrics", "widths"):
-        ours, theirs = ((folder / f"{name}.jsonl").read_text().count("\n") for folder in (run, finished))
-        assert ours == theirs
-    ours, theirs = (load_file(folder / "last.safetensors") for folder in (run, finished))
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-
-
 # damaged checkpoints
 
 
@@ -539,7 +526,12 @@ def test_a_learning_rate_that_explodes_is_reported(tiny_words, tmp_path, capsys)
     assert cli.main(words) == 2  # an error: 130, an interruption, would have a script resume it forever
     said = capsys.readouterr().err
     assert said.startswith("surgrad: the ")
-    for part in (" at step ", "(epoch 1, batch ", "; no checkpoint was saved before it. ", "Try a lower optim.lr"):
+    for part in (
+        " at step ",
+        "(epoch 1, batch ",
+        f"; the last good checkpoint is kept in {tmp_path / 'run'}. ",
+        "Try a lower optim.lr",
+    ):
         assert part in said
 
 
@@ -587,18 +579,18 @@ def test_a_full_disk_leaves_the_old_checkpoint(tiny, tmp_path, monkeypatch, wher
 
 
 def fill_up(monkeypatch, out, where, number):
-    """From the second checkpoint on, no space is left in the middle of the weights or the state, or when flushing."""
+    """From the checkpoint of epoch 2 on, no space is left for the weights or the state, or when flushing."""
     write = Path.write_bytes
     flush = os.fsync
 
     def write_bytes(path, data):
-        if (out / "last.pt").exists() and path.name == temporary:
+        if (out / "previous.pt").exists() and path.name == temporary:
             write(path, data[: len(data) // 2])
             raise OSError(number, os.strerror(number))
         return write(path, data)
 
     def fsync(file):
-        if (out / "last.pt").exists() and (out / "last.tmp.safetensors").exists():
+        if (out / "previous.pt").exists() and (out / "last.tmp.safetensors").exists():
             raise OSError(number, os.strerror(number))
         flush(file)
 
@@ -631,7 +623,7 @@ def test_another_fault_of_the_disk_is_not_called_full(tiny, tmp_path, monkeypatc
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(CheckpointError, match=r"Input/output error: cannot write in .*/run; all files"):
         train(tiny(), tmp_path / "run")
     assert not list((tmp_path / "run").glob("*.tmp*"))
 

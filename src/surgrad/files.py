@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ def write_beside(path: Path, write: Callable[[Path], object], shared: bool = Fal
     try:
         write(temporary)
         with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+            _flush(file.fileno())
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        remove_quietly(temporary)
         raise
     return temporary
 
@@ -44,34 +44,96 @@ def write_beside(path: Path, write: Callable[[Path], object], shared: bool = Fal
 def replace_file(path: Path, write: Callable[[Path], object], shared: bool = False) -> Path:
     """Write a file so that a reader, or a kill, finds either the complete old file or the complete new one.
 
+    A link is followed: what it leads to is replaced. A device, a pipe or a socket is written to and stays what it is.
+
     The parameters are those of `write_beside`.
 
     Returns:
         `path`.
     """
-    temporary = write_beside(path, write, shared)
+    target = Path(os.path.realpath(path))
+    if _is_stream(path, target):
+        write(path)
+        return path
+    temporary = write_beside(target, write, shared)
     try:
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        os.replace(temporary, target)
+    except BaseException:
+        remove_quietly(temporary)
+        raise
     return path
 
 
+def _is_stream(path: Path, target: Path) -> bool:
+    """Whether a path names something that must not be replaced by a file: a device, a pipe, or the output of this
+    process under another name (/dev/stdout, /proc/self/fd/1)."""
+    if target.exists() and not target.is_file():
+        return True
+    return Path(os.path.abspath(path)).parts[1:2] in (("dev",), ("proc",))
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Rename a file so that nothing uses it any more, and it is not lost.
+
+    Args:
+        path: the file.
+        why: one word for its new name, as in "damaged".
+
+    Returns:
+        Its new path.
+    """
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{why}{number}")).exists():
+        number += 1
+    os.replace(path, aside)
+    return aside
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush renames to the disk, where the system lets a folder be flushed."""
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder may be written in and not be read
+        return
+    try:
+        _flush(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush(handle: int) -> None:
+    """Flush a file to the disk. Some file systems cannot be asked to; theirs is the best that there is."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove a temporary file after an error, which is reported; that it cannot be removed either does no harm."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
-def room_needed(folder: Path) -> Iterator[None]:
-    """Turn the error of a full disk into one that says what to do.
+def writing_in(folder: Path) -> Iterator[None]:
+    """Turn an error in writing to a run folder into one that says what to do.
 
     Raises:
-        CheckpointError: where the disk is full. Everything that was complete before is still complete.
+        CheckpointError: for any OSError. Everything that was complete before is still complete.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise
+        full = error.errno in _DISK_FULL
+        what = "no space left to write in" if full else f"{error.strerror or error}: cannot write in"
+        remedy = "Free some space on that disk" if full else "Make it writable again"
         raise CheckpointError(
-            f"no space left to write in {folder}; all files that were complete before still are. Free some space on "
-            f"that disk and continue with `surgrad train --resume --out {folder}`"
+            f"{what} {folder}; all files that were complete before still are. {remedy} and continue with `surgrad "
+            f"train --resume --out {folder}`"
         ) from error
 
 
@@ -86,24 +148,43 @@ def write_json(path: Path, value: Any) -> None:
         CheckpointError: where the disk is full.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    with room_needed(path.parent):
+    with writing_in(path.parent):
         replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        CheckpointError: where it cannot be read, which does not mean that it is damaged.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except (OSError, MemoryError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "out of memory"
+        raise CheckpointError(
+            f"{path} cannot be read now ({reason}), which does not mean that it is damaged; it stays as it is. Try "
+            "again when it can be read"
+        ) from error
 
 
 def read_json(path: Path) -> Any:
     """The value of a JSON file.
 
     Raises:
-        CheckpointError: where the file is not JSON.
+        CheckpointError: where the file cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path).decode("utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is cut short or altered ({error}); restore it, or train again") from error
 
 
 def append_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Append rows to a .jsonl file and flush them to the disk.
+    """Append rows to a .jsonl file and flush them to the disk: all of them, or none where that fails.
 
     Args:
         path: the file, which need not exist.
@@ -112,10 +193,17 @@ def append_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     Raises:
         CheckpointError: where the disk is full.
     """
-    with room_needed(path.parent), path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode("utf-8")
+    with writing_in(path.parent), path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while data:
+                data = data[file.write(data) :]
+            _flush(file.fileno())
+        except BaseException:
+            with suppress(OSError):  # the error that is reported is the first one
+                file.truncate(end)
+            raise
 
 
 def read_rows(path: Path, on_bad_line: Callable[[int, bool], object] | None = None) -> list[dict[str, Any]]:
@@ -130,7 +218,7 @@ def read_rows(path: Path, on_bad_line: Callable[[int, bool], object] | None = No
         CheckpointError: for a line that is not a row, unless `on_bad_line` is given.
     """
     # A kill can cut a line inside a character, so bytes that are not text must not stop the reading.
-    text = path.read_bytes().decode("utf-8", errors="replace") if path.exists() else ""
+    text = read_bytes(path).decode("utf-8", errors="replace") if path.exists() else ""
     *lines, last = text.split("\n")
     found = []
     for number, line in enumerate(lines, start=1):
@@ -163,7 +251,7 @@ def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[s
         return []
     kept = [row for row in read_rows(path) if keep(row)]
     text = "".join(json.dumps(row) + "\n" for row in kept)
-    with room_needed(path.parent):
+    with writing_in(path.parent):
         replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return kept
 

@@ -63,8 +63,15 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("surgrad: aborted; the last checkpoint is intact", file=sys.stderr)
         return STOPPED
+    except MemoryError:
+        print("surgrad: out of memory; the last checkpoint is intact. Give a smaller data.batch", file=sys.stderr)
+        return FAILED
     except BrokenPipeError:  # the program that reads the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        path = f"{error.filename}: " if error.filename else ""
+        print(f"surgrad: {path}{error.strerror or error}", file=sys.stderr)
         return FAILED
 
 

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from surgrad.train import Recipe
 
 
+def path_argument(text: str) -> Path:
+    """A path of the command line. An empty one, as of an unset variable in a script, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; give a file or a folder (the current folder is .)")
+    return Path(text)
+
+
 def set_option(parser: argparse.ArgumentParser) -> None:
     """Add --set, which changes settings of a recipe."""
     parser.add_argument(
@@ -26,7 +33,7 @@ def data_option(parser: argparse.ArgumentParser) -> None:
     """Add --data, the folder of the data sets."""
     parser.add_argument(
         "--data",
-        type=Path,
+        type=path_argument,
         metavar="DIR",
         help="folder of the data sets; default: $SURGRAD_DATA, or ~/.cache/surgrad/data",
     )

@@ -1,10 +1,9 @@
 """The command that converts an ANN into a spiking network."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgrad.cli.arguments import data_option, named_recipe, set_option
+from surgrad.cli.arguments import data_option, named_recipe, path_argument, set_option
 from surgrad.errors import BadValue
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def _target(name: str | None, settings: list[str]) -> "Recipe | None":
 
 def describe_convert(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `surgrad convert`."""
-    parser.add_argument("run", type=Path, help="run folder of an ANN")
+    parser.add_argument("run", type=path_argument, help="run folder of an ANN")
     data_option(parser)
     parser.add_argument(
         "--steps",
@@ -94,10 +93,10 @@ def describe_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare",
         "--beside",
-        type=Path,
+        type=path_argument,
         nargs="+",
         default=[],
         metavar="RUN",
         help="run folders of directly trained networks to include in the plot",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="new run folder; default: RUN-converted")
+    parser.add_argument("--out", type=path_argument, metavar="DIR", help="new run folder; default: RUN-converted")

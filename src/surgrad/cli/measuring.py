@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgrad.cli.arguments import data_option, named_recipe, set_option
+from surgrad.cli.arguments import data_option, named_recipe, path_argument, set_option
 from surgrad.errors import BadValue
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _print_energy(found: "Energy") -> None:
 
 def _named(what: str, settings: list[str]) -> tuple["Recipe", Path | None]:
     """The recipe of a run folder, and that folder; or the recipe of that name, with settings changed, and None."""
-    from surgrad.train.run import recipe_of
+    from surgrad.train.run_folder import recipe_of
 
     folder = Path(what) if Path(what).is_dir() else None
     if folder is None:
@@ -150,14 +150,17 @@ def describe_diagnose(parser: argparse.ArgumentParser) -> None:
         "passes per layer (default: only for the first weights)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE.html", help="the page; default: diagnosis.html in the run folder, or here"
+        "--out",
+        type=path_argument,
+        metavar="FILE.html",
+        help="the page; default: diagnosis.html in the run folder, or here",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file")
+    parser.add_argument("--json", type=path_argument, metavar="FILE", help="also write all numbers to this file")
 
 
 def describe_energy(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `surgrad energy`."""
-    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("run", type=path_argument, help="run folder")
     data_option(parser)
     parser.add_argument("--images", type=int, metavar="N", help="use only the first N test images")
     for name, text in SWITCHES.items():

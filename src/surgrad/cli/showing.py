@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from surgrad.cli.arguments import path_argument
+
 
 def show(arguments: argparse.Namespace) -> int:
     """Draw a recording of an event camera: its frames side by side, and as an animation."""
@@ -34,7 +36,7 @@ def _print_paths(pictures: list[Path]) -> int:
 
 def describe_show(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `surgrad show`."""
-    parser.add_argument("file", type=Path, help="AEDAT 2, 3.1 or 4, .bin of N-MNIST, .dat, .npz, .npy or HDF5")
+    parser.add_argument("file", type=path_argument, help="AEDAT 2, 3.1 or 4, .bin of N-MNIST, .dat, .npz, .npy or HDF5")
     parser.add_argument("--frames", type=int, default=10, metavar="T", help="number of frames (default: %(default)s)")
     parser.add_argument(
         "--slicing",
@@ -56,4 +58,6 @@ def describe_show(parser: argparse.ArgumentParser) -> None:
         metavar=("W", "H"),
         help="pixels of the sensor; default: the extent of the events",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE.png", help="default: the name of the recording, here")
+    parser.add_argument(
+        "--out", type=path_argument, metavar="FILE.png", help="default: the name of the recording, here"
+    )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from surgrad.cli.arguments import data_option, write_page
+from surgrad.cli.arguments import data_option, path_argument, write_page
 
 
 def run_sweep(arguments: argparse.Namespace) -> int:
@@ -63,7 +63,7 @@ def describe_sweep(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_argument,
         default=Path("sweep"),
         metavar="DIR",
         help="folder of the run folders (default: %(default)s)",

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgrad.cli.arguments import data_option, named_recipe, set_option, write_page
+from surgrad.cli.arguments import data_option, named_recipe, path_argument, set_option, write_page
 from surgrad.errors import Interrupted, SurgradError, TrainingStopped
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _recipe_and_folder(arguments: argparse.Namespace) -> tuple["Recipe", Path]:
     """The recipe and the run folder of `surgrad train`."""
     from surgrad.config import derive, set_fields
     from surgrad.recipes import DEFAULT
-    from surgrad.train.run import recipe_of
+    from surgrad.train.run_folder import recipe_of
 
     resumed = arguments.out and arguments.resume and (arguments.out / "recipe.json").exists()
     if resumed and arguments.recipe is None:
@@ -177,7 +177,7 @@ def describe_train(parser: argparse.ArgumentParser) -> None:
         "default: lsg_fashion_small_t4",
     )
     data_option(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: a new one under runs/")
+    parser.add_argument("--out", type=path_argument, metavar="DIR", help="run folder; default: a new one under runs/")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, order of images and augmentation")
     set_option(parser)
     parser.add_argument(
@@ -203,7 +203,7 @@ def describe_train(parser: argparse.ArgumentParser) -> None:
 
 def describe_eval(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `surgrad eval`."""
-    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("run", type=path_argument, help="run folder")
     data_option(parser)
     parser.add_argument(
         "--best",
@@ -215,18 +215,22 @@ def describe_eval(parser: argparse.ArgumentParser) -> None:
 
 def describe_figures(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `surgrad figures`."""
-    parser.add_argument("runs", type=Path, nargs="+", help="run folders; other folders are ignored")
+    parser.add_argument("runs", type=path_argument, nargs="+", help="run folders; other folders are ignored")
     parser.add_argument(
-        "--out", type=Path, default=Path("figures"), metavar="DIR", help="folder of the pictures (default: %(default)s)"
+        "--out",
+        type=path_argument,
+        default=Path("figures"),
+        metavar="DIR",
+        help="folder of the pictures (default: %(default)s)",
     )
 
 
 def describe_report(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `surgrad report`."""
-    parser.add_argument("runs", type=Path, nargs="+", help="run folders")
+    parser.add_argument("runs", type=path_argument, nargs="+", help="run folders")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_argument,
         metavar="FILE.html",
         help="the page; default: report.html in the run folder, or here for several runs",
     )

@@ -18,7 +18,7 @@ from surgrad.train.environment import environment
 from surgrad.train.evaluation import first_test_batches
 from surgrad.train.inputs import write_inputs
 from surgrad.train.progress import say_on_stderr
-from surgrad.train.run import new_folder, recipe_of
+from surgrad.train.run_folder import claimed, recipe_of
 
 CALIBRATION = 1_024
 """Training images by which the thresholds are balanced."""
@@ -65,7 +65,7 @@ def convert_run(
         raise BadValue(f"{steps} steps of {images} images cannot be measured; give 1 or more of both")
     _check_into(recipe, into)
     built = build(derive(recipe, run={"compile": False}), data)
-    built.model.load_state_dict(checkpoint.load_weights(folder, "last", say_on_stderr))
+    checkpoint.fit(built.model, checkpoint.load_weights(folder, "last", say_on_stderr), folder)
     network = convert(
         built.model,
         islice(built.batches.train(0), -(-CALIBRATION // built.batches.size)),
@@ -74,23 +74,23 @@ def convert_run(
         steps=steps,
         neuron=_maker(into, steps),
     )
-    new_folder(out)
-    record = {
-        "ann": str(folder),
-        "name": recipe.name,
-        "seed": recipe.seed,
-        "percentile": percentile,
-        "scale": scale,
-        "ann_accuracy": accuracy_over_time(built.model, first_test_batches(built, images), 1)[0],
-        "images": min(built.batches.test_count, images or built.batches.test_count),
-        "thresholds": levels_of(network),
-        "accuracy": accuracy_over_time(network, first_test_batches(built, images, show), steps),
-    }
-    write_json(out / "recipe.json", to_dict(_converted(recipe, steps, percentile, into)))
-    write_json(out / "env.json", environment(built.device, built.bf16))
-    write_inputs(out, built.inputs)
-    checkpoint.save(out, network, {"converted": True})
-    write_json(out / "conversion.json", record)
+    with claimed(out, None, say_on_stderr):
+        record = {
+            "ann": str(folder),
+            "name": recipe.name,
+            "seed": recipe.seed,
+            "percentile": percentile,
+            "scale": scale,
+            "ann_accuracy": accuracy_over_time(built.model, first_test_batches(built, images), 1)[0],
+            "images": min(built.batches.test_count, images or built.batches.test_count),
+            "thresholds": levels_of(network),
+            "accuracy": accuracy_over_time(network, first_test_batches(built, images, show), steps),
+        }
+        write_json(out / "recipe.json", to_dict(_converted(recipe, steps, percentile, into)))
+        write_json(out / "env.json", environment(built.device, built.bf16))
+        write_inputs(out, built.inputs)
+        checkpoint.save(out, network, {"converted": True})
+        write_json(out / "conversion.json", record)
     return record
 
 

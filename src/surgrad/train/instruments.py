@@ -12,7 +12,7 @@ from surgrad.train.building import RELU, Data, build
 from surgrad.train.evaluation import first_test_batches
 from surgrad.train.parts import Parts
 from surgrad.train.progress import say_on_stderr
-from surgrad.train.run import recipe_of
+from surgrad.train.run_folder import recipe_of
 
 
 def diagnose_recipe(
@@ -70,5 +70,5 @@ def energy_of_run(
 
 def _loaded(parts: Parts, folder: Path, recipe: Recipe) -> str:
     """Load a run's newest weights; returns the number of its epochs, in words."""
-    parts.model.load_state_dict(checkpoint.load_weights(folder, "last", say_on_stderr))
+    checkpoint.fit(parts.model, checkpoint.load_weights(folder, "last", say_on_stderr), folder)
     return f"after {len(read_rows(folder / 'metrics.jsonl'))} of {recipe.optim.epochs} epochs"

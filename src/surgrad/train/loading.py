@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from surgrad.errors import CheckpointError
 from surgrad.models import SpikingNetwork
 from surgrad.train import checkpoint
 from surgrad.train.building import build_model
 from surgrad.train.inputs import InputSpec as InputSpec
 from surgrad.train.inputs import read_inputs
 from surgrad.train.progress import say_on_stderr
-from surgrad.train.run import recipe_of
+from surgrad.train.run_folder import recipe_of
 
 Which = Literal["last", "best", "average"]
 
@@ -45,12 +44,5 @@ def load_run(folder: Path | str, which: Which = "last", say: checkpoint.Say = sa
     folder = Path(folder)
     recipe = recipe_of(folder)
     network = build_model(recipe, read_inputs(folder, recipe))
-    weights = checkpoint.load_weights(folder, which, say)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the weights in {folder} do not fit the network of its recipe.json and model.json; restore the folder as "
-            f"the training wrote it ({error})"
-        ) from error
+    checkpoint.fit(network, checkpoint.load_weights(folder, which, say), folder)
     return network.eval()

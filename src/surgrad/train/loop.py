@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from surgrad.adapt.probe import Batch
 from surgrad.arithmetic import exact_arithmetic
-from surgrad.config.recipe import OptimConfig
+from surgrad.config.parts import resolved
+from surgrad.config.reading import from_dict
+from surgrad.config.recipe import OptimConfig, derive, to_dict
+from surgrad.config.text import differences
 from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
 from surgrad.files import append_rows, keep_rows
 from surgrad.neurons import keep_positive as keep_thresholds_positive
@@ -131,13 +134,27 @@ class Loop:
                 f"{self.folder} holds a converted network and no training to continue; begin one "
                 f"from it, with --set init_from={self.folder}"
             )
-        self.parts.model.load_state_dict(weights)
+        self._check_recipe(state)
+        checkpoint.fit(self.parts.model, weights, self.folder)
         for optimizer, saved in zip(self.parts.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.parts.adapter.load_state_dict(state["adapter"])
         self.observers.load_state_dict(state.get("observers", {}))
         _set_random_state(state["rng"])
         self.at = Position(**state["progress"])
+
+    def _check_recipe(self, state: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another recipe, as after recipe.json was edited. Older ones do not hold theirs."""
+        if "recipe" not in state:
+            return
+        own = self.parts.recipe
+        words = {"summary": own.summary, "source": own.source, "published": own.published}
+        differing = differences(derive(from_dict(state["recipe"]), **words), own)
+        if differing:
+            raise CheckpointError(
+                f"the checkpoint in {self.folder} was made by another recipe than its recipe.json; these settings "
+                f"differ: {'; '.join(differing)}. Put them back, or begin again in another folder"
+            )
 
     def run(self) -> None:
         """Train to the end.
@@ -150,6 +167,8 @@ class Loop:
             keep_rows(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
             try:
                 self.observers.run_begins(self)
+                if not checkpoint.exists(self.folder):
+                    self.save()  # of the beginning: from here on there is always one to continue from
                 while self.at.epoch < self.config.epochs:
                     self._train_epoch()
                     self._finish_epoch()
@@ -197,6 +216,7 @@ class Loop:
         """Save a checkpoint."""
         self._read_last()
         state = {
+            "recipe": to_dict(resolved(self.parts.recipe)),
             "progress": asdict(self.at),
             "optimizers": [optimizer.state_dict() for optimizer in self.parts.optimizers],
             "adapter": self.parts.adapter.state_dict(),
@@ -289,14 +309,12 @@ class Loop:
 
     def _refuse(self, outcome: _Outcome, loss: float, norm: float) -> NoReturn:
         what, value = ("gradient", norm) if math.isfinite(loss) else ("loss", loss)
-        held = checkpoint.exists(self.folder)
-        kept = f"the last good checkpoint is kept in {self.folder}" if held else "no checkpoint was saved before it"
         with torch.autocast(self.parts.device.type, torch.bfloat16, enabled=self.parts.bf16):
             cause = locate_nonfinite(self.parts.model, outcome.batch)
         step, epoch, batch = outcome.position
         raise TrainingStopped(
             f"the {what} is {value} at step {step} (epoch {epoch + 1}, batch {batch + 1}): "
-            f"{cause}; {kept}. Try a lower optim.lr, or optim.clip=1"
+            f"{cause}; the last good checkpoint is kept in {self.folder}. Try a lower optim.lr, or optim.clip=1"
         )
 
     def _finish_epoch(self) -> None:

@@ -1,26 +1,16 @@
-"""A run folder, from a recipe to its last line.
+"""A training in a run folder (`surgrad.train.run_folder`), and the evaluation of its weights."""
 
-- recipe.json, env.json, model.json: the settings; where it was computed; the classes and inputs of the network.
-- metrics.jsonl: a row for each epoch. widths.jsonl: a row for each epoch and layer (`surgrad.measure.LayerEvidence`).
-- adapt.jsonl, alarms.jsonl, where there is any: what a controller based its widths on; what was found wrong.
-- last.safetensors, last.pt: the newest checkpoint (previous.*: the one before).
-- best.safetensors: the weights of the best epoch so far, by accuracy on the held-out examples; where there are none, by
-  test accuracy, which makes that test accuracy too optimistic to report.
-"""
-
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from surgrad.config.parts import resolved
-from surgrad.config.reading import from_dict
 from surgrad.config.recipe import Recipe, derive, to_dict
 from surgrad.config.text import differences
 from surgrad.errors import BadValue, CheckpointError
-from surgrad.files import read_json, write_json
+from surgrad.files import read_json, write_json, writing_in
 from surgrad.train import checkpoint
 from surgrad.train.building import Data, build, naming_data
 from surgrad.train.environment import environment
@@ -30,6 +20,7 @@ from surgrad.train.inputs import check_inputs, write_inputs
 from surgrad.train.logs import LOGS, standard_observers
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Progress, progress, say_on_stderr
+from surgrad.train.run_folder import METRICS, claimed, recipe_of
 
 
 def train(
@@ -75,36 +66,31 @@ def train(
     """
     out = Path(out)
     recipe = naming_data(recipe, data)
-    _check(recipe, out, resume)
-    parts = build(recipe, data)
-    _make(out)
-    average = [] if parts.average is None else [parts.average]
-    with _locked(out):
-        loop = Loop(
-            parts,
-            recipe.optim,
-            out,
-            show or progress(recipe.optim.epochs),
-            [*standard_observers(), *average, *observers],
-        )
-        return _train(recipe, loop, resume)
+    show = show or progress(recipe.optim.epochs)
+    with claimed(out, resume, show.say) as continues:
+        if continues:
+            _check_recipe(recipe, recipe_of(out), out)
+        parts = build(recipe, data)
+        average = [] if parts.average is None else [parts.average]
+        loop = Loop(parts, recipe.optim, out, show, [*standard_observers(), *average, *observers])
+        return _train(recipe, loop, continues)
 
 
-def _train(recipe: Recipe, loop: Loop, resume: bool) -> Path:
+def _train(recipe: Recipe, loop: Loop, continues: bool) -> Path:
     out = loop.folder
     parts = loop.parts
     best_by = {"best_by": selection_split(parts)}
     env = environment(parts.device, parts.bf16) | dict(parts.batches.about) | best_by
-    resumes = resume and checkpoint.exists(out)
-    if recipe.init_from is not None and not resumes:
-        _load_initial_weights(Path(recipe.init_from), parts.model)
-    if resumes:
+    if continues:
         check_inputs(out, parts.inputs)
         loop.resume()
         env = _resumed(out / "env.json", env, loop.progress)
     else:
-        for name in ("metrics.jsonl", *LOGS):  # of a run that was killed before its first checkpoint
-            (out / name).unlink(missing_ok=True)
+        if recipe.init_from is not None:
+            _load_initial_weights(Path(recipe.init_from), parts.model)
+        with writing_in(out):
+            for name in (METRICS, *LOGS):  # of a run that was killed before its first checkpoint
+                (out / name).unlink(missing_ok=True)
     write_json(out / "recipe.json", to_dict(resolved(recipe)))
     write_json(out / "env.json", env)
     write_inputs(out, parts.inputs)
@@ -115,38 +101,24 @@ def _train(recipe: Recipe, loop: Loop, resume: bool) -> Path:
 def _load_initial_weights(folder: Path, model: nn.Module) -> None:
     """Load the newest weights of a run of the same network."""
     weights = checkpoint.load_weights(folder, "last", say_on_stderr)
-    own = model.state_dict()
-    differing = [
-        key
-        for key in {**own, **weights}
-        if key not in own or key not in weights or own[key].shape != weights[key].shape
-    ]
-    if differing:
+    faults = checkpoint.misfits(model, weights)
+    if faults:
         raise BadValue(
-            f"init_from = {folder} holds another network: '{differing[0]}' and {len(differing) - 1} "
-            "other tensors differ; give a run of the same network, classes and neuron"
+            f"init_from = {folder} holds another network: {checkpoint.in_short(faults)}; give a run of the same "
+            "network, classes and neuron"
         )
     model.load_state_dict(weights)
 
 
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Lock the folder; refuse one that another training is writing in. Where the system has no locks, do nothing."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    path = out / ".lock"
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CheckpointError(f"another training is writing in {out}; stop it, or choose another --out") from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+def _check_recipe(recipe: Recipe, held: Recipe, out: Path) -> None:
+    """Refuse to continue a run by another recipe."""
+    words = {"summary": recipe.summary, "source": recipe.source, "published": recipe.published}
+    differing = differences(derive(held, **words), recipe)
+    if differing:
+        raise CheckpointError(
+            f"{out} was trained by another recipe; these settings differ: {'; '.join(differing)}. "
+            "Give the same recipe and settings, or choose another --out"
+        )
 
 
 def _resumed(path: Path, env: dict[str, Any], show: Progress) -> dict[str, Any]:
@@ -165,18 +137,6 @@ def _resumed(path: Path, env: dict[str, Any], show: Progress) -> dict[str, Any]:
         changes = "; ".join(f"{key}: {first.get(key)} -> {value}" for key, value in other.items())
         show.say(f"resumed in another environment, so perhaps not bit for bit: {changes}")
     return {**first, "resumed": [*first["resumed"], {"at": env["started"], **other}]}
-
-
-def recipe_of(folder: Path) -> Recipe:
-    """The recipe of a run folder.
-
-    Raises:
-        CheckpointError: where the folder holds no recipe.
-    """
-    path = Path(folder) / "recipe.json"
-    if not path.exists():
-        raise CheckpointError(f"{folder} is not a run folder: it holds no recipe.json; give the --out of a training")
-    return from_dict(read_json(path))
 
 
 def evaluate_run(
@@ -204,41 +164,8 @@ def evaluate_run(
     check_inputs(Path(folder), parts.inputs)
     best_by = selection_split(parts)
     result: dict[str, Any] = {"run": str(folder), "weights": which, "best_by": best_by}
-    parts.model.load_state_dict(weights)
+    checkpoint.fit(parts.model, weights, folder)
     for split in dict.fromkeys(("test", best_by)):
         loss, accuracy = evaluate(parts, split)
         result |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
     return result
-
-
-def new_folder(out: Path) -> None:
-    """Create a folder for a run.
-
-    Raises:
-        CheckpointError: where it holds a run, or cannot be created.
-    """
-    if checkpoint.exists(out):
-        raise CheckpointError(f"{out} already holds a run; choose another --out")
-    _make(out)
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{out} cannot be a run folder ({error.strerror}); choose another --out") from error
-
-
-def _check(recipe: Recipe, out: Path, resume: bool) -> None:
-    """Refuse to overwrite a run, or to continue it by another recipe."""
-    if not checkpoint.exists(out):
-        return
-    if not resume:
-        raise CheckpointError(f"{out} already holds a run; add --resume to continue it, or choose another --out")
-    words = {"summary": recipe.summary, "source": recipe.source, "published": recipe.published}
-    differing = differences(derive(recipe_of(out), **words), recipe)
-    if differing:
-        raise CheckpointError(
-            f"{out} was trained by another recipe; these settings differ: {'; '.join(differing)}. "
-            "Give the same recipe and settings, or choose another --out"
-        )
