@@ -1,6 +1,13 @@
-"""Settings of a process that trains: how its threads wait, and how it allocates memory. Set before torch is loaded."""
+"""Settings of a process: how its threads wait, how it allocates memory, what it prints, and when it ends."""
 
 import os
+import signal
+import sys
+import threading
+from typing import TextIO
+
+PARENT = "SURGRAD_PARENT_PIPE"
+"""The environment variable with the number of a pipe that the parent process holds open."""
 
 
 def tune() -> None:
@@ -24,3 +31,27 @@ def use_huge_pages() -> None:
     Glibc returns every block above 32 MB to the system at once, and each new one costs a page fault for every 4 KiB;
     with huge pages, one for every 2 MiB. Keeping the freed memory would be still faster, but takes more memory."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def print_what_can_be_printed() -> None:
+    """Let a character that the terminal's encoding does not have be printed as "?", and not be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def silence(stream: TextIO) -> None:
+    """Let what is printed from now on go nowhere: nobody reads it any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def end_with_parent() -> None:
+    """Where the parent process asks for it (`PARENT`), stop as by SIGTERM when that process ends, however it ends."""
+    number = os.environ.pop(PARENT, None)
+    if number is not None:
+        threading.Thread(target=_wait_for_end, args=(int(number),), daemon=True).start()
+
+
+def _wait_for_end(pipe: int) -> None:
+    os.read(pipe, 1)  # returns when the other end is closed: the parent writes nothing
+    os.kill(os.getpid(), signal.SIGTERM)

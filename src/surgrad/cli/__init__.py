@@ -5,7 +5,6 @@ parser, in a module of this package; then add both to `COMMANDS`.
 """
 
 import argparse
-import os
 import sys
 import textwrap
 from typing import Any, NoReturn
@@ -33,6 +32,14 @@ from surgrad.errors import Interrupted, SurgradError, unknown
 
 FAILED = 2
 STOPPED = 130
+UNREAD = 141
+"""The reader of the output has ended, as `head` does: the status of a program that SIGPIPE ends."""
+OUT_OF_MEMORY = (
+    "not enough memory; the last checkpoint is intact. Give a smaller data.batch, model.steps or "
+    "model.width_multiplier, or run.pack_spikes=true"
+)
+TOO_LARGE = ("can't allocate memory", "not enough memory", "integer multiplication overflow", "calculation overflowed")
+"""What torch says of a tensor that fits no memory."""
 COMMANDS: dict[str, tuple[Any, Any]] = {
     "list": (list_recipes, describe_list),
     "options": (show_options, describe_options),
@@ -49,9 +56,15 @@ COMMANDS: dict[str, tuple[Any, Any]] = {
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for an error, or 130 for a training that was stopped."""
+    """Run one command.
+
+    Returns:
+        The exit status: 0, 2 for an error, 130 for a training that was stopped, 141 where nobody reads the output.
+    """
+    process.print_what_can_be_printed()
     arguments = _parser().parse_args(words)
     process.tune()
+    process.end_with_parent()
     try:
         return arguments.command(arguments)
     except Interrupted as stopped:
@@ -63,16 +76,24 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("surgrad: aborted; the last checkpoint is intact", file=sys.stderr)
         return STOPPED
-    except MemoryError:
-        print("surgrad: out of memory; the last checkpoint is intact. Give a smaller data.batch", file=sys.stderr)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(f"surgrad: {OUT_OF_MEMORY}", file=sys.stderr)
         return FAILED
-    except BrokenPipeError:  # the program that reads the output has ended, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except BrokenPipeError:
+        process.silence(sys.stdout)
+        return UNREAD
     except OSError as error:
         path = f"{error.filename}: " if error.filename else ""
         print(f"surgrad: {path}{error.strerror or error}", file=sys.stderr)
         return FAILED
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, in Python, or in torch on the CPU or a GPU."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(text in str(error) for text in TOO_LARGE)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _cleaned(docstring: str) -> str:
-    """A docstring without the indentation of its code; `inspect.cleandoc` would take longer to load than the help."""
-    first, _, rest = docstring.partition("\n")
+def _cleaned(docstring: str | None) -> str:
+    """A docstring without the indentation of its code; `inspect.cleandoc` would take longer to load than the help.
+    Python's option -OO leaves none."""
+    first, _, rest = (docstring or "-").partition("\n")
     return f"{first}\n{textwrap.dedent(rest)}".strip()

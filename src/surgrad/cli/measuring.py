@@ -50,7 +50,7 @@ def diagnose(arguments: argparse.Namespace) -> int:
             for layer, (epochs, decays) in curves.items()
         }
     if arguments.json:
-        replace(arguments.json, lambda path: path.write_text(json.dumps(record, indent=1, ensure_ascii=False)))
+        replace(arguments.json, lambda path: path.write_text(json.dumps(record, indent=1, ensure_ascii=False), "utf-8"))
     print(f"{record['name']}: {record['about']}\n\n{layer_table(record['layers'])}\n")
     for finding in record["findings"]:
         print(f"! {finding['sentence']}")

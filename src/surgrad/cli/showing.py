@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from surgrad.cli.arguments import path_argument
+from surgrad.errors import BadValue
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -12,6 +13,8 @@ def show(arguments: argparse.Namespace) -> int:
     from surgrad.data.events.reading import read_either
     from surgrad.report import write_recording
 
+    if arguments.file.is_dir():
+        raise BadValue(f"{arguments.file} is a folder; give the file of a recording")
     out = arguments.out or Path(arguments.file.stem).with_suffix(".png")
     events = read_either(arguments.file, arguments.sensor, True)
     if events.dtype.names is None:

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 
 from surgrad.errors import BadValue, unknown
 
+LARGEST = 3.4e38
+"""Of float32, in which trainings compute."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -38,7 +41,7 @@ class Range:
         return f"{start}{end}"
 
     def holds(self, value: float) -> bool:
-        return self.low <= value <= self.high and math.isfinite(value) and not (self.open and value == self.low)
+        return self.low <= value <= self.high and abs(value) <= LARGEST and not (self.open and value == self.low)
 
 
 Positive = Annotated[float, Range(0, open=True)]
@@ -46,6 +49,8 @@ NonNegative = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(1)]
 Size = Annotated[int, Range(0)]
+Multiplier = Annotated[float, Range(0, 1000, open=True)]
+"""A factor of a network's channels."""
 
 PLAIN = (int, float, bool, str, type(None))
 """Types of the values that JSON and the command line can state."""
@@ -111,6 +116,8 @@ def parsed(path: str, text: str, hint: Any) -> Any:
         BadValue: for a text that is not a value of that type, or a value out of range.
         UnknownName: for a word that the annotation does not list.
     """
+    if not text.isprintable():
+        raise BadValue(f"{path} = {text!r} has characters that cannot be stored; write it in the terminal's encoding")
     for kind, _ in sorted(alternatives(hint), key=lambda pair: pair[0] is str):  # any text is a str
         found, value = _read(text, kind)
         if found:

@@ -4,7 +4,8 @@ import sys
 import tarfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from shutil import copyfileobj
@@ -57,19 +58,50 @@ def fetch(
     folder = root / source.into
     target = (root if source.members else folder) / source.filename
     try:
-        here = target.is_file()
-        if not here and not online:
-            return
-        if not here:
-            download(source.urls, target, source.md5, timeout=timeout, progress=progress)
-        if source.members:
-            if here:
+        if target.is_file():
+            if source.members:
                 _check(target, source.md5, f"delete {target} and load again")
-            unpack(target, folder, source.members)
-            if not here:  # an archive that was there before stays
-                target.unlink()
+                unpack(target, folder, source.members)
+        elif online:
+            with alone(target):
+                _fetch(source, target, folder, timeout, progress)
     except OSError as err:
         raise DataError(f"{target}: cannot be written or read ({err}); use a writable folder as data root") from err
+
+
+def _fetch(source: Source, target: Path, folder: Path, timeout: float, progress: Progress | None) -> None:
+    """Download and unpack a source, unless another process has done so while this one waited for its turn."""
+    wanted = [folder / name for name in source.members] or [target]
+    if all(path.is_file() for path in wanted):
+        return
+    _download(source.urls, target, source.md5, timeout, progress or StderrLine())
+    if source.members:
+        unpack(target, folder, source.members)
+        target.unlink()
+
+
+@contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Within it, no other process downloads this file; wait for one that does. Where there are no locks, do nothing."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    made = not target.parent.exists()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.with_name(f"{target.name}.lock")
+    try:
+        with path.open("w") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+            with suppress(OSError):  # another process may have removed it
+                path.unlink()
+    finally:
+        if made:
+            with suppress(OSError):  # not empty
+                target.parent.rmdir()
 
 
 def _check(path: Path, md5: str, remedy: str) -> None:
@@ -82,13 +114,19 @@ def _check(path: Path, md5: str, remedy: str) -> None:
 def download(
     urls: Sequence[str], target: Path, md5: str, *, timeout: float = TIMEOUT, progress: Progress | None = None
 ) -> None:
-    """Download the first of `urls` whose content has this md5 to `target`; an interrupted transfer is resumed.
+    """Download the first of `urls` whose content has this md5 to `target`; an interrupted transfer is resumed. If
+    another process downloads it at the same time, wait for that one.
 
     Raises:
         DataError: if none of them does.
     """
+    with alone(target):
+        if not target.is_file():
+            _download(urls, target, md5, timeout, progress or StderrLine())
+
+
+def _download(urls: Sequence[str], target: Path, md5: str, timeout: float, report: Progress) -> None:
     part = target.with_name(target.name + ".part")
-    report = progress or StderrLine()
     reasons = []
     for url in urls:
         try:

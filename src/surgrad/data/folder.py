@@ -5,6 +5,7 @@ ROOT/imagenet/val/n01440764/ILSVRC2012_val_00000293.JPEG
 """
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+"""What Pillow may decode, whatever a file's name says: some of its other decoders start programs."""
+_DAMAGED = (OSError, ValueError, SyntaxError)
+"""What Pillow raises for a damaged image."""
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("val", "validation", "test")
 """The names that the folders of training and test images may have."""
@@ -177,13 +182,30 @@ def evaluation_view(path: str, side: int, resize: int) -> Tensor:
 
 
 def opened_image(path: str) -> "Image":
-    """Open an image; its pixels are not decoded yet."""
+    """Open an image of a format of `FORMATS`, whatever its name says; its pixels are not decoded yet. It is used as it
+    is stored: a rotation that its EXIF data ask for is not applied, as in torchvision."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return Image.open(path)
-    except (OSError, UnidentifiedImageError) as error:
+        if not os.path.isfile(path):
+            raise OSError("it is not a plain file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(path, formats=FORMATS)
+    except (*_DAMAGED, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} cannot be read as an image ({error}); replace or remove it") from error
+
+
+def _in_colour(image: "Image") -> "Image":
+    """The image as RGB. Pillow cuts 16-bit levels off at 255; here they are scaled, as in an 8-bit image."""
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")):
+        return image.convert("RGB")
+    levels = np.asarray(image)
+    if image.mode == "F" or levels.min() < 0 or levels.max() > 2**16 - 1:
+        raise ValueError(f"levels of mode {image.mode} from {levels.min()} to {levels.max()}; give 8 or 16 bits")
+    return Image.fromarray((levels // 257).astype(np.uint8)).convert("RGB")
 
 
 def _random_box(rng: np.random.Generator, width: int, height: int) -> tuple[float, float, float, float]:
@@ -212,8 +234,8 @@ def _cut(image: "Image", box: tuple[float, float, float, float], side: int, mirr
         x = image.size[0] / width
         y = image.size[1] / height
         there = (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
-        pixels = np.asarray(image.convert("RGB").resize((side, side), Resampling.BILINEAR, box=there))
-    except (OSError, ValueError, SyntaxError) as error:
+        pixels = np.asarray(_in_colour(image).resize((side, side), Resampling.BILINEAR, box=there))
+    except _DAMAGED as error:
         raise DataError(f"{path} is truncated or altered ({error}); replace or remove it") from error
     pixels = pixels[:, ::-1] if mirror else pixels
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

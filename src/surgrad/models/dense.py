@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from surgrad.config.values import Count, Fraction, Positive
+from surgrad.config.values import Count, Fraction, Multiplier
 from surgrad.layers import ModerateDropout, PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
@@ -44,7 +44,7 @@ def densenet(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
     layers: tuple[Count, Count, Count] = (12, 12, 24),
     dropout: Fraction = 0.2,
 ) -> SpikingNetwork:

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from surgrad.config.values import Positive
+from surgrad.config.values import Multiplier, Positive
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
@@ -29,7 +29,7 @@ def resnet18(
     steps: int = 2,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
     summand_alpha: Positive = 1.0,
 ) -> SpikingNetwork:
     """The modified CIFAR ResNet-18 of Li et al. 2021 (Dspike), whose stem has three convolutions.

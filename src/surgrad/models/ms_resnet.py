@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from surgrad.config.values import Positive
+from surgrad.config.values import Multiplier
 from surgrad.models.blocks import (
     Block,
     NeuronFactory,
@@ -56,7 +56,7 @@ def ms_resnet18(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
 ) -> SpikingNetwork:
     """MS-ResNet-18 in its form for CIFAR (Hu et al. 2024). 11.2 M parameters.
 

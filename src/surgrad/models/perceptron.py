@@ -1,10 +1,11 @@
 """A network of linear layers, for samples of any number of dimensions."""
 
 from itertools import pairwise
+from typing import Annotated
 
 from torch import nn
 
-from surgrad.config.values import Count, Positive
+from surgrad.config.values import Count, Multiplier, Range
 from surgrad.layers import PerStep
 from surgrad.models.blocks import NeuronFactory, NormFactory, SpikingNetwork, linear, lsg_neuron, norm_neuron, scaled
 from surgrad.norm import TDBN
@@ -20,8 +21,8 @@ def mlp(
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
     hidden: Count = 128,
-    layers: Count = 2,
-    width_multiplier: Positive = 1.0,
+    layers: Annotated[int, Range(1, 1000)] = 2,
+    width_multiplier: Multiplier = 1.0,
 ) -> SpikingNetwork:
     """Hidden linear layers, each with a norm and neurons, and a linear layer for the output. 0.12 M parameters.
 

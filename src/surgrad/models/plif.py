@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from surgrad.config.values import Count, Fraction, Positive
+from surgrad.config.values import Count, Fraction, Multiplier
 from surgrad.layers import Dropout, PerStep, Vote
 from surgrad.models.blocks import (
     NeuronFactory,
@@ -34,7 +34,7 @@ def plif_cifar(
     steps: int = 8,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
     dropout: Fraction = 0.5,
 ) -> SpikingNetwork:
     """The network of Fang et al. 2021 (PLIF) for CIFAR-10. 36.7 M parameters at 32×32.
@@ -72,7 +72,7 @@ def plif_dvs(
     steps: int = 20,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
     layers: Count = 4,
     dropout: Fraction = 0.5,
 ) -> SpikingNetwork:

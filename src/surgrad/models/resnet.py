@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import nn
 
-from surgrad.config.values import Count, Positive
+from surgrad.config.values import Count, Multiplier, Positive
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
@@ -29,7 +29,7 @@ def cifar_resnet(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
     summand_alpha: Positive = 1.0,
     count: Count = 3,
 ) -> SpikingNetwork:
@@ -69,7 +69,7 @@ def imagenet_resnet(
     steps: int = 6,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
     summand_alpha: Positive = 1.0,
     counts: tuple[Count, Count, Count, Count] = (3, 4, 6, 3),
 ) -> SpikingNetwork:

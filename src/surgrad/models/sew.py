@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from surgrad.config.values import Count, Positive
+from surgrad.config.values import Count, Multiplier
 from surgrad.errors import BadValue, unknown
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
@@ -82,7 +82,7 @@ def sew_resnet(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
     connect: Connection = "add",
     counts: tuple[Count, Count, Count, Count] = (3, 4, 6, 3),
     expansion: Count = 1,
@@ -133,7 +133,7 @@ def ds_resnet20(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
 ) -> SpikingNetwork:
     """The dormant-suppressed ResNet-20 of Feng et al. 2022 (MLF). 4.3 M parameters.
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from surgrad.config.values import Positive
+from surgrad.config.values import Multiplier
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     MembraneBlock,
@@ -39,7 +39,7 @@ def small_cnn(
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
 ) -> SpikingNetwork:
     """A small convolutional network. 0.13 M parameters.
 
@@ -71,7 +71,7 @@ def small_resnet(
     steps: int = 2,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
 ) -> SpikingNetwork:
     """A small residual network. 1.8 M parameters, and 77 M multiplications per time step of a 32×32 image.
 

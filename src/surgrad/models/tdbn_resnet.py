@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import nn
 
-from surgrad.config.values import Count, Positive
+from surgrad.config.values import Count, Multiplier, Positive
 from surgrad.models.blocks import (
     NeuronFactory,
     NormFactory,
@@ -29,7 +29,7 @@ def resnet19(
     steps: int = 2,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
     summand_alpha: Positive = 1.0,
     stem: Count = 128,
     hidden_norm: bool = False,

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from surgrad.config.values import Positive
+from surgrad.config.values import Multiplier
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
@@ -27,7 +27,7 @@ def vggsnn(
     steps: int = 10,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
 ) -> SpikingNetwork:
     """64-128-AP-256-256-AP-512-512-AP-512-512-AP-linear. 9.3 M parameters at 48×48.
 

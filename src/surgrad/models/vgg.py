@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from surgrad.config.values import Count, Fraction, Positive
+from surgrad.config.values import Count, Fraction, Multiplier
 from surgrad.layers import Dropout, PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
@@ -39,7 +39,7 @@ def vgg(
     steps: int = 5,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
     configuration: Configuration = "D",
     hidden: Count | None = None,
     dropout: Fraction = 0.0,

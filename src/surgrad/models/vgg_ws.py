@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from surgrad.config.values import Positive
+from surgrad.config.values import Multiplier
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     NeuronFactory,
@@ -69,7 +69,7 @@ def vgg11_ws(
     steps: int = 6,
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
-    width_multiplier: Positive = 1.0,
+    width_multiplier: Multiplier = 1.0,
 ) -> SpikingNetwork:
     """64-128-AP-256-256-AP-512-512-AP-512-512, global average, linear. 9.2 M parameters.
 

@@ -27,6 +27,10 @@ FEW_LAYERS = 8
 """Up to this number of layers, the colour key names each."""
 
 
+LARGEST_EXAMPLE = 2**24
+"""Bytes of the picture of a recording."""
+
+
 @dataclass(frozen=True)
 class Plot:
     """An SVG element (trusted: matplotlib escaped its text), and a text on how to read it."""
@@ -171,9 +175,14 @@ def _timed(run: Run, place: int) -> list[Plot]:
 
 def _example(run: Run) -> str | None:
     """The picture of a recording in the run folder, as a data URL."""
+    path = run.folder / EXAMPLE
     try:
-        picture = (run.folder / EXAMPLE).read_bytes()
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_EXAMPLE:
+            return None  # it may lead out of the run folder, or never end
+        picture = path.read_bytes()
     except OSError:
+        return None
+    if not picture.startswith(b"\x89PNG\r\n\x1a\n"):
         return None
     return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
 

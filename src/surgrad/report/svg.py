@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from io import StringIO
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 from surgrad.report.palette import variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
 TIP = "tip:"
 """A line whose gid starts with this gets the rest of the gid as its tooltip."""
 FONT = {"font.size": 9.5}
@@ -49,17 +53,39 @@ def inline(figure: Figure, key: str, title: str) -> str:
 
 
 def _unique_ids(body: str, key: str) -> str:
-    """Rename the ids that something refers to, and drop all others: the ids of a page must be unique."""
-    used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
+    """Rename the ids that something refers to, and drop all others: the ids of a page must be unique. A gid that begins
+    with `TIP` becomes a tooltip."""
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    root = ElementTree.fromstring(body)
+    used = dict.fromkeys(name for element in root.iter() for name in _referred(element))
     names = {old: f"{key}-{place}" for place, old in enumerate(used)}
+    for element in [*root.iter()]:
+        own = element.attrib.pop("id", "")
+        if own in names:
+            element.set("id", names[own])
+        if own.startswith(TIP):
+            tip = ElementTree.Element(f"{{{SVG}}}title")
+            tip.text = own.removeprefix(TIP)
+            element.insert(0, tip)
+        for attribute, value in element.attrib.items():
+            for old in _references(value, attribute):
+                value = value.replace(f"#{old}", f"#{names[old]}")
+            element.set(attribute, value)
+    return ElementTree.tostring(root, encoding="unicode")
 
-    def rename(match: re.Match[str]) -> str:
-        old = match[1]
-        return f' id="{names[old]}"' if old in names else ""
 
-    body = re.sub(rf'<g id="{TIP}([^"]*)">', r"<g><title>\1</title>", body)
-    body = re.sub(r'\sid="([^"]*)"', rename, body)
-    return re.sub(r'(url\(#|href="#)([^)"]+)', lambda match: match[1] + names[match[2]], body)
+def _referred(element: ElementTree.Element) -> Iterator[str]:
+    """The ids to which an element's attributes refer."""
+    for attribute, value in element.attrib.items():
+        yield from _references(value, attribute)
+
+
+def _references(value: str, attribute: str) -> list[str]:
+    """The ids to which the value of an attribute refers."""
+    if attribute.endswith("href"):
+        return [value.removeprefix("#")] if value.startswith("#") else []
+    return re.findall(r"url\(#([^)]+)\)", value)
 
 
 def _themed(body: str) -> str:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 KEYS = ("recipe", "label", "set", "seeds", "against")
 """The keys that a [[run]] may have."""
 
+LONGEST_LABEL = 100
+"""It becomes a part of a folder's name."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -88,6 +91,8 @@ def entries(names: Iterable[str]) -> list[Entry]:
     for label in labels:
         if labels.count(label) > 1:
             raise BadValue(f"label '{label}' occurs {labels.count(label)} times; give each run a different label")
+        if len(label) > LONGEST_LABEL:
+            raise BadValue(f"label '{label[:20]}...' has {len(label)} characters; give at most {LONGEST_LABEL}")
         if not label.replace("_", "").replace("-", "").replace(".", "").isalnum():
             raise BadValue(f"label '{label}' cannot name a folder; use letters, digits, '.', '-' and '_' only")
     for entry in found:
@@ -104,19 +109,23 @@ def _label_of(recipe: str) -> str:
 
 def _from_file(path: Path) -> list[Entry]:
     try:
-        held = tomllib.loads(path.read_text())
+        held = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadValue(
             f"{path} cannot be read ({error.strerror}); give a .toml file of runs, or the name of a recipe"
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadValue(f"{path} is not valid TOML ({error}); see `surgrad sweep --help`") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadValue(f"{path} is not valid TOML in UTF-8 ({error}); see `surgrad sweep --help`") from error
     for key in held:
         if key not in ("set", "run"):
             raise unknown("key", key, ("set", "run"))
     common = _texts(path, held, "set", "optim.lr=0.05")
     found = []
-    for run in held.get("run", ()):
+    runs = held.get("run", [])
+    if not isinstance(runs, list):
+        what = "a table [run]" if isinstance(runs, dict) else f"run = {runs!r}"
+        raise BadValue(f"{path} has {what}; write [[run]] before each run")
+    for run in runs:
         if not isinstance(run, dict):
             raise BadValue(f"{path} has a table [run]; write [[run]] before each run")
         for key in run:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from surgrad.errors import BadValue, Interrupted, SurgradError
+from surgrad.process import PARENT
 from surgrad.sweep.jobs import Job
 
 Submit = Callable[[Sequence[Job]], Iterable[tuple[Job, str]]]
@@ -44,6 +45,8 @@ def train_all(
         Interrupted: it was stopped; everything is saved.
     """
     waiting = [job for job in queue if not job.done]
+    for job in waiting:
+        make_folder(job.folder)
     say(f"trainings: {len(queue)}, done: {len(queue) - len(waiting)}")
     if not waiting:
         return
@@ -66,6 +69,19 @@ def train_all(
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Create the folder of a training.
+
+    Raises:
+        BadValue: where it cannot be created or written in.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.txt").open("a").close()
+    except OSError as error:
+        raise BadValue(f"{folder} cannot hold a training ({error.strerror}); choose another --out") from error
+
+
 class _LocalTrainings:
     """Trainings in processes on this machine."""
 
@@ -76,6 +92,7 @@ class _LocalTrainings:
         self.data = data
         self.running: set[subprocess.Popen] = set()
         self.stopped = False
+        self.pipe = os.pipe()  # its end tells the trainings that this process has ended, however it did
         self.lock = threading.RLock()  # a second signal may come during the handler of the first
 
     def __enter__(self) -> Submit:
@@ -87,6 +104,8 @@ class _LocalTrainings:
         self.pool.shutdown(wait=True, cancel_futures=True)
         for number, handler in self.before.items():
             signal.signal(number, handler)
+        for end in self.pipe:
+            os.close(end)
 
     def _stop(self, *_: object) -> None:
         with self.lock:
@@ -108,15 +127,20 @@ class _LocalTrainings:
         """Train in a separate process; returns what went wrong, or an empty text."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = max(1, cores // self.workers)
-        job.folder.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-m", "surgrad", *job.words(self.data)]
-        env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), PARENT: str(self.pipe[0])}
         with (job.folder / "log.txt").open("a") as log:
             with self.lock:
                 if self.stopped:
                     return "not started"
                 process = subprocess.Popen(
-                    words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, start_new_session=True
+                    words,
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    env=env,
+                    start_new_session=True,
+                    pass_fds=self.pipe[:1],
                 )
                 self.running.add(process)
             code = process.wait()

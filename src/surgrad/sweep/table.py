@@ -156,5 +156,7 @@ def write_table(lines: Sequence[Line], out: Path) -> Path:
     write_scores(
         [(line.entry.label, line.steps, [*line.scores.values()]) for line in lines if line.scores], out / "table.png"
     )
-    replace_file(out / "table.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
-    return replace_file(out / "table.md", lambda path: path.write_text(table_of(lines) + "\n"))
+    replace_file(
+        out / "table.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    )
+    return replace_file(out / "table.md", lambda path: path.write_text(table_of(lines) + "\n", encoding="utf-8"))

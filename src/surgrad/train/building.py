@@ -1,6 +1,7 @@
 """From a recipe to the objects of a training."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from surgrad.coding import CODINGS
 from surgrad.config import parts
 from surgrad.config.parts import GIVEN, NONE
 from surgrad.config.plugins import load_plugins
-from surgrad.config.recipe import PenaltyConfig, Recipe, derive
+from surgrad.config.recipe import PenaltyConfig, ProgressiveConfig, Recipe, SurrogateConfig, derive
 from surgrad.conversion import UNITS
 from surgrad.data import DATASETS, EventData, FolderData, ImageData, as_source
 from surgrad.data.source import Batches, BatchSettings, DataSource, Progressive
@@ -369,6 +370,31 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_amx_tile_supported()  # elsewhere bf16 convolutions are emulated, and slower than fp32
+
+
+def unread_settings(recipe: Recipe) -> list[str]:
+    """Sentences about settings that were changed and have no effect, or not the one that one might expect."""
+    found = []
+    controller = CONTROLLERS.build(recipe.adapt.name, recipe.adapt.options)
+    if recipe.surrogate.width != SurrogateConfig().width and not controller.writes_nothing:
+        found.append(
+            f"the controller '{recipe.adapt.name}' sets the widths; surrogate.width = {recipe.surrogate.width:g} is "
+            "only their start"
+        )
+    if recipe.penalty.name == NONE:
+        found += _changed("penalty", recipe.penalty, PenaltyConfig(), "penalty.name = none")
+    if recipe.progressive.fraction == 0:
+        found += _changed("progressive", recipe.progressive, ProgressiveConfig(), "progressive.fraction = 0")
+    if parts.value(recipe, "data", "slicing", "step") != "step" and "step_us" in recipe.data.options:
+        found.append("data.step_us has no effect with data.slicing other than step")
+    return found
+
+
+def _changed(group: str, settings: Any, default: Any, why: str) -> list[str]:
+    """The settings of a group that differ from their defaults."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    plain = {name: value for name, value in values.items() if name not in ("name", "options")}
+    return [f"{group}.{name} has no effect with {why}" for name, v in plain.items() if v != getattr(default, name)]
 
 
 def uses_graph(recipe: Recipe, device: torch.device) -> bool:

@@ -15,11 +15,11 @@ import surgrad
 
 def environment(device: torch.device, bf16: bool) -> dict[str, Any]:
     """Versions, processor, threads, and the commit of the code where it runs from a git checkout."""
-    here = Path(__file__).parent
-    status = _git(here, "status", "--porcelain", "--untracked-files=no")
+    checkout = _checkout(Path(__file__).resolve().parents[1])
+    status = None if checkout is None else _git(checkout, "status", "--porcelain", "--untracked-files=no")
     return {
         "surgrad": surgrad.__version__,
-        "commit": _git(here, "rev-parse", "HEAD"),
+        "commit": None if checkout is None else _git(checkout, "rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -33,6 +33,13 @@ def environment(device: torch.device, bf16: bool) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "resumed": [],
     }
+
+
+def _checkout(package: Path) -> Path | None:
+    """The git checkout of surgrad that this code is, if it is one. A package installed below another project's folder
+    is not: git would name that project's commit."""
+    root = _git(package, "rev-parse", "--show-toplevel")
+    return Path(root) if root is not None and Path(root) / "src" / "surgrad" == package else None
 
 
 def _git(folder: Path, *words: str) -> str | None:

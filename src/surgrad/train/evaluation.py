@@ -51,8 +51,10 @@ def count_examples(parts: Parts, split: Split) -> int:
 
 def correct_in(output: Tensor, labels: Tensor) -> Tensor:
     """How many predictions, by the time-averaged output [T, N, classes], agree with the labels [N]; 0-d. Where the
-    output holds every sample twice ([T, 2N, classes]), the first half counts."""
-    return (output[:, : len(labels)].detach().float().mean(0).argmax(1) == labels).sum()
+    output holds every sample twice ([T, 2N, classes]), the first half counts. An output with NaN predicts nothing."""
+    scores = output[:, : len(labels)].detach().float().mean(0)
+    whole = ~scores.isnan().any(1)  # argmax takes NaN for the largest number
+    return ((scores.argmax(1) == labels) & whole).sum()
 
 
 def first_test_batches(

@@ -37,6 +37,8 @@ def diagnose_recipe(
     """
     if recipe.neuron.name == RELU:
         raise BadValue(f"{recipe.name} is an ANN, without spiking neurons; convert it first, by surgrad convert")
+    if directions < 0:
+        raise BadValue(f"{directions} directions cannot be tried; give 0 or more")
     if images < 2:
         raise BadValue(f"{images} images are too few for a diagnosis; give 2 or more, best about 128")
     parts = build(

@@ -160,7 +160,7 @@ class Loop:
         """Train to the end.
 
         Raises:
-            Interrupted: after Ctrl-C, SIGTERM or `stop`, when the state is saved.
+            Interrupted: after Ctrl-C, SIGTERM, SIGHUP or `stop`, when the state is saved.
             TrainingStopped: where the loss or the gradient is not finite.
         """
         with self._on_interrupt():
@@ -371,14 +371,15 @@ class Loop:
 
     @contextmanager
     def _on_interrupt(self) -> Iterator[None]:
-        """Within it, Ctrl-C and SIGTERM stop after the current step; a second one stops at once."""
+        """Within it, Ctrl-C, SIGTERM and SIGHUP stop after the current step; a second one stops at once."""
 
         def note(number: int, _frame: Any) -> None:
             signal.signal(number, before[number])
             self.stop()
 
         in_main_thread = threading.current_thread() is threading.main_thread()  # no other one may handle signals
-        numbers = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+        names = ("SIGINT", "SIGTERM", "SIGHUP") if in_main_thread else ()
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
         before: dict[int, Any] = {number: signal.signal(number, note) for number in numbers}
         try:
             yield

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from surgrad.process import silence
+
 QUIET_SECONDS = 30.0
 """Between two lines of progress where the output is not a terminal."""
 
@@ -128,7 +130,10 @@ class Lines:
         self.say(summary(row))
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # a training goes further than the program that reads its output
+            silence(sys.stdout)
 
     def close(self) -> None:
         pass

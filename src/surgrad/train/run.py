@@ -12,13 +12,14 @@ from surgrad.config.text import differences
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.files import read_json, write_json, writing_in
 from surgrad.train import checkpoint
-from surgrad.train.building import Data, build, naming_data
+from surgrad.train.building import Data, build, naming_data, unread_settings
 from surgrad.train.environment import environment
 from surgrad.train.evaluation import evaluate, selection_split
 from surgrad.train.events import Observer
 from surgrad.train.inputs import check_inputs, write_inputs
 from surgrad.train.logs import LOGS, standard_observers
 from surgrad.train.loop import Loop
+from surgrad.train.parts import Parts
 from surgrad.train.progress import Progress, progress, say_on_stderr
 from surgrad.train.run_folder import METRICS, claimed, recipe_of
 
@@ -71,6 +72,8 @@ def train(
         if continues:
             _check_recipe(recipe, recipe_of(out), out)
         parts = build(recipe, data)
+        for sentence in unread_settings(recipe):
+            show.say(sentence)
         average = [] if parts.average is None else [parts.average]
         loop = Loop(parts, recipe.optim, out, show, [*standard_observers(), *average, *observers])
         return _train(recipe, loop, continues)
@@ -79,8 +82,9 @@ def train(
 def _train(recipe: Recipe, loop: Loop, continues: bool) -> Path:
     out = loop.folder
     parts = loop.parts
+    counts = {"trained_on": parts.batches.train_count, "tested_on": parts.batches.test_count}
     best_by = {"best_by": selection_split(parts)}
-    env = environment(parts.device, parts.bf16) | dict(parts.batches.about) | best_by
+    env = environment(parts.device, parts.bf16) | counts | dict(parts.batches.about) | best_by
     if continues:
         check_inputs(out, parts.inputs)
         loop.resume()
@@ -126,7 +130,7 @@ def _resumed(path: Path, env: dict[str, Any], show: Progress) -> dict[str, Any]:
     if not path.exists():
         return env
     first = {"best_by": "test", **read_json(path)}  # older versions did not write it, and had no other choice
-    for key in ("split", "left_out", "trained_on", "best_by"):
+    for key in ("split", "left_out", "trained_on", "tested_on", "best_by"):
         if key in first and first[key] != env.get(key):
             raise CheckpointError(
                 f"the training in {path.parent} began with {key} = {first[key]}, and now it is "
@@ -137,6 +141,14 @@ def _resumed(path: Path, env: dict[str, Any], show: Progress) -> dict[str, Any]:
         changes = "; ".join(f"{key}: {first.get(key)} -> {value}" for key, value in other.items())
         show.say(f"resumed in another environment, so perhaps not bit for bit: {changes}")
     return {**first, "resumed": [*first["resumed"], {"at": env["started"], **other}]}
+
+
+def _say_other_counts(folder: Path, parts: Parts, say: checkpoint.Say) -> None:
+    """Say so where the test examples are not as many as those of the training."""
+    path = folder / "env.json"
+    held = read_json(path).get("tested_on") if path.exists() else None
+    if held not in (None, parts.batches.test_count):
+        say(f"the training was tested on {held:,} examples, and this data has {parts.batches.test_count:,}")
 
 
 def evaluate_run(
@@ -162,6 +174,7 @@ def evaluate_run(
     # compiling would take longer than the evaluation
     parts = build(derive(recipe_of(folder), run={"compile": False}), data)
     check_inputs(Path(folder), parts.inputs)
+    _say_other_counts(Path(folder), parts, say)
     best_by = selection_split(parts)
     result: dict[str, Any] = {"run": str(folder), "weights": which, "best_by": best_by}
     checkpoint.fit(parts.model, weights, folder)

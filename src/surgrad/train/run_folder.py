@@ -24,7 +24,19 @@ from surgrad.train.logs import LOGS
 RECIPE = "recipe.json"
 METRICS = "metrics.jsonl"
 WEIGHTS = tuple(f"{name}.safetensors" for name in ("last", "previous", "best"))
-FILES = (RECIPE, "env.json", "model.json", METRICS, *LOGS, *WEIGHTS, "last.pt", "previous.pt")
+FILES = (
+    RECIPE,
+    "env.json",
+    "model.json",
+    METRICS,
+    *LOGS,
+    *WEIGHTS,
+    "last.pt",
+    "previous.pt",
+    "report.html",
+    "example.png",
+    "example.gif",
+)
 """What a training writes in its folder."""
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 

@@ -3,6 +3,7 @@ each, big-endian. The address is that of a DVS128: bit 0 is 1 if the pixel becam
 the pixel.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from surgrad.data.events.records import Parsed, bad, header_end, unwrapped, whole_records
 
 MAGIC = b"#!AER-DAT"
+_CHIP = re.compile(rb"^# ?AEChip: *([^\r\n]*)", re.MULTILINE)
 SENSOR = (128, 128)
 
 
@@ -20,6 +22,14 @@ def parse(path: Path, data: bytes) -> Parsed:
     127 - bits 1 to 7, as other readers do.
     """
     start = header_end(path, data, b"#")
+    chip = _CHIP.search(data, 0, start)
+    if chip is not None and b"dvs128" not in chip[1].lower():
+        raise bad(
+            path,
+            chip.start(),
+            f"the recording is of a {chip[1].decode('latin-1').rpartition('.')[2]}; only AEDAT 2 files of a DVS128 are "
+            "supported: convert it to AEDAT 4, or to .npz with x, y, t and p",
+        )
     count = whole_records(path, data, start, 8)
     words = np.frombuffer(data, ">u4", 2 * count, start).reshape(-1, 2)
     address = words[:, 0].astype(np.uint32)

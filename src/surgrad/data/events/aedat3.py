@@ -91,7 +91,7 @@ def spans(labels: Path, classes: int) -> list[tuple[int, tuple[int, int]]]:
     """Read the (class, (first, last) µs) of a recording's gestures from its csv of `class,startTime_usec,endTime_usec`;
     classes count from 1."""
     try:
-        with labels.open(newline="") as file:
+        with labels.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as err:
         raise DataError(f"{labels}: cannot be read ({err}); check its permissions or download it again") from None

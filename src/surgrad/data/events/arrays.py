@@ -1,5 +1,5 @@
-"""Events in the files of NumPy and HDF5: one array with fields x, y, t, p, or four arrays of these names; t in µs. Or
-frames, as other libraries keep them: an array `frames` [T, 2, H, W] of counts.
+"""Events as arrays, as the files of NumPy and HDF5 hold them: one array with fields x, y, t, p, or four arrays of these
+names. Or frames, as other libraries keep them: an array `frames` [T, 2, H, W] of counts.
 """
 
 import io
@@ -24,7 +24,7 @@ def parse_numpy(path: Path, data: bytes) -> Parsed | NDArray:
     try:
         if data[:2] == b"PK":
             with zipfile.ZipFile(io.BytesIO(data)) as packed:
-                _check_size(path, sum(entry.file_size for entry in packed.infolist()), len(data))
+                check_size(path, sum(entry.file_size for entry in packed.infolist()), len(data))
         held = np.load(io.BytesIO(data), allow_pickle=False)
         if not isinstance(held, np.ndarray):
             names = held.files
@@ -34,7 +34,7 @@ def parse_numpy(path: Path, data: bytes) -> Parsed | NDArray:
         raise
     except Exception as err:  # damaged files raise many kinds of error
         raise unreadable(path, "NumPy", err) from None
-    return _found(path, held)
+    return events_or_frames(path, held)
 
 
 def columns(path: Path, held: Any) -> Parsed:
@@ -58,35 +58,40 @@ def columns(path: Path, held: Any) -> Parsed:
             raise DataError(
                 f"{path}: its {name} goes from {column.min()} to {column.max()}; it must be from {low} to {high}"
             )
-    x, y = (found[name].astype(np.uint16) for name in "xy")
-    return Parsed(x, y, found["t"].astype(np.int64), (found["p"] > 0).astype(np.uint8))
+    x, y, t = (_whole(path, name, found[name]) for name in "xyt")
+    return Parsed(x.astype(np.uint16), y.astype(np.uint16), t.astype(np.int64), polarity(path, found["p"]))
 
 
-def parse_hdf5(path: Path, data: bytes) -> Parsed | NDArray:
-    """Parse .h5 and .hdf5: a data set `events` with fields, x, y, t, p in the root or a group `events`, or `frames`."""
-    h5py = need("h5py", "HDF5")
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            if "spikes" in file:
-                raise DataError(
-                    f"{path}: it holds many recordings of spikes; read it with surgrad.data.events.read_spoken"
-                )
-            place = file.get("events", file)
-            columns_of = ("frames",) if "frames" in file else FIELDS
-            parts = {"": place} if isinstance(place, h5py.Dataset) else {n: place[n] for n in columns_of if n in place}
-            _check_size(path, sum(part.size * part.dtype.itemsize for part in parts.values()), len(data))
-            ragged = any(
-                part.dtype.hasobject for part in parts.values()
-            )  # their length is stored elsewhere in the file
-            held = {} if ragged else {name: part[()] for name, part in parts.items()}
-    except DataError:
-        raise
-    except Exception as err:  # damaged files raise many kinds of error
-        raise unreadable(path, "h5py", err) from None
-    return _found(path, held.get("", held))
+def _whole(path: Path, name: str, column: NDArray) -> NDArray:
+    """A column of whole numbers, of whatever type."""
+    if column.dtype.kind != "f" or np.array_equal(column, np.rint(column)):
+        return column
+    odd = column[column != np.rint(column)][0]
+    remedy = "times must be in whole µs: multiply seconds by 1e6" if name == "t" else "pixels are whole numbers"
+    raise DataError(f"{path}: its {name} has the value {odd}; {remedy}")
 
 
-def _found(path: Path, held: Any) -> Parsed | NDArray:
+def polarity(path: Path, column: NDArray) -> NDArray:
+    """0 for darker and 1 for brighter, from any of the known codes: 0 and 1, -1 and 1, 1 and 2, true and false.
+
+    Raises:
+        DataError: for values that are in no such code.
+    """
+    values = [int(value) if value == int(value) else value for value in np.unique(column).tolist()]
+    wrapped = {2**bits - 1 for bits in (8, 16, 32, 64)}  # -1 in an unsigned type
+    if set(values) <= {0, 1} or set(values) <= {-1, 1}:
+        return (column > 0).astype(np.uint8)
+    if set(values) in ({1, 2}, {2}):
+        return (column == 2).astype(np.uint8)
+    if column.dtype.kind == "u" and len(values) <= 2 and set(values) <= {1, *wrapped}:
+        return (column == 1).astype(np.uint8)
+    shown = ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
+    raise DataError(
+        f"{path}: its p has the values {shown}; give 0 and 1, -1 and 1, or 1 and 2, for darker and brighter"
+    )
+
+
+def events_or_frames(path: Path, held: Any) -> Parsed | NDArray:
     """Events, or frames: an array named `frames`, or one of four dimensions."""
     if isinstance(held, dict) and "frames" in held:
         return frames_of(path, np.asarray(held["frames"]))  # NumPy gives bytes for an entry that is not an array
@@ -112,7 +117,7 @@ def frames_of(path: Path, held: NDArray) -> NDArray:
     return held.astype(np.min_scalar_type(int(high)))
 
 
-def _check_size(path: Path, size: int, held: int) -> None:
+def check_size(path: Path, size: int, held: int) -> None:
     """Raise DataError, before anything is allocated, if a file claims far more bytes than it has."""
     if size > _LARGEST_RATIO * held + _SPARE:
         raise DataError(

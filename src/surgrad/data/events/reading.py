@@ -5,7 +5,7 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from surgrad.data.events import aedat2, aedat3, aedat4, arrays, dat, ndataset
+from surgrad.data.events import aedat2, aedat3, aedat4, arrays, dat, hdf5, ndataset
 from surgrad.data.events.records import Parsed, bad, checked
 from surgrad.errors import DataError, unknown
 
@@ -18,8 +18,8 @@ FORMATS: dict[str, Parser] = {
     "dat": dat.parse,
     "npz": arrays.parse_numpy,
     "npy": arrays.parse_numpy,
-    "h5": arrays.parse_hdf5,
-    "hdf5": arrays.parse_hdf5,
+    "h5": hdf5.parse,
+    "hdf5": hdf5.parse,
 }
 """Parsers by the suffix of a file's name; AEDAT files state their version in the first line."""
 VERSIONS = {b"2.0": "aedat2", b"3.1": "aedat3", b"4.0": "aedat4"}

@@ -163,6 +163,8 @@ def by_trials(where: Path) -> Parts:
             raise DataError(f"{where} has no {name}; unpack the published archive there")
         items: list[Item] = []
         for line in filter(None, map(str.strip, _text(trials).splitlines())):
+            if not _is_name(line):
+                raise DataError(f"{trials}: '{line}' is not the name of a recording in {where}; give names without /")
             path = where / line
             items += [
                 (str(path), number - 1, span)
@@ -254,9 +256,14 @@ def _is_class(folder: Path) -> bool:
     return any(suffix(Path(name)) for name in entries(folder))
 
 
+def _is_name(line: str) -> bool:
+    """Whether a line names a file of its own folder, and no other place."""
+    return line not in (".", "..") and not set(line) & {"/", "\\", "\0"}
+
+
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")  # some editors begin a file with a mark of its encoding
     except (OSError, UnicodeDecodeError) as err:
         raise DataError(f"{path}: cannot be read ({err}); check its permissions or download it again") from None
 

@@ -1,0 +1,51 @@
+"""Events and frames in HDF5 files, decoded in a separate process.
+
+HDF5 files can name other files of the machine (external links, external storage, virtual data sets), and damaged or
+virtual ones can end the process that reads them. Such data sets are refused before any of them is read.
+"""
+
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+from surgrad.data.events.arrays import FIELDS, events_or_frames
+from surgrad.data.events.records import Parsed
+from surgrad.data.events.sandbox import decode
+
+_DECODE = """
+import h5py, os
+
+def plain(group, name):
+    if isinstance(group.get(name, getlink=True), h5py.ExternalLink) or group[name].file.filename != group.file.filename:
+        sys.exit(f"{name} is a link to another file; copy what it leads to into this one")
+    found = group[name]
+    if isinstance(found, h5py.Dataset):
+        if found.is_virtual or found.external:
+            sys.exit(f"{name} lies in other files; copy it into this one")
+        if found.dtype.hasobject:
+            sys.exit(f"{name} has entries of different lengths")
+    return found
+
+with h5py.File(path, "r") as file:
+    if "spikes" in file:
+        sys.exit("it holds many recordings of spikes; read it with surgrad.data.events.read_spoken")
+    place = plain(file, "events") if "events" in file else file
+    if isinstance(place, h5py.Dataset):
+        parts = {"": place}
+    else:
+        names = ("frames",) if "frames" in place else FIELDS
+        parts = {name: plain(place, name) for name in names if name in place}
+    claimed = sum(part.size * part.dtype.itemsize for part in parts.values())
+    if claimed > 1000 * os.path.getsize(path) + 2**20:
+        sys.exit(f"its {os.path.getsize(path):,} bytes claim to hold {claimed:,}, far more than a recording does")
+    for name, part in parts.items():
+        give(numpy.array(name))
+        give(part[()])
+""".replace("FIELDS", repr(FIELDS))
+
+
+def parse(path: Path, data: bytes) -> Parsed | NDArray:
+    """Parse .h5 and .hdf5: a data set `events` with fields, x, y, t, p in the root or a group `events`, or `frames`."""
+    found = decode(path, "h5py", "HDF5", _DECODE)
+    held = {str(name): array for name, array in zip(found[::2], found[1::2], strict=True)}
+    return events_or_frames(path, held.get("", held))
