@@ -41,7 +41,7 @@ def print_what_can_be_printed() -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Let what is printed from now on go nowhere: nobody reads it any more."""
+    """Let what is printed from now on go nowhere: it is not read any more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -1389,3 +1389,35 @@ def test_who_looks_at_operators_sees_the_kernel(backend: str, device: str):
         fake = lif(fakes.from_tensor(x), 0.5, 1.0, surrogate="tanh", backend=backend).spikes
     assert type(fake) is FakeTensor
     assert fake.shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "dtype"), [place(*on, torch.float32) for on in product(BACKENDS, DEVICES)]
+)
+@pytest.mark.parametrize("width", [1e-40, 1e-20, 1e-9])
+@pytest.mark.parametrize("surrogate", sorted(SURROGATES))
+def test_the_narrowest_widths_have_finite_gradients(
+    backend: str, device: str, dtype: Any, width: float, surrogate: str
+):
+    """Widths below `surgrad.surrogates.base.NARROWEST` act as that one."""
+    current = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0)).to(device)
+    found = []
+    for given in (width, 1e-9):
+        leaves = [current.clone(), *(torch.tensor(value, device=device) for value in (0.5, given))]
+        x, decay, w = (leaf.requires_grad_() for leaf in leaves)
+        lif(x, decay, w, surrogate=surrogate, reset="subtract", backend=backend).spikes.sum().backward()
+        assert all(torch.isfinite(leaf.grad).all() for leaf in (x, decay, w))
+        found.append((x.grad, decay.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "dtype"), [place(*on, torch.float32) for on in product(BACKENDS, DEVICES)]
+)
+def test_potentials_that_are_no_numbers_are_counted_as_silent(backend: str, device: str, dtype: Any):
+    current = torch.tensor([[0.0, torch.nan, 1.0, torch.inf, -torch.inf]], device=device)[None]
+    out = lif(current.expand(1, 4, 5), 0.5, 1.0, backend=backend, return_histogram=True)
+    assert out.histogram is not None
+    assert out.histogram.sum() == 20
+    assert out.histogram[0] == 8
+    assert out.histogram[BINS // 2 :].sum() == out.spikes.sum() == 8

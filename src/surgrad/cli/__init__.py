@@ -59,7 +59,7 @@ def main(words: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0, 2 for an error, 130 for a training that was stopped, 141 where nobody reads the output.
+        The exit status: 0, 2 for an error, 130 for a training that was stopped, 141 where the output is not read.
     """
     process.print_what_can_be_printed()
     arguments = _parser().parse_args(words)

@@ -97,6 +97,11 @@ class SurrogateFunction:
         return self  # it cannot change
 
 
+NARROWEST = 1e-9
+"""The smallest width that a slope is computed with; the reciprocal of a fourth power must be a number in float32. The
+kernels have the same (native/block.h, triton/kernels.py)."""
+
+
 def _unwrapped(curve: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The function that a helper of this module wraps."""
     return getattr(curve, "__wrapped__", curve)
@@ -114,12 +119,14 @@ def _importable(name: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _at_least_float32(curve: Callable[..., Tensor], constants: tuple[float, ...]) -> Curve:
-    """Compute in float32 or better: squares overflow float16 at 256, and potentials of 1e4 do occur."""
+    """Compute in float32 or better: squares overflow float16 at 256, and potentials of 1e4 do occur. Widths below
+    `NARROWEST` act as that."""
 
     @wraps(curve)
     def wide(x: Tensor, width: Tensor | float) -> Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)
-        return curve(x.to(dtype), torch.as_tensor(width, dtype=dtype, device=x.device), *constants)
+        width = torch.as_tensor(width, dtype=dtype, device=x.device).clamp(min=NARROWEST)
+        return curve(x.to(dtype), width, *constants)
 
     return wide
 

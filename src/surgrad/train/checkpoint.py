@@ -72,8 +72,7 @@ def save_best(folder: Path, model: nn.Module) -> None:
 
 
 def load(folder: Path, say: Say) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The newest complete checkpoint of a run folder, which becomes its `last`. Damaged files are kept beside it, under
-    other names.
+    """The newest complete checkpoint of a run folder, which becomes its `last`. Damaged files get other names.
 
     Args:
         folder: the run folder.

@@ -257,7 +257,7 @@ def _is_class(folder: Path) -> bool:
 
 
 def _is_name(line: str) -> bool:
-    """Whether a line names a file of its own folder, and no other place."""
+    """Whether a line names a file of the same folder, and no other place."""
     return line not in (".", "..") and not set(line) & {"/", "\\", "\0"}
 
 

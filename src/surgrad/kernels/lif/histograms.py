@@ -8,7 +8,8 @@ PER_THRESHOLD = 32  # bins to one threshold: the range is ±8 thresholds around 
 
 
 def histogram(x: Tensor, threshold: Tensor) -> Tensor:
-    """Count x/threshold, x = u - threshold. The number of fired units is exact, since 0 starts a bin.
+    """Count x/threshold, x = u - threshold. The number of fired units is exact, since 0 starts a bin; NaN, which does
+    not fire, is counted in the first bin.
 
     Args:
         x: potentials minus threshold.
@@ -18,9 +19,9 @@ def histogram(x: Tensor, threshold: Tensor) -> Tensor:
         The counts, int64 [BINS].
     """
     bins = torch.floor(x.detach().float() * (PER_THRESHOLD / threshold.detach())) + BINS // 2
-    index = bins.clamp(0, BINS - 1).nan_to_num(nan=BINS).long().flatten()  # NaN counts nowhere
-    counts = torch.zeros(BINS + 1, dtype=torch.int64, device=x.device)
-    return counts.scatter_add_(0, index, index.new_ones(1).expand_as(index))[:BINS]
+    index = bins.nan_to_num(nan=0, posinf=BINS, neginf=-BINS).clamp(0, BINS - 1).long().flatten()
+    counts = torch.zeros(BINS, dtype=torch.int64, device=x.device)
+    return counts.scatter_add_(0, index, index.new_ones(1).expand_as(index))
 
 
 def share_within(counts: Tensor, reach: float) -> float:

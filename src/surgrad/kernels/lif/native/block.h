@@ -61,10 +61,12 @@ static void over(int n, const float* __restrict x, const float* __restrict fixed
   for (int i = 0; i < n; ++i) out[i] = curve(x[i], fixed + i, stride);
 }
 
+static constexpr float NARROWEST = 1e-9f;  // of surgrad.surrogates.base
+
 template <void (*fix)(float, const float*, float*, int64_t)>
 static void fix_all(int n, const float* __restrict width, const float* constants, float* __restrict fixed,
                     int64_t stride) {
-  for (int i = 0; i < n; ++i) fix(width[i], constants, fixed + i, stride);
+  for (int i = 0; i < n; ++i) fix(width[i] < NARROWEST ? NARROWEST : width[i], constants, fixed + i, stride);
 }
 
 // The gradients of one step for every surrogate function, by [reset][kept][full]; and ∂G/∂w, for learned widths.

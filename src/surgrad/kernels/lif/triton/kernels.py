@@ -18,6 +18,7 @@ from surgrad.kernels.lif.triton.tiles import (
     state,
     wide,
 )
+from surgrad.surrogates import base as surrogates
 
 SHIFT = tl.constexpr(int(SumRow.SHIFT))
 GAIN = tl.constexpr(int(SumRow.GAIN))
@@ -25,6 +26,7 @@ PLUS_GAIN = tl.constexpr(int(SumRow.PLUS_GAIN))
 DECAY = tl.constexpr(int(SumRow.DECAY))
 THRESHOLD = tl.constexpr(int(SumRow.THRESHOLD))
 WIDTH = tl.constexpr(int(SumRow.WIDTH))
+NARROWEST = tl.constexpr(surrogates.NARROWEST)
 
 
 @triton.jit
@@ -212,7 +214,7 @@ def backward(
     at, exists, channel = place(group, columns, row_stride, column_blocks, R, K, LAST)
     beta = parameter(decay, channel, channels, DECAYS)
     th = parameter(threshold, channel, channels, THRESHOLDS)
-    w = parameter(width, channel, channels, WIDTHS)
+    w = tl.maximum(parameter(width, channel, channels, WIDTHS), NARROWEST)
     scale = affine(norm, channel, channels, eps)
     plus_scale = affine(plus_norm, channel, channels, plus_eps)
     zeros = tl.zeros((R, K), tl.float32)
