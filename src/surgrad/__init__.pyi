@@ -16,8 +16,10 @@ from surgrad import neurons as neurons
 from surgrad import norm as norm
 from surgrad import optim as optim
 from surgrad import penalties as penalties
+from surgrad import process as process
 from surgrad import recipes as recipes
 from surgrad import report as report
+from surgrad import state as state
 from surgrad import surrogates as surrogates
 from surgrad import sweep as sweep
 from surgrad import train as train

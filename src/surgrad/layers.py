@@ -1,10 +1,13 @@
 """Layers without state, applied to all time steps at once."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from surgrad.config.values import Count, Fraction
 from surgrad.errors import BadValue
+from surgrad.neurons import Neuron
 
 
 class PerStep(nn.Sequential):
@@ -13,11 +16,23 @@ class PerStep(nn.Sequential):
     Args:
         *args: the layers, as of `nn.Sequential`.
 
+    Raises:
+        BadValue: for a neuron among them: it would take the samples of a batch for time steps.
+
     Example:
         >>> layers = PerStep(nn.Conv2d(3, 8, 3), nn.AvgPool2d(2))
         >>> layers(torch.zeros(4, 2, 3, 10, 10)).shape
         torch.Size([4, 2, 8, 4, 4])
     """
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        for name, module in self.named_modules():
+            if isinstance(module, Neuron):
+                raise BadValue(
+                    f"layer '{name}' of PerStep is a neuron ({type(module).__name__}), which needs the time axis that "
+                    "PerStep removes; put it after the PerStep"
+                )
 
     def forward(self, input: Tensor) -> Tensor:
         steps = input.shape[:2]

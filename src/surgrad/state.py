@@ -18,6 +18,8 @@ from torch import Tensor, nn
 class Stateful(nn.Module):
     """A module with declared state. Each piece is an attribute, None until a call sets it.
 
+    A copy of the module, or what a pickle restores, begins with the initial state.
+
     A carried piece belongs to a sequence that may continue in the next call (a membrane potential): `reset` forgets it
     and `detach` cuts its gradient. Any other piece is a by-product of the last call (a histogram).
     """

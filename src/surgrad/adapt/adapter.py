@@ -87,7 +87,7 @@ class Adapter:
             for neuron in self.neurons.values():
                 neuron.record_histogram = True
         self._write(widths_from(self.controller, self._context(None, {})))
-        self._counting = self.model.register_forward_pre_hook(self._count)
+        self._counting = self.model.register_forward_pre_hook(Hook(self._count))
 
     def step(self, batch: Batch | None = None) -> None:
         """Write the widths of the coming step.
@@ -118,9 +118,7 @@ class Adapter:
                 f"{self.controller} probes the coming batch; call adapter.step(batch) before the forward pass"
             )
         if self._attached is None:
-            self._attached = self.model.register_forward_pre_hook(
-                lambda model, _: self.step() if model.training else None, prepend=True
-            )
+            self._attached = self.model.register_forward_pre_hook(Hook(self._step_before), prepend=True)
 
     def detach(self) -> None:
         """Undo `attach`, and stop counting forward passes."""
@@ -144,6 +142,10 @@ class Adapter:
             self.neurons[name].histogram = counts.to(self.neurons[name].surrogate.width.device)
         self._write(state["alphas"])
         self.controller.load_state_dict(state["controller"])
+
+    def _step_before(self, model: nn.Module, _: Any) -> None:
+        if model.training:
+            self.step()
 
     def _is_alpha(self, name: str) -> bool:
         return name in self.neurons and isinstance(self.neurons[name].surrogate, Alpha)
@@ -232,6 +234,27 @@ class Adapter:
                 "adapter.step(batch) before each, or adapter.attach() once",
                 stacklevel=2,
             )
+
+
+class Hook:
+    """A forward pre-hook of this model alone: in a copy of the model, or in one that was pickled, it does nothing.
+
+    Args:
+        function: of (model, inputs); its result is ignored.
+    """
+
+    def __init__(self, function: Callable[[nn.Module, Any], Any]):
+        self.function = function
+
+    def __call__(self, model: nn.Module, inputs: Any) -> None:
+        self.function(model, inputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Hook, (_nothing,)
+
+
+def _nothing(model: nn.Module, inputs: Any) -> None:
+    """What the hook of a copy does."""
 
 
 def _controller_of(controller: Any, options: Mapping[str, Any] | None) -> Controller:

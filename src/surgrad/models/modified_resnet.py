@@ -76,4 +76,5 @@ def resnet18(
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(PerStep(nn.AvgPool2d(stride)), conv(inputs, outputs, 1))
+    pool = nn.AvgPool2d(stride, ceil_mode=True)  # rounds odd sizes up, as the convolutions of the block do
+    return nn.Sequential(PerStep(pool), conv(inputs, outputs, 1))

@@ -158,6 +158,9 @@ class Neuron(Stateful, ABC):
     @property
     def decay(self) -> Tensor:
         """β: 0-d, or [C]."""
+        return self._own_decay()
+
+    def _own_decay(self) -> Tensor:
         return torch.sigmoid(self.logit_decay) if "logit_decay" in self._parameters else self.fixed_decay
 
     @property

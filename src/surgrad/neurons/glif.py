@@ -79,7 +79,7 @@ class GLIF(SteppedNeuron):
     @property
     def decay(self) -> Tensor:
         """The whole factor of the potential, 1 - a·(1 - τ)."""
-        return 1 - torch.sigmoid(self.gates[0]) * (1 - super().decay)
+        return 1 - torch.sigmoid(self.gates[0]) * (1 - self._own_decay())
 
     def state_size(self, x: Tensor) -> tuple[int, ...]:
         return (2, *x.shape[1:])

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from surgrad.errors import BadValue
 from surgrad.neurons.base import Neuron
 from surgrad.state import reset
 
@@ -59,7 +60,17 @@ def streaming(network: nn.Module) -> Iterator[None]:
     """Within it, the time steps of a sequence may come in several calls: potentials are carried.
 
     The network is reset at the start and at the end; `reset` begins a new sequence.
+
+    Raises:
+        BadValue: where a module needs the whole sequence in one call (`needs_whole_sequence`).
     """
+    whole = needs_whole_sequence(network)
+    if whole:
+        name, module = next(iter(whole.items()))
+        raise BadValue(
+            f"'{name}' ({type(module).__name__}) needs all time steps of a sequence in one call, and here they come in "
+            "several; give the whole sequence at once"
+        )
     before = {neuron: neuron.carry for neuron in neurons(network).values()}
     reset(network)
     try:

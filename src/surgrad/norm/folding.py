@@ -1,7 +1,5 @@
 """A norm folded into the layer before it."""
 
-import copy
-
 import torch
 from torch import nn
 
@@ -23,8 +21,12 @@ def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
         norm: a norm that is the same at every time step.
 
     Raises:
-        BadValue: for a norm with parameters for each time step.
+        BadValue: for a norm with parameters for each time step, or another kind of layer.
     """
+    if not isinstance(conv, nn.Conv2d | nn.Linear):
+        raise BadValue(
+            f"a norm is folded into a Conv2d or a Linear, not into a {type(conv).__name__}; give one of them"
+        )
     if norm.per_time_step:
         raise BadValue(
             f"{type(norm).__name__} differs from step to step, so no single convolution computes it; fold a BatchNorm "
@@ -32,8 +34,27 @@ def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
         )
     gain = norm.scale * norm.weight / torch.sqrt(norm.running_var + norm.eps)
     shift = norm.bias - gain * norm.running_mean
-    folded = copy.deepcopy(conv)
-    folded.weight.mul_(broadcast_channels(gain, conv.weight, 0))
+    weight = conv.weight * broadcast_channels(gain, conv.weight, 0)
     bias = shift if conv.bias is None else shift + gain * conv.bias
+    folded = _like(conv)
+    folded.weight = nn.Parameter(weight.contiguous())
     folded.bias = nn.Parameter(bias.to(conv.weight))
-    return folded
+    return folded.train(conv.training)
+
+
+def _like(conv: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+    """A plain layer of the same settings, whose weight is its own: that of `conv` may be computed from others
+    (torch.nn.utils.parametrize, weight_norm)."""
+    if isinstance(conv, nn.Linear):
+        return nn.Linear(conv.in_features, conv.out_features, device="meta")
+    return nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]  # of two numbers here, as a Conv2d keeps it
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        conv.groups,
+        padding_mode=conv.padding_mode,
+        device="meta",
+    )

@@ -151,6 +151,11 @@ def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
     channels, *sides = samples.input_shape
     side = sides[-1] if sides else 1
     sized = MODELS.takes(recipe.model.name, "image_size")
+    if sized and len(set(sides)) > 1:
+        raise BadValue(
+            f"model '{recipe.model.name}' is built for square images, and these have {' × '.join(map(str, sides))} "
+            "pixels; cut them to squares, or choose a network of any size, such as resnet18"
+        )
     if sized and recipe.progressive.image_size is not None:
         raise BadValue(
             f"model '{recipe.model.name}' is built for one image size, and progressive.image_size = "

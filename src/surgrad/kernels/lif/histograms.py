@@ -8,8 +8,9 @@ PER_THRESHOLD = 32  # bins to one threshold: the range is ±8 thresholds around 
 
 
 def histogram(x: Tensor, threshold: Tensor) -> Tensor:
-    """Count x/threshold, x = u - threshold. The number of fired units is exact, since 0 starts a bin; NaN, which does
-    not fire, is counted in the first bin.
+    """Count x/threshold, x = u - threshold.
+
+    The number of fired units is exact, since 0 starts a bin. NaN, which does not fire, is counted in the first bin.
 
     Args:
         x: potentials minus threshold.

@@ -1,0 +1,140 @@
+"""What people bring to a library of spiking networks: copies, pickles, their own containers and layers, any size."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+import surgrad
+from surgrad import LIF, TDBN, Adapter, NormNeuron, PerStep
+from surgrad.errors import BadValue
+from surgrad.losses import cross_entropy
+from surgrad.models import MODELS, in_chunks
+from surgrad.neurons import NEURONS, needs_whole_sequence, streaming
+from surgrad.norm import NORMS, BatchNorm, fold
+
+
+def adapted(attach=True):
+    model = nn.Sequential(nn.Linear(3, 4), NormNeuron(TDBN(4), LIF()), nn.Linear(4, 2))
+    adapter = Adapter(model, "lsg", loss=lambda output, labels: cross_entropy(output, labels))
+    if attach:
+        adapter.attach()
+    return model, adapter
+
+
+@pytest.mark.parametrize("attach", [False, True])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_an_adapted_network_is_independent(attach, again):
+    model, adapter = adapted(attach)
+    model(torch.rand(2, 5, 3))
+    before = adapter.state_dict()["step"]
+    width = model[1].neuron.surrogate.width.clone()
+    copied = again(model)
+    for _ in range(3):
+        copied(torch.rand(2, 5, 3)).sum().backward()
+    assert adapter.state_dict()["step"] == before
+    assert torch.equal(model[1].neuron.surrogate.width, width)
+    model(torch.rand(2, 5, 3))
+    assert adapter.state_dict()["step"] == before + attach
+
+
+def test_a_neuron_in_a_container_without_time_is_refused():
+    for layers in ((nn.Linear(3, 4), LIF()), (nn.Sequential(nn.Linear(3, 4), NormNeuron(TDBN(4), LIF())),)):
+        with pytest.raises(BadValue, match=r"of PerStep is a neuron \(LIF\), which needs the time axis"):
+            PerStep(*layers)
+
+
+@pytest.mark.parametrize("name", sorted(NEURONS))
+def test_sequences_in_several_calls_are_right_or_refused(name):
+    torch.manual_seed(0)
+    context = {key: 4 for key in ("steps", "layer_channels") if NEURONS.takes(name, key)}
+    neuron = NEURONS.build(name, {}, **context).eval()
+    network = nn.Sequential(neuron)
+    currents = torch.randn(4, 3, 4, generator=torch.Generator().manual_seed(1)).abs()
+    if needs_whole_sequence(network):
+        with pytest.raises(BadValue, match="needs all time steps of a sequence in one call"), streaming(network):
+            pass
+        return
+    whole = network(currents)
+    with streaming(network):
+        parts = torch.cat([network(currents[:1]), network(currents[1:])])
+    assert torch.equal(whole, parts)
+
+
+@pytest.mark.parametrize("norm", ["bntt", "tab", "tebn"])
+def test_norms_of_each_step_are_refused_in_chunks(norm):
+    network = MODELS["small_cnn"](10, in_channels=1, steps=4, norm=lambda c, **_: NORMS[norm](c, steps=4))
+    with pytest.raises(BadValue, match="needs all time steps"):
+        in_chunks(network.eval(), torch.rand(2, 1, 8, 8), 4, 2)
+
+
+@pytest.mark.parametrize("sides", [(28, 28), (30, 30), (33, 47), (16, 16), (7, 9)])
+def test_the_modified_resnet_takes_any_size(sides):
+    network = MODELS["resnet18"](10, in_channels=1, steps=2, width_multiplier=0.0625)
+    assert network(torch.rand(2, 1, *sides)).shape == (2, 2, 10)
+
+
+def folded_exactly(conv, x):
+    norm = BatchNorm(5).eval()
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    torch.testing.assert_close(fold(conv, norm)(x), norm(conv(x)[None])[0], rtol=1e-5, atol=1e-5)
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+@pytest.mark.parametrize("how", ["plain", "parametrised", "weight_norm", "old weight_norm", "spectral_norm"])
+@pytest.mark.parametrize("kind", ["conv", "linear", "grouped"])
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+def test_a_norm_is_folded_into_the_weight_that_is_used(how, kind):
+    torch.manual_seed(0)
+    if kind == "linear":
+        layer, x = nn.Linear(3, 5), torch.randn(7, 3)
+    elif kind == "grouped":
+        layer, x = nn.Conv2d(10, 5, 3, 2, 1, groups=5, padding_mode="circular"), torch.randn(2, 10, 8, 8)
+    else:
+        layer, x = nn.Conv2d(3, 5, 3, padding="same", dilation=2, bias=False), torch.randn(2, 3, 8, 8)
+    if how == "parametrised":
+        nn.utils.parametrize.register_parametrization(layer, "weight", Doubled())
+    elif how == "weight_norm":
+        nn.utils.parametrizations.weight_norm(layer)
+    elif how == "old weight_norm":
+        nn.utils.weight_norm(layer)
+    elif how == "spectral_norm":
+        nn.utils.parametrizations.spectral_norm(layer)
+    folded_exactly(layer.eval(), x)
+
+
+def test_a_norm_is_folded_into_no_other_layer():
+    with pytest.raises(BadValue, match="into a Conv2d or a Linear, not into a ConvTranspose2d"):
+        fold(nn.ConvTranspose2d(3, 5, 3), BatchNorm(5))
+
+
+@pytest.mark.parametrize("name", sorted(NEURONS))
+def test_every_neuron_compiles_as_one_graph(name):
+    torch.compiler.reset()
+    context = {key: 2 if key == "steps" else 4 for key in ("steps", "layer_channels") if NEURONS.takes(name, key)}
+    neuron = NEURONS.build(name, {}, **context).eval()  # in training, some draw random numbers
+    x = torch.rand(2, 3, 4)
+    assert torch.equal(torch.compile(neuron, fullgraph=True, backend="eager")(x), neuron(x))
+
+
+def test_every_public_module_is_there():
+    assert surgrad.process.tune
+    assert surgrad.state.reset
+
+
+def test_with_the_reference_backend_an_export_has_no_operator_of_surgrads():
+    """What docs/run_folders.md says of exports."""
+    network = MODELS["small_cnn"](10, in_channels=1, steps=2, neuron=lambda c: LIF(backend="reference"))
+    x = torch.rand(2, 1, 8, 8)
+    exported = torch.export.export(network.eval(), (x,))
+    assert "surgrad." not in exported.graph_module.code
+    assert torch.equal(exported.module()(x), network(x))
