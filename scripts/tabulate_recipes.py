@@ -20,7 +20,7 @@ from surgrad.recipes.reproduced import FILE, Reproduced
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "recipes.md"
-FREE = ("seed", "summary", "source", "published", "run.")
+FREE = ("seed", "summary", "source", "published", "deviations", "run.")
 HEAD = """# Recipes and reproduced results
 
 All recipes, with the figure of the table row that each one reproduces: `surgrad train RECIPE --data DIR`. *Published*
@@ -29,8 +29,8 @@ mean ± standard deviation over the seeds. A dash means that there is no publish
 run to its end here. Settings that a paper does not state are marked in the recipe's file under
 [src/surgrad/recipes/](../src/surgrad/recipes/). This page is written by `scripts/tabulate_recipes.py`.
 
-| recipe | description | published | reproduced | seeds | source |
-| --- | --- | --- | --- | --- | --- |
+| recipe | description | published | reproduced | seeds | source | differs from its source |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -61,10 +61,11 @@ def table(ours: dict[str, Reproduced]) -> str:
     for name, build in RECIPES.items():
         recipe = build()
         mine = ours.get(name)
+        differs = "–" if recipe.deviations is None else recipe.deviations or "in nothing that we know"
         published = "–" if recipe.published is None else f"{100 * recipe.published:.2f} %"
         rows.append(
             f"| `{name}` | {recipe.summary} | {published} | {mine or '–'} | {mine.seeds if mine else '–'} | "
-            f"{recipe.source} |\n"
+            f"{recipe.source} | {differs} |\n"
         )
     return HEAD + "".join(rows)
 

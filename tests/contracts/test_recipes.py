@@ -198,6 +198,16 @@ def test_the_name_is_the_key(request, recipe):
     assert recipe.source
 
 
+def test_a_recipe_with_a_source_says_what_differs_from_it(recipe):
+    """In a sentence, or "" for nothing; whatever could not be compared is said too."""
+    if recipe.source.startswith("ours"):
+        return
+    assert recipe.deviations is not None
+    assert recipe.deviations == "" or recipe.deviations.endswith(".")
+    assert "  " not in recipe.deviations
+    assert "- " not in recipe.deviations.replace(" - ", "")
+
+
 def test_published_is_a_share(recipe):
     assert recipe.published is None or 0 < recipe.published <= 1
 

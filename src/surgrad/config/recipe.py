@@ -140,11 +140,14 @@ class ModelConfig(Part):
     Attributes:
         steps: time steps T for which a static image is shown, and the number of frames of a recording.
         last_step: predict by the last time step instead of the mean over all.
+        init: how convolutions begin: "own", as the network's builder draws them, or "kaiming_fan_out", Kaiming's normal
+            rule with standard deviation √(2/(out channels · kernel size)).
     """
 
     NAME = "small_cnn"
     steps: Count = 4
     last_step: bool = False
+    init: Literal["own", "kaiming_fan_out"] = "own"
 
 
 @dataclass(frozen=True, init=False)
@@ -268,6 +271,7 @@ class Recipe(Settings):
         summary: one sentence for lists of recipes.
         source: where the settings come from.
         published: the paper's test accuracy, in [0, 1].
+        deviations: what differs from the source, and why; "" where nothing does. None where there is no source.
         seed: of weights, order and augmentation.
         init_from: a run folder of the same network, from whose newest weights the training starts.
         data: the data set and its batches.
@@ -299,6 +303,7 @@ class Recipe(Settings):
     summary: str = ""
     source: str = ""
     published: float | None = None
+    deviations: str | None = None
     seed: Seed = 0
     init_from: str | None = None
     data: DataConfig = field(default_factory=DataConfig)
@@ -316,6 +321,15 @@ class Recipe(Settings):
     progressive: ProgressiveConfig = field(default_factory=ProgressiveConfig)
     average: Part = field(default_factory=lambda: Part("none"))
     run: RunConfig = field(default_factory=RunConfig)
+
+
+WORDS = ("summary", "source", "published", "deviations")
+"""The fields that describe a recipe and change no training."""
+
+
+def described_as(recipe: Recipe, other: Recipe) -> Recipe:
+    """The recipe with the words of another one, for a comparison of what is trained."""
+    return derive(recipe, **{name: getattr(other, name) for name in WORDS})
 
 
 def groups() -> dict[str, type[Settings]]:

@@ -22,7 +22,8 @@ class SLTT(Gradient):
     """Spatial learning through time (Meng et al. 2023).
 
     It is the gradient of the mean over the time steps of loss_fn(output of the step), without the part that passes from
-    one step to the next.
+    one step to the next. With `steps` K, the other terms of that mean have no gradient: on average it is K/T times as
+    long, as in the authors' code.
 
     Norms use the statistics of each time step alone.
 
@@ -109,13 +110,13 @@ def _step_by_step(
             with torch.set_grad_enabled(step in chosen), mode:
                 output = forward(x[step : step + 1] if sequence else x)
             if step in chosen:
-                loss = loss_fn(output) / len(chosen)
-                loss.backward()
+                loss = loss_fn(output)
+                (loss / total).backward()
                 losses.append(loss.detach())
             detach(network)
             outputs.append(output.detach())
             add_histograms()
-    return torch.stack(losses).sum(), torch.cat(outputs)
+    return torch.stack(losses).mean(), torch.cat(outputs)
 
 
 @contextmanager

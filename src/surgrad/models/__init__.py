@@ -19,6 +19,7 @@ from surgrad.models.blocks import NormFactory as NormFactory
 from surgrad.models.blocks import ResidualBlock as ResidualBlock
 from surgrad.models.blocks import SpikingNetwork as SpikingNetwork
 from surgrad.models.blocks import in_chunks as in_chunks
+from surgrad.models.blocks import init_kaiming as init_kaiming
 from surgrad.models.blocks import lsg_neuron as lsg_neuron
 from surgrad.models.blocks import make_neuron as make_neuron
 from surgrad.models.dense import densenet as densenet

@@ -18,7 +18,14 @@ _PUBLISHED = {
 }
 
 
-@rows("dspike", "ResNet-18", _PUBLISHED, title="Dspike", source="Li et al. 2021")
+@rows(
+    "dspike",
+    "ResNet-18",
+    _PUBLISHED,
+    title="Dspike",
+    source="Li et al. 2021",
+    deviations="There is no public code; ε, Δb, b₀ and the learning rate are not stated.",
+)
 def dspike_resnet18() -> Recipe:
     """The modified ResNet-18, decay 0.25, threshold 0.5, tdBN; the temperature is searched once per epoch."""
     return Recipe(

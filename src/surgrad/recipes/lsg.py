@@ -34,7 +34,17 @@ _TABLE_3 = {
 }
 
 
-@rows("lsg", "ResNet-19", _TABLE_3, title="LSG", source="Lian et al. 2023, Table 3")
+@rows(
+    "lsg",
+    "ResNet-19",
+    _TABLE_3,
+    title="LSG",
+    source="Lian et al. 2023, Table 3",
+    deviations=(
+        "There is no public code. Optimiser, epochs, batch and augmentation are not stated; they are those of "
+        "ASGL's code."
+    ),
+)
 def lsg_resnet19() -> Recipe:
     """ResNet-19, decay trained from 0.2, threshold 0.5, reset to zero with its gradient kept, tdBN."""
     return Recipe(
@@ -46,6 +56,7 @@ def lsg_resnet19() -> Recipe:
             flip=True,  # unstated
             autoaugment=True,  # unstated
             cutout=16,  # unstated
+            cutout_fill="black",  # ASGL's code cuts before it normalises
         ),
         model=ModelConfig("resnet19", steps=2),
         norm=Part("tdbn"),  # tdBN's η = 1 everywhere: unstated

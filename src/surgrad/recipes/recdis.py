@@ -12,7 +12,14 @@ from surgrad.recipes.registry import rows
 _PUBLISHED = {("cifar10", 2): 0.9364, ("cifar10", 6): 0.9555, ("cifar100", 4): 0.7410}
 
 
-@rows("recdis", "ResNet-19", _PUBLISHED, title="RecDis-SNN (our reading)", source="Guo et al. 2022b")
+@rows(
+    "recdis",
+    "ResNet-19",
+    _PUBLISHED,
+    title="RecDis-SNN (our reading)",
+    source="Guo et al. 2022b",
+    deviations="We have no text with its formula; the penalty is our reading of its three aims.",
+)
 def recdis_resnet19() -> Recipe:
     """ResNet-19, decay 0.25, a rectangle of width 1; a penalty keeps the potentials spread over its window, except in
     the last tenth of the training."""

@@ -28,6 +28,7 @@ def rows(
     *,
     title: str,
     source: str,
+    deviations: str | None = None,
     suffix: str = "",
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
     """Register the rows of a paper's table as recipes.
@@ -41,6 +42,7 @@ def rows(
         published: the paper's test accuracy by data set and T, None where there is none.
         title: start of the summary, before network and data set.
         source: paper and table.
+        deviations: what differs from the source, and why (`Recipe.deviations`).
         suffix: end of the name.
     """
 
@@ -48,7 +50,7 @@ def rows(
         for (data, steps), share in published.items():
             name = f"{method}_{data.replace('_', '')}_{network.lower().replace('-', '')}_t{steps}{suffix}"
             RECIPES[name] = _row(
-                function, name, f"{title}, {network}, {TITLES[data]}, T={steps}", source, share, data, steps
+                function, name, f"{title}, {network}, {TITLES[data]}, T={steps}", source, share, deviations, data, steps
             )
         return function
 
@@ -56,13 +58,27 @@ def rows(
 
 
 def _row(
-    function: Callable[[], Recipe], name: str, summary: str, source: str, published: float | None, data: str, steps: int
+    function: Callable[[], Recipe],
+    name: str,
+    summary: str,
+    source: str,
+    published: float | None,
+    deviations: str | None,
+    data: str,
+    steps: int,
 ) -> Callable[[], Recipe]:
     def row() -> Recipe:
         recipe = function()
         time = {} if recipe.neuron.name == "relu" else {"steps": steps}  # an ANN's T is that of its conversion
         return derive(
-            recipe, name=name, summary=summary, source=source, published=published, data={"name": data}, model=time
+            recipe,
+            name=name,
+            summary=summary,
+            source=source,
+            published=published,
+            deviations=deviations,
+            data={"name": data},
+            model=time,
         )
 
     row.__module__ = function.__module__

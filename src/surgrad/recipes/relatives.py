@@ -23,15 +23,22 @@ from surgrad.recipes.registry import rows
     },
     title="GLIF",
     source="Yao et al. 2022",
+    deviations=(
+        "The authors draw the gates within ±0.1 for every channel, have a norm scale of 1/√2 on both summands "
+        "of a block and a head of 512-256-10 without neurons, and train the neurons' parameters by SGD at 0.1 "
+        "and the gates at 0.01. Here gates are one number per layer and begin at 1/2, the scale is 1, the "
+        "head fires, and Adam trains them at 0.01."
+    ),
 )
 def glif_resnet19() -> Recipe:
     """Gates and all other parameters of the neuron trained; batch 64, 200 epochs."""
     return derive(
         lsg_resnet19(),
-        data={"batch": 64},
+        data={"batch": 64, "autoaugment": False, "cutout": 0},
+        model={"init": "kaiming_fan_out"},
         neuron={"name": "glif", "decay": 0.25},
         adapt={"name": "fixed"},
-        optim={"epochs": 200, "neuron_lr": 0.01},  # the learning rate of the neurons' parameters: unstated
+        optim={"epochs": 200, "weight_decay": 4e-5, "neuron_lr": 0.01},
     )
 
 
@@ -41,11 +48,13 @@ def glif_resnet19() -> Recipe:
     {
         ("cifar10", 4): 0.9489,
         ("cifar10", 6): 0.9541,
-        ("cifar100", 4): 0.7700,
-        ("cifar100", 6): 0.7836,
     },
     title="CLIF",
     source="Huang et al. 2024",
+    deviations=(
+        "The authors' network is a pre-activation ResNet-18 with norms of each step, and they cut out squares of a "
+        "random size. Here the network is Dspike's ResNet-18 with a norm over time, without cut-out."
+    ),
 )
 def clif_resnet18() -> Recipe:
     """Decay 0.5 (their τ = 2), threshold 1, a rectangle of width 1."""
@@ -55,7 +64,22 @@ def clif_resnet18() -> Recipe:
         neuron={"name": "clif", "decay": 0.5, "threshold": 1.0},
         surrogate={"name": "rect"},
         adapt={"name": "fixed"},
+        loss={"name": "tet", "weight": 0.05, "target": 1.0},
+        optim={"epochs": 200, "weight_decay": 5e-5},
     )
+
+
+@rows(
+    "clif",
+    "ResNet-18",
+    {("cifar100", 4): 0.7700, ("cifar100", 6): 0.7836},
+    title="CLIF",
+    source="Huang et al. 2024",
+    deviations="As on CIFAR-10.",
+)
+def clif_resnet18_cifar100() -> Recipe:
+    """The same with ten times the weight decay."""
+    return derive(clif_resnet18(), optim={"weight_decay": 5e-4})
 
 
 @rows(
@@ -71,6 +95,11 @@ def clif_resnet18() -> Recipe:
     },
     title="TrSG + MP-Init",
     source="WACV 2026",
+    deviations=(
+        "The authors multiply the input by 1/τ, begin with 64 channels, end with one linear layer and train "
+        "threshold and leak by the network's SGD. Here the input is not scaled, the stem has 128 channels, "
+        "the head is 512-256-classes, and Adam trains threshold and leak."
+    ),
 )
 def trsg_resnet19() -> Recipe:
     """Threshold and leak trained; a sequence starts from the average final potentials of earlier ones (MP-Init). SGD
@@ -97,6 +126,10 @@ def trsg_resnet19() -> Recipe:
     },
     title="MPD-AGL",
     source="IJCAI 2025",
+    deviations=(
+        "The authors add spikes after the neurons (here currents before them) and train the decays by SGD at "
+        "0.1 with a weight decay of 1e-4 (here by Adam at 0.0003)."
+    ),
 )
 def mpdagl_resnet19() -> Recipe:
     """Widths computed from the decay and the norms' weights, with a separate width for the first time step.
@@ -106,34 +139,56 @@ def mpdagl_resnet19() -> Recipe:
     return derive(
         lsg_resnet19(),
         data={"batch": 100, "cutout": 0},
-        model={"name": "resnet19_normed"},
+        model={"name": "resnet19_normed", "init": "kaiming_fan_out"},
         surrogate={"first": True},
         adapt={"name": "mpd_agl"},
         optim={"epochs": 150, "weight_decay": 0.0001},
     )
 
 
-@rows("dsatgo", "ResNet-19", {("cifar10", 2): 0.9691, ("cifar100", 2): 0.8059}, title="DS-ATGO", source="AAAI 2026")
+@rows(
+    "dsatgo",
+    "ResNet-19",
+    {("cifar10", 2): 0.9691, ("cifar100", 2): 0.8059},
+    title="DS-ATGO",
+    source="AAAI 2026",
+    deviations=(
+        "The authors add spikes after the neurons (SEW ADD) and have a norm in the head. Here currents are "
+        "added before the neurons, and the head has none."
+    ),
+)
 def dsatgo_resnet19() -> Recipe:
-    """Thresholds and widths computed from the spread of the potentials; 400 epochs, batch 100, label smoothing (its
-    value is unstated)."""
+    """Thresholds and widths computed from the spread of the potentials; 400 epochs, batch 100, label smoothing 0.1."""
     return derive(
         lsg_resnet19(),
-        data={"batch": 100},
-        neuron={"name": "ds_atgo", "train_decay": False},
+        data={"batch": 100, "cutout": 0},
+        model={"init": "kaiming_fan_out"},
+        neuron={"name": "ds_atgo", "threshold": 1.0},
         adapt={"name": "ds_atgo"},
         loss={"label_smoothing": 0.1},
-        optim={"epochs": 400},
+        optim={"epochs": 400, "weight_decay": 1e-4},
     )
 
 
-@rows("asgl", "ResNet-18", {("cifar100", 2): 0.7676}, title="ASGL", source="Wang et al. 2023")
+@rows(
+    "asgl",
+    "ResNet-18",
+    {("cifar100", 2): 0.7676},
+    title="ASGL",
+    source="Wang et al. 2023",
+    deviations=(
+        "The authors' command smooths by a sigmoid with α = 5 and has a plain ResNet-18: a stem of one "
+        "convolution, and shortcuts of 1×1 convolutions with stride. Here the surrogate is a rectangle of "
+        "width 1, and the network is Dspike's modified ResNet-18."
+    ),
+)
 def asgl_resnet18() -> Recipe:
     """Some neurons are smooth in the forward pass, so that the width has a true gradient."""
     return derive(
         lsg_resnet19(),
         model={"name": "resnet18"},
-        neuron={"name": "asgl", "train_decay": False},
+        norm={"name": "batchnorm"},
+        neuron={"name": "asgl", "decay": 0.5, "threshold": 1.0},
         surrogate={"learn": True},
         adapt={"name": "fixed"},
     )
@@ -145,6 +200,7 @@ def asgl_resnet18() -> Recipe:
     {("cifar10", 2): 0.9531, ("cifar10", 4): 0.9551, ("cifar10", 6): 0.9610},
     title="RMP-Loss",
     source="Guo et al. 2023, recalled",
+    deviations="Recalled from memory; the weight of the penalty is not stated.",
 )
 def rmp_resnet19() -> Recipe:
     """A penalty that moves potentials towards their spikes and grows during training; its weight is unstated."""
@@ -163,14 +219,16 @@ def rmp_resnet19() -> Recipe:
     {("cifar10", 2): 0.9647, ("cifar100", 2): 0.7951},
     title="MPBN",
     source="Guo et al. 2023, recalled",
+    deviations="Recalled from memory. The authors' ResNet-19 ends with one linear layer; this one with two.",
 )
 def mpbn_resnet19() -> Recipe:
     """Potentials are normalised before they are compared with the threshold; Dspike's slope at b = 3, decay 0.25, 400
     epochs. Their ResNet-19 ends with one linear layer, this one with two."""
     return derive(
         dspike_resnet18(),
-        data={"autoaugment": True, "cutout": 16},
+        data={"autoaugment": True, "cutout": 16, "cutout_fill": "black"},
         model={"name": "resnet19_normed"},
+        norm={"name": "batchnorm"},
         neuron={"name": "mpbn"},
         surrogate={"width": 1 / 3},
         adapt={"name": "fixed"},

@@ -9,7 +9,7 @@ from surgrad.config.flat import differing
 from surgrad.report.read import Run
 from surgrad.report.words import NONE, duration, epochs_of, label, percent, settings, value_text
 
-DESCRIPTIVE = ("format", "name", "summary", "source", "published", "seed")
+DESCRIPTIVE = ("format", "name", "summary", "source", "published", "deviations", "seed")
 """Recipe keys that do not change the training, or that have a separate column."""
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SIZE = (5.2, 3.2)
 """Inches of a plot; small, so that its letters are readable on a phone."""
-SHOWN = ("format", "summary", "source")
+SHOWN = ("format", "summary", "source", "deviations")
 """Recipe keys that the list of settings leaves out: the top of the page shows them."""
 FEW_LAYERS = 8
 """Up to this number of layers, the colour key names each."""
@@ -133,6 +133,7 @@ def _section(run: Run, name: str, place: int, alone: bool) -> dict[str, Any]:
         "place": place,
         "summary": run.setting("summary"),
         "source": run.setting("source"),
+        "deviations": run.setting("deviations"),
         "headline": words.headline(run),
         "remarks": words.remarks(run),
         "curves": [_curve(run, measure, place) for measure in (plots.ACCURACY, plots.LOSS)] if alone else [],

@@ -194,14 +194,14 @@ def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
 
 def _check_same(path: Path, wanted: "Recipe") -> None:
     """Refuse a folder in which something else was trained."""
-    from surgrad.config import derive, from_dict
+    from surgrad.config import from_dict
+    from surgrad.config.recipe import described_as
     from surgrad.config.text import differences
 
     if not path.exists():
         return
-    texts = {"summary": wanted.summary, "source": wanted.source, "published": wanted.published}
     try:
-        trained = derive(from_dict(read_json(path)), **texts)
+        trained = described_as(from_dict(read_json(path)), wanted)
     except (ValueError, CheckpointError) as error:
         raise BadValue(f"{path} cannot be read ({error}); delete that folder to train it again") from error
     differing = differences(trained, wanted)

@@ -22,7 +22,7 @@ from surgrad.data.source import Batches, BatchSettings, DataSource, Progressive
 from surgrad.errors import BadValue
 from surgrad.gradients import GRADIENTS, Gradient
 from surgrad.losses import LOSSES
-from surgrad.models import MODELS, SpikingNetwork
+from surgrad.models import MODELS, SpikingNetwork, init_kaiming
 from surgrad.neurons import NEURONS, neurons
 from surgrad.norm import NORMS
 from surgrad.optim import SCHEDULES, build_optimizers
@@ -173,6 +173,8 @@ def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
         norm=norm_factory(recipe),
     )
     _check_sample_dims(recipe, network, samples)
+    if recipe.model.init == "kaiming_fan_out":
+        init_kaiming(network, "fan_out")
     network.coding = coding
     network.last_step = recipe.model.last_step
     return network

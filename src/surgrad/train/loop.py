@@ -17,7 +17,7 @@ from surgrad.adapt.probe import Batch
 from surgrad.arithmetic import exact_arithmetic
 from surgrad.config.parts import resolved
 from surgrad.config.reading import from_dict
-from surgrad.config.recipe import OptimConfig, derive, to_dict
+from surgrad.config.recipe import OptimConfig, described_as, to_dict
 from surgrad.config.text import differences
 from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
 from surgrad.files import append_rows, keep_rows
@@ -148,8 +148,7 @@ class Loop:
         if "recipe" not in state:
             return
         own = self.parts.recipe
-        words = {"summary": own.summary, "source": own.source, "published": own.published}
-        differing = differences(derive(from_dict(state["recipe"]), **words), own)
+        differing = differences(described_as(from_dict(state["recipe"]), own), own)
         if differing:
             raise CheckpointError(
                 f"the checkpoint in {self.folder} was made by another recipe than its recipe.json; these settings "

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from surgrad.config.parts import resolved
-from surgrad.config.recipe import Recipe, derive, to_dict
+from surgrad.config.recipe import Recipe, derive, described_as, to_dict
 from surgrad.config.text import differences
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.files import read_json, write_json, writing_in
@@ -116,8 +116,7 @@ def _load_initial_weights(folder: Path, model: nn.Module) -> None:
 
 def _check_recipe(recipe: Recipe, held: Recipe, out: Path) -> None:
     """Refuse to continue a run by another recipe."""
-    words = {"summary": recipe.summary, "source": recipe.source, "published": recipe.published}
-    differing = differences(derive(held, **words), recipe)
+    differing = differences(described_as(held, recipe), recipe)
     if differing:
         raise CheckpointError(
             f"{out} was trained by another recipe; these settings differ: {'; '.join(differing)}. "

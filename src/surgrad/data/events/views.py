@@ -14,9 +14,9 @@ from torch import Tensor
 
 from surgrad.errors import BadValue, unknown
 
-Normalise = Literal["frame", "none"]
-"""frame: divide each frame by its largest count over both polarities (Deng et al. 2022, TET). none: counts as they
-are."""
+Normalise = Literal["frame", "binary", "none"]
+"""frame: divide each frame by its largest count over both polarities. binary: 1 where there is any event, as TET's code
+counts each pixel once. none: counts as they are."""
 Scaling = Literal["bilinear", "nearest"]
 """bilinear: each new pixel from all that it covers, as TET does. nearest: as the papers that follow Dspike do."""
 
@@ -55,6 +55,8 @@ class View:
     def plain(self, frames: NDArray) -> Tensor:
         """The view without augmentation: frames [T, 2, H, W] of counts -> float32 [T, 2, side, side]."""
         found = torch.from_numpy(np.ascontiguousarray(frames, np.float32))
+        if self.normalise == "binary":
+            found = (found > 0).float()
         if self.normalise == "frame":
             found = found / found.amax((1, 2, 3), keepdim=True).clamp(min=1)
         if self.side is None or found.shape[2:] == (self.side, self.side):

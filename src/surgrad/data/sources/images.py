@@ -1,6 +1,7 @@
 """Data sets of images in memory, as CIFAR-10."""
 
 from pathlib import Path
+from typing import Literal
 
 from surgrad.config.values import Size
 from surgrad.data.augment import Augment
@@ -42,7 +43,9 @@ class ImageSource:
         crop: zero padding on each side before a random crop back to the image's size, in pixels; 0 is off.
         flip: mirror left to right with probability 1/2.
         autoaugment: apply the CIFAR-10 policy of AutoAugment; needs images of three channels.
-        cutout: the side of a random square that is set to the mean of the data, in pixels; 0 is off.
+        cutout: the side of a random square that is cut out, in pixels; 0 is off.
+        cutout_fill: what the square is set to: "mean", that of the data, which is 0 after normalisation, as DeVries and
+            Taylor cut; or "black", as code does that cuts before it normalises.
 
     Raises:
         BadValue: if the images do not have the channels that an option needs.
@@ -60,6 +63,7 @@ class ImageSource:
         flip: bool = False,
         autoaugment: bool = False,
         cutout: Size = 0,
+        cutout_fill: Literal["mean", "black"] = "mean",
     ):
         self.data = load(data, root) if isinstance(data, str) else data
         self.classes = self.data.classes
@@ -74,7 +78,7 @@ class ImageSource:
             flip=flip,
             autoaugment=autoaugment,
             cutout=cutout,
-            fill=tuple(round(255 * mean) for mean in self.data.mean),
+            fill=tuple(round(255 * mean) for mean in self.data.mean) if cutout_fill == "mean" else (0,),
         )
 
     def batches(self, settings: BatchSettings) -> MemoryBatches:

@@ -24,7 +24,8 @@ class EventSource:
         split: the name of the rule that splits the data set; None: its default. Not used for a listed one.
         slicing: count: equal numbers of events in each frame; time: equal durations; step: `step_us` each.
         step_us: the duration of a frame with slicing by step, in µs.
-        normalise: frame: divide each frame by its largest count; none: counts as they are.
+        normalise: frame: divide each frame by its largest count; binary: 1 where there is any event; none: counts as
+            they are.
         scaling: how frames are resized.
         flip: mirror training recordings left to right with probability 1/2.
         roll: shift training recordings by up to this many pixels along both axes, around the edge.
