@@ -8,12 +8,15 @@ import torch
 from torch import nn
 
 import surgrad
-from surgrad import LIF, TDBN, Adapter, NormNeuron, PerStep
+from surgrad import LIF, TDBN, Adapter, LeakyReadout, NormNeuron, PerStep, Surrogate
+from surgrad.data.events.views import View
 from surgrad.errors import BadValue
 from surgrad.losses import cross_entropy
+from surgrad.measure import energy
 from surgrad.models import MODELS, in_chunks
 from surgrad.neurons import NEURONS, needs_whole_sequence, streaming
 from surgrad.norm import NORMS, BatchNorm, fold
+from surgrad.optim import parameter_groups
 
 
 def adapted(attach=True):
@@ -138,3 +141,109 @@ def test_with_the_reference_backend_an_export_has_no_operator_of_surgrads():
     exported = torch.export.export(network.eval(), (x,))
     assert "surgrad." not in exported.graph_module.code
     assert torch.equal(exported.module()(x), network(x))
+
+
+class Own(nn.Module):
+    """A neuron of a user's own: it holds a `Surrogate`, calls it with u - threshold, and says decay and threshold."""
+
+    def __init__(self):
+        super().__init__()
+        self.threshold = 0.5
+        self.decay = torch.tensor(0.9)
+        self.fires = Surrogate("rect", 0.05)
+
+    def forward(self, x):
+        v = torch.zeros_like(x[0])
+        out = []
+        for current in x:
+            u = self.decay * v + current
+            out.append(self.fires(u - self.threshold))
+            v = u * (1 - out[-1])
+        return torch.stack(out)
+
+
+@pytest.mark.parametrize(
+    ("controller", "options"),
+    [
+        ("fixed", {"width": 0.3}),
+        ("lsg", {}),
+        ("esg", {"period": 1}),
+        ("ds_atgo", {}),
+        ("schedule", {"start": 1, "end": 2}),
+    ],
+)
+def test_a_neuron_of_your_own_is_adapted(controller, options):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 16), Own(), nn.Linear(16, 2))
+    adapter = Adapter(model, controller, options=options, steps=12)
+    for _ in range(6):
+        adapter.step()
+        model(torch.rand(4, 5, 3)).sum().backward()
+    assert model[1].fires.width != 0.05
+
+
+def test_what_a_neuron_of_your_own_does_not_say_is_asked_for():
+    own = Own()
+    del own.threshold
+    with pytest.raises(BadValue, match="Own has no threshold attribute"):
+        Adapter(nn.Sequential(own), "lsg")
+
+
+def test_weight_decay_leaves_decays_alone():
+    network = MODELS["small_cnn"](10, in_channels=1, neuron=lambda c: LIF(0.9, train_decay=True))
+    groups = parameter_groups(network, 0.1)
+    optimizer = torch.optim.AdamW(groups, lr=0.01)
+    before = network.fire.neuron.decay.item()
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    weight = network.head[-1][0].weight.norm().item()
+    for _ in range(50):
+        optimizer.step()
+    assert network.fire.neuron.decay.item() == before
+    assert network.head[-1][0].weight.norm().item() < weight
+    assert {id(p) for group in groups for p in group["params"]} == {id(p) for p in network.parameters()}
+
+
+@pytest.mark.parametrize("steps", [None, 4])
+def test_energy_of_any_network(steps):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), LIF(), nn.Linear(8, 2))
+    if steps is None:
+        found = energy(model, [torch.rand(4, 5, 3)])
+    else:
+        found = energy(nn.Sequential(Repeat(steps), model), [torch.rand(5, 3)], steps=steps)
+    assert (found.images, found.steps) == (5, 4)
+    assert found.layers[1].acs == pytest.approx(4 * 16 * next(iter(found.firing_rates.values())))
+    with pytest.raises(BadValue, match="steps must be at least 1"):
+        energy(model, [torch.rand(4, 5, 3)], steps=0)
+
+
+class Repeat(nn.Module):
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x):
+        return x.expand(self.steps, *x.shape)
+
+
+@pytest.mark.parametrize("channels", [None, 3])
+def test_a_leaky_readout_is_a_leaky_sum(channels):
+    readout = LeakyReadout(0.8, channels=channels)
+    x = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    out = readout(x.bfloat16())
+    assert out.dtype == torch.float32
+    x = x.bfloat16().float()
+    expected = torch.stack([sum(0.8 ** (t - s) * x[s] for s in range(t + 1)) for t in range(4)])
+    torch.testing.assert_close(out, expected)
+    out.square().sum().backward()  # a target at every step
+    assert readout.logit_decay.grad.abs().sum() > 0
+    with pytest.raises(BadValue, match="between 0 and 1"):
+        LeakyReadout(1.0)
+
+
+def test_frames_need_not_be_square():
+    frames = torch.arange(2 * 2 * 26 * 34).reshape(2, 2, 26, 34).numpy()
+    assert View(17, height=13, normalise="none").plain(frames).shape == (2, 2, 13, 17)
+    assert View(34, height=26, normalise="none").plain(frames).tolist() == frames.tolist()
+    assert set(View(normalise="binary").plain(frames).unique().tolist()) == {0, 1}

@@ -33,6 +33,7 @@ from surgrad.layers import PerStep as PerStep
 from surgrad.neurons import IF as IF
 from surgrad.neurons import LIF as LIF
 from surgrad.neurons import PLIF as PLIF
+from surgrad.neurons import LeakyReadout as LeakyReadout
 from surgrad.neurons import Readout as Readout
 from surgrad.norm import TDBN as TDBN
 from surgrad.norm import BatchNorm as BatchNorm

@@ -1,4 +1,4 @@
-"""Neurons of snnTorch and SpikingJelly as controllers use them: with a surrogate, a decay and a threshold."""
+"""Neurons that are not surgrad's, as controllers use them: with a surrogate, a decay and a threshold."""
 
 import math
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import histogram
+from surgrad.neurons import Neuron
 from surgrad.surrogates import SURROGATES, Surrogate, SurrogateFunction
 
 HOLDERS = ("surrogate", "spike_grad", "surrogate_function")
@@ -50,7 +51,16 @@ class Alpha:
 
 
 class ForeignNeuron:
-    """A neuron of another library, with the surrogate, decay and threshold that a controller reads.
+    """A neuron that is not one of surgrad's, with the surrogate, decay and threshold that a controller reads.
+
+    A module of your own is one if it holds a `Surrogate`, under any name, and calls it with u - threshold:
+
+        class Own(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.threshold = 0.5            # for controllers that read it, or histograms
+                self.decay = torch.tensor(0.9)  # for controllers that read it (LSG)
+                self.spike = Surrogate("atan")
 
     While `record_histogram` is set, `histogram` counts the potentials with which its surrogate is called in
     training, until the adapter has read them. The fused backends of a library do not call it.
@@ -94,8 +104,10 @@ class ForeignNeuron:
 
     @property
     def decay(self) -> Tensor:
-        """β of u_t = β·v_{t-1} + …: snnTorch's beta; SpikingJelly's 1 - 1/tau, 1 - σ(w), or 1 without a leak."""
+        """β of u_t = β·v_{t-1} + …: `decay`; snnTorch's beta; SpikingJelly's 1 - 1/tau, 1 - σ(w), or 1 for its IF."""
         module = self.module
+        if hasattr(module, "decay"):
+            return torch.as_tensor(module.decay).detach().float()
         if hasattr(module, "beta"):
             return torch.as_tensor(module.beta).detach().float().clamp(0, 1)
         if hasattr(module, "tau"):
@@ -113,22 +125,33 @@ class ForeignNeuron:
 
 
 def neuron_of(module: nn.Module) -> Any:
-    """The module itself where it is a neuron of surgrad; a `ForeignNeuron` where it is a neuron of another library with
-    a `Surrogate` or with one of SpikingJelly's own; None where it is not a neuron."""
-    for holder in HOLDERS:
-        slope: Any = getattr(module, holder, None)
-        if isinstance(slope, Surrogate):
-            return module if holder == "surrogate" else ForeignNeuron(module, holder, slope)
+    """The module itself where it is a neuron of surgrad; a `ForeignNeuron` where it is any other module that holds a
+    `Surrogate`, or a neuron of SpikingJelly's with one of that library's; None where it is not a neuron."""
+    if isinstance(module, Neuron):
+        return module
+    holder = _holder_of(module)
+    if holder is not None:
+        return ForeignNeuron(module, holder, getattr(module, holder))
+    for name in HOLDERS:
+        slope: Any = getattr(module, name, None)
         if type(slope).__name__ in ALPHAS and type(slope).__module__.startswith("spikingjelly."):
-            return ForeignNeuron(module, holder, Alpha(slope))
+            return ForeignNeuron(module, name, Alpha(slope))
     return None
+
+
+def _holder_of(module: nn.Module) -> str | None:
+    """The attribute of a module that holds its surrogate, by whatever name; None where it has none."""
+    for name in HOLDERS:  # snnTorch's is no submodule
+        if isinstance(getattr(module, name, None), Surrogate):
+            return name
+    return next((name for name, child in module.named_children() if isinstance(child, Surrogate)), None)
 
 
 def slot_of(module: nn.Module) -> str:
     """The path of a neuron's width among the model's buffers and parameters, relative to the neuron."""
-    for holder in HOLDERS:
-        if isinstance(getattr(module, holder, None), Surrogate):
-            return f"{holder}.width"
+    holder = _holder_of(module)
+    if holder is not None:
+        return f"{holder}.width"
     raise BadValue(
         f"{type(module).__name__} uses its library's surrogate, whose width a probe cannot replace; "
         "give it a surgrad.Surrogate"

@@ -9,3 +9,5 @@ from surgrad.measure.layers import evidence as evidence
 from surgrad.measure.operations import Accounting as Accounting
 from surgrad.measure.operations import Energy as Energy
 from surgrad.measure.operations import energy as energy
+from surgrad.measure.recording import Recording as Recording
+from surgrad.measure.recording import record as record

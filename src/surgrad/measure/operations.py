@@ -123,20 +123,27 @@ class Energy:
 
 
 @torch.no_grad()
-def energy(model: SpikingNetwork, batches: Iterable[Tensor], accounting: Accounting | None = None) -> Energy:
+def energy(
+    model: nn.Module, batches: Iterable[Tensor], accounting: Accounting | None = None, *, steps: int | None = None
+) -> Energy:
     """Count the operations of a network in evaluation mode, at the spike rates that occur.
 
         E = 4.6·(MACs of layers with numbers as inputs) + 0.9·Σ rate·passes·connections (layers with spikes as inputs)
 
     (Li et al. 2021; Horowitz 2014). The network is unchanged afterwards.
 
+    A kernel at the border of an image is counted whole, as in the papers, although some of its weights meet padding: on
+    images of 8×8 pixels this counts up to a fifth too much.
+
     Args:
-        model: the network.
+        model: the network, of any kind: layers with weights, and neurons of surgrad.
         batches: batches of images [N, C, H, W] or of recordings [T, N, C, H, W].
         accounting: how to count.
+        steps: the time steps that the network makes of one of its inputs. Where it is not given, a `SpikingNetwork`
+            says it itself, and the inputs of any other network are sequences [T, N, ...].
 
     Raises:
-        BadValue: there is no image.
+        BadValue: there is no image, or the number of steps is below 1.
 
     Example:
         >>> from surgrad.models import small_cnn
@@ -144,15 +151,16 @@ def energy(model: SpikingNetwork, batches: Iterable[Tensor], accounting: Account
         >>> found.images, found.steps, found.ann > 0
         (2, 4, True)
     """
+    if steps is not None and steps < 1:
+        raise BadValue(f"steps must be at least 1, got {steps}")
     tally = _Tally(model)
     training = model.training
     model.eval()
     try:
         with tally.counting():
             for images in batches:
-                recorded = model.is_sequence(images)
-                tally.images += images.shape[1 if recorded else 0]
-                tally.steps = len(images) if recorded else model.steps
+                tally.images += images.shape[0 if _is_static(model, images, steps) else 1]
+                tally.steps = _steps_of(model, images, steps)
                 model(images)
     finally:
         model.train(training)
@@ -161,10 +169,21 @@ def energy(model: SpikingNetwork, batches: Iterable[Tensor], accounting: Account
     return tally.result(accounting or Accounting())
 
 
+def _is_static(model: nn.Module, images: Tensor, steps: int | None) -> bool:
+    """Whether a batch has no time axis."""
+    return not model.is_sequence(images) if isinstance(model, SpikingNetwork) else steps is not None
+
+
+def _steps_of(model: nn.Module, images: Tensor, steps: int | None) -> int:
+    if steps is not None:
+        return steps
+    return model.time_steps(images) if isinstance(model, SpikingNetwork) else len(images)
+
+
 class _Tally:
     """Sums over the images, by path of the module."""
 
-    def __init__(self, model: SpikingNetwork):
+    def __init__(self, model: nn.Module):
         self.model = model
         self.images = 0
         self.steps = 1

@@ -32,7 +32,8 @@ class Neuron(Stateful, ABC):
 
     While `record_histogram` is set, `histogram` holds the histogram of the potentials of the last call in training
     (`surgrad.kernels.lif`). While `penalty_fn` is set, `penalty` holds its value for the last call in training
-    (`surgrad.penalties`).
+    (`surgrad.penalties`). While `watcher` is set, it is called with the potentials before the reset [T, N, ...], the
+    spikes and the neuron, after every call (`surgrad.measure.record`).
 
     Args:
         decay: factor β of the potential from one step to the next, in [0, 1]; 0.2 where neither `decay` nor `tau` is
@@ -75,6 +76,7 @@ class Neuron(Stateful, ABC):
     histogram: Tensor | None
     penalty: Tensor | None
     penalty_fn: "Callable[[Tensor, Tensor, Neuron], Tensor] | None"
+    watcher: "Callable[[Tensor, Tensor, Neuron], None] | None"
     potential: Tensor | None
     threshold: Tensor
     fixed_decay: Tensor
@@ -109,6 +111,7 @@ class Neuron(Stateful, ABC):
         self.backend = backend
         self.record_histogram = False
         self.penalty_fn = None
+        self.watcher = None
         self._register_states()
 
     def _register_states(self) -> None:
@@ -189,6 +192,11 @@ class Neuron(Stateful, ABC):
         return self.penalty_fn is not None and self.training
 
     @property
+    def needs_history(self) -> bool:
+        """Whether the next call computes the potentials of every step."""
+        return self.penalised or self.watcher is not None
+
+    @property
     def watch(self) -> bool:
         """Old name of `record_histogram`."""
         warn("Neuron.watch", "record_histogram")
@@ -254,13 +262,16 @@ class Neuron(Stateful, ABC):
         )
 
     def _store(self, out: LIFOutput) -> None:
-        """Keep the results of a call; while penalised, `out.history` has the potentials of every step."""
+        """Keep the results of a call; where `needs_history`, `out.history` has the potentials of every step."""
         if self.carry:
             self.potential = out.potential
         if self.recording:
             self.histogram = out.histogram
         if self.penalty_fn is not None:
-            self.penalty = None if out.history is None else self.penalty_fn(out.history, out.spikes, self)
+            history = out.history if self.penalised else None
+            self.penalty = None if history is None else self.penalty_fn(history, out.spikes, self)
+        if self.watcher is not None and out.history is not None:
+            self.watcher(out.history.detach(), out.spikes.detach(), self)
 
     def _output(self, spikes: Tensor) -> Tensor:
         """The spikes with their amplitude."""

@@ -66,7 +66,7 @@ class FusedNeuron(Neuron):
         threshold_offset: float = 0.0,
         **fused: Any,
     ) -> LIFOutput:
-        """Call the kernel; while penalised, its output has the potentials of every step.
+        """Call the kernel; where `needs_history`, its output has the potentials of every step.
 
         Args:
             x: currents [T, N, C, ...].
@@ -85,7 +85,7 @@ class FusedNeuron(Neuron):
             "detach_reset": self.detach_reset,
             "return_histogram": self.recording,
             "return_potential": keep_final,
-            "return_history": self.penalised,
+            "return_history": self.needs_history,
             "backend": self.backend,
         }
         return lif(x, self.decay, width, **fused)

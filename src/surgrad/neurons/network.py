@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from surgrad.broadcasting import broadcast_channels
 from surgrad.errors import BadValue
 from surgrad.neurons.base import Neuron
 from surgrad.state import reset
@@ -22,6 +23,49 @@ class Readout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.to(torch.promote_types(x.dtype, torch.float32)).mean(0)
+
+
+class LeakyReadout(nn.Module):
+    """The potentials of a layer that leaks and does not fire: u_t = β·u_{t-1} + I_t, u_0 = 0.
+
+    [T, N, C] -> the same shape. It serves targets of every time step, regression, or classes by the last step or the mean.
+    It is computed in float32 or better, and needs the whole sequence in one call.
+
+    Args:
+        decay: β at the start, in (0, 1).
+        train: train β = σ(b) with the parameter b (`logit_decay`).
+        channels: C for one β per channel; None for one of the whole layer.
+
+    Raises:
+        BadValue: for a decay outside (0, 1).
+
+    Example:
+        >>> readout = LeakyReadout(0.5)
+        >>> readout(torch.ones(3, 1, 1)).flatten().tolist()
+        [1.0, 1.5, 1.75]
+    """
+
+    supports_streaming = False
+
+    def __init__(self, decay: float = 0.9, *, train: bool = True, channels: int | None = None):
+        super().__init__()
+        if not 0 < decay < 1:
+            raise BadValue(f"decay must be between 0 and 1, got {decay}; without a leak, use Readout")
+        logit = torch.logit(torch.full(() if channels is None else (channels,), decay))
+        self.logit_decay = nn.Parameter(logit, requires_grad=train)
+
+    @property
+    def decay(self) -> Tensor:
+        """β: 0-d, or [C]."""
+        return torch.sigmoid(self.logit_decay)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        decay = broadcast_channels(self.decay, x[0])
+        potentials = [x[0]]
+        for current in x[1:]:
+            potentials.append(decay * potentials[-1] + current)
+        return torch.stack(potentials)
 
 
 def neurons(model: nn.Module) -> dict[str, Neuron]:

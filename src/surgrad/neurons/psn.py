@@ -92,7 +92,7 @@ class ParallelNeuron(Neuron):
             above = torch.tensordot(weights, current, 1) - threshold
         spikes = spike(above, arguments.width, arguments.surrogate).to(x.dtype)
         counts = histogram(above, arguments.threshold) if self.recording else None
-        history = above + arguments.threshold if self.penalised else None
+        history = above + arguments.threshold if self.needs_history else None
         self._store(LIFOutput(spikes, None, counts, history))
         return self._output(spikes)
 

@@ -136,7 +136,7 @@ class SteppedNeuron(Neuron):
                 counted = histogram(readable - threshold_now, threshold)
                 counts = counted if counts is None else counts + counted
             spikes.append(fired.to(x.dtype))
-            if self.penalised:
+            if self.needs_history:
                 potentials.append(readable)
             state = self.next_state(state, current, u, self._fed_back(fired), threshold_now)
         self.time_step = first + arguments.steps

@@ -153,6 +153,28 @@ def build_optimizers(
     return optimizers
 
 
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of a network's parameters for an optimiser of your own, with weight decay for weights alone.
+
+    Weight decay would pull a trained decay β = σ(b) towards 1/2, and a trained threshold towards 0.
+
+    Args:
+        model: the network.
+        weight_decay: of parameters of two axes or more that do not belong to a neuron.
+
+    Example:
+        >>> from surgrad.models import small_cnn
+        >>> groups = parameter_groups(small_cnn(), 0.05)
+        >>> optimizer = torch.optim.AdamW(groups, lr=1e-3)
+        >>> [group["weight_decay"] for group in groups]
+        [0.05, 0.0]
+    """
+    own = {id(p) for neuron in neurons(model).values() for p in neuron.parameters()}
+    groups = decay_groups([p for p in model.parameters() if id(p) not in own], weight_decay)
+    groups[1]["params"] += [p for p in model.parameters() if id(p) in own]
+    return groups
+
+
 def decay_groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Two groups of parameters: weights, with weight decay, and norms and biases (one axis or none), without."""
     return [

@@ -58,7 +58,8 @@ def known_inputs(recipe: Recipe) -> InputSpec:
     if spec is not None and spec.classes is not None:
         side = parts.value(recipe, "data", "side")
         is_sequence = name in EVENT_SETS
-        return InputSpec(tuple(map(str, range(spec.classes))), (2 if is_sequence else 3, side, side), is_sequence)
+        height = (parts.value(recipe, "data", "height") if is_sequence else None) or side
+        return InputSpec(tuple(map(str, range(spec.classes))), (2 if is_sequence else 3, height, side), is_sequence)
     raise CheckpointError(
         f"the classes and the input shape of data set '{name}' are not known without the data; resume or repeat the "
         "training, which writes them to model.json"

@@ -27,6 +27,7 @@ class View:
 
     Args:
         side: the side of the squares that frames are resized to, in pixels; None keeps their size.
+        height: the height of frames that are not square; `side` is then their width.
         normalise: see `Normalise`.
         scaling: see `Scaling`.
         flip: mirror left to right with probability 1/2.
@@ -41,6 +42,7 @@ class View:
     flip: bool = False
     roll: int = 0
     nda: bool = False
+    height: int | None = None
 
     def __post_init__(self) -> None:
         for kind, name, choices in (
@@ -59,9 +61,11 @@ class View:
             found = (found > 0).float()
         if self.normalise == "frame":
             found = found / found.amax((1, 2, 3), keepdim=True).clamp(min=1)
-        if self.side is None or found.shape[2:] == (self.side, self.side):
+        if self.side is None:
             return found
-        size = (self.side, self.side)
+        size = (self.height or self.side, self.side)
+        if found.shape[2:] == size:
+            return found
         if self.scaling == "nearest":
             return F.interpolate(found, size, mode="nearest")
         return F.interpolate(found, size, mode="bilinear", align_corners=False, antialias=True)

@@ -1,11 +1,12 @@
 """Data sets of recordings of event cameras, as CIFAR10-DVS."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from numpy.typing import NDArray
 
-from surgrad.config.values import Range, Size
+from surgrad.config.values import Count, Range, Size
 from surgrad.data.batches.recordings import EventBatches
 from surgrad.data.events.cache import FrameCache, Slicing
 from surgrad.data.events.frames import MOST_STEP, SlicingRule
@@ -31,6 +32,8 @@ class EventSource:
         roll: shift training recordings by up to this many pixels along both axes, around the edge.
         nda: roll, rotate or shear training recordings (see `surgrad.data.events.views.View`).
         side: the side of the squares that frames are resized to, in pixels.
+        height: the height of frames that are not square, in pixels; `side` is then their width.
+        sensor: width and height of the sensor, inside which events must be; None: as the data set has it.
         cache: the folder in which frames are kept; None: .surgrad in the folder of the recordings.
         skip_bad: leave out recordings that cannot be read, if they are at most 1 % of all.
         workers: processes that slice and read recordings; None: one for each core.
@@ -56,14 +59,18 @@ class EventSource:
         roll: Size = 0,
         nda: bool = False,
         side: Side = 224,
+        height: Side | None = None,
+        sensor: tuple[Count, Count] | None = None,
         cache: str | None = None,
         skip_bad: bool = False,
         workers: Size | None = None,
     ):
         self.data = load_events(data, root, split) if isinstance(data, str) else data
         self.classes = self.data.classes
-        self.input_shape = (2, side, side)
-        self.view = View(side, normalise, scaling, flip, roll, nda)
+        if sensor is not None:
+            self.data = replace(self.data, sensor=sensor)
+        self.input_shape = (2, height or side, side)
+        self.view = View(side, normalise, scaling, flip, roll, nda, height)
         self.slicing = slicing
         self.step_us = step_us
         self.skip_bad = skip_bad
