@@ -28,8 +28,8 @@ class Readout(nn.Module):
 class LeakyReadout(nn.Module):
     """The potentials of a layer that leaks and does not fire: u_t = β·u_{t-1} + I_t, u_0 = 0.
 
-    [T, N, C] -> the same shape. It serves targets of every time step, regression, or classes by the last step or the mean.
-    It is computed in float32 or better, and needs the whole sequence in one call.
+    [T, N, C] -> the same shape. It serves targets of every time step, regression, or classes by the last step or by the
+    mean. It is computed in float32 or better, and needs the whole sequence in one call.
 
     Args:
         decay: β at the start, in (0, 1).
