@@ -337,6 +337,21 @@ def test_every_optimiser_resumes_exactly(tiny, tmp_path, name):
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
 
 
+@pytest.mark.parametrize("name", ["psn", "masked_psn", "sliding_psn", "lif"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_matrix_inside_a_neuron_trains_with_the_weights(tiny, name, optimizer):
+    """With the network's optimiser, learning rate and weight decay; its scalars and vectors with the neurons' Adam."""
+    recipe = tiny(f"neuron.name={name}", "adapt.controller=fixed")
+    model = build.build_model(recipe, load("fashion_mnist_small"))
+    network, own = build_optimizers(model, optimizer, {"weight_decay": 0.01}, lr=0.2, neuron_lr=0.003)
+    decayed = {id(p) for p in network.param_groups[0]["params"]}
+    inside = [p for neuron in neurons(model).values() for p in neuron.parameters()]
+    assert {id(p) for p in inside if p.ndim > 1} <= decayed
+    assert {id(p) for p in inside if p.ndim <= 1} == {id(p) for p in own.param_groups[0]["params"]}
+    assert any(p.ndim > 1 for p in inside) == (name in ("psn", "masked_psn"))
+    assert network.param_groups[0]["weight_decay"] == 0.01
+
+
 def test_muon_without_convolutions():
     with pytest.raises(BadValue, match="trains convolutions, and this network has none"):
         build_optimizers(torch.nn.Linear(2, 2), "muon", lr=0.1, neuron_lr=0.1)

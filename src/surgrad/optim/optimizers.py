@@ -123,8 +123,9 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """The network's optimiser, and Adam for the parameters that it does not train, where there are any.
 
-    Those are the neurons' own, and those that the optimiser leaves out. Each group notes its peak learning rate as
-    "peak_lr".
+    Those are the neurons' scalars and vectors (decays, thresholds, widths), and those that the optimiser leaves out. A
+    matrix inside a neuron (PSN's weights, recurrent weights) is a weight like those of the layers, and trained with
+    them. Each group notes its peak learning rate as "peak_lr".
 
     Args:
         model: the network.
@@ -141,7 +142,7 @@ def build_optimizers(
         BadValue: for options that it does not have, values out of range, or a network that it cannot train.
     """
     optimizer = OPTIMIZERS.build(name, options)
-    own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters()}
+    own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters() if p.ndim <= 1}
     network = [p for p in model.parameters() if id(p) not in own]
     rest = [*own.values(), *(p for p in network if not optimizer.trains(p))]
     optimizers = [optimizer.build([p for p in network if optimizer.trains(p)], lr)]
@@ -160,7 +161,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
     Args:
         model: the network.
-        weight_decay: of parameters of two axes or more that do not belong to a neuron.
+        weight_decay: of parameters of two axes or more.
 
     Example:
         >>> from surgrad.models import small_cnn
@@ -169,7 +170,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         >>> [group["weight_decay"] for group in groups]
         [0.05, 0.0]
     """
-    own = {id(p) for neuron in neurons(model).values() for p in neuron.parameters()}
+    own = {id(p) for neuron in neurons(model).values() for p in neuron.parameters() if p.ndim <= 1}
     groups = decay_groups([p for p in model.parameters() if id(p) not in own], weight_decay)
     groups[1]["params"] += [p for p in model.parameters() if id(p) in own]
     return groups
