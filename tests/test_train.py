@@ -341,8 +341,8 @@ def test_every_optimiser_resumes_exactly(tiny, tmp_path, name):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_matrix_inside_a_neuron_trains_with_the_weights(tiny, name, optimizer):
     """With the network's optimiser, learning rate and weight decay; its scalars and vectors with the neurons' Adam."""
-    recipe = tiny(f"neuron.name={name}", "adapt.controller=fixed")
-    model = build.build_model(recipe, load("fashion_mnist_small"))
+    recipe = tiny(f"neuron.name={name}", "adapt.name=fixed")
+    model = build_model(recipe, as_source(load("fashion_mnist_small"), {}))
     network, own = build_optimizers(model, optimizer, {"weight_decay": 0.01}, lr=0.2, neuron_lr=0.003)
     decayed = {id(p) for p in network.param_groups[0]["params"]}
     inside = [p for neuron in neurons(model).values() for p in neuron.parameters()]
