@@ -2,10 +2,10 @@
 
     python scripts/fuzz_events.py FORMAT CORPUS -max_total_time=600
 
-FORMAT is a name of `surgrad.data.events.FORMATS`, spoken, or trials (the lists of DVS128 Gesture). CORPUS is a folder of
-small valid files (written by this script if the folder is empty), to which the fuzzer adds what it finds. Needs atheris
-(pip install atheris). Findings are exceptions other than a SurgradError that names the file, hangs, and more memory than
--rss_limit_mb.
+FORMAT is a name of `surgrad.data.events.FORMATS`, spoken, or trials (the lists of DVS128 Gesture). CORPUS is a folder
+of small valid files (written by this script if the folder is empty), to which the fuzzer adds what it finds. Needs
+atheris (pip install atheris). Findings are exceptions other than a SurgradError that names the file, hangs, and more
+memory than -rss_limit_mb.
 """
 
 import sys
@@ -69,7 +69,7 @@ def elsewhere(corpus: Path, ending: str) -> None:
 
 
 def read_trials(place: Path) -> None:
-    """Read a list of trials, beside one recording."""
+    """Read a list of trials in a folder with one recording."""
     folder = place.parent
     (folder / "trials_to_train.txt").write_bytes(place.read_bytes())
     (folder / "trials_to_test.txt").write_text("a.aedat\n")

@@ -166,6 +166,13 @@ def published(folder: Path, name: str, count: int = 8) -> Path:
     return folder
 
 
+def text(path: Path, events: NDArray) -> None:
+    """Lines with a first line of names; commas in a .csv."""
+    mark = "," if path.suffix == ".csv" else " "
+    rows = [mark.join("txyp"), *(mark.join(str(event[name]) for name in "txyp") for event in events)]
+    path.write_text("\n".join(rows) + "\n")
+
+
 WRITERS = {
     "aedat2": (aedat2, ".aedat"),
     "aedat3": (aedat3, ".aedat"),
@@ -176,5 +183,7 @@ WRITERS = {
     "npy": (npy, ".npy"),
     "h5": (hdf5, ".h5"),
     "hdf5": (hdf5, ".hdf5"),
+    "txt": (text, ".txt"),
+    "csv": (text, ".csv"),
 }
 """By the name of the format: its writer, and the suffix of its files."""

@@ -117,7 +117,7 @@ def test_a_schedule_to_no_width(refused, tiny_words, tmp_path):
         ("data.batch=0", "data.batch = 0 is out of range; give a number from 1"),
         ("data.limit=0", "data.limit = 0 is out of range; give a number from 1"),
         ("data.cutout=-1", "data.cutout = -1 is out of range; give a number from 0"),
-        ("model.width_multiplier=0", "model.width_multiplier = 0.0 is out of range; give a number above 0"),
+        ("model.width_multiplier=0", "model.width_multiplier = 0.0 is out of range; give a number above 0 to 1000"),
         ("neuron.decay=1.5", "neuron.decay = 1.5 is out of range; give a number from 0 to 1"),
         ("neuron.decay=-0.1", "neuron.decay = -0.1 is out of range; give a number from 0 to 1"),
         ("adapt.name=schedule adapt.start=-1", "adapt.start = -1.0 is out of range; give a number above 0"),

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from surgrad.data.events import EVENT, FORMATS, pack, read, read_frames, read_spoken, sandbox
 from surgrad.data.events.cache import Slicing
-from surgrad.errors import DataError, SurgradError, UnknownName
+from surgrad.errors import BadValue, DataError, SurgradError, UnknownName
 
 every_format = pytest.mark.parametrize("name", WRITERS)
 
@@ -325,7 +326,7 @@ def test_wrong_columns(tmp_path: Path):
         with pytest.raises(DataError, match=text):
             read(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", x=events["x"], time=events["t"])
-    with pytest.raises(DataError, match=r"it has x; the columns must be named x, y, t and p"):
+    with pytest.raises(DataError, match=r"it has x, time; the columns must be named x, y, t and p"):
         read(tmp_path / "a.npz")
 
 
@@ -348,9 +349,9 @@ def test_no_file(tmp_path: Path):
     for path in (loop, tmp_path / "nowhere.bin", tmp_path):
         with pytest.raises(DataError, match="there is no such file; give the name of a recording"):
             read(path)
-    (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(UnknownName, match=r"unknown format of events '.txt'"):
-        read(tmp_path / "a.txt")
+    (tmp_path / "a.mov").write_text("hello")
+    with pytest.raises(UnknownName, match=r"unknown format of events '.mov'"):
+        read(tmp_path / "a.mov")
 
 
 def test_no_permission_to_read():
@@ -526,3 +527,74 @@ def test_damaged_aedat4_never_brings_this_process_down(tmp_path: Path):
         else:
             continue  # the damage did not matter
         assert said.startswith(f"{path}: ")
+
+
+# layouts of other programs
+
+
+def moving(count: int = 9) -> NDArray:
+    return some_events(count, 34, 34)
+
+
+def hdf5_of(path: Path, **parts: Any) -> Path:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        for name, value in parts.items():
+            file[name.replace("__", "/")] = value
+    return path
+
+
+def test_hdf5_of_other_programs(tmp_path: Path):
+    """rpg's names; Metavision's place; MVSEC's place, order and seconds; v2e's order, with OFF as 0."""
+    events = moving()
+    x, y, t, p = (events[name] for name in "xytp")
+    rpg = hdf5_of(tmp_path / "rpg.h5", events__xs=x, events__ys=y, events__ts=t / 1e6, events__ps=p)
+    assert np.array_equal(read(rpg, unit="s"), events)
+    metavision = hdf5_of(tmp_path / "metavision.hdf5", CD__events=events)
+    assert np.array_equal(read(metavision), events)
+    signed = 2.0 * p - 1
+    mvsec = hdf5_of(tmp_path / "mvsec.h5", davis__left__events=np.stack([x, y, t / 1e6, signed], 1))
+    assert np.array_equal(read(mvsec, columns="xytp", unit="s"), events)
+    v2e = hdf5_of(tmp_path / "v2e.h5", events=np.stack([t, x, y, p], 1).astype(np.uint32))
+    assert np.array_equal(read(v2e, columns="txyp"), events)
+    with pytest.raises(DataError, match=r"an array \[9, 4\] without names; say the order of its columns"):
+        read(v2e)
+
+
+@pytest.mark.parametrize("order", ["txyp", "xytp", "ptyx"])
+def test_arrays_and_texts_without_names(order: str, tmp_path: Path):
+    events = moving()
+    held = np.stack([events[name].astype(np.int64) for name in order], 1)
+    np.save(tmp_path / "a.npy", held)
+    np.savez(tmp_path / "a.npz", events=held)
+    np.savetxt(tmp_path / "a.txt", held, "%d")
+    np.savetxt(tmp_path / "a.csv", held, "%d", delimiter=",")
+    for name in ("a.npy", "a.npz", "a.txt", "a.csv"):
+        assert np.array_equal(read(tmp_path / name, columns=order), events)
+        with pytest.raises(DataError, match="say the order of its columns"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1e-6), ("ms", 1e-3), ("ns", 1e3)])
+def test_units_of_time(unit: Any, factor: float, tmp_path: Path):
+    events = moving()
+    np.savez(tmp_path / "a.npz", x=events["x"], y=events["y"], t=events["t"] * factor, p=events["p"])
+    assert np.array_equal(read(tmp_path / "a.npz", unit=unit), events)
+    with pytest.raises(UnknownName, match="unknown unit of time 'hours'"):
+        read(tmp_path / "a.npz", unit="hours")  # type: ignore[arg-type]
+    with pytest.raises(BadValue, match="columns = 'xyt' is no order of x, y, t and p"):
+        read(tmp_path / "a.npz", columns="xyt")
+
+
+def test_text_with_a_line_for_the_sensor(tmp_path: Path):
+    """As rpg's events.txt: width and height, then t in seconds, x, y, p."""
+    events = moving()
+    lines = [f"{e['t'] / 1e6:.6f} {e['x']} {e['y']} {e['p']}" for e in events]
+    (tmp_path / "events.txt").write_text("240 180\n# a comment\n" + "\n".join(lines) + "\n")
+    assert np.array_equal(read(tmp_path / "events.txt", columns="txyp", unit="s"), events)
+    (tmp_path / "bad.txt").write_text("1 2 3 4\n5 6\n")
+    with pytest.raises(DataError, match="NumPy cannot read it"):
+        read(tmp_path / "bad.txt", columns="txyp")
+    (tmp_path / "empty.csv").write_text("x,y,t,p\n")
+    with pytest.raises(DataError, match=r"empty\.csv"):
+        read(tmp_path / "empty.csv")

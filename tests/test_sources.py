@@ -99,7 +99,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 # --- the registry -----------------------------------------------------------------------------------------------------
 
-IMAGE_OPTIONS = {"crop": 0, "flip": False, "autoaugment": False, "cutout": 0}
+IMAGE_OPTIONS = {"crop": 0, "flip": False, "autoaugment": False, "cutout": 0, "cutout_fill": "mean"}
 FOLDER_OPTIONS = {"side": 224, "resize": 256, "flip": False, "workers": None}
 EVENT_OPTIONS = {
     "split": None,
@@ -111,6 +111,10 @@ EVENT_OPTIONS = {
     "roll": 0,
     "nda": False,
     "side": 224,
+    "height": None,
+    "sensor": None,
+    "columns": None,
+    "time_unit": "us",
     "cache": None,
     "skip_bad": False,
     "workers": None,

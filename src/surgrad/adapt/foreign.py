@@ -53,7 +53,7 @@ class Alpha:
 class ForeignNeuron:
     """A neuron that is not one of surgrad's, with the surrogate, decay and threshold that a controller reads.
 
-    A module of your own is one if it holds a `Surrogate`, under any name, and calls it with u - threshold:
+    A module that you wrote is one if it holds a `Surrogate`, under any name, and calls it with u - threshold:
 
         class Own(nn.Module):
             def __init__(self):
@@ -141,7 +141,7 @@ def neuron_of(module: nn.Module) -> Any:
 
 def _holder_of(module: nn.Module) -> str | None:
     """The attribute of a module that holds its surrogate, by whatever name; None where it has none."""
-    for name in HOLDERS:  # snnTorch's is no submodule
+    for name in HOLDERS:  # snnTorch's is not a submodule
         if isinstance(getattr(module, name, None), Surrogate):
             return name
     return next((name for name, child in module.named_children() if isinstance(child, Surrogate)), None)

@@ -39,7 +39,9 @@ def _print_paths(pictures: list[Path]) -> int:
 
 def describe_show(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `surgrad show`."""
-    parser.add_argument("file", type=path_argument, help="AEDAT 2, 3.1 or 4, .bin of N-MNIST, .dat, .npz, .npy or HDF5")
+    parser.add_argument(
+        "file", type=path_argument, help="AEDAT 2, 3.1 or 4, .bin of N-MNIST, .dat, .npz, .npy, HDF5, .txt or .csv"
+    )
     parser.add_argument("--frames", type=int, default=10, metavar="T", help="number of frames (default: %(default)s)")
     parser.add_argument(
         "--slicing",

@@ -96,9 +96,9 @@ def alone(target: Path) -> Iterator[None]:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
-            with suppress(OSError):  # another process may have removed it
-                path.unlink()
     finally:
+        with suppress(OSError):  # another process may have removed it
+            path.unlink()
         if made:
             with suppress(OSError):  # not empty
                 target.parent.rmdir()
@@ -121,7 +121,7 @@ def download(
         DataError: if none of them does.
     """
     with alone(target):
-        if not target.is_file():
+        if not (target.is_file() and raw_md5(target) == md5):
             _download(urls, target, md5, timeout, progress or StderrLine())
 
 

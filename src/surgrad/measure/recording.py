@@ -88,8 +88,8 @@ def record(
         samples: keep the first `samples` samples of each call; None: all.
         most_bytes: the largest size of all recordings together.
 
-    Yields:
-        By module path, the `Recording` of each neuron.
+    Returns:
+        A context manager that gives, by module path, the `Recording` of each neuron.
 
     Raises:
         UnknownName: for a path that is not that of a neuron.

@@ -340,8 +340,14 @@ def init_kaiming(
     convolutions: bool = True,
     linears: bool = False,
 ) -> None:
-    """Draw the weights of all layers of these kinds within a module by Kaiming's normal rule for ReLU, in the order of
-    `modules()`: standard deviation √(2/fan). Biases stay unchanged."""
+    """Draw weights by Kaiming's normal rule for ReLU, with standard deviation √(2/fan), in the order of `modules()`.
+
+    Args:
+        module: its layers of these kinds; their biases stay unchanged.
+        mode: which fan: the inputs of an output, or the outputs of an input.
+        convolutions: whether 2-d convolutions are drawn.
+        linears: whether linear layers are drawn.
+    """
     for layer in module.modules():
         if (convolutions and isinstance(layer, nn.Conv2d)) or (linears and isinstance(layer, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")

@@ -37,7 +37,7 @@ def fold(conv: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Conv2d | nn.Linear:
     weight = conv.weight * broadcast_channels(gain, conv.weight, 0)
     bias = shift if conv.bias is None else shift + gain * conv.bias
     folded = _like(conv)
-    folded.weight = nn.Parameter(weight.contiguous())
+    folded.weight = nn.Parameter(weight.to(conv.weight).contiguous())
     folded.bias = nn.Parameter(bias.to(conv.weight))
     return folded.train(conv.training)
 

@@ -50,8 +50,9 @@ def claimed(out: Path, resume: bool | None, say: Callable[[str], object]) -> Ite
         resume: whether a training that is in it is to be continued; None: what is made now never is.
         say: called with a sentence where the file system has no locks.
 
-    Yields:
-        Whether the folder holds a checkpoint to continue from. If not, it holds no epoch of a training.
+    Returns:
+        A context manager that says whether the folder holds a checkpoint to continue from. If not, it holds no epoch of
+        a training.
 
     Raises:
         CheckpointError: where another training is writing there, the folder holds anything that must not be

@@ -4,22 +4,57 @@ names. Or frames, as other libraries keep them: an array `frames` [T, 2, H, W] o
 
 import io
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surgrad.data.events.records import Parsed
-from surgrad.errors import DataError
+from surgrad.errors import BadValue, DataError, unknown
 
 FIELDS = ("x", "y", "t", "p")
+ALIASES = {
+    **{name: name for name in FIELDS},
+    **dict.fromkeys(("xs", "x_pos"), "x"),
+    **dict.fromkeys(("ys", "y_pos"), "y"),
+    **dict.fromkeys(("ts", "time", "timestamp", "timestamps"), "t"),
+    **dict.fromkeys(("ps", "pol", "polarity", "polarities", "on"), "p"),
+}
+"""Names of columns in common use, in lower case, and ours."""
+UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+"""Units of time, in µs."""
+Unit = Literal["s", "ms", "us", "ns"]
 _LARGEST_RATIO = 1000
 _SPARE = 2**20
 """A compressed file may hold `_LARGEST_RATIO` times its size, plus `_SPARE` bytes."""
 
 
-def parse_numpy(path: Path, data: bytes) -> Parsed | NDArray:
+@dataclass(frozen=True)
+class Layout:
+    """What an array of events does not say of itself.
+
+    Attributes:
+        columns: the order of the columns of an array [events, 4] without names, as in "txyp".
+        unit: of time.
+    """
+
+    columns: str | None = None
+    unit: Unit = "us"
+
+    def __post_init__(self) -> None:
+        if self.columns is not None and sorted(self.columns) != sorted(FIELDS):
+            raise BadValue(f"columns = '{self.columns}' is no order of x, y, t and p; give one, as in txyp")
+        if self.unit not in UNITS:
+            raise unknown("unit of time", self.unit, UNITS)
+
+
+PLAIN = Layout()
+"""Named columns, and time in µs."""
+
+
+def parse_numpy(path: Path, data: bytes, layout: Layout = PLAIN) -> Parsed | NDArray:
     """Parse .npy and .npz; nothing in them is unpickled."""
     try:
         if data[:2] == b"PK":
@@ -28,24 +63,21 @@ def parse_numpy(path: Path, data: bytes) -> Parsed | NDArray:
         held = np.load(io.BytesIO(data), allow_pickle=False)
         if not isinstance(held, np.ndarray):
             names = held.files
-            columns_of = ("frames",) if "frames" in names else FIELDS
-            held = held["events"] if names == ["events"] else {name: held[name] for name in columns_of if name in names}
+            taken = ["frames"] if "frames" in names else [name for name in names if name.lower() in ALIASES]
+            held = held["events"] if names == ["events"] else {name: held[name] for name in taken}
     except DataError:
         raise
     except Exception as err:  # damaged files raise many kinds of error
         raise unreadable(path, "NumPy", err) from None
-    return events_or_frames(path, held)
+    return events_or_frames(path, held, layout)
 
 
-def columns(path: Path, held: Any) -> Parsed:
-    """Check the columns of a structured array or of a mapping."""
-    names = held.dtype.names or () if isinstance(held, np.ndarray) else tuple(held) if isinstance(held, dict) else ()
-    missing = [name for name in FIELDS if name not in names]
-    if missing:
-        raise DataError(
-            f"{path}: it has {', '.join(names) or 'no named columns'}; the columns must be named x, y, t and p"
-        )
+def columns(path: Path, held: Any, layout: Layout = PLAIN) -> Parsed:
+    """Check the columns of a structured array, of a mapping, or of an array whose order is known."""
+    held = _by_field(path, held, layout)
     found = {name: np.asarray(held[name]) for name in FIELDS}
+    if layout.unit != "us" and found["t"].dtype.kind in "iuf":
+        found["t"] = np.rint(found["t"].astype(np.float64) * UNITS[layout.unit])
     count = found["t"].size
     for name, column in found.items():
         if column.shape != (count,) or column.dtype.kind not in "iufb":
@@ -62,12 +94,30 @@ def columns(path: Path, held: Any) -> Parsed:
     return Parsed(x.astype(np.uint16), y.astype(np.uint16), t.astype(np.int64), polarity(path, found["p"]))
 
 
+def _by_field(path: Path, held: Any, layout: Layout) -> dict[str, Any]:
+    """The columns x, y, t and p, by these names."""
+    if isinstance(held, np.ndarray) and held.dtype.names is None and held.ndim == 2 and held.shape[1] == len(FIELDS):
+        if layout.columns is None:
+            raise DataError(
+                f"{path}: it holds an array {list(held.shape)} without names; say the order of its columns, as in "
+                "columns='txyp' (data.columns=txyp)"
+            )
+        return {name: held[:, number] for number, name in enumerate(layout.columns)}
+    names = held.dtype.names or () if isinstance(held, np.ndarray) else tuple(held) if isinstance(held, dict) else ()
+    found = {ALIASES[name.lower()]: held[name] for name in names if name.lower() in ALIASES}
+    if len(found) < len(FIELDS):
+        raise DataError(
+            f"{path}: it has {', '.join(names) or 'no named columns'}; the columns must be named x, y, t and p"
+        )
+    return found
+
+
 def _whole(path: Path, name: str, column: NDArray) -> NDArray:
     """A column of whole numbers, of whatever type."""
     if column.dtype.kind != "f" or np.array_equal(column, np.rint(column)):
         return column
     odd = column[column != np.rint(column)][0]
-    remedy = "times must be in whole µs: multiply seconds by 1e6" if name == "t" else "pixels are whole numbers"
+    remedy = "give times in whole µs, or their unit (data.time_unit=s)" if name == "t" else "pixels are whole numbers"
     raise DataError(f"{path}: its {name} has the value {odd}; {remedy}")
 
 
@@ -91,13 +141,13 @@ def polarity(path: Path, column: NDArray) -> NDArray:
     )
 
 
-def events_or_frames(path: Path, held: Any) -> Parsed | NDArray:
+def events_or_frames(path: Path, held: Any, layout: Layout = PLAIN) -> Parsed | NDArray:
     """Events, or frames: an array named `frames`, or one of four dimensions."""
     if isinstance(held, dict) and "frames" in held:
         return frames_of(path, np.asarray(held["frames"]))  # NumPy gives bytes for an entry that is not an array
     if isinstance(held, np.ndarray) and held.dtype.names is None and held.ndim == 4:
         return frames_of(path, held)
-    return columns(path, held)
+    return columns(path, held, layout)
 
 
 def frames_of(path: Path, held: NDArray) -> NDArray:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from surgrad.data.events.arrays import Layout, Unit
 from surgrad.data.events.frames import SlicingRule, frames
 from surgrad.data.events.reading import read_either
 from surgrad.errors import DataError, SurgradError
@@ -27,6 +28,8 @@ class Slicing:
 
     Attributes:
         sort: see `read`.
+        columns: see `read`.
+        unit: see `read`.
     """
 
     count: int
@@ -34,6 +37,8 @@ class Slicing:
     slicing: SlicingRule = "count"
     step: int = 5000
     sort: bool = True
+    columns: str | None = None
+    unit: Unit = "us"
 
     def apply(self, path: Path, span: tuple[int, int] | None = None) -> NDArray:
         """The frames [T, 2, H, W] of a file, or of its events within `span`, in µs.
@@ -41,7 +46,7 @@ class Slicing:
         Raises:
             DataError: if the file cannot be read, or has too few events or another number of frames.
         """
-        events = read_either(path, self.sensor, self.sort)
+        events = read_either(path, self.sensor, self.sort, Layout(self.columns, self.unit))
         if events.dtype.names is None:
             if len(events) != self.count:
                 raise DataError(
@@ -68,6 +73,9 @@ class Slicing:
         shaped = {**asdict(self), "version": VERSION}
         if self.slicing != "step":
             shaped.pop("step")
+        for name, default in (("columns", None), ("unit", "us")):  # newer than many caches
+            if shaped[name] == default:
+                shaped.pop(name)
         return hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:16]
 
 

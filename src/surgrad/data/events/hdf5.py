@@ -8,10 +8,12 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from surgrad.data.events.arrays import FIELDS, events_or_frames
+from surgrad.data.events.arrays import ALIASES, PLAIN, Layout, events_or_frames
 from surgrad.data.events.records import Parsed
 from surgrad.data.events.sandbox import decode
 
+PLACES = ("events", "CD/events", "davis/left/events")
+"""Where events are: most writers (v2e, rpg, DSEC); Metavision; MVSEC, whose left camera is read."""
 _DECODE = """
 import h5py, os
 
@@ -29,23 +31,33 @@ def plain(group, name):
 with h5py.File(path, "r") as file:
     if "spikes" in file:
         sys.exit("it holds many recordings of spikes; read it with surgrad.data.events.read_spoken")
-    place = plain(file, "events") if "events" in file else file
+    place = file
+    for names in PLACES:
+        inner = file
+        for name in names.split("/"):
+            inner = plain(inner, name) if isinstance(inner, h5py.Group) and name in inner else None
+        if inner is not None:
+            place = inner
+            break
     if isinstance(place, h5py.Dataset):
         parts = {"": place}
+    elif "frames" in place:
+        parts = {"frames": plain(place, "frames")}
     else:
-        names = ("frames",) if "frames" in place else FIELDS
-        parts = {name: plain(place, name) for name in names if name in place}
+        parts = {name: plain(place, name) for name in place if name.lower() in ALIASES}
     claimed = sum(part.size * part.dtype.itemsize for part in parts.values())
     if claimed > 1000 * os.path.getsize(path) + 2**20:
         sys.exit(f"its {os.path.getsize(path):,} bytes claim to hold {claimed:,}, far more than a recording does")
     for name, part in parts.items():
         give(numpy.array(name))
         give(part[()])
-""".replace("FIELDS", repr(FIELDS))
+"""
+_DECODE = _DECODE.replace("ALIASES", repr(tuple(ALIASES))).replace("PLACES", repr(PLACES))
 
 
-def parse(path: Path, data: bytes) -> Parsed | NDArray:
-    """Parse .h5 and .hdf5: a data set `events` with fields, x, y, t, p in the root or a group `events`, or `frames`."""
+def parse(path: Path, data: bytes, layout: Layout = PLAIN) -> Parsed | NDArray:
+    """Parse .h5 and .hdf5: `frames`, or events at one of `PLACES` or in the root, as a data set with fields, an array
+    [events, 4], or a group of columns."""
     found = decode(path, "h5py", "HDF5", _DECODE)
     held = {str(name): array for name, array in zip(found[::2], found[1::2], strict=True)}
-    return events_or_frames(path, held.get("", held))
+    return events_or_frames(path, held.get("", held), layout)

@@ -5,33 +5,50 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from surgrad.data.events import aedat2, aedat3, aedat4, arrays, dat, hdf5, ndataset
+from surgrad.data.events import aedat2, aedat3, aedat4, arrays, dat, hdf5, ndataset, text
+from surgrad.data.events.arrays import PLAIN, Layout, Unit
 from surgrad.data.events.records import Parsed, bad, checked
 from surgrad.errors import DataError, unknown
 
 Parser = Callable[[Path, bytes], Parsed | NDArray]
-FORMATS: dict[str, Parser] = {
+ArrayParser = Callable[[Path, bytes, Layout], Parsed | NDArray]
+ARRAYS: dict[str, ArrayParser] = {
+    "npz": arrays.parse_numpy,
+    "npy": arrays.parse_numpy,
+    "h5": hdf5.parse,
+    "hdf5": hdf5.parse,
+    "txt": text.parse,
+    "csv": text.parse,
+}
+"""Parsers of formats that many programs write, each in a layout of its kind, by the suffix of a file's name."""
+FORMATS: dict[str, Parser | ArrayParser] = {
     "aedat2": aedat2.parse,
     "aedat3": aedat3.parse,
     "aedat4": aedat4.parse,
     "bin": ndataset.parse,
     "dat": dat.parse,
-    "npz": arrays.parse_numpy,
-    "npy": arrays.parse_numpy,
-    "h5": hdf5.parse,
-    "hdf5": hdf5.parse,
+    **ARRAYS,
 }
 """Parsers by the suffix of a file's name; AEDAT files state their version in the first line."""
 VERSIONS = {b"2.0": "aedat2", b"3.1": "aedat3", b"4.0": "aedat4"}
 
 
-def read(path: Path | str, *, sensor: tuple[int, int] | None = None, sort: bool = False) -> NDArray:
+def read(
+    path: Path | str,
+    *,
+    sensor: tuple[int, int] | None = None,
+    sort: bool = False,
+    columns: str | None = None,
+    unit: Unit = "us",
+) -> NDArray:
     """Read the events of a file.
 
     Args:
         path: the file, of a format of `FORMATS`.
         sensor: its (width, height), inside which events must be; by default as the file or its format states.
         sort: sort events that are out of order; otherwise they are an error.
+        columns: the order of the columns of an array or a text without names, as in "txyp".
+        unit: of time in arrays and texts, where it is not µs: "s", "ms" or "ns". Times are rounded to whole µs.
 
     Returns:
         An array of `EVENT` (fields x, y, t in µs, p), at least one event, in order of time.
@@ -40,7 +57,7 @@ def read(path: Path | str, *, sensor: tuple[int, int] | None = None, sort: bool 
         DataError: with the file's name and the byte offset, if something is wrong.
         UnknownName: if the format is not known.
     """
-    found = read_either(Path(path), sensor, sort)
+    found = read_either(Path(path), sensor, sort, Layout(columns, unit))
     if found.dtype.names is None:
         raise DataError(f"{path}: it holds frames, not events; read it with surgrad.data.events.read_frames")
     return found
@@ -61,10 +78,11 @@ def read_frames(path: Path | str) -> NDArray:
     return found
 
 
-def read_either(path: Path, sensor: tuple[int, int] | None, sort: bool) -> NDArray:
+def read_either(path: Path, sensor: tuple[int, int] | None, sort: bool, layout: Layout = PLAIN) -> NDArray:
     """Read events, or frames [T, 2, H, W] if the file holds those."""
     data = _bytes(path)
-    found = FORMATS[_format(path, data)](path, data)
+    name = _format(path, data)
+    found = ARRAYS[name](path, data, layout) if name in ARRAYS else FORMATS[name](path, data)  # type: ignore[call-arg]
     return checked(path, found, sensor, sort) if isinstance(found, Parsed) else found
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from surgrad.config.values import Count, Range, Size
 from surgrad.data.batches.recordings import EventBatches
+from surgrad.data.events.arrays import Layout, Unit
 from surgrad.data.events.cache import FrameCache, Slicing
 from surgrad.data.events.frames import MOST_STEP, SlicingRule
 from surgrad.data.events.sets import EventData, load_events
@@ -33,6 +34,8 @@ class EventSource:
         nda: roll, rotate or shear training recordings (see `surgrad.data.events.views.View`).
         side: the side of the squares that frames are resized to, in pixels.
         height: the height of frames that are not square, in pixels; `side` is then their width.
+        columns: the order of the columns in recordings that are arrays or texts without names, as in txyp.
+        time_unit: of times in arrays and texts.
         sensor: width and height of the sensor, inside which events must be; None: as the data set has it.
         cache: the folder in which frames are kept; None: .surgrad in the folder of the recordings.
         skip_bad: leave out recordings that cannot be read, if they are at most 1 % of all.
@@ -61,6 +64,8 @@ class EventSource:
         side: Side = 224,
         height: Side | None = None,
         sensor: tuple[Count, Count] | None = None,
+        columns: str | None = None,
+        time_unit: Unit = "us",
         cache: str | None = None,
         skip_bad: bool = False,
         workers: Size | None = None,
@@ -71,6 +76,7 @@ class EventSource:
             self.data = replace(self.data, sensor=sensor)
         self.input_shape = (2, height or side, side)
         self.view = View(side, normalise, scaling, flip, roll, nda, height)
+        self.layout = Layout(columns, time_unit)
         self.slicing = slicing
         self.step_us = step_us
         self.skip_bad = skip_bad
@@ -90,7 +96,8 @@ class EventSource:
 
     def frame_cache(self, steps: int) -> FrameCache:
         """The cache of frames for this number of time steps."""
-        slicing = Slicing(steps, self.data.sensor, self.slicing, self.step_us)
+        layout = self.layout
+        slicing = Slicing(steps, self.data.sensor, self.slicing, self.step_us, columns=layout.columns, unit=layout.unit)
         return FrameCache(self._folder, self.data.root, slicing)
 
     def example(self, steps: int) -> NDArray:
