@@ -36,6 +36,7 @@ ORDER = (
     "losses",
     "penalties",
     "gradients",
+    "tracing",
     "conversion",
     "adapt",
     "data",

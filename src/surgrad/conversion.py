@@ -4,6 +4,8 @@
     snn = convert(ann, batches)                                 # ReLUs become integrate-and-fire neurons
     accuracies = accuracy_over_time(snn, test, 350)             # accuracy after T = 1, 2, 3, ...
 
+    snn = convert(mine, batches)                                # any network of plain torch layers and ReLUs
+
 The threshold of each neuron is the largest activation, or a percentile of the activations, of the ReLU that it
 replaces. (Sengupta et al. 2019 use the largest weighted input of spikes, layer by layer.) Its spikes are as large as
 its threshold, so that weights, norms and the additions of residual networks stay unchanged; Hu et al. 2021 scale the
@@ -25,6 +27,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.pooling import _AdaptiveMaxPoolNd as _AdaptiveMaxPool
+from torch.nn.modules.pooling import _MaxPoolNd as _MaxPool
 
 from surgrad.config.registry import Registry
 from surgrad.config.values import Positive
@@ -33,12 +37,13 @@ from surgrad.hooks import forward_hooks
 from surgrad.models import SpikingNetwork, in_chunks
 from surgrad.neurons import ConvertedIF, Neuron, needs_whole_sequence
 from surgrad.surrogates import Surrogate
+from surgrad.tracing import over_time
 
 Batch = tuple[Tensor, Tensor]
 
 
 def convert(
-    network: SpikingNetwork,
+    network: nn.Module,
     batches: Iterable[Batch],
     *,
     percentile: float = 99.9,
@@ -50,7 +55,8 @@ def convert(
     """Copy a network of ReLUs, with spiking neurons in their place, in evaluation mode.
 
     Args:
-        network: the trained network, with `nn.ReLU` in the place of neurons.
+        network: the trained network: a `SpikingNetwork` with `nn.ReLU` in the place of neurons, or any network of plain
+            torch layers that torch.fx can trace (`surgrad.tracing`).
         batches: (images, labels) from which the thresholds are computed; labels are not used.
         percentile: of the activations of each batch, averaged over the batches, in (0, 100]; 100 is the maximum over
             all batches.
@@ -76,12 +82,13 @@ def convert(
         raise BadValue(f"scale must be positive, got {scale}")
     if not 0 < percentile <= 100:
         raise BadValue(f"percentile must be above 0 and at most 100, got {percentile}")
-    found = copy.deepcopy(network).eval()
-    units = _units(found)
     batches = iter(batches)
     first = next(batches, None)
     if first is None:
         raise BadValue("there is no batch to compute thresholds from; give one or more")
+    copied = copy.deepcopy(network).eval()
+    found = copied if isinstance(copied, SpikingNetwork) else over_time(copied, first[0].ndim - 1)
+    units = _units(found)
     levels = activation_levels(found, units, chain([first], batches), percentile)
     neuron = neuron or partial(_converted, shift)
     made = {name: neuron(scale * level) for name, level in levels.items()}
@@ -93,12 +100,26 @@ def convert(
     return found
 
 
+NONLINEAR = tuple(
+    kind
+    for name in torch.nn.modules.activation.__all__
+    if isinstance(kind := getattr(nn, name), type) and kind not in (nn.ReLU, nn.MultiheadAttention)
+)
+"""Activations that no neuron replaces."""
+
+
 def _units(network: SpikingNetwork) -> dict[str, nn.ReLU]:
     """The ReLUs of a network by path; an error where it cannot be converted."""
     units = {name: module for name, module in network.named_modules() if isinstance(module, nn.ReLU)}
     if not units:
         raise BadValue("this network has no nn.ReLU to convert; build it with neuron=nn.ReLU, and train it")
-    if any(isinstance(module, nn.MaxPool2d) for module in network.modules()):
+    for name, module in network.named_modules():
+        if type(module) in NONLINEAR:
+            raise BadValue(
+                f"'{name}' ({type(module).__name__}) is not a ReLU and would stay as it is; train the network with "
+                "nn.ReLU"
+            )
+    if any(isinstance(module, _MaxPool | _AdaptiveMaxPool) for module in network.modules()):
         raise BadValue(
             "this network takes maxima of several neurons, which spikes do not average to; use a network "
             "with average pooling"
@@ -169,6 +190,9 @@ def activation_levels(
     with forward_hooks(units.items(), record):
         for images, _ in batches:
             network(images)
+    idle = [name for name, found in seen.items() if not found]
+    if idle:
+        raise BadValue(f"'{idle[0]}' was not called, so it has no threshold; remove it from the network")
     levels = {name: max(found) if percentile == 100 else sum(found) / len(found) for name, found in seen.items()}
     for name, level in levels.items():
         if not level > 0:
