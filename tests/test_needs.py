@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import surgrad
-from surgrad import LIF, TDBN, Adapter, LeakyReadout, NormNeuron, PerStep, Surrogate
+from surgrad import LIF, TDBN, Adapter, LeakyReadout, NormNeuron, PerStep, Probe, Surrogate
 from surgrad.data.events.views import View
 from surgrad.errors import BadValue
 from surgrad.losses import cross_entropy
-from surgrad.measure import energy
+from surgrad.measure import diagnose, energy
 from surgrad.models import MODELS, in_chunks
 from surgrad.neurons import NEURONS, needs_whole_sequence, streaming
 from surgrad.norm import NORMS, BatchNorm, fold
@@ -247,3 +247,60 @@ def test_frames_need_not_be_square():
     assert View(17, height=13, normalise="none").plain(frames).shape == (2, 2, 13, 17)
     assert View(34, height=26, normalise="none").plain(frames).tolist() == frames.tolist()
     assert set(View(normalise="binary").plain(frames).unique().tolist()) == {0, 1}
+
+
+class Sound(nn.Module):
+    """A network on [T, N, C, L], with one output for every time step or none."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.layer = PerStep(nn.Conv1d(2, 6, 3))
+        self.fire = NormNeuron(TDBN(6), LIF(decay=0.5))
+        self.head = PerStep(nn.Flatten(), nn.LazyLinear(outputs))
+
+    def forward(self, x):
+        return self.head(self.fire(self.layer(x)))
+
+
+def per_step(output, targets):
+    return (output - targets).square().mean()
+
+
+def labels_of_steps(output, labels):
+    return nn.functional.cross_entropy(output.flatten(0, 1), labels.flatten())
+
+
+def batches_of_sound():
+    torch.manual_seed(0)
+    x = torch.rand(7, 6, 2, 10)
+    return {
+        "a label for each sample": ((x, torch.arange(6) % 3), cross_entropy, None),
+        "a label for each step": ((x, torch.randint(3, (7, 6))), labels_of_steps, None),
+        "numbers for each step": ((x, torch.rand(7, 6, 3)), per_step, None),
+        "as many steps as samples, told": ((x[:6], torch.arange(6) % 3), cross_entropy, (1, 0, 1)),
+    }
+
+
+@pytest.mark.parametrize("kind", batches_of_sound())
+@pytest.mark.parametrize("controller", ["dspike", "dgs"])
+def test_any_loss_and_any_targets_are_probed(kind, controller):
+    batch, loss, axes = batches_of_sound()[kind]
+    model = Sound(3)
+    model(batch[0])
+    adapter = Adapter(model, controller, loss=loss, steps=4, steps_per_epoch=2, sample_axes=axes)
+    for _ in range(4):
+        adapter.step(batch)
+        loss(model(batch[0]), batch[1]).backward()
+    found = diagnose(model, batch, loss, sample_axes=axes)
+    assert len(found.layers) == 1
+
+
+def test_parts_of_a_batch_are_whole_samples():
+    for batch, loss, axes in batches_of_sound().values():
+        probe = Probe(Sound(3), loss, batch, axes=axes)
+        assert len(probe) == 6
+        part = probe.part(2, 1)
+        assert len(part) == 2
+        assert torch.equal(part._batch[0], batch[0][:, 1:3])
+    with pytest.raises(BadValue, match=r"have no common number of samples; say which axes"):
+        len(Probe(Sound(3), per_step, (torch.rand(7, 6, 2, 10), torch.rand(5))))

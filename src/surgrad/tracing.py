@@ -66,7 +66,7 @@ class Shown(nn.Module):
 
 
 def over_time(network: nn.Module, sample_dims: int) -> SpikingNetwork:
-    """Trace a network of ReLUs, written in plain torch, as one over time, in which every ReLU is a unit of its own.
+    """Trace a network of ReLUs, written in plain torch, as one over time, in which every ReLU is a separate unit.
 
     ReLUs may be modules, also one that is used several times, or functions (`F.relu`, `torch.relu`, `clamp(min=0)`).
 

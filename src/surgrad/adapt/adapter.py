@@ -35,6 +35,8 @@ class Adapter:
         loss: (model output, targets) -> 0-d; for controllers that probe the loss.
         steps: optimizer steps of the whole training; for controllers that depend on its progress.
         steps_per_epoch: optimizer steps of an epoch; for controllers that act once an epoch.
+        sample_axes: the axes of the samples in inputs, targets and the model's output, for controllers that split a
+            batch; None: found by the shapes (`surgrad.adapt.probe.SampleAxes`).
 
     Raises:
         BadValue: the controller needs an argument that is missing, or the model has no width to write.
@@ -64,6 +66,7 @@ class Adapter:
         loss: Loss | None = None,
         steps: int | None = None,
         steps_per_epoch: int | None = None,
+        sample_axes: tuple[int, int, int] | None = None,
     ):
         for name, count in (("steps", steps), ("steps_per_epoch", steps_per_epoch)):
             if count is not None and count < 1:
@@ -73,6 +76,7 @@ class Adapter:
         self.loss = loss
         self.steps = steps
         self.steps_per_epoch = steps_per_epoch
+        self.sample_axes = sample_axes
         self.neurons = _neurons(self.model)
         if self.controller.needs_probe and loss is None:
             raise BadValue(f"{self.controller} probes the loss; give loss=")
@@ -151,7 +155,9 @@ class Adapter:
         return name in self.neurons and isinstance(self.neurons[name].surrogate, Alpha)
 
     def _context(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> StepContext:
-        probe = None if batch is None or self.loss is None else Probe(self.model, self.loss, batch)
+        probe = None
+        if batch is not None and self.loss is not None:
+            probe = Probe(self.model, self.loss, batch, axes=self.sample_axes)
         norms = _norms_before(self.model)
         before = {name: norms[id(neuron)] for name, neuron in self.neurons.items() if id(neuron) in norms}
         gains = Computed(before, _gain)

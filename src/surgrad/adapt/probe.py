@@ -1,6 +1,7 @@
 """Evaluations of the loss and its gradients on one batch that change nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,18 +40,31 @@ class Probe:
         loss: (model output, targets) -> 0-d.
         batch: (inputs, targets).
         frozen: buffers to use instead of the model's, with all statistics constant; see `frozen`.
+        axes: the axes of the samples in inputs, targets and outputs; None: see `SampleAxes.of`.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, batch: Batch, frozen: Mapping[str, Tensor] | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        batch: Batch,
+        frozen: Mapping[str, Tensor] | None = None,
+        axes: tuple[int, int, int] | None = None,
+    ):
         self._model = model
         self._loss = loss
         self._batch = batch
         self._frozen = frozen
+        self._given_axes = axes
         self._parameters = dict(model.named_parameters())
 
     def __len__(self) -> int:
         """The number of samples in the batch."""
-        return len(self._batch[1])
+        return self._batch[1].shape[self._axes.targets]
+
+    @property
+    def _axes(self) -> "SampleAxes":
+        return SampleAxes.of(self._model, *self._batch) if self._given_axes is None else SampleAxes(*self._given_axes)
 
     def frozen(self) -> "Probe":
         """A probe of the same batch whose batch statistics are constants, taken from this batch.
@@ -61,14 +75,14 @@ class Probe:
         momenta = [(norm, "momentum", getattr(norm, "one_batch_momentum", 1.0)) for norm in self._norms()]
         with torch.no_grad(), preserved(self._model), changed(momenta):  # a running estimate becomes this batch's
             buffers, _ = self._run({}, self._batch[0])
-        return Probe(self._model, self._loss, self._batch, buffers)
+        return Probe(self._model, self._loss, self._batch, buffers, self._given_axes)
 
     def part(self, count: int, at: int = 0) -> "Probe":
         """A probe of `count` samples of the batch, from number `at` on."""
         inputs, targets = self._batch
-        axis = 1 if is_sequence(self._model, inputs, len(targets)) else 0
-        some = (inputs.narrow(axis, at, count), targets[at : at + count])
-        return Probe(self._model, self._loss, some, self._frozen)
+        axes = self._axes
+        some = (inputs.narrow(axes.inputs, at, count), targets.narrow(axes.targets, at, count))
+        return Probe(self._model, self._loss, some, self._frozen, self._given_axes)
 
     def first_weight(self) -> str:
         """The name of the first parameter with two dimensions or more."""
@@ -247,13 +261,13 @@ class Probe:
 
         with forward_hooks([("", holder)], changed):
             outputs = self._outputs({})
-        losses = [self._halves(part) for part in outputs.chunk(2 * len(directions), _batch_axis(outputs))]
+        losses = [self._halves(part) for part in outputs.chunk(2 * len(directions), self._axes.of_output(outputs))]
         return [(up - down) / (2 * eps) for up, down in zip(losses[::2], losses[1::2], strict=True)]
 
     def _halves(self, output: Tensor) -> Tensor:
         """[2]: the losses of the two halves of the batch."""
-        outputs = output.tensor_split([len(self) // 2], _batch_axis(output))
-        targets = self._batch[1].tensor_split([len(self) // 2])
+        outputs = output.tensor_split([len(self) // 2], self._axes.of_output(output))
+        targets = self._batch[1].tensor_split([len(self) // 2], self._axes.targets)
         return torch.stack([self._loss(out.double(), wanted) for out, wanted in zip(outputs, targets, strict=True)])
 
     def _evaluate(self, over: Mapping[str, Tensor]) -> Tensor:
@@ -278,13 +292,54 @@ class Probe:
             return buffers, functional_call(self._model, {**buffers, **over}, (inputs,))
 
 
-def is_sequence(model: nn.Module, inputs: Tensor, samples: int) -> bool:
-    """Whether inputs are sequences [T, N, ...] and not static images [N, C, H, W]: what the model says (`is_sequence`),
-    or, where it does not say, whether their dimensions are odd in number and the second has `samples` entries."""
-    own = getattr(model, "is_sequence", None)
-    if own is not None:
-        return bool(own(inputs))
-    return inputs.ndim % 2 == 1 and inputs.shape[1] == samples
+@dataclass(frozen=True)
+class SampleAxes:
+    """Where the samples of a batch are.
+
+    Attributes:
+        inputs: the axis in the inputs.
+        targets: the axis in the targets.
+        output: the axis in the output; None: 1 of [T, N, ...], and 0 of [N, ...], which has two axes at most.
+    """
+
+    inputs: int
+    targets: int
+    output: int | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module, inputs: Tensor, targets: Tensor) -> "SampleAxes":
+        """Find them by the shapes of a batch.
+
+        Targets of several axes are one for every time step, [T, N, ...], where inputs begin with the same [T, N], and
+        else [N, ...]. Inputs are sequences [T, N, ...] where the model says so (`is_sequence`), or else where their
+        second axis has the number of samples, and the first has not. Where both have, an odd number of axes is a
+        sequence.
+
+        Raises:
+            BadValue: where no axis fits.
+        """
+        each_step = targets.ndim > 1 and inputs.ndim > 2 and targets.shape[:2] == inputs.shape[:2]
+        says = getattr(model, "is_sequence", None)
+        sequence = says is None or bool(says(inputs))
+        if each_step and sequence:
+            return cls(1, 1)
+        samples = len(targets)
+        fitting = [axis for axis in (0, 1) if inputs.ndim > axis and inputs.shape[axis] == samples]
+        if says is not None:
+            return cls(int(sequence), 0)
+        if not fitting:
+            raise BadValue(
+                f"inputs {list(inputs.shape)} and targets {list(targets.shape)} have no common number of samples; say "
+                "which axes are those of the samples: sample_axes=(inputs, targets, output)"
+            )
+        axis = fitting[0] if len(fitting) == 1 else inputs.ndim % 2
+        return cls(axis, 0)
+
+    def of_output(self, output: Tensor) -> int:
+        """The axis in an output."""
+        if self.output is not None:
+            return self.output
+        return 1 if output.ndim > 2 else 0
 
 
 def all_reduce(value: Tensor, *, mean: bool = False) -> Tensor:
@@ -319,8 +374,3 @@ def _response(layer: nn.Module, inputs: Tensor, direction: Tensor) -> Tensor:
     axis = 1 if isinstance(layer, nn.Conv2d) else some.ndim - 1
     whole = some.new_zeros(*some.shape[:axis], len(direction), *some.shape[axis + 1 :])
     return whole.index_copy_(axis, channels, some).unflatten(0, inputs.shape[:2])
-
-
-def _batch_axis(output: Tensor) -> int:
-    """The axis of the samples in [T, N, classes] or [N, classes]."""
-    return 1 if output.ndim > 2 else 0

@@ -84,7 +84,14 @@ class Diagnosis:
         }
 
 
-def diagnose(model: nn.Module, batch: Batch, loss: Loss, *, directions: int = 0) -> Diagnosis:
+def diagnose(
+    model: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    *,
+    directions: int = 0,
+    sample_axes: tuple[int, int, int] | None = None,
+) -> Diagnosis:
     """Measure every layer of a network on one batch, and name the problems. The network is unchanged afterwards.
 
     Args:
@@ -94,6 +101,8 @@ def diagnose(model: nn.Module, batch: Batch, loss: Loss, *, directions: int = 0)
         directions: also compare the gradient of every layer's weights with finite differences along this number of
             random directions (steps of half of the weights' norm to both sides); each takes two forward passes per
             layer.
+        sample_axes: the axes of the samples in inputs, targets and outputs; None: found by the shapes
+            (`surgrad.adapt.probe.SampleAxes`).
 
     Returns:
         The evidence of every layer, and the findings.
@@ -109,8 +118,8 @@ def diagnose(model: nn.Module, batch: Batch, loss: Loss, *, directions: int = 0)
         4
         >>> sentences = [finding.sentence for finding in found.findings]
     """
-    layers = evidence(model, batch, loss)
-    probe = Probe(model, loss, batch).frozen()
+    layers = evidence(model, batch, loss, sample_axes=sample_axes)
+    probe = Probe(model, loss, batch, axes=sample_axes).frozen()
     by_layer = {}
     for name, weights in probe.weights_before().items() if directions else ():
         if weights:

@@ -82,7 +82,14 @@ class LayerEvidence:
         return {name: value for name, value in asdict(self).items() if name != "histogram"}
 
 
-def evidence(model: nn.Module, batch: Batch, loss: Loss, *, gradients: bool = True) -> list[LayerEvidence]:
+def evidence(
+    model: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    *,
+    gradients: bool = True,
+    sample_axes: tuple[int, int, int] | None = None,
+) -> list[LayerEvidence]:
     """Measure every layer of neurons on one batch. The network is unchanged afterwards.
 
     Args:
@@ -90,11 +97,12 @@ def evidence(model: nn.Module, batch: Batch, loss: Loss, *, gradients: bool = Tr
         batch: (inputs, targets).
         loss: a function of (outputs, targets).
         gradients: whether to measure the gradients of the weights too, which takes three more passes.
+        sample_axes: see `diagnose`.
 
     Returns:
         The layers, from input to output.
     """
-    probe = Probe(model, loss, batch)
+    probe = Probe(model, loss, batch, axes=sample_axes)
     activity: dict[str, dict[str, Any]] = {}
 
     def measure(name: str, neuron: nn.Module, _: Any, output: Tensor) -> None:
