@@ -5,7 +5,7 @@ Hu, Tang, Wang, Pan, Pan, TNNLS 2021 (spiking residual networks, T=350) and Kund
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, derive
-from surgrad.recipes.registry import rows
+from surgrad.recipes.registry import NOT_COMPARED, rows
 
 
 @rows(
@@ -14,10 +14,7 @@ from surgrad.recipes.registry import rows
     {("cifar10", 350): None},
     title="the ANN to convert (then 92.37 %)",
     source="Hu et al. 2021",
-    deviations=(
-        "Not compared field by field with the authors' code. Settings that the paper does not state are "
-        "marked in the recipe's file."
-    ),
+    deviations=NOT_COMPARED,
 )
 def ann_resnet44() -> Recipe:
     """ResNet-44 with ReLUs; then `surgrad convert RUN --steps 350`. The paper's figure, 92.37 %, is that of the
@@ -39,10 +36,7 @@ def ann_resnet44() -> Recipe:
     {("cifar100", 100): 0.6498},
     title="fine-tuning of what was converted",
     source="Kundu et al. 2021",
-    deviations=(
-        "Not compared field by field with the authors' code. Settings that the paper does not state are "
-        "marked in the recipe's file."
-    ),
+    deviations=NOT_COMPARED,
 )
 def kundu_vgg11() -> Recipe:
     """Fine-tuning of a converted network: --set init_from=DIR, where DIR is the folder that `surgrad convert` wrote.

@@ -16,7 +16,7 @@ from surgrad.config.recipe import (
     SurrogateConfig,
     derive,
 )
-from surgrad.recipes.registry import rows
+from surgrad.recipes.registry import NOT_COMPARED, rows
 
 
 @rows(
@@ -67,10 +67,7 @@ def sltt_resnet18_cifar100() -> Recipe:
     {("cifar10", 6): 0.935, ("cifar100", 6): 0.711},
     title="OTTT",
     source="Xiao et al. 2022",
-    deviations=(
-        "Not compared field by field with the authors' code. Settings that the paper does not state are "
-        "marked in the recipe's file."
-    ),
+    deviations=NOT_COMPARED,
 )
 def ottt_vgg11_ws() -> Recipe:
     """Standardised weights without norm, decay 0.5, threshold 1, a sigmoid with α = 4."""
@@ -92,10 +89,7 @@ def ottt_vgg11_ws() -> Recipe:
     {("cifar10", 4): 0.9626, ("cifar100", 4): 0.8087},
     title="rate-based backpropagation",
     source="Yu et al. 2024",
-    deviations=(
-        "Not compared field by field with the authors' code. Settings that the paper does not state are "
-        "marked in the recipe's file."
-    ),
+    deviations=NOT_COMPARED,
 )
 def rate_resnet19() -> Recipe:
     """Decay 0.2, threshold 1, detached reset by subtraction, a sigmoid with α = 4.

@@ -4,7 +4,7 @@ LSG's table lists the figure under ResNet-19; the network is DS-ResNet-20.
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
-from surgrad.recipes.registry import rows
+from surgrad.recipes.registry import NOT_COMPARED, rows
 
 
 @rows(
@@ -13,10 +13,7 @@ from surgrad.recipes.registry import rows
     {("cifar10", 4): 0.9425},
     title="MLF",
     source="Feng et al. 2022",
-    deviations=(
-        "Not compared field by field with the authors' code. Settings that the paper does not state are "
-        "marked in the recipe's file."
-    ),
+    deviations=NOT_COMPARED,
 )
 def mlf_ds_resnet20() -> Recipe:
     """DS-ResNet-20, three thresholds from 0.6, decay 0.25, adjacent rectangles of width 1."""

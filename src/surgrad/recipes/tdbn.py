@@ -8,7 +8,7 @@ import math
 
 from surgrad.config.recipe import Recipe, derive
 from surgrad.recipes.lsg import lsg_resnet19
-from surgrad.recipes.registry import rows
+from surgrad.recipes.registry import NOT_COMPARED, rows
 
 _PUBLISHED = {
     ("cifar10", 2): 0.9234,
@@ -25,10 +25,7 @@ _PUBLISHED = {
     _PUBLISHED,
     title="STBP-tdBN",
     source="Zheng et al. 2021",
-    deviations=(
-        "Not compared field by field with the authors' code. Settings that the paper does not state are "
-        "marked in the recipe's file."
-    ),
+    deviations=NOT_COMPARED,
 )
 def tdbn_resnet19() -> Recipe:
     """ResNet-19, decay 0.2, threshold 0.5, a rectangle of width 1; α = 1/√2 before residual sums."""

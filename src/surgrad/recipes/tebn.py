@@ -5,7 +5,7 @@ TET, which uses the same network.
 """
 
 from surgrad.config.recipe import Recipe, derive
-from surgrad.recipes.registry import rows
+from surgrad.recipes.registry import NOT_COMPARED, rows
 from surgrad.recipes.tet import tet_resnet19
 
 _PUBLISHED = {
@@ -24,10 +24,7 @@ _PUBLISHED = {
     _PUBLISHED,
     title="TEBN",
     source="Duan et al. 2022",
-    deviations=(
-        "Not compared field by field with the authors' code. Settings that the paper does not state are "
-        "marked in the recipe's file."
-    ),
+    deviations=NOT_COMPARED,
 )
 def tebn_resnet19() -> Recipe:
     """TET's training with the cross-entropy of the mean output, and a trained scale per time step after each norm."""

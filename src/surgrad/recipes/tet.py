@@ -5,7 +5,7 @@ learns slowly. `model.name=resnet19_normed` has a norm there.
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, SurrogateConfig
-from surgrad.recipes.registry import rows
+from surgrad.recipes.registry import NOT_COMPARED, rows
 
 _PUBLISHED = {
     ("cifar10", 2): 0.9416,
@@ -23,10 +23,7 @@ _PUBLISHED = {
     _PUBLISHED,
     title="TET",
     source="Deng et al. 2022",
-    deviations=(
-        "Not compared field by field with the authors' code. Settings that the paper does not state are "
-        "marked in the recipe's file."
-    ),
+    deviations=NOT_COMPARED,
 )
 def tet_resnet19() -> Recipe:
     """ResNet-19 with 64 channels in its stem, batch normalisation, threshold 1, decay 0.5, a triangle of half-width 1;
