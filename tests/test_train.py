@@ -285,6 +285,24 @@ def test_adam_and_adamw(name, kind):
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0]
 
 
+def test_decay_norms_is_the_weight_decay_of_all_parameters():
+    """As `torch.optim.SGD(network.parameters(), weight_decay=...)` in the codes of many papers."""
+    torch.manual_seed(0)
+    ours, plain = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)) for _ in range(2))
+    plain.load_state_dict(ours.state_dict())
+    (optimizer,) = build_optimizers(ours, "sgd", {"weight_decay": 0.1, "decay_norms": True}, lr=0.1, neuron_lr=0.1)
+    reference = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for _ in range(3):
+        x = torch.randn(5, 3)
+        for network, stepped in ((ours, optimizer), (plain, reference)):
+            stepped.zero_grad()
+            network(x).square().mean().backward()
+            stepped.step()
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    assert not torch.allclose(ours[1].weight, torch.ones(4), atol=0.02)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimiser_has_options_with_defaults(name):
     """The contract of the registry: made without options, it trains every parameter once, at the rates given."""

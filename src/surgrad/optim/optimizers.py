@@ -39,21 +39,29 @@ class SGD(NetworkOptimizer):
     Args:
         momentum: the momentum's coefficient.
         nesterov: whether the momentum is Nesterov's.
-        weight_decay: of parameters of two axes or more; norms and biases have none.
+        weight_decay: of parameters of two axes or more.
+        decay_norms: whether norms and biases, the parameters of one axis, have the weight decay too.
 
     Raises:
         BadValue: for Nesterov's momentum without a momentum.
     """
 
-    def __init__(self, momentum: Momentum = 0.9, nesterov: bool = False, weight_decay: NonNegative = 5e-4):
+    def __init__(
+        self,
+        momentum: Momentum = 0.9,
+        nesterov: bool = False,
+        weight_decay: NonNegative = 5e-4,
+        decay_norms: bool = False,
+    ):
         if nesterov and momentum == 0:
             raise BadValue("optim.nesterov needs momentum; give optim.momentum above 0, or optim.nesterov=false")
         self.momentum = momentum
         self.nesterov = nesterov
         self.weight_decay = weight_decay
+        self.decay_norms = decay_norms
 
     def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        groups = decay_groups(parameters, self.weight_decay)
+        groups = decay_groups(parameters, self.weight_decay, norms=self.decay_norms)
         return torch.optim.SGD(groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov, fused=True)
 
 
@@ -64,7 +72,8 @@ class Adam(NetworkOptimizer):
         beta1: decay of the average of gradients.
         beta2: decay of the average of their squares.
         eps: added to the denominator.
-        weight_decay: of parameters of two axes or more; norms and biases have none.
+        weight_decay: of parameters of two axes or more.
+        decay_norms: whether norms and biases, the parameters of one axis, have the weight decay too.
     """
 
     kind: type[torch.optim.Adam] = torch.optim.Adam
@@ -75,13 +84,15 @@ class Adam(NetworkOptimizer):
         beta2: Annotated[float, Range(0, 0.999999)] = 0.999,
         eps: Positive = 1e-8,
         weight_decay: NonNegative = 5e-4,
+        decay_norms: bool = False,
     ):
         self.betas = (beta1, beta2)
         self.eps = eps
         self.weight_decay = weight_decay
+        self.decay_norms = decay_norms
 
     def build(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        groups = decay_groups(parameters, self.weight_decay)
+        groups = decay_groups(parameters, self.weight_decay, norms=self.decay_norms)
         return self.kind(groups, lr=lr, betas=self.betas, eps=self.eps, fused=True)
 
 
@@ -176,9 +187,12 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return groups
 
 
-def decay_groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups of parameters: weights, with weight decay, and norms and biases (one axis or none), without."""
+def decay_groups(
+    parameters: Sequence[nn.Parameter], weight_decay: float, *, norms: bool = False
+) -> list[dict[str, Any]]:
+    """Two groups of parameters: weights, with weight decay, and norms and biases (one axis or none), without it unless
+    `norms` is set."""
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": weight_decay if norms else 0.0},
     ]

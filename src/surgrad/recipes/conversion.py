@@ -5,7 +5,7 @@ Hu, Tang, Wang, Pan, Pan, TNNLS 2021 (spiking residual networks, T=350) and Kund
 """
 
 from surgrad.config.recipe import DataConfig, ModelConfig, NeuronConfig, OptimConfig, Part, Recipe, derive
-from surgrad.recipes.registry import NOT_COMPARED, rows
+from surgrad.recipes.registry import rows
 
 
 @rows(
@@ -14,7 +14,7 @@ from surgrad.recipes.registry import NOT_COMPARED, rows
     {("cifar10", 350): None},
     title="the ANN to convert (then 92.37 %)",
     source="Hu et al. 2021",
-    deviations=NOT_COMPARED,
+    deviations="No code of the authors was found. How they trained the network is not stated in the text that we have.",
 )
 def ann_resnet44() -> Recipe:
     """ResNet-44 with ReLUs; then `surgrad convert RUN --steps 350`. The paper's figure, 92.37 %, is that of the
@@ -36,7 +36,10 @@ def ann_resnet44() -> Recipe:
     {("cifar100", 100): 0.6498},
     title="fine-tuning of what was converted",
     source="Kundu et al. 2021",
-    deviations=NOT_COMPARED,
+    deviations=(
+        "No code of the authors was found. Their attention-guided compression is not included, and epochs, batch and "
+        "learning rate are not stated in the text that we have."
+    ),
 )
 def kundu_vgg11() -> Recipe:
     """Fine-tuning of a converted network: --set init_from=DIR, where DIR is the folder that `surgrad convert` wrote.

@@ -17,7 +17,7 @@ from surgrad.config.recipe import (
     SurrogateConfig,
     derive,
 )
-from surgrad.recipes.registry import NOT_COMPARED, rows
+from surgrad.recipes.registry import rows
 
 _DATA = DataConfig(name="imagenet", batch=256, flip=True)
 _OPTIM = OptimConfig("sgd", epochs=320, lr=0.1, momentum=0.9, weight_decay=0.0)
@@ -114,7 +114,10 @@ def dspike_resnet34() -> Recipe:
     {("imagenet", 6): 0.6372},
     title="STBP-tdBN",
     source="Zheng et al. 2021",
-    deviations=NOT_COMPARED,
+    deviations=(
+        "No code of the authors was found. Network, optimiser, epochs and batch are those of Dspike's recipe for "
+        "ImageNet."
+    ),
 )
 def tdbn_resnet34() -> Recipe:
     """A rectangle of width 1, decay 0.2; α = 1/√2 before residual sums."""
@@ -133,7 +136,10 @@ def tdbn_resnet34() -> Recipe:
     {("imagenet", 6): 0.6479},
     title="TET",
     source="Deng et al. 2022",
-    deviations=NOT_COMPARED,
+    deviations=(
+        "The authors' code loads ImageNet, and has no script that trains on it. Network, optimiser, epochs and batch "
+        "are those of Dspike's recipe for ImageNet; λ = 0.001."
+    ),
 )
 def tet_resnet34() -> Recipe:
     """The loss of every time step; threshold 1, decay 0.5, a triangle of half-width 1."""

@@ -5,11 +5,6 @@ from collections.abc import Callable, Mapping
 from surgrad.config.recipe import Recipe, derive
 
 RECIPES: dict[str, Callable[[], Recipe]] = {}
-NOT_COMPARED = (
-    "Not compared field by field with the authors' code. Settings that the paper does not state are marked in the "
-    "recipe's file."
-)
-"""The `deviations` of a recipe whose source was not gone through."""
 TITLES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",

@@ -38,7 +38,7 @@ def glif_resnet19() -> Recipe:
         model={"init": "kaiming_fan_out"},
         neuron={"name": "glif", "decay": 0.25},
         adapt={"name": "fixed"},
-        optim={"epochs": 200, "weight_decay": 4e-5, "neuron_lr": 0.01},
+        optim={"epochs": 200, "weight_decay": 4e-5, "decay_norms": True, "neuron_lr": 0.01},
     )
 
 
@@ -65,7 +65,7 @@ def clif_resnet18() -> Recipe:
         surrogate={"name": "rect"},
         adapt={"name": "fixed"},
         loss={"name": "tet", "weight": 0.05, "target": 1.0},
-        optim={"epochs": 200, "weight_decay": 5e-5},
+        optim={"epochs": 200, "weight_decay": 5e-5, "decay_norms": True},
     )
 
 
@@ -111,7 +111,7 @@ def trsg_resnet19() -> Recipe:
         norm={"name": "batchnorm"},
         neuron={"name": "trsg", "decay": 0.5, "threshold": 1.0, "reset": "subtract"},
         adapt={"name": "fixed"},
-        optim={"epochs": 200, "lr": 0.02, "weight_decay": 0.0005},
+        optim={"epochs": 200, "lr": 0.02, "weight_decay": 0.0005, "decay_norms": True},
     )
 
 
@@ -142,7 +142,7 @@ def mpdagl_resnet19() -> Recipe:
         model={"name": "resnet19_normed", "init": "kaiming_fan_out"},
         surrogate={"first": True},
         adapt={"name": "mpd_agl"},
-        optim={"epochs": 150, "weight_decay": 0.0001},
+        optim={"epochs": 150, "weight_decay": 0.0001, "decay_norms": True},
     )
 
 
@@ -166,7 +166,7 @@ def dsatgo_resnet19() -> Recipe:
         neuron={"name": "ds_atgo", "threshold": 1.0},
         adapt={"name": "ds_atgo"},
         loss={"label_smoothing": 0.1},
-        optim={"epochs": 400, "weight_decay": 1e-4},
+        optim={"epochs": 400, "weight_decay": 1e-4, "decay_norms": True},
     )
 
 

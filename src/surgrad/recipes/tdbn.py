@@ -8,7 +8,7 @@ import math
 
 from surgrad.config.recipe import Recipe, derive
 from surgrad.recipes.lsg import lsg_resnet19
-from surgrad.recipes.registry import NOT_COMPARED, rows
+from surgrad.recipes.registry import rows
 
 _PUBLISHED = {
     ("cifar10", 2): 0.9234,
@@ -25,7 +25,10 @@ _PUBLISHED = {
     _PUBLISHED,
     title="STBP-tdBN",
     source="Zheng et al. 2021",
-    deviations=NOT_COMPARED,
+    deviations=(
+        "No code of the authors was found. Optimiser, epochs, batch and augmentation are not stated; they are those of "
+        "LSG's recipes, without AutoAugment and cut-out."
+    ),
 )
 def tdbn_resnet19() -> Recipe:
     """ResNet-19, decay 0.2, threshold 0.5, a rectangle of width 1; α = 1/√2 before residual sums."""

@@ -5,7 +5,7 @@ TET, which uses the same network.
 """
 
 from surgrad.config.recipe import Recipe, derive
-from surgrad.recipes.registry import NOT_COMPARED, rows
+from surgrad.recipes.registry import rows
 from surgrad.recipes.tet import tet_resnet19
 
 _PUBLISHED = {
@@ -24,7 +24,10 @@ _PUBLISHED = {
     _PUBLISHED,
     title="TEBN",
     source="Duan et al. 2022",
-    deviations=NOT_COMPARED,
+    deviations=(
+        "No code of the authors was found. Neuron, optimiser, epochs, batch and augmentation are not stated in the "
+        "text that we have; they are those of TET's recipes, which use the same network."
+    ),
 )
 def tebn_resnet19() -> Recipe:
     """TET's training with the cross-entropy of the mean output, and a trained scale per time step after each norm."""
