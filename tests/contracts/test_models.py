@@ -212,8 +212,8 @@ def test_neurons_and_norms_come_from_the_factories(name: str):
     used = [m for m in network.modules() if isinstance(m, LIF | BatchNorm | nn.modules.batchnorm._BatchNorm)]
     assert {id(module) for module in used} == {id(module) for module in made}
     norms = [module for module in made if isinstance(module, TDBN)]
-    hidden = {"resnet19_normed": 1, "vgg11_dct": 2}.get(name, 0)
-    assert len(norms) == len(weighted(network)) + hidden, "a norm after every layer with weights"
+    more = {"resnet19_normed": 1, "vgg11_dct": 2, "resnet18_preact": -3}.get(name, 0)  # -3: shortcuts without a norm
+    assert len(norms) == len(weighted(network)) + more, "a norm after every layer with weights"
 
 
 @every_model
@@ -307,6 +307,8 @@ COMPILED: dict[str, dict[str, Any]] = {
     "small_resnet": {},  # membrane blocks
     "mlp": {},  # linear layers
     "resnet18": {},  # residual blocks whose shortcuts pool
+    "resnet18_preact": {},  # a norm on the sum; convolutions with a bias
+    "resnet18_plain": {},
     "resnet19": {"summand_alpha": 0.5},  # residual blocks with two kinds of norm; a neuron without a norm in the head
     "resnet20": {},  # residual blocks whose shortcuts are convolutions
     "resnet18_imagenet": {},  # a wide stem, whose spikes are pooled
@@ -671,6 +673,22 @@ def ms_resnet18_parameters(classes: int) -> int:
     return convolved(3, 64) + 1 + stages(64, (64, 128, 256, 512), (2, 2, 2, 2)) + 512 * classes + classes
 
 
+def resnet18_plain_parameters(classes: int) -> int:
+    return convolved(3, 64) + 1 + stages(64, (64, 128, 256, 512), (2, 2, 2, 2)) + 512 * classes + classes
+
+
+def resnet18_preact_parameters(classes: int) -> int:
+    """Two convolutions with bias and two norms a block, as its shortcut has no norm; one norm and neuron in front."""
+    total = 9 * 3 * 64 + 2 * 64 + 1
+    inputs = 64
+    for width in (64, 128, 256, 512):
+        total += convolved(inputs, width, bias=True) + convolved(width, width, bias=True) + 2
+        total += (inputs * width + width) * (inputs != width)
+        total += 2 * convolved(width, width, bias=True) + 2
+        inputs = width
+    return total + 512 * classes + classes
+
+
 def vgg_parameters(*widths: int) -> Callable[[int], int]:
     layers = sum(convolved(a, b) + 1 for a, b in pairwise((3, *widths)))
     return lambda classes: layers + 512 * classes + classes
@@ -712,6 +730,8 @@ def vgg11_dct_parameters(classes: int) -> int:
 COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millions at 10 classes, as documented
     "resnet19": (resnet19_parameters, 12.7),
     "resnet18": (resnet18_parameters, 11.2),
+    "resnet18_plain": (resnet18_plain_parameters, 11.2),
+    "resnet18_preact": (resnet18_preact_parameters, 11.2),
     "vggsnn": (vggsnn_parameters, 9.3),
     "resnet19_tet": (resnet19_tet_parameters, 12.6),
     "resnet19_normed": (lambda classes: resnet19_parameters(classes) - 256 + 2 * 256, 12.7),
@@ -748,6 +768,19 @@ def test_parameters_are_those_of_the_definition(name: str):
     own = None if isinstance(MODELS[name], partial) else MODELS[name].__doc__  # a variant says nothing of its own
     documented = re.findall(r"([\d.]+) M parameters", own or "")
     assert all(float(count) == millions for count in documented)
+
+
+def test_a_block_of_the_preactivation_resnet_is_that_of_he():
+    """Written as in the paper: norm, neuron, then convolutions, with a shortcut from the neuron's spikes."""
+    torch.manual_seed(0)
+    network = MODELS["resnet18_preact"](10, steps=2, neuron=nn.ReLU, norm=BatchNorm, width_multiplier=0.125)
+    x = torch.randn(3, 3, 16, 16)
+    current = network.stem(x.expand(2, *x.shape))
+    fires = [network.fire, *(block.fire2 for block in network.body)]
+    for fire, block in zip(fires, network.body, strict=False):
+        active = fire(current)
+        current = block.conv2(block.fire1(block.conv1(active))) + block.shortcut(active)
+    assert torch.allclose(network(x), network.head(fires[-1](current)), atol=1e-5)
 
 
 def test_resnet19_has_16_convolutions_in_blocks_and_spikes_after_the_addition():

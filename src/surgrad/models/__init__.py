@@ -30,7 +30,10 @@ from surgrad.models.perceptron import mlp as mlp
 from surgrad.models.plif import plif_cifar as plif_cifar
 from surgrad.models.plif import plif_dvs as plif_dvs
 from surgrad.models.plif import plif_gesture as plif_gesture
+from surgrad.models.preact_resnet import NormedSumBlock as NormedSumBlock
+from surgrad.models.preact_resnet import resnet18_preact as resnet18_preact
 from surgrad.models.resnet import resnet18_imagenet as resnet18_imagenet
+from surgrad.models.resnet import resnet18_plain as resnet18_plain
 from surgrad.models.resnet import resnet20 as resnet20
 from surgrad.models.resnet import resnet34_imagenet as resnet34_imagenet
 from surgrad.models.resnet import resnet44 as resnet44
@@ -55,6 +58,8 @@ _BUILDERS: dict[str, Callable[..., SpikingNetwork]] = {
     "small_resnet": small_resnet,
     "mlp": mlp,
     "resnet18": resnet18,
+    "resnet18_plain": resnet18_plain,
+    "resnet18_preact": resnet18_preact,
     "resnet19": resnet19,
     "resnet19_tet": resnet19_tet,
     "resnet19_normed": resnet19_normed,

@@ -1,9 +1,6 @@
 """Cheaper gradients through time: SLTT (Meng et al. 2023), OTTT (Xiao et al. 2022) and rate-based backpropagation (Yu
 et al. 2024), with the settings of the authors' codes. The figures of OTTT and of rate-based backpropagation are
 approximate, from memory.
-
-Their cutout has a random size, ours is 16 pixels. This ResNet-18 is Dspike's, whose stem has three convolutions; the
-stem of SLTT's does not.
 """
 
 from surgrad.config.recipe import (
@@ -26,9 +23,8 @@ from surgrad.recipes.registry import rows
     title="SLTT",
     source="Meng et al. 2023",
     deviations=(
-        "The authors' network is a pre-activation ResNet-18 with biases and 1×1 shortcuts with stride, and "
-        "their cut-out has a random size. Here it is Dspike's ResNet-18, whose stem has three convolutions, "
-        "with a cut-out of 16 pixels."
+        "The authors cut out rectangles of a random size and grey level in half of the images. Here squares of 16 "
+        "pixels are cut out of every image."
     ),
 )
 def sltt_resnet18() -> Recipe:
@@ -37,7 +33,7 @@ def sltt_resnet18() -> Recipe:
     return Recipe(
         name="sltt_resnet18",
         data=DataConfig("cifar10", batch=128, crop=4, flip=True, cutout=16),
-        model=ModelConfig("resnet18", steps=6),
+        model=ModelConfig("resnet18_preact", steps=6),
         norm=Part("batchnorm"),
         neuron=NeuronConfig("lif", decay=1 - 1 / 1.1, train_decay=False, threshold=1.0, reset="subtract"),
         surrogate=SurrogateConfig("triangle"),

@@ -52,14 +52,15 @@ def glif_resnet19() -> Recipe:
     title="CLIF",
     source="Huang et al. 2024",
     deviations=(
-        "The authors' network is a pre-activation ResNet-18 with norms of each step, and they cut out squares of a "
-        "random size. Here the network is Dspike's ResNet-18 with a norm over time, without cut-out."
+        "The authors' norms use the statistics of each step alone, and they cut out rectangles of a random size and "
+        "grey level in half of the images. Here norms are over time, without cut-out."
     ),
 )
 def clif_resnet18() -> Recipe:
     """Decay 0.5 (their τ = 2), threshold 1, a rectangle of width 1."""
     return derive(
         dspike_resnet18(),
+        model={"name": "resnet18_preact"},
         norm={"name": "batchnorm"},
         neuron={"name": "clif", "decay": 0.5, "threshold": 1.0},
         surrogate={"name": "rect"},
@@ -176,17 +177,13 @@ def dsatgo_resnet19() -> Recipe:
     {("cifar100", 2): 0.7676},
     title="ASGL",
     source="Wang et al. 2023",
-    deviations=(
-        "The authors' command smooths by a sigmoid with α = 5 and has a plain ResNet-18: a stem of one "
-        "convolution, and shortcuts of 1×1 convolutions with stride. Here the surrogate is a rectangle of "
-        "width 1, and the network is Dspike's modified ResNet-18."
-    ),
+    deviations=("The authors' command smooths by a sigmoid with α = 5. Here the surrogate is a rectangle of width 1."),
 )
 def asgl_resnet18() -> Recipe:
     """Some neurons are smooth in the forward pass, so that the width has a true gradient."""
     return derive(
         lsg_resnet19(),
-        model={"name": "resnet18"},
+        model={"name": "resnet18_plain"},
         norm={"name": "batchnorm"},
         neuron={"name": "asgl", "decay": 0.5, "threshold": 1.0},
         surrogate={"learn": True},
