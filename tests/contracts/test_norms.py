@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.layers import PerStep
 from surgrad.neurons import LIF
-from surgrad.norm import BNTT, NORMS, TAB, TDBN, TEBN, BatchNorm, NormNeuron, fold
+from surgrad.norm import BNTT, NORMS, TAB, TDBN, TEBN, BatchNorm, NormNeuron, StepBatchNorm, fold
 
 SIZES = [(4, 3, 5), (2, 3, 5, 4, 6)]  # [T, N, C] and [T, N, C, H, W]
 PER_STEP = [name for name, kind in NORMS.items() if kind.per_time_step]
@@ -179,7 +179,7 @@ def test_tdbn_starts_currents_at_the_thresholds_scale():
     assert out.std().item() == pytest.approx(0.5, rel=1e-3)
 
 
-@every_constant_norm
+@pytest.mark.parametrize("name", ["batchnorm", "tdbn"])
 @every_size
 def test_statistics_are_shared_by_steps_samples_and_positions(name: str, size: tuple[int, ...]):
     """Which value sits at which step or sample is nothing to the norm: shuffle, normalise, shuffle back."""
@@ -270,6 +270,22 @@ def test_tebn_scales_the_steps_of_a_batch_norm(size: tuple[int, ...], training: 
     torch.testing.assert_close(norm(x), expected)
     assert norm.step_scale.min() > 0.4
     assert torch.equal(TEBN(5, 6).step_scale, torch.ones(6))
+
+
+@every_size
+def test_step_batchnorm_is_torchs_norm_in_a_loop_over_time(size: tuple[int, ...]):
+    norm = learned(StepBatchNorm(5))
+    one = (nn.BatchNorm1d if len(size) == 3 else nn.BatchNorm2d)(5)
+    one.load_state_dict(norm.state_dict())
+    for mode in (True, True, False):
+        x, y = (inputs(*size).requires_grad_() for _ in range(2))
+        expected = torch.stack([one.train(mode)(now) for now in y])
+        torch.testing.assert_close(norm.train(mode)(x), expected)
+        norm(x).square().sum().backward()
+        torch.stack([one(now) for now in y]).square().sum().backward()
+        torch.testing.assert_close(x.grad, y.grad)
+        for key, value in one.state_dict().items():
+            torch.testing.assert_close(norm.state_dict()[key], value)
 
 
 @every_size

@@ -14,12 +14,14 @@ from surgrad.norm.neuron import NormNeuron as NormNeuron
 from surgrad.norm.steps import BNTT as BNTT
 from surgrad.norm.steps import TAB as TAB
 from surgrad.norm.steps import TEBN as TEBN
+from surgrad.norm.steps import StepBatchNorm as StepBatchNorm
 
 NORMS: Registry[type[BatchNorm] | type[NoNorm]] = Registry(
     "norm",
     {
         "tdbn": TDBN,
         "batchnorm": BatchNorm,
+        "step_batchnorm": StepBatchNorm,
         "tebn": TEBN,
         "bntt": BNTT,
         "tab": TAB,

@@ -10,6 +10,28 @@ from surgrad.errors import BadValue
 from surgrad.norm.batch import BatchNorm
 
 
+class StepBatchNorm(BatchNorm):
+    """Batch normalisation of each time step alone, as a network that runs step by step has it.
+
+        y_t = γ·(x_t - mean_t)/√(var_t + ε) + μ
+
+    The steps share γ, μ and one running estimate, which every step updates in turn. Codes that call `nn.BatchNorm2d`
+    in a loop over time do the same (Fang et al. 2021, PLIF; Meng et al. 2023, SLTT; Huang et al. 2024, CLIF). An input
+    that is the same in every step, such as a static image behind the first convolution, is normalised once.
+
+    Args:
+        channels: C.
+        eps: as in `BatchNorm`.
+        momentum: as in `BatchNorm`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check(input)
+        if not self.training:
+            return super().forward(input)
+        return torch.cat([super(StepBatchNorm, self).forward(step) for step in input.split(1)])
+
+
 class TEBN(BatchNorm):
     """Temporal effective batch normalisation (Duan et al. 2022): `BatchNorm`, times a trained scale for each step.
 

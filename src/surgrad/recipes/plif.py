@@ -16,10 +16,7 @@ from surgrad.recipes.registry import rows
     {("cifar10", 8): 0.9350},
     title="PLIF",
     source="Fang et al. 2021",
-    deviations=(
-        "The authors' code normalises step by step and has one dropout on CIFAR-10; here norms are over time, "
-        "and the dropouts are the paper's."
-    ),
+    deviations=("The authors' code has one dropout on CIFAR-10; here the dropouts are the paper's."),
 )
 def plif_plifnet() -> Recipe:
     """Their network with ten votes per class, the mean square error of firing rates, and a cosine learning rate that
@@ -28,7 +25,7 @@ def plif_plifnet() -> Recipe:
         name="plif_plifnet",
         data=DataConfig("cifar10", batch=16, crop=4, flip=True),
         model=ModelConfig("plif_cifar", steps=8),
-        norm=Part("batchnorm"),
+        norm=Part("step_batchnorm"),
         neuron=NeuronConfig("plif", decay=0.5, train_decay=True, threshold=1.0, detach_reset=True),
         surrogate=SurrogateConfig("atan", width=1 / math.pi),  # SpikingJelly's α = 2
         adapt=Part("fixed"),

@@ -52,8 +52,7 @@ def glif_resnet19() -> Recipe:
     title="CLIF",
     source="Huang et al. 2024",
     deviations=(
-        "The authors' norms use the statistics of each step alone, and they cut out rectangles of a random size and "
-        "grey level in half of the images. Here norms are over time, without cut-out."
+        "The authors cut out rectangles of a random size and grey level in half of the images. Here nothing is cut out."
     ),
 )
 def clif_resnet18() -> Recipe:
@@ -61,7 +60,7 @@ def clif_resnet18() -> Recipe:
     return derive(
         dspike_resnet18(),
         model={"name": "resnet18_preact"},
-        norm={"name": "batchnorm"},
+        norm={"name": "step_batchnorm"},
         neuron={"name": "clif", "decay": 0.5, "threshold": 1.0},
         surrogate={"name": "rect"},
         adapt={"name": "fixed"},
