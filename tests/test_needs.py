@@ -189,6 +189,30 @@ def test_what_a_neuron_of_your_own_does_not_say_is_asked_for():
         Adapter(nn.Sequential(own), "lsg")
 
 
+@pytest.mark.parametrize("function", ["atan", "triangle", "rect"])
+@pytest.mark.parametrize("layer", [lambda s: s, lambda s: LIF(0.5, surrogate=s, threshold=1e-6)], ids=["alone", "lif"])
+def test_a_learned_width_stays_positive_in_a_loop_of_ones_own(function, layer):
+    """Whatever an optimiser writes into it; and it can grow again."""
+    surrogate = Surrogate(function, 0.02, learn=True)
+    module = layer(surrogate)
+    optimizer = torch.optim.SGD([surrogate.width], lr=1.0)
+    x = torch.full((1, 1, 1), 1e-4, requires_grad=True)
+    for direction in (1.0, -1.0):
+        for _ in range(3):
+            surrogate.width.grad = torch.tensor(0.1 * direction)
+            optimizer.step()
+        if direction > 0:
+            assert surrogate.width < 0
+        (slope,) = torch.autograd.grad(module(x).sum(), x)
+        assert slope > 0
+    assert surrogate.width.item() == pytest.approx(0.02)
+    with torch.no_grad():
+        surrogate.width.fill_(-1.0)
+    surrogate.positive_width.backward()
+    assert surrogate.width.grad.item() == pytest.approx(-0.1 + 1)
+    assert surrogate.positive_width.item() == pytest.approx(1e-3)
+
+
 def test_weight_decay_leaves_decays_alone():
     network = MODELS["small_cnn"](10, in_channels=1, neuron=lambda c: LIF(0.9, train_decay=True))
     groups = parameter_groups(network, 0.1)

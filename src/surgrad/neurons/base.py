@@ -251,7 +251,7 @@ class Neuron(Stateful, ABC):
         return lif_arguments(
             x,
             self.decay,
-            self.surrogate.width,
+            self.surrogate.positive_width,
             surrogate=self.surrogate.function,
             threshold=self.threshold,
             reset=self.reset_mode,

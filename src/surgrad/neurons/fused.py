@@ -43,7 +43,7 @@ class FusedNeuron(Neuron):
         if first_width is None:
             out = self._run(
                 x,
-                self.surrogate.width,
+                self.surrogate.positive_width,
                 self._starting_potential(x),
                 self.needs_final_potential,
                 norm=norm,

@@ -12,6 +12,9 @@ from surgrad.errors import BadValue
 from surgrad.surrogates.base import SurrogateFunction
 from surgrad.surrogates.registry import find_surrogate
 
+LEAST_WIDTH = 1e-3
+"""The smallest learned width, in units of potential."""
+
 
 class _Spike(torch.autograd.Function):
     """Θ(x) in the forward pass, function.slope in the backward pass. `width` is saved for backward, so that writing it
@@ -39,6 +42,26 @@ class _Spike(torch.autograd.Function):
         return to_x, to_width, None
 
 
+class _Positive(torch.autograd.Function):
+    """max(width, LEAST_WIDTH) in the forward pass, the identity in the backward pass. `width` is saved for the same
+    reason as in `_Spike`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(width: Tensor) -> Tensor:
+        return width.clamp(min=LEAST_WIDTH)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        ctx.saved_tensors  # noqa: B018  # raises if the width was written
+        return grads[0]
+
+
 def spike(x: Tensor, width: Tensor, function: SurrogateFunction) -> Tensor:
     """Compute the spikes Θ(x) of x = u - v_th: 1 where x >= 0, else 0, in x's dtype.
 
@@ -62,8 +85,9 @@ class Surrogate(nn.Module):
     Args:
         function: a name of `surgrad.surrogates.SURROGATES`, or a `SurrogateFunction`.
         width: the initial width, in units of potential: a number, or one per channel as a tensor [C].
-        learn: make the width a parameter, trained by the gradient Σ grad·∂G/∂w. Otherwise it is a persistent buffer
-            that only a controller (or you) writes, between backward and the next forward pass.
+        learn: make the width a parameter, trained by the gradient Σ grad·∂G/∂w. An optimiser may write any value into
+            it; one below 0.001 acts as 0.001 (`positive_width`). Otherwise the width is a persistent buffer that only a
+            controller (or you) writes, between backward and the next forward pass.
         first: give the first time step a separate width, `first_width`, which starts as `width` does; for neurons that
             run over time, and controllers that write it (`surgrad.adapt.followers`). Otherwise `first_width` is None.
         shape: the old name of `function`.
@@ -112,7 +136,15 @@ class Surrogate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., any shape], or [N, C, ...] with one width per channel -> spikes of the same shape and dtype."""
-        return spike(x, broadcast_channels(self.width, x), self.function)
+        return spike(x, broadcast_channels(self.positive_width, x), self.function)
+
+    @property
+    def positive_width(self) -> Tensor:
+        """The width that slopes are computed with: max(width, 0.001) where the width is learned, with the gradient of
+        `width` itself, so that a width below 0.001 can grow again; else `width`."""
+        if not isinstance(self.width, nn.Parameter):
+            return self.width
+        return _Positive.apply(self.width)
 
     @property
     def shape(self) -> SurrogateFunction:
@@ -127,8 +159,8 @@ class Surrogate(nn.Module):
 
 
 @torch.no_grad()
-def keep_positive(slots: Iterable[Surrogate], least: float = 1e-3) -> None:
-    """Keep learned widths at `least` or above: optimizers do not enforce positivity.
+def keep_positive(slots: Iterable[Surrogate], least: float = LEAST_WIDTH) -> None:
+    """Set learned widths that an optimiser wrote below `least` to `least`. surgrad's training calls it after each step.
 
     Args:
         slots: the surrogates; those that do not learn their width stay as they are.
