@@ -140,6 +140,11 @@ def test_glif_starts_as_published():
     assert torch.sigmoid(neuron.logit_leak).item() == pytest.approx(0.5 / 8)
     assert torch.sigmoid(neuron.logit_reset).item() == neuron.threshold.item() == pytest.approx(0.5)
     assert torch.sigmoid(neuron.logit_inputs).tolist() == [0.5] * 4
+    assert neuron.gates.tolist() == [0.0] * 3
+    drawn = GLIF(channels=1000, gate_spread=0.1).gates
+    assert drawn.shape == (3, 1000)
+    assert drawn.abs().max() <= 0.1
+    assert drawn.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.05)
 
 
 @pytest.mark.parametrize("options", [{}, {"channels": C}])

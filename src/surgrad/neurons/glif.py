@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from surgrad.broadcasting import broadcast_channels
-from surgrad.config.values import Count, Fraction, Positive
+from surgrad.config.values import Count, Fraction, NonNegative, Positive
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import Reset
 from surgrad.neurons.base import TimeConstant
@@ -21,13 +21,14 @@ class GLIF(SteppedNeuron):
 
     a, b, g (`gates` [3] or [3, C]) choose between a leak by a factor τ and by a constant λ, between a weight c_t for
     each step and none, and between a reset to zero and by v_re. `decay` is the whole factor of the potential. At the
-    start τ = 0.25, c = ½, v_re = v_th, λ = v_th/(2·steps), and the gates are ½, which the paper does not state. The
-    threshold is trained too. `reset` changes nothing. The other parameters are those of `Neuron`.
-    State: [2, N, C, ...], u·(1 - g·o) and (1 - g)·v_re·o.
+    start τ = 0.25, c = ½, v_re = v_th, λ = v_th/(2·steps), and the gates are ½ or near it (`gate_spread`), which the
+    paper does not state. The threshold is trained too. `reset` changes nothing. The other parameters are those of
+    `Neuron`. State: [2, N, C, ...], u·(1 - g·o) and (1 - g)·v_re·o.
 
     Args:
         threshold: the initial v_th, in (0, 1).
         steps: the number of time steps with a separate c_t; later steps share the last one.
+        gate_spread: the numbers whose sigmoids are the gates start uniformly in ±gate_spread; 0.1 in the authors' code.
     """
 
     per_time_step = True
@@ -46,6 +47,7 @@ class GLIF(SteppedNeuron):
         carry: bool = False,
         backend: str = "auto",
         steps: Count = 4,
+        gate_spread: NonNegative = 0.0,
     ):
         if decay is None and tau is None:
             decay = 0.25
@@ -63,6 +65,8 @@ class GLIF(SteppedNeuron):
         )
         size = () if channels is None else (channels,)
         self.gates = nn.Parameter(torch.zeros(3, *size))
+        if gate_spread > 0:
+            nn.init.uniform_(self.gates, -gate_spread, gate_spread)
         self.logit_leak = nn.Parameter(torch.logit(torch.full(size, threshold / (2 * steps))))
         self.logit_reset = nn.Parameter(torch.logit(torch.full(size, float(threshold))))
         self.logit_inputs = nn.Parameter(torch.zeros(steps, *size))

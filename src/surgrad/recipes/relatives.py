@@ -4,6 +4,8 @@ Settings that these do not state are those of dspike.py or lsg.py. Sources marke
 GLIF's 95.14 % is approximate.
 """
 
+import math
+
 from surgrad.config.recipe import Recipe, derive
 from surgrad.recipes.dspike import dspike_resnet18
 from surgrad.recipes.lsg import lsg_resnet19
@@ -24,10 +26,8 @@ from surgrad.recipes.registry import rows
     title="GLIF",
     source="Yao et al. 2022",
     deviations=(
-        "The authors draw the gates within ±0.1 for every channel, have a norm scale of 1/√2 on both summands "
-        "of a block and a head of 512-256-10 without neurons, and train the neurons' parameters by SGD at 0.1 "
-        "and the gates at 0.01. Here gates are one number per layer and begin at 1/2, the scale is 1, the "
-        "head fires, and Adam trains them at 0.01."
+        "The authors have a head of 512-256-10 without neurons, and train the neurons' parameters by SGD at 0.1 and "
+        "the gates at 0.01. Here the head fires, and Adam trains them at 0.01."
     ),
 )
 def glif_resnet19() -> Recipe:
@@ -35,8 +35,8 @@ def glif_resnet19() -> Recipe:
     return derive(
         lsg_resnet19(),
         data={"batch": 64, "autoaugment": False, "cutout": 0},
-        model={"init": "kaiming_fan_out"},
-        neuron={"name": "glif", "decay": 0.25},
+        model={"init": "kaiming_fan_out", "summand_alpha": 1 / math.sqrt(2)},
+        neuron={"name": "glif", "decay": 0.25, "per_channel": True, "gate_spread": 0.1},
         adapt={"name": "fixed"},
         optim={"epochs": 200, "weight_decay": 4e-5, "decay_norms": True, "neuron_lr": 0.01},
     )
