@@ -64,7 +64,7 @@ def recdis(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
     Returns:
         The penalty, 0-d.
     """
-    half = neuron.surrogate.function.window(neuron.surrogate.width.detach())
+    half = neuron.surrogate.function.window(neuron.surrogate.positive_width.detach())
     others = [axis for axis in range(potentials.ndim) if axis != 2]
     mean = potentials.mean(others)
     square = potentials.square().mean(others)

@@ -134,7 +134,7 @@ def evidence(
 
 
 def _of_potentials(neuron: Any, counts: Tensor, steps: int) -> dict[str, Any]:
-    width = neuron.surrogate.width.detach().mean()
+    width = neuron.surrogate.positive_width.detach().mean()
     threshold = neuron.threshold.detach().mean()
     function = neuron.surrogate.function
     decay = neuron.decay.detach().mean().item()

@@ -153,7 +153,7 @@ def build_optimizers(
         BadValue: for options that it does not have, values out of range, or a network that it cannot train.
     """
     optimizer = OPTIMIZERS.build(name, options)
-    own = {id(p): p for neuron in neurons(model).values() for p in neuron.parameters() if p.ndim <= 1}
+    own = _of_neurons(model)
     network = [p for p in model.parameters() if id(p) not in own]
     rest = [*own.values(), *(p for p in network if not optimizer.trains(p))]
     optimizers = [optimizer.build([p for p in network if optimizer.trains(p)], lr)]
@@ -181,10 +181,15 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         >>> [group["weight_decay"] for group in groups]
         [0.05, 0.0]
     """
-    own = {id(p) for neuron in neurons(model).values() for p in neuron.parameters() if p.ndim <= 1}
+    own = _of_neurons(model)
     groups = decay_groups([p for p in model.parameters() if id(p) not in own], weight_decay)
-    groups[1]["params"] += [p for p in model.parameters() if id(p) in own]
+    groups[1]["params"] += own.values()
     return groups
+
+
+def _of_neurons(model: nn.Module) -> dict[int, nn.Parameter]:
+    """The scalars and vectors that neurons train, by id."""
+    return {id(p): p for neuron in neurons(model).values() for p in neuron.parameters() if p.ndim <= 1}
 
 
 def decay_groups(
