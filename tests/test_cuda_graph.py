@@ -8,7 +8,7 @@ from surgrad import LIF, TDBN, NormNeuron
 from surgrad.losses import cross_entropy
 from surgrad.models import SpikingNetwork
 from surgrad.state import stateful_modules
-from surgrad.train.cuda_graph import MOST, WARM_UP, GraphedGradient
+from surgrad.train.cuda_graph import MOST, WARM_UP, GraphedStep
 
 
 def network():
@@ -89,7 +89,7 @@ def compared(given, between=lambda model, step: None):
     expected = trained(plain, gradient_of(plain), given, between)
     model = network()
     recorder = Recorder(model)
-    found = trained(model, GraphedGradient(gradient_of(model), model, pytest.fail, recorder), given, between)
+    found = trained(model, GraphedStep(gradient_of(model), model, pytest.fail, recorder), given, between)
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
     return recorder
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_recorded_runs_without_and_says_why_once():
     def record(function):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    find = GraphedGradient(gradient_of(model), model, said.append, record)
+    find = GraphedStep(gradient_of(model), model, said.append, record)
     plain = network()
     given = batches(8)
     expected = trained(plain, gradient_of(plain), given)

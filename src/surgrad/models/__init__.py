@@ -23,6 +23,8 @@ from surgrad.models.blocks import init_kaiming as init_kaiming
 from surgrad.models.blocks import lsg_neuron as lsg_neuron
 from surgrad.models.blocks import make_neuron as make_neuron
 from surgrad.models.dense import densenet as densenet
+from surgrad.models.fast import Whitening as Whitening
+from surgrad.models.fast import fast_resnet as fast_resnet
 from surgrad.models.modified_resnet import resnet18 as resnet18
 from surgrad.models.ms_resnet import PreActivationBlock as PreActivationBlock
 from surgrad.models.ms_resnet import ms_resnet18 as ms_resnet18
@@ -56,6 +58,7 @@ from surgrad.models.vgg_ws import vgg11_ws as vgg11_ws
 _BUILDERS: dict[str, Callable[..., SpikingNetwork]] = {
     "small_cnn": small_cnn,
     "small_resnet": small_resnet,
+    "fast_resnet": fast_resnet,
     "mlp": mlp,
     "resnet18": resnet18,
     "resnet18_plain": resnet18_plain,

@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: parameters of two axes or more, [out, ...], treated as matrices [out, rest].
-        lr: length of a step in every direction, for weights whose rows have norm 1.
+        lr: length of a step in every direction, for weights whose rows have norm 1; a group's may be a 0-d tensor.
         momentum: the coefficient above.
 
     Raises:
@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
             for weights in _groups([weight for weight in group["params"] if weight.grad is not None]):
                 self._update(weights, group["lr"], group["momentum"])
 
-    def _update(self, weights: list[Tensor], lr: float, coefficient: float) -> None:
+    def _update(self, weights: list[Tensor], lr: float | Tensor, coefficient: float) -> None:
         """Update weights of one size together."""
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         momenta = [self._momentum(weight) for weight in weights]
@@ -71,7 +71,7 @@ class Muon(torch.optim.Optimizer):
         for weight, change in zip(weights, changes, strict=True):
             scale = len(weight) ** 0.5 / weight.norm().clamp(min=1e-7)
             weight.mul_(scale if bad is None else torch.where(bad > 0, 1, scale))
-            weight.sub_(change.view(weight.shape), alpha=lr)
+            weight.sub_(change.view(weight.shape) * lr)
 
     def _momentum(self, weight: Tensor) -> Tensor:
         state = self.state[weight]

@@ -113,4 +113,8 @@ def scale_lr(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None
     """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
+            lr = group["peak_lr"] * factor
+            if isinstance(group["lr"], torch.Tensor):  # `surgrad.optim.device`
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr

@@ -22,7 +22,7 @@ from surgrad.data.source import Batches, BatchSettings, DataSource, Progressive
 from surgrad.errors import BadValue
 from surgrad.gradients import GRADIENTS, Gradient
 from surgrad.losses import LOSSES
-from surgrad.models import MODELS, SpikingNetwork, init_kaiming
+from surgrad.models import MODELS, SpikingNetwork, Whitening, init_kaiming
 from surgrad.neurons import NEURONS, neurons
 from surgrad.norm import NORMS
 from surgrad.optim import SCHEDULES, build_optimizers
@@ -94,6 +94,7 @@ def build(recipe: Recipe, data: Data | None = None) -> Parts:
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     batches = source.batches(_batch_settings(recipe, device))
+    _fit_whitening(model, batches)
     optim = recipe.optim
     optimizers = build_optimizers(model, optim.name, optim.options, lr=optim.lr, neuron_lr=optim.neuron_lr)
     return Parts(
@@ -294,6 +295,15 @@ def _build_adapter(recipe: Recipe, model: nn.Module, loss: Loss, batches: Batche
         )
     steps = batches.per_epoch * recipe.optim.epochs
     return Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
+
+
+def _fit_whitening(model: SpikingNetwork, batches: Batches) -> None:
+    """Fit the layers that whiten images to the training's first batch."""
+    layers = [module for module in model.modules() if isinstance(module, Whitening)]
+    if layers:
+        images, _ = next(batches.train(0))
+        for layer in layers:
+            layer.fit(images)
 
 
 def _batch_settings(recipe: Recipe, device: torch.device) -> BatchSettings:

@@ -1,7 +1,8 @@
-"""The gradient of a training step as a CUDA graph: one launch in place of hundreds, which takes the host out of it.
+"""A training step as a CUDA graph: one launch in place of hundreds, which takes the host out of it.
 
 A graph repeats the kernels of one call at the same addresses. Its inputs are therefore copied into fixed memory, and
-what else changes during a training must be changed in place: weights, widths and running statistics are.
+what else changes during a training must be changed in place: weights, widths, running statistics and learning rates
+are.
 """
 
 from collections.abc import Callable
@@ -18,8 +19,8 @@ WARM_UP = 3
 MOST = 8
 """Kinds of steps that get a graph; each holds the memory of its step."""
 
-Find = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(inputs, labels) -> (loss, output), which leaves the gradient in the `grad` of the parameters."""
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(inputs, labels) -> two results; leaves the gradient in the `grad` of the parameters, and may use it."""
 Record = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
 """Records a function: returns its result, and what repeats it in the same memory."""
 
@@ -55,27 +56,27 @@ class _Recorded:
             parameter.grad = gradient
         for module, state in self.state:
             module.load_state(state)
-        loss, output = self.result
-        return loss.clone(), output
+        first, second = self.result
+        return first.clone(), second.clone()
 
 
-class GraphedGradient:
-    """A function that finds the gradient, recorded as a CUDA graph for each kind of step.
+class GraphedStep:
+    """A function that computes a step, or its gradient alone, recorded as a CUDA graph for each kind of step.
 
     A kind is all that decides which kernels run: the shapes of the batch, the number of time steps, and the switches of
     the modules. The first `WARM_UP` steps of a kind, and all steps while somebody's hooks are on the network, run
     without a graph. So do all later ones where recording fails; `say` is given the reason, once.
 
     Args:
-        find: finds the gradient of the network's parameters. It must not change anything but by CUDA kernels, the
-            `grad` of parameters and declared state (`surgrad.state`).
+        step: computes a step. It must not change anything but by CUDA kernels, the `grad` of parameters and declared
+            state (`surgrad.state`).
         model: the network. Hooks that it has now are taken to do nothing that a step needs.
         say: receives a sentence for the user.
         record: records a function; for tests.
     """
 
-    def __init__(self, find: Find, model: nn.Module, say: Callable[[str], None], record: Record = record_cuda_graph):
-        self._find = find
+    def __init__(self, step: Step, model: nn.Module, say: Callable[[str], None], record: Record = record_cuda_graph):
+        self._step = step
         self._model = model
         self._say = say
         self._record = record
@@ -85,15 +86,15 @@ class GraphedGradient:
         self._failed = False
 
     def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the gradient for a batch; see `Find`."""
+        """Compute a step for a batch; see `Step`."""
         if self._failed or _hooks(self._model) != self._own_hooks:
-            return self._find(x, labels)
+            return self._step(x, labels)
         kind = self._kind(x, labels)
         if kind in self._recorded:
             return self._recorded[kind](x, labels)
         self._warm[kind] = self._warm.get(kind, 0) + 1
         if self._warm[kind] <= WARM_UP or len(self._recorded) == MOST:
-            return self._find(x, labels)
+            return self._step(x, labels)
         return self._first(kind, x, labels)
 
     def _kind(self, x: Tensor, labels: Tensor) -> tuple[Any, ...]:
@@ -111,7 +112,7 @@ class GraphedGradient:
             self._failed = True
             reason = str(error).splitlines()[0]
             self._say(f"the training continues without a CUDA graph, which cannot hold this step: {reason}")
-            return self._find(x, labels)
+            return self._step(x, labels)
         return self._recorded[kind](x, labels)
 
     def _of(self, x: Tensor, labels: Tensor) -> _Recorded:
@@ -119,7 +120,7 @@ class GraphedGradient:
         parameters = list(self._model.parameters())
         for parameter in parameters:
             parameter.grad = None  # so that the graph writes gradients, and does not add to any
-        result, replay = self._record(lambda: self._find(*inputs))
+        result, replay = self._record(lambda: self._step(*inputs))
         return _Recorded(
             inputs=inputs,
             result=result,

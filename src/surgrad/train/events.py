@@ -85,6 +85,11 @@ class Observers(Observer):
             if names.count(name) > 1:
                 raise BadValue(f"{names.count(name)} observers are called '{name}'; give each another name")
 
+    @property
+    def see_gradients(self) -> bool:
+        """Whether any of them wants to be called between the backward pass and the optimisers."""
+        return any(type(member).after_backward is not Observer.after_backward for member in self.members)
+
     def run_begins(self, loop: "Loop") -> None:
         for member in self.members:
             member.run_begins(loop)

@@ -42,7 +42,7 @@ class MetricLogger(Observer):
 
     def step_ends(self, loop: "Loop", loss: Tensor) -> None:
         if loop.step_number % self.every == 0:
-            lr = loop.parts.optimizers[0].param_groups[0]["lr"]
+            lr = float(loop.parts.optimizers[0].param_groups[0]["lr"])
             self.log(loop.step_number, {"step/train_loss": loss.item(), "step/lr": lr})
 
     def epoch_ends(self, loop: "Loop", row: dict[str, Any]) -> None:

@@ -24,9 +24,10 @@ from surgrad.files import append_rows, keep_rows
 from surgrad.neurons import keep_positive as keep_thresholds_positive
 from surgrad.neurons import neurons
 from surgrad.optim import scale_lr
+from surgrad.optim.device import keep_on_device, plain_state
 from surgrad.surrogates import find_surrogates, keep_positive
 from surgrad.train import checkpoint
-from surgrad.train.cuda_graph import GraphedGradient
+from surgrad.train.cuda_graph import GraphedStep
 from surgrad.train.evaluation import correct_in, evaluate, selection_split
 from surgrad.train.events import Observer, Observers
 from surgrad.train.faults import locate_nonfinite
@@ -105,8 +106,12 @@ class Loop:
         self._time_steps = parts.model.steps
         self._slots = list(find_surrogates(parts.model).values())
         self._trains_thresholds = any(neuron.positive_parameters for neuron in neurons(parts.model).values())
-        self._find_gradient = GraphedGradient(self._find, parts.model, progress.say) if parts.graph else self._find
         self._reads_late = parts.device.type == "cuda" and all(map(_skips_bad_steps, parts.optimizers))
+        self._bad = torch.zeros((), device=parts.device)  # 1 from the first step on whose gradient is not finite
+        self._in_one = parts.graph and self._reads_late and not self.observers.see_gradients
+        recorded = self._compute if self._in_one else self._find
+        self._run = GraphedStep(recorded, parts.model, progress.say) if parts.graph else recorded
+        keep_on_device(parts.optimizers, parts.device)
         self._unread: _Outcome | None = None
         self._loss = 0.0  # the newest that is known
         self._stopping = False
@@ -138,6 +143,7 @@ class Loop:
         checkpoint.fit(self.parts.model, weights, self.folder)
         for optimizer, saved in zip(self.parts.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        keep_on_device(self.parts.optimizers, self.parts.device)
         self.parts.adapter.load_state_dict(state["adapter"])
         self.observers.load_state_dict(state.get("observers", {}))
         _set_random_state(state["rng"])
@@ -181,8 +187,8 @@ class Loop:
     def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One step of optimisation at the position `at`, which it does not advance; its results join the sums of `at`.
 
-        On a GPU the host does not wait for the step. It reads a step's results during the next one, before that one
-        changes a weight; until then, the optimisers leave out a step whose gradient is not finite.
+        On a GPU the host does not wait for the step, and reads its results during the next one. Until then, the
+        optimisers leave out a step whose gradient is not finite, and all steps after it.
 
         Args:
             batch: (inputs, labels).
@@ -193,23 +199,33 @@ class Loop:
         Raises:
             TrainingStopped: where the loss or the gradient is not finite; on a GPU also that of the step before.
         """
-        parts = self.parts
         self._set_schedules(batch)
         self.observers.step_begins(self, batch)
-        for optimizer in parts.optimizers:
-            optimizer.zero_grad()
-        loss, output = self._find_gradient(*batch)
-        self.observers.after_backward(self, loss)
-        norm = self._clip()
-        correct = correct_in(output, batch[1])
-        self._judge(batch, torch.stack([loss.double(), correct.double(), norm.double()]))
-        for optimizer in parts.optimizers:
-            optimizer.step()
-        keep_positive(self._slots)
-        if self._trains_thresholds:
-            keep_thresholds_positive(parts.model)
+        if self._in_one:
+            loss, values = self._run(*batch)
+            self._judge(batch, values)
+        else:
+            loss, values = self._in_parts(batch)
         self.observers.step_ends(self, loss)
-        return loss, correct
+        return loss, values[1]
+
+    def _in_parts(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A step that observers see from within, or that is judged before the optimisers use its gradient."""
+        self._forget_gradients()
+        loss, output = self._run(*batch)
+        self.observers.after_backward(self, loss)
+        values = self._values(loss, output, batch[1])
+        self._judge(batch, values)
+        self._update(values)
+        return loss, values
+
+    def _compute(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """All that the device computes in a step, from the batch to the new weights: the loss, and `_values`."""
+        self._forget_gradients()
+        loss, output = self._find(x, labels)
+        values = self._values(loss, output, labels)
+        self._update(values)
+        return loss, values
 
     def save(self) -> None:
         """Save a checkpoint."""
@@ -217,7 +233,7 @@ class Loop:
         state = {
             "recipe": to_dict(resolved(self.parts.recipe)),
             "progress": asdict(self.at),
-            "optimizers": [optimizer.state_dict() for optimizer in self.parts.optimizers],
+            "optimizers": [plain_state(optimizer) for optimizer in self.parts.optimizers],
             "adapter": self.parts.adapter.state_dict(),
             "observers": self.observers.state_dict(),
             "rng": _random_state(),
@@ -266,21 +282,33 @@ class Loop:
             parts.model, x, lambda out: parts.loss(out, labels) + parts.penalty(progress), self._forward
         )
 
-    def _clip(self) -> Tensor:
-        """Clip the gradient, if it is to be clipped; its norm before. A spike hides a NaN, its gradient does not."""
+    def _forget_gradients(self) -> None:
+        for optimizer in self.parts.optimizers:
+            optimizer.zero_grad()
+
+    def _values(self, loss: Tensor, output: Tensor, labels: Tensor) -> Tensor:
+        """Clip the gradient, if it is to be clipped; loss, correct predictions and the gradient's norm before. A spike
+        hides a NaN, its gradient does not."""
         parameters = [p for p in self.parts.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.config.clip:
             nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
-        return norm
+        return torch.stack([loss.double(), correct_in(output, labels).double(), norm.double()])
+
+    def _update(self, values: Tensor) -> None:
+        """Let the optimisers use the gradient; on a GPU, where the host does not know it yet, if it is finite."""
+        if self._reads_late:
+            self._bad.copy_(torch.maximum(self._bad, (~torch.isfinite(values).all()).float()))
+        for optimizer in self.parts.optimizers:
+            if self._reads_late:
+                optimizer.found_inf = self._bad  # type: ignore[attr-defined]  # as torch.amp.GradScaler sets it
+            optimizer.step()
+        keep_positive(self._slots)
+        if self._trains_thresholds:
+            keep_thresholds_positive(self.parts.model)
 
     def _judge(self, batch: Batch, values: Tensor) -> None:
-        """Stop before the optimisers use a gradient that is not finite; on a GPU, stop in the next step, and let them
-        leave out this one."""
-        if self._reads_late:
-            bad = (~torch.isfinite(values).all()).float()
-            for optimizer in self.parts.optimizers:
-                optimizer.found_inf = bad  # type: ignore[attr-defined]  # as torch.amp.GradScaler sets it
+        """Stop where loss or gradient of a step is not finite: of this one, or on a GPU of the one before."""
         due = self._unread
         position = (self.step_number, self.at.epoch, self.at.batch)
         self._unread = _Outcome(position, batch, Reading(values))
@@ -351,7 +379,7 @@ class Loop:
             "epoch": at.epoch + 1,
             "epochs": self.config.epochs,
             "step": (at.epoch + 1) * batches.per_epoch,
-            "lr": self.parts.optimizers[0].param_groups[0]["lr"],
+            "lr": float(self.parts.optimizers[0].param_groups[0]["lr"]),
             "train_loss": at.loss_sum / batches.per_epoch,
             "train_accuracy": at.correct / images,
             **scores,

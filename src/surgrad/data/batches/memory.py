@@ -31,6 +31,8 @@ class MemoryBatches(Batches):
         std: per channel, by which the samples are divided; in units of `scale`.
         scale: the value in the samples that stands for 1; 255 for uint8 images.
         is_sequence: whether the samples are recordings.
+        alternate: mirror each training sample left to right in every other epoch, half of them first in the first
+            epoch and half in the second, chosen by the seed (Jordan 2024, arXiv:2404.00498, section 3.6).
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class MemoryBatches(Batches):
         std: Sequence[float],
         scale: float = 255,
         is_sequence: bool = False,
+        alternate: bool = False,
     ):
         self.is_sequence = is_sequence
         parts = divide(
@@ -57,6 +60,10 @@ class MemoryBatches(Batches):
         self._check_image_size(min(train.images.shape[2:]))
         self._parts = {name: part.to(settings.device) for name, part in vars(parts).items()}
         self._augment = augment
+        self._late: Tensor | None = None  # uint8 [N]: whether a sample is first mirrored in the second epoch
+        if alternate:
+            drawn = torch.randint(2, (len(parts.train),), generator=seeded(settings.seed, 5), device="cpu")
+            self._late = drawn.to(settings.device)
         per_channel = (-1, *[1] * (train.images.ndim - (3 if is_sequence else 2)))
         self._mean = scale * torch.tensor(mean, device=settings.device).view(per_channel)
         self._std = scale * torch.tensor(std, device=settings.device).view(per_channel)
@@ -77,12 +84,20 @@ class MemoryBatches(Batches):
             group = chosen[start : start + at_once]
             numbers = range(first + start, first + start + len(group))
             members = to_device(torch.cat(list(group)), train.labels.device)
-            samples = self._augment(train.images[members], *(seeded(self._seed, 1, epoch, n) for n in numbers))
+            samples = self._alternated(train.images[members], members, epoch)
+            samples = self._augment(samples, *(seeded(self._seed, 1, epoch, n) for n in numbers))
             size = len(group[0])
             for number, batch, labels in zip(
                 numbers, samples.split(size), train.labels[members].split(size), strict=True
             ):
                 yield self._finished(self._windowed(batch, epoch, number)), labels
+
+    def _alternated(self, samples: Tensor, members: Tensor, epoch: int) -> Tensor:
+        """The samples with these numbers, mirrored where it is their turn in this epoch."""
+        if self._late is None:
+            return samples
+        turn = (self._late[members] + epoch) % 2 == 0
+        return torch.where(turn.view(-1, *[1] * (samples.ndim - 1)), samples.flip(-1), samples)
 
     def _windowed(self, samples: Tensor, epoch: int, number: int) -> Tensor:
         """A batch as large as the progressive start wants its images."""

@@ -41,7 +41,9 @@ class ImageSource:
         data: the name of a data set of `IMAGE_SETS`, or a loaded one.
         root: where data sets are; see `load`.
         crop: zero padding on each side before a random crop back to the image's size, in pixels; 0 is off.
-        flip: mirror left to right with probability 1/2.
+        flip: mirror images left to right.
+        flip_order: "random": each image with probability 1/2; "alternating": each in every other epoch, half of them
+            first in the first epoch and half in the second (Jordan 2024, arXiv:2404.00498).
         autoaugment: apply the CIFAR-10 policy of AutoAugment; needs images of three channels.
         cutout: the side of a random square that is cut out, in pixels; 0 is off.
         cutout_fill: what the square is set to: "mean", that of the data, which is 0 after normalisation, as DeVries and
@@ -61,6 +63,7 @@ class ImageSource:
         *,
         crop: Size = 0,
         flip: bool = False,
+        flip_order: Literal["random", "alternating"] = "random",
         autoaugment: bool = False,
         cutout: Size = 0,
         cutout_fill: Literal["mean", "black"] = "mean",
@@ -73,9 +76,10 @@ class ImageSource:
                 f"autoaugment needs images of three channels, R, G and B; {self.data.name} has {self.input_shape[0]}: "
                 "set autoaugment=false"
             )
+        self.alternate = flip and flip_order == "alternating"
         self.augment = Augment(
             crop=crop,
-            flip=flip,
+            flip=flip and not self.alternate,
             autoaugment=autoaugment,
             cutout=cutout,
             fill=tuple(round(255 * mean) for mean in self.data.mean) if cutout_fill == "mean" else (0,),
@@ -90,4 +94,5 @@ class ImageSource:
             augment=self.augment,
             mean=self.data.mean,
             std=self.data.std,
+            alternate=self.alternate,
         )
