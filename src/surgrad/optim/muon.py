@@ -56,22 +56,24 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, weights: list[Tensor], lr: float | Tensor, coefficient: float) -> None:
         """Update weights of one size together."""
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
         momenta = [self._momentum(weight) for weight in weights]
-        decay: Tensor | float = coefficient
+        held = torch.stack([_matrix(weight, weight) for weight in weights])
+        before = torch.stack([_matrix(m, weight) for m, weight in zip(momenta, weights, strict=True)])
+        gradient = torch.stack([_matrix(weight.grad, weight) for weight in weights if weight.grad is not None])
+        momentum = coefficient * before + gradient
+        change = lr * orthogonalized(gradient + coefficient * momentum)
+        norm = torch.linalg.vector_norm(held, dim=(1, 2), keepdim=True).clamp(min=1e-7)
+        moved = held.shape[1] ** 0.5 / norm * held - change
         bad = getattr(self, "found_inf", None)
         if bad is not None:
-            gradients = [torch.where(bad > 0, 0, gradient) for gradient in gradients]
-            decay = torch.where(bad > 0, 1, coefficient)
-        for momentum, gradient in zip(momenta, gradients, strict=True):
-            momentum.mul_(decay).add_(gradient)
-        directions = [g.add(m, alpha=coefficient).flatten(1) for g, m in zip(gradients, momenta, strict=True)]
-        changes = orthogonalized(torch.stack(directions) if len(directions) > 1 else directions[0][None])
-        changes = changes if bad is None else changes * (1 - bad)
-        for weight, change in zip(weights, changes, strict=True):
-            scale = len(weight) ** 0.5 / weight.norm().clamp(min=1e-7)
-            weight.mul_(scale if bad is None else torch.where(bad > 0, 1, scale))
-            weight.sub_(change.view(weight.shape) * lr)
+            momentum = torch.where(bad > 0, before, momentum)
+            moved = torch.where(bad > 0, held, moved)
+        new = [
+            _shaped(matrix, weight)
+            for stack in (moved, momentum)
+            for matrix, weight in zip(stack, weights, strict=True)
+        ]
+        torch._foreach_copy_([*weights, *momenta], new)
 
     def _momentum(self, weight: Tensor) -> Tensor:
         state = self.state[weight]
@@ -79,6 +81,23 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(weight)
         momentum: Tensor = state["momentum"]
         return momentum
+
+
+def _matrix(x: Tensor, weight: Tensor) -> Tensor:
+    """A tensor of a weight's shape as a matrix [out, rest], its columns in the order of the weight's memory, which
+    saves copies."""
+    return (x.movedim(1, -1) if _is_channels_last(weight) else x).flatten(1)
+
+
+def _shaped(matrix: Tensor, weight: Tensor) -> Tensor:
+    """What `_matrix` made a matrix of."""
+    if not _is_channels_last(weight):
+        return matrix.view(weight.shape)
+    return matrix.view(weight.movedim(1, -1).shape).movedim(-1, 1)
+
+
+def _is_channels_last(weight: Tensor) -> bool:
+    return weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def _groups(weights: Iterable[Tensor]) -> list[list[Tensor]]:
@@ -95,13 +114,14 @@ def orthogonalized(matrix: Tensor, iterations: int = 3) -> Tensor:
     1, by Newton-Schulz iterations that start from matrix/‖matrix‖.
 
     The iterations compute a polynomial of the smaller Gram matrix, and one product applies it to the matrix: kernels of
-    convolutions have several times more columns than rows.
+    convolutions have several times more columns than rows. On a GPU they multiply in bfloat16, as Jordan's do.
     """
     if matrix.ndim == 2:
         return orthogonalized(matrix[None], iterations)[0]
     tall = matrix.shape[1] > matrix.shape[2]
     x = matrix.mT if tall else matrix
     x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
+    x = x.bfloat16() if x.is_cuda else x
     a, b, c = COEFFICIENTS
     gram = x @ x.mT
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
@@ -110,5 +130,5 @@ def orthogonalized(matrix: Tensor, iterations: int = 3) -> Tensor:
         factor = a * identity + torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         total = factor @ total
         gram = factor @ gram @ factor
-    x = total @ x
+    x = (total @ x).to(matrix.dtype)
     return x.mT if tall else x
