@@ -14,11 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
+from torch.profiler import ProfilerActivity, profile
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 if DEVICE.type == "cpu" and "triton" not in sys.modules:
     os.environ["TRITON_INTERPRET"] = "1"
 
+from surgrad import LIF, TDBN, BatchNorm, NormNeuron  # noqa: E402
 from surgrad.kernels.lif import LIFArguments, Norm, lif_arguments, reference, triton  # noqa: E402
 from surgrad.kernels.lif.arguments import TENSORS  # noqa: E402
 from surgrad.kernels.lif.operators import flattened, register  # noqa: E402
@@ -28,9 +30,18 @@ IMPORTED = "import sys, surgrad.kernels.lif.triton as t; sys.exit(t.__name__ + '
 if triton.why_not(DEVICE):
     pytest.skip(f"triton {triton.why_not(DEVICE)}", allow_module_level=True)
 
-from surgrad.kernels.lif.triton import tiling  # noqa: E402
+from surgrad.kernels.lif.triton import kernels, statistics, tiling  # noqa: E402
 
 fused = register("triton_under_test", triton)
+BOTH = ("reference", "triton")
+KERNELS = (
+    *((kernels, name) for name in ("forward", "backward", "finish")),
+    *((statistics, name) for name in ("gather", "merge", "total", "to_norm")),
+)
+COMPUTING = {
+    f"aten::{name}"
+    for name in ("add_", "add", "mul", "copy_", "sum", "sigmoid", "sigmoid_backward", "stack", "cat", "lerp_", "rsqrt")
+}
 CASES = 60 if DEVICE.type == "cuda" else 24
 
 
@@ -200,6 +211,57 @@ def test_moments_survive_a_large_mean(last: bool, dtype: torch.dtype, monkeypatc
     mean, variance = triton.moments(x)
     torch.testing.assert_close(mean.double(), flat.mean(1), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(variance.double(), flat.var(1, unbiased=False), rtol=2e-4, atol=0)
+
+
+@pytest.mark.parametrize("norm", [TDBN, BatchNorm])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("plus", [False, True])
+def test_a_norm_in_the_kernels_is_the_norm(norm: Any, last: bool, plus: bool, monkeypatch: pytest.MonkeyPatch):
+    """Its rows, its running estimates and its gradients, where `norm_rows` and `norm_gradient` compute them."""
+    small_tiles(monkeypatch)
+    layers = [NormNeuron(norm(5), LIF(0.3, train_decay=True, backend=name), norm(5) if plus else None) for name in BOTH]
+    results = []
+    for layer in layers:
+        layer.to(DEVICE)
+        draws = torch.Generator().manual_seed(0)
+        for parameter in layer.norm.parameters():
+            parameter.data += torch.rand(5, generator=draws).to(DEVICE)
+        given = [laid_out(torch.randn(2, 3, 5, 3, 2, generator=draws) + 2, last).to(DEVICE) for _ in range(1 + plus)]
+        currents = [current.requires_grad_() for current in given]
+        spikes = layer(*currents)
+        (spikes * torch.rand(spikes.shape, generator=draws).to(DEVICE)).sum().backward()
+        gradients = [value.grad for value in (*currents, *layer.parameters()) if value.requires_grad]
+        results.append([spikes.detach(), *gradients, *layer.norm.buffers()])
+    assert results[0][0].any()
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_few_launches_for_a_layer_with_its_norm(monkeypatch: pytest.MonkeyPatch):
+    """A training step of a layer: seven kernels, and small ones of torch, of which each costs a GPU some microseconds:
+    the norm's counter, the decay, and those of the gradients of decay, weight and bias."""
+    layer = NormNeuron(TDBN(4), LIF(0.3, train_decay=True, backend="triton")).to(DEVICE)
+    x = torch.randn(2, 3, 4, 2, 2, device=DEVICE, requires_grad=True)
+    ours: list[str] = []
+    for module, name in KERNELS:
+        monkeypatch.setattr(module, name, Noted(name, ours))
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        spikes = layer(x)
+        spikes.backward(spikes.detach())
+    assert ours == ["gather", "merge", "forward", "backward", "total", "finish", "to_norm"]
+    small = [event.name.removeprefix("aten::") for event in recorded.events() if event.name in COMPUTING]
+    assert sorted(small) == ["add_", "copy_", "copy_", "mul", "sigmoid", "sigmoid_backward", "sum"]
+
+
+class Noted:
+    """In the place of a kernel: notes its launches."""
+
+    def __init__(self, name: str, launches: list[str]):
+        self.name = name
+        self.launches = launches
+
+    def __getitem__(self, grid: Any) -> Any:
+        return lambda *given, **options: self.launches.append(self.name)
 
 
 def arguments_of(call: LIFArguments) -> tuple[Any, ...]:

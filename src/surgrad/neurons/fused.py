@@ -134,4 +134,4 @@ def _scaled(norm: Norm | None, gain: Tensor, x: Tensor) -> Norm:
         size = gain.shape if gain.ndim else x.shape[2:3] if x.ndim > 2 else (1,)
         zeros = torch.zeros(size, dtype=gain.dtype, device=x.device)
         norm = Norm(zeros, zeros + 1, zeros + 1, zeros, 0.0, batch=False)
-    return norm._replace(weight=norm.weight * gain, bias=norm.bias * gain)
+    return norm._replace(weight=norm.weight * gain, bias=norm.bias * gain, rows=None)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from surgrad.config.values import Fraction, Positive
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import Norm, moments
+from surgrad.kernels.lif import Norm, moments, norm_rows
 
 
 class BatchNorm(nn.Module):
@@ -73,21 +73,26 @@ class BatchNorm(nn.Module):
         the running estimate.
         """
         self._check(input)
-        mean = self.running_mean
-        variance = self.running_var
-        if self.training:
-            count = input.numel() // self.num_features
-            if count < 2:
-                raise BadValue(
-                    f"input {list(input.shape)} has one value per channel, which has no variance; give a larger batch"
-                )
-            found = moments(backend, input)
-            with torch.no_grad():
-                momentum = self._next_momentum()
-                mean.lerp_(found[0].to(mean), momentum)
-                variance.lerp_((found[1] * (count / (count - 1))).to(variance), momentum)
-            mean, variance = found
-        return Norm(mean, variance, self._gain(), self.bias, self.eps, self.training)
+        if not self.training:
+            return Norm(self.running_mean, self.running_var, self._gain(), self.bias, self.eps, False)
+        count = input.numel() // self.num_features
+        if count < 2:
+            raise BadValue(
+                f"input {list(input.shape)} has one value per channel, which has no variance; give a larger batch"
+            )
+        momentum = self._next_momentum()
+        estimates = (self.running_mean, self.running_var)
+        rows = norm_rows(backend, input, self.weight, self.bias, *estimates, self.scale, momentum)
+        if rows is not None:
+            mean, variance, weight, bias = rows.unbind()
+            return Norm(mean, variance, weight, bias, self.eps, True, rows)
+        found = moments(backend, input)
+        with torch.no_grad():
+            unbiased = found[1] * (count / (count - 1))
+            for estimate, new in zip(estimates, (found[0], unbiased), strict=True):
+                estimate.lerp_(new.to(estimate), momentum)
+        mean, variance = found
+        return Norm(mean, variance, self._gain(), self.bias, self.eps, True)
 
     def _gain(self) -> Tensor:
         return self.weight * self.scale if self.scale != 1 else self.weight

@@ -19,6 +19,7 @@ from surgrad.kernels.lif.backends import COMPILED as COMPILED
 from surgrad.kernels.lif.backends import HISTORY_BACKENDS as HISTORY_BACKENDS
 from surgrad.kernels.lif.backends import choose as choose
 from surgrad.kernels.lif.backends import moments as moments
+from surgrad.kernels.lif.backends import norm_rows as norm_rows
 from surgrad.kernels.lif.histograms import BINS as BINS
 from surgrad.kernels.lif.histograms import PER_THRESHOLD as PER_THRESHOLD
 from surgrad.kernels.lif.histograms import histogram as histogram

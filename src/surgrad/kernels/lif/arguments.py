@@ -27,6 +27,7 @@ class Norm(NamedTuple):
         eps: ε.
         batch: whether mean and variance are those of x itself (the biased variance), so that the gradient of x also
             flows through them.
+        rows: the first four as one tensor [4, C], where they are its rows.
     """
 
     mean: Tensor
@@ -35,6 +36,7 @@ class Norm(NamedTuple):
     bias: Tensor
     eps: float
     batch: bool
+    rows: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise x [T, N, C, ...] (or [T, N], one channel); the result is float32 or better."""
@@ -339,4 +341,6 @@ def _parameter(value: Any, current: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _rows(norm: Norm | None, dtype: torch.dtype) -> Tensor | None:
     """The tensors of a norm as the rows of one, [4, C]."""
-    return None if norm is None else torch.stack([row.to(dtype) for row in norm[:4]])
+    if norm is None:
+        return None
+    return torch.stack([row.to(dtype) for row in norm[:4]]) if norm.rows is None else norm.rows.to(dtype)

@@ -9,7 +9,7 @@ from torch import Tensor
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import native, plain, reference, triton
 from surgrad.kernels.lif.arguments import LIFArguments, LIFOutput
-from surgrad.kernels.lif.operators import dense, register, transformed, wants_channels_last
+from surgrad.kernels.lif.operators import dense, observed, register, transformed, wants_channels_last
 from surgrad.surrogates import SURROGATES, SurrogateFunction
 
 BACKENDS: dict[str, Callable[[LIFArguments], LIFOutput]] = {
@@ -71,6 +71,40 @@ def moments(backend: str, x: Tensor) -> Tensor:
         [2, C], float32.
     """
     return getattr(torch.ops.surgrad, f"{backend}_moments")(dense(x.detach(), wants_channels_last(x)))
+
+
+def norm_rows(
+    backend: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    scale: float,
+    momentum: float,
+) -> Tensor | None:
+    """Normalise x by its own statistics: all of a `Norm`, computed by a backend's kernels.
+
+    Args:
+        backend: one of `COMPILED`.
+        x: [T, N, C, ...].
+        weight: [C], float32.
+        bias: [C], float32.
+        running_mean: [C], float32, moved towards the mean of x.
+        running_var: [C], float32, moved towards the unbiased variance of x.
+        scale: of the weight.
+        momentum: the share of the way that the running estimates are moved.
+
+    Returns:
+        The rows mean, biased variance, scale·weight and bias [4, C], float32; None where the backend has no kernel for
+        it, or something observes the call.
+    """
+    tensors = (x, weight, bias, running_mean, running_var)
+    if backend != "triton" or observed(tensors) or any(t.dtype != torch.float32 for t in tensors[1:]):
+        return None
+    laid_out = dense(x.detach(), wants_channels_last(x))
+    rows: Tensor = triton.NormRows.apply(laid_out, weight, bias, running_mean, running_var, scale, momentum)
+    return rows
 
 
 def _fastest(x: Tensor, surrogate: SurrogateFunction) -> str:

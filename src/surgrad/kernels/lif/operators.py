@@ -1,7 +1,7 @@
 """One torch operator for each compiled kernel, so that autograd, torch.compile and export know it; and a direct path
 that bypasses the dispatcher where nothing observes the call.
 
-A kernel is a module of three functions: `forward`, `backward` and `moments`.
+A kernel is a module of three functions: `forward`, `backward` and `moments`; it may have `norm_gradient` too.
 """
 
 from collections.abc import Callable
@@ -124,6 +124,7 @@ class Kernel(Protocol):
         """Compute mean and biased variance of each channel of x [T, N, C, ...], [2, C] float32."""
 
 
+NormGradient = Callable[[Tensor, Tensor, SumRow, float], Tensor]
 Backward = Callable[[Tensor | None, Tensor | None, Tensor | None, PerTensor[bool], LIFArguments], tuple[Tensor, ...]]
 
 
@@ -224,7 +225,7 @@ def register(
 
     def backward_of(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         a = unflattened(*ctx.saved_tensors, *ctx.options)
-        return (*_gradients(ctx, grads, a, backward), *[None] * len(ctx.options))
+        return (*_gradients(ctx, grads, a, backward, norm_gradient), *[None] * len(ctx.options))
 
     library = _LIBRARIES[-1]
     torch.library.register_autograd(f"surgrad::{name}", backward_of, setup_context=_save, lib=library)
@@ -290,7 +291,9 @@ def _direct_path(name: str, kernel: Kernel, by_operator: Backward) -> Callable[.
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         a = LIFArguments(*ctx.saved_tensors, *ctx.options)
         compute = by_operator if torch.is_grad_enabled() or observed(ctx.saved_tensors) else kernel.backward
-        return (*_gradients(ctx, grads, a, compute), *[None] * len(OPTIONS))
+        direct = compute is kernel.backward
+        of_norm = getattr(kernel, "norm_gradient", norm_gradient) if direct else norm_gradient
+        return (*_gradients(ctx, grads, a, compute, of_norm), *[None] * len(OPTIONS))
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     function: Any = type(f"surgrad::{name}", (torch.autograd.Function,), methods)  # profilers show that name
@@ -334,7 +337,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _gradients(
-    ctx: Any, grads: tuple[Tensor | None, ...], a: LIFArguments, compute: Backward
+    ctx: Any, grads: tuple[Tensor | None, ...], a: LIFArguments, compute: Backward, of_norm: NormGradient
 ) -> tuple[Tensor | None, ...]:
     """The gradients of the tensors of a call, None where not wanted."""
     grad_spikes, grad_potential, _, grad_history = grads
@@ -350,9 +353,11 @@ def _gradients(
     to_x, to_plus, to_initial, sums = compute(grad_spikes, grad_potential, grad_history, wanted, a)
     return (
         to_x if wanted.x else None,
-        _to_norm(a.norm, sums, SumRow.GAIN, a.eps) if wanted.norm else None,
+        of_norm(a.norm, sums, SumRow.GAIN, a.eps) if wanted.norm and a.norm is not None else None,
         to_plus if wanted.plus else None,
-        _to_norm(a.plus_norm, sums, SumRow.PLUS_GAIN, a.plus_eps) if wanted.plus_norm else None,
+        of_norm(a.plus_norm, sums, SumRow.PLUS_GAIN, a.plus_eps)
+        if wanted.plus_norm and a.plus_norm is not None
+        else None,
         _to_parameter(a.decay, sums[SumRow.DECAY]) if wanted.decay else None,
         _to_parameter(a.threshold, sums[SumRow.THRESHOLD]) if wanted.threshold else None,
         _to_parameter(a.width, sums[SumRow.WIDTH]) if wanted.width else None,
@@ -367,10 +372,8 @@ def _to_parameter(parameter: Tensor, sums: Tensor) -> Tensor:
 _VARIANCE = Norm._fields.index("variance")
 
 
-def _to_norm(norm: Tensor | None, sums: Tensor, gain: SumRow, eps: float) -> Tensor | None:
+def norm_gradient(norm: Tensor, sums: Tensor, gain: SumRow, eps: float) -> Tensor:
     """The gradient of the rows of a norm: of weight and bias; mean and variance receive none."""
-    if norm is None:
-        return None
     to_weight = sums[gain] * torch.rsqrt(norm[_VARIANCE].double() + eps)
     nothing = torch.zeros_like(to_weight)
     return torch.stack([nothing, nothing, to_weight, sums[SumRow.SHIFT]]).to(norm.dtype)

@@ -5,12 +5,13 @@ Triton is imported by the first call, so it need not be installed where these ke
 
 import os
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from surgrad.kernels.lif.arguments import LIFArguments, PerTensor
-from surgrad.kernels.lif.operators import KernelGradients, KernelOutput
+from surgrad.kernels.lif.operators import KernelGradients, KernelOutput, SumRow
 
 
 def forward(a: LIFArguments) -> KernelOutput:
@@ -38,6 +39,38 @@ def moments(x: Tensor) -> Tensor:
     from surgrad.kernels.lif.triton import binding
 
     return binding.moments(x)
+
+
+def norm_gradient(norm: Tensor, sums: Tensor, gain: SumRow, eps: float) -> Tensor:
+    """See `surgrad.kernels.lif.operators.norm_gradient`."""
+    from surgrad.kernels.lif.triton import binding
+
+    return binding.norm_gradient(norm, sums, gain, eps)
+
+
+class NormRows(torch.autograd.Function):
+    """See `surgrad.kernels.lif.backends.norm_rows`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
+        scale: float,
+        momentum: float,
+    ) -> Tensor:
+        from surgrad.kernels.lif.triton import binding
+
+        ctx.scale = scale
+        return binding.norm_rows(x, weight, bias, running_mean, running_var, scale, momentum)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        _, _, to_gain, to_bias = grads[0]
+        return None, to_gain * ctx.scale if ctx.scale != 1 else to_gain, to_bias, None, None, None, None
 
 
 def why_not(device: torch.device) -> str:

@@ -23,6 +23,7 @@ from surgrad.surrogates import CONSTANTS
 
 LONGEST = 16  # the most steps whose potentials stay in registers; of longer sequences they are recomputed in chunks
 CHUNK = 8  # steps of such a chunk, and steps whose loads a forward pass issues together
+MERGED = 128  # programs whose results are read together
 REGISTERS = 96  # of a thread, for the values that it keeps of its elements
 OVERHEAD = 32  # bytes that it keeps per element for any number of steps
 
@@ -90,9 +91,10 @@ def backward(
             WANT_WIDTH=wanted.width,
             LONG=kept is not None,
         )
-        span = slice(0 if norms else SumRow.DECAY, len(SumRow) if parameters else SumRow.DECAY)
+        first = 0 if norms else SumRow.DECAY
+        last = len(SumRow) if parameters else SumRow.DECAY
         if norms or parameters:  # the shares of the channels are not needed for scalar parameters
-            sums[span, : tiles.channels] = partial[span].sum(1, dtype=torch.float64)
+            _total(partial, sums, first, last)
         if a.batch and a.norm is not None and wanted.x:
             _finish(a.x, found.x, a.norm, a.eps, sums, SumRow.GAIN)
         if a.plus_batch and a.plus is not None and a.plus_norm is not None and wanted.plus:
@@ -115,17 +117,81 @@ def _finish(x: Tensor, to_x: Tensor, norm: Tensor, eps: float, sums: Tensor, gai
 
 def moments(x: Tensor) -> Tensor:
     """See `surgrad.kernels.lif.operators.Kernel`."""
-    channels = x.shape[2] if x.ndim > 2 else 1
-    out = x.new_empty(2, channels, dtype=torch.float32)
-    if x.numel() == 0:
-        return out.fill_(torch.nan)
+    out = x.new_empty(2, x.shape[2] if x.ndim > 2 else 1, dtype=torch.float32)
+    return _merged(x, out) if x.numel() else out.fill_(torch.nan)
+
+
+def norm_rows(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    scale: float,
+    momentum: float,
+) -> Tensor:
+    """See `surgrad.kernels.lif.backends.norm_rows`."""
+    out = x.new_empty(4, len(weight), dtype=torch.float32)
+    count = x.numel() // len(weight)
+    return _merged(x, out, weight, bias, running_mean, running_var, scale, momentum, count / (count - 1))
+
+
+def norm_gradient(norm: Tensor, sums: Tensor, gain: SumRow, eps: float) -> Tensor:
+    """See `surgrad.kernels.lif.operators.norm_gradient`."""
+    out = torch.empty_like(norm)
+    channels = norm.shape[1]
+    with _on_device(norm):
+        statistics.to_norm[(-(-channels // 128),)](
+            norm, sums, out, eps, channels, SHIFT=int(SumRow.SHIFT), GAIN=int(gain), K=128
+        )
+    return out
+
+
+def _merged(
+    x: Tensor,
+    out: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    scale: float = 1.0,
+    momentum: float = 0.0,
+    unbiased: float = 1.0,
+) -> Tensor:
+    """Write the moments of every channel to out [2, C]; with the tensors of a norm, the rows of one to out [4, C]."""
+    channels = out.shape[1]
     tiles = tiling(x, len(x), 32 // x.itemsize, by_channel=True)
     partial = out.new_empty(3, tiles.slots, channels)
     with _on_device(x):
         statistics.gather[tiles.grid](x, partial, slots=tiles.slots, **tiles.arguments())
-        grid = (-(-channels // 16),)
-        statistics.merge[grid](x, partial, out, tiles.slots, channels, tiles.columns, tiles.last, R=64, K=16)
+        statistics.merge[(-(-channels // 16),)](
+            x,
+            partial,
+            out,
+            weight,
+            bias,
+            running_mean,
+            running_var,
+            scale,
+            momentum,
+            unbiased,
+            tiles.slots,
+            channels,
+            tiles.columns,
+            tiles.last,
+            R=MERGED,
+            K=16,
+            num_warps=8,
+        )
     return out
+
+
+def _total(partial: Tensor, sums: Tensor, first: int, last: int) -> None:
+    """Add the shares of all programs, of the rows from `first` to before `last`."""
+    _, slots, channels = partial.shape
+    statistics.total[(-(-channels // 16), last - first)](
+        partial, sums, first, slots, channels, sums.shape[1], R=MERGED, K=16, num_warps=8
+    )
 
 
 def _common(a: LIFArguments, chunk: int, tiles: Tiling) -> dict[str, object]:

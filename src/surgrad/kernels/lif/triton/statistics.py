@@ -1,4 +1,5 @@
-"""Mean and variance of every channel, in two kernels, so that order and rounding do not depend on the machine."""
+"""Mean and variance of every channel, in two kernels, so that order and rounding do not depend on the machine; and the
+sums of a backward pass over its programs."""
 
 import triton
 import triton.language as tl
@@ -66,8 +67,34 @@ def gather(
 
 
 @triton.jit
-def merge(x, partial, out, slots, channels, columns, LAST: tl.constexpr, R: tl.constexpr, K: tl.constexpr):
-    """out [2, channels], mean and biased variance, from the results of `gather`."""
+def approach(to, value, share, inside):
+    """Move a running estimate towards a new value, as torch.lerp does."""
+    held = tl.load(to, inside, other=0.0)
+    step = value - held
+    tl.store(to, tl.where(share < 0.5, held + share * step, value - step * (1.0 - share)), inside)
+
+
+@triton.jit
+def merge(
+    x,
+    partial,
+    out,
+    weight,
+    bias,
+    running_mean,
+    running_var,
+    scale,
+    momentum,
+    unbiased,
+    slots,
+    channels,
+    columns,
+    LAST: tl.constexpr,
+    R: tl.constexpr,
+    K: tl.constexpr,
+):
+    """out [2, channels], mean and biased variance, from the results of `gather`. With the tensors of a norm out has
+    [4, channels], the rows of `Norm`, and the running estimates are updated."""
     channel = tl.program_id(0) * K + tl.arange(0, K)[None, :]
     inside = channel < channels
     total = tl.zeros((R, K), tl.float64)
@@ -86,5 +113,42 @@ def merge(x, partial, out, slots, channels, columns, LAST: tl.constexpr, R: tl.c
     mean = tl.sum(first, 0, keep_dims=True) / number
     variance = tl.maximum(tl.sum(second, 0, keep_dims=True) / number - mean * mean, 0.0)
     near = pivot(x, channel, channels, columns, LAST)
-    tl.store(out + channel, (near.to(tl.float64) + mean).to(tl.float32), inside)
-    tl.store(out + channels + channel, variance.to(tl.float32), inside)
+    mean = (near.to(tl.float64) + mean).to(tl.float32)
+    variance = variance.to(tl.float32)
+    tl.store(out + channel, mean, inside)
+    tl.store(out + channels + channel, variance, inside)
+    if weight is not None:
+        gain = tl.load(weight + channel, inside, other=0.0) * scale
+        tl.store(out + 2 * channels + channel, gain, inside)
+        tl.store(out + 3 * channels + channel, tl.load(bias + channel, inside, other=0.0), inside)
+        approach(running_mean + channel, mean, momentum, inside)
+        approach(running_var + channel, variance * unbiased, momentum, inside)
+
+
+@triton.jit
+def total(partial, sums, first, slots, channels, row_length, R: tl.constexpr, K: tl.constexpr):
+    """sums [rows, row_length], float64: the shares of all programs, partial [rows, slots, channels], of a row."""
+    row = first + tl.program_id(1)
+    channel = tl.program_id(0) * K + tl.arange(0, K)[None, :]
+    inside = channel < channels
+    found = tl.zeros((R, K), tl.float64)
+    for block in tl.range(0, slots, R):
+        slot = block + tl.arange(0, R)[:, None]
+        at = partial + (row * slots + slot) * channels + channel
+        found += tl.load(at, (slot < slots) & inside, other=0.0).to(tl.float64)
+    tl.store(sums + row * row_length + channel, tl.sum(found, 0, keep_dims=True), inside)
+
+
+@triton.jit
+def to_norm(norm, sums, out, eps, channels, SHIFT: tl.constexpr, GAIN: tl.constexpr, K: tl.constexpr):
+    """out [4, channels], the gradient of the rows of a norm; mean and variance receive none."""
+    channel = tl.program_id(0) * K + tl.arange(0, K)
+    inside = channel < channels
+    variance = tl.load(norm + channels + channel, inside, other=1.0).to(tl.float64)
+    gain = tl.load(sums + GAIN * channels + channel, inside, other=0.0) * tl.rsqrt(variance + eps)
+    shift = tl.load(sums + SHIFT * channels + channel, inside, other=0.0)
+    nothing = tl.zeros((K,), tl.float32)
+    tl.store(out + channel, nothing, inside)
+    tl.store(out + channels + channel, nothing, inside)
+    tl.store(out + 2 * channels + channel, gain.to(tl.float32), inside)
+    tl.store(out + 3 * channels + channel, shift.to(tl.float32), inside)

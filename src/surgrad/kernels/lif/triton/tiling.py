@@ -8,7 +8,7 @@ from torch import Tensor
 from surgrad.kernels.lif.operators import laid_out_last
 
 THREADS = 128  # of a program
-MOST_PROGRAMS = 4096  # a few waves on a large GPU; more programs mean more sums to add and parameters to load
+MOST_PROGRAMS = 2112  # 16 for each of 132 multiprocessors; more programs mean more sums to add and parameters to load
 WIDEST_ROW = 64  # adjacent channels, for the same reason
 
 
