@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from triton.runtime import JITFunction
 
 from surgrad.kernels.lif.arguments import LIFArguments, PerTensor
-from surgrad.kernels.lif.histograms import BINS, PER_THRESHOLD
+from surgrad.kernels.lif.histograms import PER_THRESHOLD
 from surgrad.kernels.lif.operators import (
     KernelGradients,
     KernelOutput,
@@ -33,7 +34,7 @@ def forward(a: LIFArguments) -> KernelOutput:
     out = new_outputs(a)
     if out.spikes.numel() == 0:
         return out
-    tiles = tiling(a.x, 1, min(16 // a.x.itemsize, 4 if a.return_histogram else 8), by_channel=_by_channel(a))
+    tiles = tiling(a.x, 1, 16 // a.x.itemsize, by_channel=_by_channel(a))
     with _on_device(a.x):
         kernels.forward[tiles.grid](
             **_common(a, min(a.steps, CHUNK), tiles),
@@ -41,8 +42,8 @@ def forward(a: LIFArguments) -> KernelOutput:
             potential=out.potential if a.return_potential else None,
             counts=out.histogram if a.return_histogram else None,
             history=out.history if a.return_history else None,
-            BINS=BINS,
             PER_THRESHOLD=float(PER_THRESHOLD),
+            SHARED=isinstance(kernels.forward, JITFunction) and tiles.fills_threads,  # the interpreter knows no PTX
         )
     return out
 

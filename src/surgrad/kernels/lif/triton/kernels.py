@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 
 from surgrad.kernels.lif.operators import SumRow
+from surgrad.kernels.lif.triton.counters import add_counters, bin_of, count, count_at_once, new_counters
 from surgrad.kernels.lif.triton.slopes import slope, width_slope
 from surgrad.kernels.lif.triton.tiles import (
     affine,
@@ -61,8 +62,8 @@ def forward(
     RESET: tl.constexpr,
     COUNT: tl.constexpr,
     PLUS_COUNT: tl.constexpr,
-    BINS: tl.constexpr,
     PER_THRESHOLD: tl.constexpr,
+    SHARED: tl.constexpr,
     CHUNK: tl.constexpr,
     RAGGED: tl.constexpr,
     LAST: tl.constexpr,
@@ -76,18 +77,13 @@ def forward(
     scale = affine(norm, channel, channels, eps)
     plus_scale = affine(plus_norm, channel, channels, plus_eps)
     if counts is not None:
-        # A mask of tl.histogram cannot be used: Triton reorders it and the values differently. Elements that do not
-        # exist go to bin 0, and their number is taken off in the end.
-        counted = tl.zeros((BINS,), tl.int32)
-        absent = 0
         per = tl.div_rn(PER_THRESHOLD, th)
+        if SHARED:
+            counters = new_counters()
     for block in tl.range(pid // groups, blocks, programs):
         live = rows(block, outer, exists, R)
         base = wide(block, row_stride) * R
         v = state(initial, base, at, live, R, K)
-        if counts is not None:
-            present = tl.sum(tl.reshape(tl.broadcast_to(live, (R, K)).to(tl.int32), (R * K,)))
-            absent += R * K * tl.cdiv(steps, CHUNK) * CHUNK - present * steps
         for first in tl.range(0, steps, CHUNK):
             xs = read(x, base, at, first, steps, stride, live, COUNT, RAGGED)
             ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
@@ -99,16 +95,17 @@ def forward(
                 if history is not None:
                     tl.store(history + (base + wide(first + i, elements)) + at, u, there)
                 if counts is not None:
-                    bins = tl.floor((u - th) * per) + BINS // 2
-                    bins = tl.minimum(tl.maximum(bins, 0.0), BINS - 1.0).to(tl.int32)
-                    counted += tl.histogram(tl.reshape(tl.where(there, bins, 0), (R * K,)), BINS)
+                    bins = bin_of(u - th, per, there)
+                    if SHARED:
+                        count(counters, bins)
+                    else:
+                        count_at_once(counts, bins, there)
                 after = after_reset(u, th, RESET)
                 v = tl.where(first + i < steps, after, v) if RAGGED else after
         if potential is not None:
             tl.store(potential + base + at, v, live)
-    if counts is not None:
-        bin = tl.arange(0, BINS)
-        tl.atomic_add(counts + bin, tl.where(bin == 0, counted - absent, counted).to(tl.int64))
+    if counts is not None and SHARED:
+        add_counters(counters, counts)
 
 
 @triton.jit

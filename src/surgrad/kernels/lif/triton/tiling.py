@@ -49,6 +49,11 @@ class Tiling(NamedTuple):
         """The number of programs that store sums of the same channel."""
         return self.programs if self.last else self.programs * self.column_blocks
 
+    @property
+    def fills_threads(self) -> bool:
+        """Whether each element belongs to one thread; several hold the same one if a tile has fewer elements."""
+        return self.rows_of_tile * self.columns_of_tile >= THREADS
+
     def arguments(self) -> dict[str, int | bool]:
         """The arguments that every kernel takes. Products are rounded before they are added, as in the reference."""
         return {
