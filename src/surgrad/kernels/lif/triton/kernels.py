@@ -66,6 +66,7 @@ def forward(
     SHARED: tl.constexpr,
     CHUNK: tl.constexpr,
     RAGGED: tl.constexpr,
+    LONG: tl.constexpr,
     LAST: tl.constexpr,
     R: tl.constexpr,
     K: tl.constexpr,
@@ -84,7 +85,7 @@ def forward(
         live = rows(block, outer, exists, R)
         base = wide(block, row_stride) * R
         v = state(initial, base, at, live, R, K)
-        for first in tl.range(0, steps, CHUNK):
+        for first in tl.range(0, steps if LONG else CHUNK, CHUNK):
             xs = read(x, base, at, first, steps, stride, live, COUNT, RAGGED)
             ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
             for i in tl.static_range(CHUNK):
@@ -207,7 +208,7 @@ def backward(
     """Sums go to partial [rows of SumRow, slots, channels]; with LONG, kept [chunks, elements] has v before a chunk."""
     pid = tl.program_id(0)
     group = pid % groups
-    chunks = tl.cdiv(steps, CHUNK)
+    chunks = tl.cdiv(steps, CHUNK) if LONG else 1
     at, exists, channel = place(group, columns, row_stride, column_blocks, R, K, LAST)
     beta = parameter(decay, channel, channels, DECAYS)
     th = parameter(threshold, channel, channels, THRESHOLDS)
