@@ -65,7 +65,7 @@ KERNELS = (
 )
 COMPUTING = {
     f"aten::{name}"
-    for name in ("add_", "add", "mul", "copy_", "sum", "sigmoid", "sigmoid_backward", "stack", "cat", "lerp_", "rsqrt")
+    for name in ("add_", "add", "mul", "sum", "sigmoid", "sigmoid_backward", "stack", "cat", "lerp_", "rsqrt")
 }
 CASES = 60 if DEVICE.type == "cuda" else 24
 
@@ -272,7 +272,7 @@ def test_few_launches_for_a_layer_with_its_norm(monkeypatch: pytest.MonkeyPatch)
     """A training step of a layer: seven kernels, and small ones of torch, of which each costs a GPU some microseconds:
     the norm's counter, the decay, and those of the gradients of decay, weight and bias."""
     layer = NormNeuron(TDBN(4), LIF(0.3, train_decay=True, backend="triton")).to(DEVICE)
-    x = torch.randn(2, 3, 4, 2, 2, device=DEVICE, requires_grad=True)
+    x = torch.randn(2, 3, 4, 2, 2, device=DEVICE, requires_grad=True).clone()  # no leaf, as within a network
     ours: list[str] = []
     for module, name in KERNELS:
         monkeypatch.setattr(module, name, Noted(name, ours))
@@ -281,7 +281,7 @@ def test_few_launches_for_a_layer_with_its_norm(monkeypatch: pytest.MonkeyPatch)
         spikes.backward(spikes.detach())
     assert ours == ["gather", "merge", "forward", "backward", "total", "finish", "to_norm"]
     small = [event.name.removeprefix("aten::") for event in recorded.events() if event.name in COMPUTING]
-    assert sorted(small) == ["add_", "copy_", "copy_", "mul", "sigmoid", "sigmoid_backward", "sum"]
+    assert sorted(small) == ["add_", "mul", "sigmoid", "sigmoid_backward", "sum"]
 
 
 class Noted:
