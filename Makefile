@@ -14,7 +14,7 @@ endif
 
 NATIVE := $(wildcard src/surgrad/kernels/lif/native/*.cpp src/surgrad/kernels/lif/native/*.h)
 
-.PHONY: demo test test-fast lint bench gpu-test gpu-bench clean
+.PHONY: demo test test-fast lint bench cuda-check gpu-test gpu-bench clean
 
 demo: $(READY)
 	$(BIN)/surgrad train
@@ -54,6 +54,10 @@ bench: .venv-bench/.ready
 		-r bench/requirements.txt -e .
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt
 	touch $@
+
+# Compile the kernels for GPUs, on a machine without one, and write records/gpu/compiled.json.
+cuda-check: $(READY)
+	$(BIN)/python scripts/check_cuda.py --write
 
 # On a machine with CUDA that has torch, triton, numpy, pytest and pytest-xdist; installs nothing.
 gpu-test:

@@ -55,6 +55,7 @@ def _arguments() -> Any:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true", help="small inputs and few repeats, to check that it runs")
     parser.add_argument("--short", action="store_true", help="one layer and one network alone")
+    parser.add_argument("--parts", nargs="+", default=["layer", "step"], choices=("layer", "step"))
     parser.add_argument("--limit", type=float, default=300, help="seconds per contender (default: %(default)s)")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=CONTENDERS, help="contenders: " + "; ".join(CONTENDERS)
@@ -69,6 +70,7 @@ def _measured(name: str, given: Any) -> dict[str, Any]:
     part = given.out / "part.json"
     part.unlink(missing_ok=True)
     words = [sys.executable, "-m", "bench.gpu_one", peer, "--device", given.device, "--out", str(part.resolve())]
+    words += ["--parts", *given.parts]
     path = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
     error = None
     try:

@@ -19,6 +19,7 @@ from bench.setups import Setup, batch_of, build, sgd_step
 
 BYTES = {"fp32": 20, "bf16": 10}  # per element and time step of a fused pass: 8 forward and 12 backward; half in bf16
 CYCLES_PER_SECOND = 2e9  # of a GPU's clock, at most
+PARTS = ("layer", "step")
 FLUSH = 256 * 2**20  # bytes: more than any L2 cache
 LAYERS = tuple((steps, batch) for steps in (4, 16) for batch in (16, 64, 256))  # a time step has N·64·32·32 elements
 NETWORKS = tuple(Setup(name, 1.0, batch=batch) for name in ("resnet18", "resnet19") for batch in (64, 128))
@@ -234,6 +235,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     torch.backends.cudnn.benchmark = True
@@ -252,14 +254,14 @@ def main() -> None:
 
     layers = TINY_LAYERS if given.tiny else SHORT_LAYERS if given.short else LAYERS
     networks = TINY_NETWORKS if given.tiny else SHORT_NETWORKS if given.short else NETWORKS
-    for steps, batch in () if peer.name == NOTHING else layers:
+    for steps, batch in () if peer.name == NOTHING or "layer" not in given.parts else layers:
         for dtype in DTYPES:
             case = {"T": steps, "elements": batch * 64 * 32 * 32, "dtype": dtype}
             row = attempt(lambda s=steps, b=batch, d=dtype: layer_row(peer, s, b, d, device, copy))
             _add(record, "layer", {**case, **row}, given.out)
     # The graphs come last: a failed capture may affect what follows.
     for graph in (False, True) if device.cuda else (False,):
-        for setup in networks:
+        for setup in networks if "step" in given.parts else ():
             row = attempt(lambda s=setup, g=graph: step_row(peer, s, device, g))
             _add(record, "step", {"network": setup.network, "batch": setup.batch, "graph": graph, **row}, given.out)
 

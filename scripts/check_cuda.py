@@ -6,7 +6,8 @@
 
 The layers below are those of recipes. Each is called forward and backward with a driver that compiles every launch for
 the wanted GPU and runs none of them, so that specialisations and tiles are those of a real call. It fails where a
-kernel keeps registers in memory, or where no access is 16 bytes wide though sizes allow it.
+kernel keeps registers in memory, where no access is 16 bytes wide though sizes allow it, or where a histogram does not
+count every element once.
 """
 
 import argparse
@@ -53,7 +54,7 @@ class Layer:
         dtype: of the currents.
         plus: whether it adds a second current with a norm, as at the end of a residual block.
         watch: whether it counts potentials.
-        shape: [N, C, H, W] of its currents.
+        shape: [N, C, H, W] of its currents, whose channels are adjacent in memory, as in trainings.
     """
 
     recipe: str
@@ -65,7 +66,8 @@ class Layer:
 
     def __str__(self) -> str:
         words = [self.recipe, *self.sets, str(self.dtype).removeprefix("torch.")]
-        return " ".join([*words, *["plus"] * self.plus, *["watched"] * self.watch])
+        shape = "×".join(map(str, self.shape))
+        return " ".join([*words, shape, *["plus"] * self.plus, *["watched"] * self.watch])
 
 
 RESNET19 = "lsg_cifar10_resnet19_t2"
@@ -74,7 +76,10 @@ SHORT = (
     Layer(RESNET19, plus=True),
     Layer(RESNET19, watch=True),
     Layer(RESNET19, ("model.steps=4",)),
+    Layer(RESNET19, dtype=torch.float32, watch=True, shape=(2, 3, 5, 3)),
 )
+UNEVEN = {str(layer) for layer in SHORT if layer.shape[1] % 8}
+"""Layers whose channels do not fill accesses of 16 bytes."""
 LAYERS = (
     *SHORT,
     Layer(RESNET19, dtype=torch.float32),
@@ -97,22 +102,24 @@ class Compiled:
         layer: for which it was compiled.
         kernel: its name.
         arch: the GPU, as 90 for sm_90.
+        elements: that a thread has in a tile, times the steps that it takes together.
         registers: of a thread.
         stack: bytes of a thread in memory.
-        instructions: machine instructions in its code, for an element that a thread has in a tile and for a step.
+        instructions: in its machine code.
         widest: bytes of its widest access to global memory.
-        atomics: atomic instructions in its code.
-        barriers: barriers in its code.
+        counted: additions to shared memory, as for a histogram.
+        barriers: in its machine code.
     """
 
     layer: str
     kernel: str
     arch: int
+    elements: float
     registers: int
     stack: int
-    instructions: float
+    instructions: int
     widest: int
-    atomics: int
+    counted: int
     barriers: int
 
 
@@ -166,8 +173,9 @@ def _call(layer: Layer) -> None:
     made = NormNeuron(norm(channels), build_neuron(recipe, channels), norm(channels) if layer.plus else None)
     neuron: Any = made.neuron
     neuron.record_histogram = layer.watch
-    shape = (recipe.model.steps, *layer.shape)
-    currents = [torch.zeros(shape, dtype=layer.dtype, requires_grad=True) for _ in range(1 + layer.plus)]
+    samples, _, height, width = layer.shape
+    last = torch.zeros(recipe.model.steps, samples, height, width, channels, dtype=layer.dtype)
+    currents = [last.clone().movedim(-1, 2).requires_grad_() for _ in range(1 + layer.plus)]
     spikes = made(*currents)
     spikes.backward(torch.zeros_like(spikes))
 
@@ -180,16 +188,17 @@ def _measured(layer: Layer, arch: int, name: str, binary: bytes, options: dict[s
         code = _tool("cuobjdump", "-sass", file.name)
     operations = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+\s+)?([A-Z][A-Z0-9._]*)", code, re.MULTILINE)
     memory = [operation for operation in operations if operation.startswith(("LDG", "STG"))]
-    elements = options.get("R", 1) * options.get("K", 1) / (32 * options.get("num_warps", 4))
+    elements = options.get("R", 1) * options["K"] * options.get("CHUNK", 1) / (32 * options.get("num_warps", 4))
     return Compiled(
         layer=str(layer),
         kernel=name,
         arch=arch,
+        elements=elements,
         registers=_number(r"REG:(\d+)", usage),
         stack=_number(r"STACK:(\d+)", usage),
-        instructions=round(len(operations) / elements / options.get("CHUNK", 1), 1),
+        instructions=len(operations),
         widest=max(_width(operation) for operation in memory),
-        atomics=sum(operation.startswith(("ATOM", "RED")) for operation in operations),
+        counted=sum(operation.startswith("ATOMS") for operation in operations),
         barriers=sum(operation.startswith("BAR") for operation in operations),
     )
 
@@ -213,18 +222,21 @@ def _width(operation: str) -> int:
 
 def faults(rows: list[Compiled]) -> list[str]:
     """What is wrong with some kernels, a sentence each."""
+    miscounted = [row for row in rows if row.counted not in (0, row.elements)]
     spilled = [row for row in rows if row.stack > MOST_STACK]
-    narrow = [row for row in rows if row.kernel in ("forward", "gather", "finish") and row.widest < 16]
+    even = [row for row in rows if row.kernel in ("forward", "gather", "finish") and row.layer not in UNEVEN]
+    narrow = [row for row in even if row.widest < 16]
     return [
         *(f"{row.kernel} of {row.layer} for sm_{row.arch} keeps {row.stack} bytes in memory" for row in spilled),
         *(f"{row.kernel} of {row.layer} for sm_{row.arch} has no access of 16 bytes" for row in narrow),
+        *(f"{row.kernel} of {row.layer} counts {row.counted} of {row.elements:g} elements" for row in miscounted),
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", type=int, nargs="+", default=ARCHITECTURES, help="as 90 for sm_90")
-    parser.add_argument("--short", action="store_true", help="four layers alone")
+    parser.add_argument("--short", action="store_true", help="five layers alone")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--write", action="store_true", help=f"write {RECORD.relative_to(RECORD.parents[2])}")
     given = parser.parse_args()

@@ -23,6 +23,7 @@ from surgrad.data import (
     BatchSettings,
     DataSource,
     ImageData,
+    ImageSource,
     Progressive,
     Split,
     as_source,
@@ -99,7 +100,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 # --- the registry -----------------------------------------------------------------------------------------------------
 
-IMAGE_OPTIONS = {"crop": 0, "flip": False, "autoaugment": False, "cutout": 0, "cutout_fill": "mean"}
+IMAGE_OPTIONS = {"crop": 0, "flip": False, "flip_order": "random", "autoaugment": False, "cutout": 0, "cutout_fill": "mean"}
 FOLDER_OPTIONS = {"side": 224, "resize": 256, "flip": False, "workers": None}
 EVENT_OPTIONS = {
     "split": None,
@@ -362,6 +363,28 @@ def test_recordings_in_arrays_are_taken_as_they_are(shape: tuple[int, ...]):
     assert torch.equal(labels, data[1])
     with pytest.raises(BadValue, match=r"the recordings have 3 time steps and model.steps = 4; set model.steps=3"):
         source.batches(settings(steps=4))
+
+
+def test_alternating_flips_mirror_every_image_in_every_other_epoch():
+    images = torch.arange(4 * 4, dtype=torch.uint8).view(1, 1, 4, 4) + torch.arange(40, dtype=torch.uint8).view(
+        -1, 1, 1, 1
+    )
+    part = Split(images, torch.arange(40))
+    data = ImageData("mine", part, part, tuple(map(str, range(40))), (0.0,), (1.0,))
+    batches = ImageSource(data, flip=True, flip_order="alternating").batches(settings(8))
+    mirrored = []
+    for epoch in range(4):
+        turns = {}
+        for seen, labels in batches.train(epoch):
+            for image, label in zip((255 * seen).round().to(torch.uint8), labels.tolist(), strict=True):
+                assert torch.equal(image, images[label]) or torch.equal(image, images[label].flip(-1))
+                turns[label] = torch.equal(image, images[label].flip(-1))
+        mirrored.append([turns[label] for label in range(40)])
+    assert mirrored[0] == mirrored[2] == [not turn for turn in mirrored[1]]
+    assert mirrored[1] == mirrored[3]
+    assert 10 < sum(mirrored[0]) < 30
+    unchanged = [(255 * seen).round().to(torch.uint8) for seen, _ in batches.test()]
+    assert torch.equal(torch.cat(unchanged), images)
 
 
 def test_arrays_are_augmented_alike_at_every_time_step():

@@ -23,6 +23,7 @@ from surgrad.kernels.lif import BINS, native
 from surgrad.layers import PerStep
 from surgrad.models import MODELS, MembraneBlock, ResidualBlock, SpikeBlock, SpikingNetwork, in_chunks
 from surgrad.models.blocks import init_kaiming, linear, lsg_neuron, make_neuron, summand_norm
+from surgrad.models.fast import CurrentBlock, Whitening
 from surgrad.models.ms_resnet import PreActivationBlock
 from surgrad.models.sew import CONNECTIONS
 from surgrad.neurons import LIF, NEURONS, neurons
@@ -31,8 +32,9 @@ from surgrad.surrogates import SurrogateFunction, find_surrogates
 
 CLASSES = 7
 SIDES = {"plif_gesture": 32, "vgg11": 32, "vgg16": 32}  # of the images; 16 elsewhere
-LEAST = {"sew_resnet50": {1, 4}, "densenet": {1, 4, 6, 9}}
-"""Channels of convolutions where a layer has one: a bottleneck's ends are four times as wide, dense blocks add up."""
+LEAST = {"sew_resnet50": {1, 4}, "densenet": {1, 4, 6, 9}, "fast_resnet": {1, 2, 4}}
+"""Channels of convolutions where a layer has one: a bottleneck's ends are four times as wide, dense blocks add up, and
+shortcuts without weights repeat channels."""
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -305,6 +307,7 @@ def test_norms_and_neurons_are_one_pass(name: str, training: bool):
 COMPILED: dict[str, dict[str, Any]] = {
     "small_cnn": {},  # a chain; currents are pooled before the neurons
     "small_resnet": {},  # membrane blocks
+    "fast_resnet": {},  # a shortcut for every convolution; a norm and a neuron in the head
     "mlp": {},  # linear layers
     "resnet18": {},  # residual blocks whose shortcuts pool
     "resnet18_preact": {},  # a norm on the sum; convolutions with a bias
@@ -621,6 +624,14 @@ def small_resnet_parameters(classes: int) -> int:
     return convolved(3, 64) + 1 + stages + 256 * classes + classes
 
 
+def fast_resnet_parameters(classes: int) -> int:
+    """27 whitened channels to 128; two convolutions at each width, one from each width to the next; a norm and a decay
+    before each, and before the linear layer."""
+    pairs = [*[(c, c) for c in (128, 128, 256, 256, 512, 512)], (128, 256), (256, 512)]
+    body = sum(9 * a * b + 2 * a + 1 for a, b in pairs)
+    return 27 * 9 * 128 + body + 2 * 512 + 1 + 512 * classes + classes
+
+
 def plif_parameters(layers: int, channels: int, inputs: int, side: int, hidden: int) -> Callable[[int], int]:
     """`layers` convolutions of as many channels, then hidden neurons and ten a class, none with a bias."""
 
@@ -754,6 +765,7 @@ COUNTED: dict[str, tuple[Callable[[int], int], float]] = {  # by hand; in millio
     "vgg11_dct": (vgg11_dct_parameters, 36.2),
     "small_cnn": (small_cnn_parameters, 0.13),
     "small_resnet": (small_resnet_parameters, 1.8),
+    "fast_resnet": (fast_resnet_parameters, 7.7),
     "mlp": (lambda classes: 784 * 128 + 128 * 128 + 2 * (2 * 128 + 1) + 128 * classes + classes, 0.12),
 }
 
@@ -793,6 +805,42 @@ def test_resnet19_has_16_convolutions_in_blocks_and_spikes_after_the_addition():
     one = ResidualBlock(16, 16, 1, lsg_neuron, TDBN).eval()
     assert torch.equal(one(x), one.fire2.neuron(one.fire2.norm(one.conv2(one.fire1(one.conv1(x)))) + x))
     assert set(one(x).unique().tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_a_current_block_adds_to_the_currents(pool: bool):
+    """Its shortcut repeats channels and takes means, without a weight."""
+    torch.manual_seed(0)
+    block = CurrentBlock(4, 8, lsg_neuron, TDBN, pool=pool).eval()
+    x = torch.randn(2, 3, 4, 6, 6)
+    new = block.conv(block.fire(x))
+    if not pool:
+        assert torch.equal(block(x), new + x.repeat(1, 1, 2, 1, 1))
+        return
+    squares = new.unflatten(4, (3, 2)).unflatten(3, (3, 2))
+    means = x.unflatten(4, (3, 2)).unflatten(3, (3, 2)).mean((4, 6))
+    torch.testing.assert_close(block(x), squares.amax((4, 6)) + means.repeat(1, 1, 2, 1, 1))
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_whitening_makes_patches_uncorrelated(sequence: bool):
+    torch.manual_seed(0)
+    images = torch.randn(60, 3, 12, 12).cumsum(-1).cumsum(-2)
+    layer = Whitening(3, eps=1e-6)
+    assert torch.equal(layer(images)[:, 4, 3, 3], images[:, 0, 3, 3])  # not fitted: the patch itself
+    layer.fit(images.view(5, 12, 3, 12, 12) if sequence else images)
+    inside = layer(images)[:, :, 1:-1, 1:-1].transpose(0, 1).flatten(1)
+    torch.testing.assert_close(torch.cov(inside), torch.eye(27), atol=0.02, rtol=0)
+    assert not list(layer.parameters())
+
+
+def test_whitening_looks_at_so_many_patches():
+    torch.manual_seed(0)
+    images = torch.randn(3, 1, 1024, 1024)
+    one, all_of_them = Whitening(1), Whitening(1)
+    one.fit(images[:1])
+    all_of_them.fit(images)
+    assert torch.equal(one.weight, all_of_them.weight)
 
 
 def test_a_membrane_blocks_shortcut_meets_no_neuron():
