@@ -2,7 +2,7 @@
 
     python scripts/check_cuda.py                              # a table for sm_80, sm_90 and sm_100
     python scripts/check_cuda.py --arch 90 --short --json     # what tests/test_cuda_compiled.py compares
-    python scripts/check_cuda.py --write                      # records/gpu/compiled.json anew
+    python scripts/check_cuda.py --write                      # records/gpu/compiled.json again
 
 The layers below are those of recipes. Each is called forward and backward with a driver that compiles every launch for
 the wanted GPU and runs none of them, so that specialisations and tiles are those of a real call. It fails where a

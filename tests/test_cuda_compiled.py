@@ -22,7 +22,7 @@ def triton_version() -> str | None:
 @pytest.mark.skipif(triton_version() != RECORD["triton"], reason=f"the table is of triton {RECORD['triton']}")
 def test_kernels_compile_as_recorded():
     """No error, no registers in memory, accesses of 16 bytes, every element counted once; and the table is up to date:
-    `make cuda-check` writes it anew."""
+    `make cuda-check` writes it again."""
     done = subprocess.run(
         [sys.executable, "scripts/check_cuda.py", "--arch", "90", "--short", "--json"],
         cwd=ROOT,

@@ -75,6 +75,19 @@ def test_a_step_that_must_not_be_does_nothing():
         assert torch.equal(plain, watched)
 
 
+def test_a_learning_rate_may_be_a_tensor():
+    """As in a CUDA graph, which reads it from memory."""
+    results = []
+    for lr in (0.1, torch.tensor(0.1)):
+        weight = torch.nn.Parameter(torch.ones(4, 3, 3, 3))
+        weight.grad = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+        optimizer = Muon([weight], lr=0.5)
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.step()
+        results.append(weight.detach())
+    assert torch.equal(*results)
+
+
 def test_weights_of_nothing_begin_to_move():
     weight = torch.nn.Parameter(torch.zeros(2, 3))
     weight.grad = torch.ones(2, 3)

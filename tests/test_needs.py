@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from surgrad.data.events.views import View
 from surgrad.errors import BadValue
 from surgrad.losses import cross_entropy
 from surgrad.measure import diagnose, energy
-from surgrad.models import MODELS, in_chunks
+from surgrad.models import MODELS, in_chunks, small_cnn
 from surgrad.neurons import NEURONS, needs_whole_sequence, streaming
 from surgrad.norm import NORMS, BatchNorm, fold
 from surgrad.optim import parameter_groups
@@ -328,3 +329,30 @@ def test_parts_of_a_batch_are_whole_samples():
         assert torch.equal(part._batch[0], batch[0][:, 1:3])
     with pytest.raises(BadValue, match=r"have no common number of samples; say which axes"):
         len(Probe(Sound(3), per_step, (torch.rand(7, 6, 2, 10), torch.rand(5))))
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_weights_loaded_into_another_network_warn(saved: bool, tmp_path: Path):
+    """A state dict of tensors cannot hold reset, surrogate and T: it notes them in its metadata."""
+    made = small_cnn(steps=2, neuron=lambda: LIF(reset="subtract", surrogate="atan"))
+    state = made.state_dict()
+    if saved:
+        torch.save(state, tmp_path / "weights.pt")
+        state = torch.load(tmp_path / "weights.pt", weights_only=True)
+    other = small_cnn(steps=4, neuron=lambda: LIF())
+    with pytest.warns(UserWarning, match="computes something else") as said:
+        assert not other.load_state_dict(state).missing_keys
+    texts = {str(warning.message).split(";")[0] for warning in said}
+    assert texts == {
+        "the weights are of a SpikingNetwork with steps 2, and are loaded into one with steps 4, which computes "
+        "something else",
+        "the weights are of a LIF with reset subtract, surrogate atan, and are loaded into one with reset zero, "
+        "surrogate rect, which computes something else",
+    }
+
+
+def test_weights_loaded_into_the_same_network_say_nothing(recwarn: pytest.WarningsRecorder):
+    state = small_cnn(steps=2).state_dict()
+    small_cnn(steps=2).load_state_dict(state)
+    small_cnn(steps=4).load_state_dict(dict(state))  # plain tensors, as from a safetensors file, have no notes
+    assert not recwarn.list

@@ -100,7 +100,14 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 # --- the registry -----------------------------------------------------------------------------------------------------
 
-IMAGE_OPTIONS = {"crop": 0, "flip": False, "flip_order": "random", "autoaugment": False, "cutout": 0, "cutout_fill": "mean"}
+IMAGE_OPTIONS = {
+    "crop": 0,
+    "flip": False,
+    "flip_order": "random",
+    "autoaugment": False,
+    "cutout": 0,
+    "cutout_fill": "mean",
+}
 FOLDER_OPTIONS = {"side": 224, "resize": 256, "flip": False, "workers": None}
 EVENT_OPTIONS = {
     "split": None,

@@ -19,8 +19,10 @@ from surgrad.errors import BadValue, CheckpointError, Interrupted, UnknownName
 from surgrad.files import append_rows, keep_rows, replace_file
 from surgrad.kernels.lif import BACKENDS, BINS
 from surgrad.measure import Finding, LayerEvidence
+from surgrad.models.fast import Whitening
 from surgrad.neurons import neurons
 from surgrad.optim import OPTIMIZERS, SCHEDULES, Muon, build_optimizers, scale_lr
+from surgrad.optim.device import keep_on_device, plain_state
 from surgrad.penalties import penalty
 from surgrad.recipes import find_recipe
 from surgrad.train import build, derive, evaluate_run, train
@@ -423,6 +425,32 @@ def test_the_schedule_scales_every_group_from_its_own_peak():
     for _ in range(2):  # factors are of the peak, not of the last learning rate
         scale_lr(optimizers, 0.5)
     assert [g["lr"] for g in optimizers[0].param_groups] == [0.2, 0.1]
+
+
+def test_learning_rates_in_memory_are_numbers_in_a_checkpoint():
+    """On a GPU they are tensors, which a recorded step reads; a checkpoint of it continues on any device."""
+    optimizer = build_optimizers(torch.nn.Linear(2, 2), "adamw", lr=0.5, neuron_lr=0.1)[0]
+    memory = torch.zeros(())
+    for group in optimizer.param_groups:
+        group |= {"lr": memory, "capturable": True}
+    scale_lr([optimizer], 0.5)
+    assert memory == 0.25
+    groups = plain_state(optimizer)["param_groups"]
+    assert [(group["lr"], group["capturable"]) for group in groups] == [(0.25, False)] * 2
+    assert all(group["lr"] is memory and group["capturable"] for group in optimizer.param_groups)
+    keep_on_device([optimizer], CPU)  # changes nothing
+    assert all(group["lr"] is memory for group in optimizer.param_groups)
+
+
+def test_a_whitening_layer_is_fitted_to_the_first_batch():
+    recipe = derive(Recipe("whitened"), model={"name": "fast_resnet", "width_multiplier": 0.05}, data={"batch": 16})
+    images = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(0)).cumsum(-1)
+    labels = torch.arange(32) % 3
+    parts = build(recipe, ArraySource((images, labels), (images, labels)))
+    first, _ = next(parts.batches.train(0))
+    expected = Whitening(3)
+    expected.fit(first)
+    assert torch.equal(parts.model.stem[0].weight, expected.weight)
 
 
 # runs

@@ -14,6 +14,7 @@ from surgrad.kernels.packing import packed_spikes
 from surgrad.layers import PerStep
 from surgrad.neurons import LIF, streaming
 from surgrad.norm import NoNorm, NormNeuron
+from surgrad.noted import Noted
 from surgrad.surrogates import Surrogate
 
 NeuronFactory = Callable[[int], nn.Module] | Callable[[], nn.Module]
@@ -93,7 +94,7 @@ def linear(inputs: int, outputs: int, *, bias: bool = True) -> PerStep:
     return PerStep(nn.Linear(inputs, outputs, bias=bias))
 
 
-class SpikingNetwork(nn.Module):
+class SpikingNetwork(Noted):
     """A spiking network: a `stem` (the first layer), a norm and neurons on it (`fire`), a `body` and a `head`.
 
     The input is static, [N, C, H, W], or a sequence, [T, N, C, H, W]. A static input is shown for `steps` time steps;
@@ -146,6 +147,11 @@ class SpikingNetwork(nn.Module):
         self.last_step = False
         self.duplicate_batch = False
         self.coding: nn.Module | None = None
+
+    def notes(self) -> dict[str, str | int | bool]:
+        """See `surgrad.noted.Noted`."""
+        coding = "direct" if self.coding is None else type(self.coding).__name__
+        return {"steps": self.steps, "last_step": self.last_step, "coding": coding}
 
     def is_sequence(self, x: Tensor) -> bool:
         """Whether an input has a time axis: [T, N, ...] and not [N, ...].

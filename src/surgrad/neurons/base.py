@@ -17,6 +17,7 @@ from surgrad.deprecated import warn
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import BACKENDS, RESETS, LIFArguments, LIFOutput, Norm, Reset, lif_arguments
 from surgrad.kernels.packing import mark_spikes
+from surgrad.noted import Noted
 from surgrad.state import Stateful
 from surgrad.surrogates import Surrogate, SurrogateFunction
 
@@ -24,7 +25,7 @@ TimeConstant = Annotated[float, Range(1)]
 """A membrane time constant τ in time steps."""
 
 
-class Neuron(Stateful, ABC):
+class Neuron(Noted, Stateful, ABC):
     """A layer of spiking neurons: decay, threshold and surrogate, and the state of the last call.
 
     Abstract: derive from `FusedNeuron` where the recurrence is the LIF's, from `SteppedNeuron` where a loop over the
@@ -223,6 +224,10 @@ class Neuron(Stateful, ABC):
         """Old name of `histogram`."""
         warn("Neuron.membrane", "histogram")
         return self.histogram
+
+    def notes(self) -> dict[str, str | int | bool]:
+        """See `surgrad.noted.Noted`."""
+        return {"neuron": type(self).__name__, "reset": self.reset_mode, "surrogate": self.surrogate.function.name}
 
     def initial_potential(self, x: Tensor) -> Tensor | None:
         """The potential [N, C, ...] before the first step of a sequence x; None stands for 0."""

@@ -18,6 +18,7 @@ from surgrad.recipes.registry import rows as rows
 DEFAULT = "lsg_fashion_small_t4"
 FILES = (
     "first",
+    "speed",
     "lsg",
     "dspike",
     "tdbn",
