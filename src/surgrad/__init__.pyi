@@ -15,6 +15,7 @@ from surgrad import models as models
 from surgrad import neurons as neurons
 from surgrad import norm as norm
 from surgrad import optim as optim
+from surgrad import padding as padding
 from surgrad import penalties as penalties
 from surgrad import process as process
 from surgrad import recipes as recipes
@@ -38,6 +39,7 @@ from surgrad.neurons import Readout as Readout
 from surgrad.norm import TDBN as TDBN
 from surgrad.norm import BatchNorm as BatchNorm
 from surgrad.norm import NormNeuron as NormNeuron
+from surgrad.padding import padded as padded
 from surgrad.state import detach as detach
 from surgrad.state import reset as reset
 from surgrad.surrogates import Surrogate as Surrogate

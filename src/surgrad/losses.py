@@ -1,4 +1,5 @@
-"""Losses: pure functions of the network's output [T, N, classes] and the labels [N].
+"""Losses: pure functions of the network's output [T, N, classes] and the labels [N]. Within `surgrad.padded` they leave
+padded steps out.
 
 To add one: write a function of (output, labels) and of its options, each annotated with its range
 (`surgrad.config.values`), and add it to `LOSSES`.
@@ -13,6 +14,7 @@ from torch import Tensor
 from surgrad.config.registry import Registry
 from surgrad.config.values import Fraction
 from surgrad.errors import BadValue
+from surgrad.padding import only_valid, time_mean
 
 Loss = Callable[..., Tensor]
 
@@ -53,7 +55,7 @@ def cross_entropy(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.
         >>> round(cross_entropy(torch.zeros(4, 2, 10), torch.tensor([3, 7])).item(), 4)  # log 10
         2.3026
     """
-    return F.cross_entropy(_float32(output).mean(0), labels, label_smoothing=label_smoothing)
+    return F.cross_entropy(time_mean(_float32(output)), labels, label_smoothing=label_smoothing)
 
 
 def tet(
@@ -81,9 +83,10 @@ def tet(
         BadValue: for an output of another shape.
     """
     output = _float32(output)
-    every_step = labels.expand(output.shape[:2]).flatten()
-    entropy = F.cross_entropy(output.flatten(0, 1), every_step, label_smoothing=label_smoothing)
-    wanted = F.one_hot(labels, output.shape[2]) if target is None else target
+    every_step = only_valid(labels.expand(output.shape[:2])).flatten()
+    output = only_valid(output).flatten(0, 1)
+    entropy = F.cross_entropy(output, every_step, label_smoothing=label_smoothing)
+    wanted = F.one_hot(every_step, output.shape[1]) if target is None else target
     return (1 - weight) * entropy + weight * (output - wanted).square().mean()
 
 
@@ -104,7 +107,7 @@ def mse(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Tens
     Raises:
         BadValue: for an output of another shape.
     """
-    rates = _float32(output).mean(0)
+    rates = time_mean(_float32(output))
     wanted = torch.full_like(rates, label_smoothing / rates.shape[1])
     wanted.scatter_(1, labels[:, None], 1 - label_smoothing + label_smoothing / rates.shape[1])
     return F.mse_loss(rates, wanted)
@@ -132,7 +135,7 @@ def rdrop(output: Tensor, labels: Tensor, label_smoothing: Fraction = 0.0) -> Te
     Raises:
         BadValue: for an output of another shape.
     """
-    logits = _float32(output).mean(0)
+    logits = time_mean(_float32(output))
     if len(logits) == len(labels):
         return cross_entropy(output, labels, label_smoothing)
     one, other = logits.chunk(2)

@@ -60,12 +60,18 @@ def convolutions(network: nn.Module) -> list[nn.Conv2d]:
 
 
 def weighted(network: SpikingNetwork) -> dict[str, nn.Module]:
-    """The layers with weights by name: convolutions, and linear layers before the head."""
+    """The layers with trained weights by name: convolutions, and linear layers before the head."""
     return {
         key: module
         for key, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and not key.startswith("head"))
+        if (isinstance(module, nn.Conv2d) and module.weight.requires_grad)
+        or (isinstance(module, nn.Linear) and not key.startswith("head"))
     }
+
+
+def trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are trained, by name; those of a whitening layer are not."""
+    return {key: parameter for key, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 def awake(network: SpikingNetwork) -> SpikingNetwork:
@@ -155,7 +161,7 @@ def test_gradients_reach_every_parameter(name: str):
     network.eval()
     out = network(images(name, 8))
     (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
-    for key, parameter in network.named_parameters():
+    for key, parameter in trained(network).items():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
         assert parameter.grad.ne(0).any(), f"{key} learns nothing"
@@ -180,7 +186,7 @@ def test_the_first_gradient_reaches_the_stem(name: str):
     network = build(name, width_multiplier=0.25)
     out = network(images(name, 16))
     (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
-    silent = [key for key, parameter in network.stem.named_parameters() if not parameter.grad.any()]  # type: ignore[union-attr]
+    silent = [key for key, parameter in trained(network.stem).items() if not parameter.grad.any()]  # type: ignore[union-attr]
     assert not [key for key in silent if not key.endswith("0.0.bias")], "a bias before a norm counts for nothing"
     first = next(iter(neurons(network).values()))
     assert first.logit_decay.grad is not None
@@ -629,7 +635,7 @@ def fast_resnet_parameters(classes: int) -> int:
     norm and a decay before each, and before the linear layer."""
     pairs = [*[(128, 128)] * 2, (128, 256), *[(256, 256)] * 3, (256, 512), *[(512, 512)] * 3]
     body = sum(9 * a * b + 2 * a + 1 for a, b in pairs)
-    return 24 * 9 * 128 + body + 2 * 512 + 1 + 512 * classes + classes
+    return 24 * 27 + 24 * 9 * 128 + body + 2 * 512 + 1 + 512 * classes + classes
 
 
 def plif_parameters(layers: int, channels: int, inputs: int, side: int, hidden: int) -> Callable[[int], int]:
@@ -828,7 +834,7 @@ def test_whitening_makes_patches_uncorrelated(sequence: bool):
     layer.fit(images.view(5, 12, 3, 12, 12) if sequence else images)
     inside = layer(images)[:, :, 1:-1, 1:-1].transpose(0, 1).flatten(1)
     torch.testing.assert_close(torch.cov(inside), torch.eye(24), atol=0.02, rtol=0)
-    assert not list(layer.parameters())
+    assert not layer.weight.requires_grad
 
 
 def test_whitening_looks_at_so_many_patches():

@@ -1,7 +1,7 @@
 """Operations and energy of a network: additions where inputs are spikes, multiplications where they are numbers."""
 
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any
@@ -15,6 +15,7 @@ from surgrad.measure.layers import unscaled
 from surgrad.models import MembraneBlock, PreActivationBlock, SpikeBlock, SpikingNetwork
 from surgrad.neurons import neurons
 from surgrad.norm import NormNeuron
+from surgrad.padding import active, only_valid, padded
 
 MAC = 4.6
 AC = 0.9
@@ -124,7 +125,11 @@ class Energy:
 
 @torch.no_grad()
 def energy(
-    model: nn.Module, batches: Iterable[Tensor], accounting: Accounting | None = None, *, steps: int | None = None
+    model: nn.Module,
+    batches: Iterable[Tensor | tuple[Tensor, Tensor]],
+    accounting: Accounting | None = None,
+    *,
+    steps: int | None = None,
 ) -> Energy:
     """Count the operations of a network in evaluation mode, at the spike rates that occur.
 
@@ -137,7 +142,8 @@ def energy(
 
     Args:
         model: the network, of any kind: layers with weights, and neurons of surgrad.
-        batches: batches of images [N, C, H, W] or of recordings [T, N, C, H, W].
+        batches: batches of images [N, C, H, W] or of recordings [T, N, C, H, W]; of sequences of different lengths,
+            pairs (padded batch, lengths [N]), of which no padded step is counted (`surgrad.padded`).
         accounting: how to count.
         steps: the time steps that the network makes of one of its inputs. Where it is not given, a `SpikingNetwork`
             says it itself, and the inputs of any other network are sequences [T, N, ...].
@@ -158,10 +164,12 @@ def energy(
     model.eval()
     try:
         with tally.counting():
-            for images in batches:
+            for batch in batches:
+                images, lengths = (batch, None) if isinstance(batch, Tensor) else batch
                 tally.images += images.shape[0 if _is_static(model, images, steps) else 1]
                 tally.steps = _steps_of(model, images, steps)
-                model(images)
+                with nullcontext() if lengths is None else padded(lengths):
+                    model(images)
     finally:
         model.train(training)
     if not tally.images:
@@ -209,8 +217,9 @@ class _Tally:
             return stack.pop_all()
 
     def _count_inputs(self, name: str, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        x = inputs[0].abs()
         linear = isinstance(module, nn.Linear)
+        flattened = not linear or inputs[0].ndim == 2
+        x = _kept(inputs[0].abs(), self.steps if flattened else None)
         per_row = module.weight.numel() if linear else prod(output.shape[1:]) * prod(module.weight.shape[1:])
         rows = x.numel() / module.in_features if linear else len(x)
         self.shapes[name] = (per_row, self.shapes.get(name, (0.0, 0.0))[1] + rows)
@@ -223,14 +232,15 @@ class _Tally:
         self.sizes[name] = (min(least, before[0]), max(most, before[1]))
 
     def _count_spikes(self, name: str, neuron: nn.Module, _: Any, output: Tensor) -> None:
-        _accumulate(self.spikes, name, (unscaled(output, neuron).double().sum(), output.numel()))
+        spikes = only_valid(unscaled(output, neuron))
+        _accumulate(self.spikes, name, (spikes.double().sum(), spikes.numel()))
 
     def _count_summand(self, _: str, __: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if len(inputs) > 1 and inputs[1] is not None:
-            self.added += output.numel()
+            self.added += only_valid(output).numel()
 
     def _count_addition(self, _: str, __: nn.Module, ___: Any, output: Tensor) -> None:
-        self.added += output.numel()
+        self.added += only_valid(output).numel()
 
     def result(self, accounting: Accounting) -> Energy:
         layers = [self._layer(name, place == 0, accounting) for place, name in enumerate(self.shapes)]
@@ -262,6 +272,13 @@ class _Tally:
         macs = operations if multiplied else 0.0
         acs = 0.0 if multiplied else operations * spikes
         return LayerEnergy(name, per_row, passes, kind, rate, spikes, macs, acs)
+
+
+def _kept(x: Tensor, steps: int | None) -> Tensor:
+    """The inputs of a layer, [T·N, ...] with T = `steps`, or [T, N, ...], without those of padded steps."""
+    if not active():
+        return x
+    return only_valid(x if steps is None else x.unflatten(0, (steps, -1)))[0]
 
 
 def _adds_shortcut(module: nn.Module) -> bool:

@@ -15,6 +15,7 @@ from surgrad.layers import PerStep
 from surgrad.neurons import LIF, streaming
 from surgrad.norm import NoNorm, NormNeuron
 from surgrad.noted import Noted
+from surgrad.padding import last_step
 from surgrad.surrogates import Surrogate
 
 NeuronFactory = Callable[[int], nn.Module] | Callable[[], nn.Module]
@@ -190,7 +191,7 @@ class SpikingNetwork(Noted):
         if self.duplicate_batch and self.training:
             features = torch.cat([features, features], 1)
         out = self.head(features)
-        return out[-1:] if self.last_step else out
+        return last_step(out) if self.last_step else out
 
 
 def in_chunks(network: SpikingNetwork, x: Tensor, steps: int, chunk: int = 10) -> Tensor:

@@ -24,7 +24,7 @@ MOST_PATCHES = 2**20
 """To which a whitening layer is fitted, about."""
 
 
-class Whitening(nn.Module):
+class Whitening(nn.Conv2d):
     """A convolution of fixed kernels, fitted to images, whose outputs are uncorrelated and of equal variance.
 
     The kernels are the eigenvectors v of the covariance of the images' patches, divided by √(λ + ε), λ their
@@ -44,14 +44,12 @@ class Whitening(nn.Module):
         torch.Size([4, 24, 8, 8])
     """
 
-    weight: Tensor
-
     def __init__(self, channels: int, kernel: int = 3, eps: float = 5e-4):
-        super().__init__()
-        self.eps = eps
         size = channels * kernel**2
-        kept = max(1, size // 8 * 8)
-        self.register_buffer("weight", torch.eye(size)[:kept].reshape(kept, channels, kernel, kernel))
+        super().__init__(channels, max(1, size // 8 * 8), kernel, padding=kernel // 2, bias=False)
+        self.eps = eps
+        self.weight.requires_grad_(False)
+        self.weight.copy_(torch.eye(size)[: self.out_channels].view_as(self.weight))
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
@@ -60,16 +58,11 @@ class Whitening(nn.Module):
         Args:
             images: [N, C, H, W], normalised, of a training; or [T, N, C, H, W].
         """
-        kernel = self.weight.shape[-1]
         images = images.flatten(0, -4)[: max(1, MOST_PATCHES // images[..., 0, :, :].shape[-2:].numel())]
-        patches = functional.unfold(images.double(), kernel).transpose(0, 1).flatten(1)
+        patches = functional.unfold(images.double(), self.kernel_size).transpose(0, 1).flatten(1)
         values, vectors = torch.linalg.eigh(torch.cov(patches))
-        kernels = (vectors / (values + self.eps).sqrt()).T.flip(0)[: len(self.weight)]
+        kernels = (vectors / (values + self.eps).sqrt()).T.flip(0)[: self.out_channels]
         self.weight.copy_(kernels.view_as(self.weight))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, outputs, H, W]."""
-        return functional.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
 
 
 class CurrentBlock(Block):
@@ -138,7 +131,7 @@ def fast_resnet(
     """
     width = scaled(128, width_multiplier)
     whitening = Whitening(in_channels)
-    first = nn.Conv2d(len(whitening.weight), width, 3, padding=1, bias=False)
+    first = nn.Conv2d(whitening.out_channels, width, 3, padding=1, bias=False)
     body: list[nn.Module] = []
     inputs = width
     for stage, count in enumerate(blocks):

@@ -11,6 +11,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from surgrad import padding
 from surgrad.broadcasting import broadcast_channels
 from surgrad.config.values import Count, Fraction, Positive, Range
 from surgrad.deprecated import warn
@@ -195,7 +196,7 @@ class Neuron(Noted, Stateful, ABC):
     @property
     def needs_history(self) -> bool:
         """Whether the next call computes the potentials of every step."""
-        return self.penalised or self.watcher is not None
+        return self.penalised or self.watcher is not None or (self.recording and padding.active())
 
     @property
     def watch(self) -> bool:
@@ -239,6 +240,11 @@ class Neuron(Noted, Stateful, ABC):
 
     def _starting_potential(self, x: Tensor) -> Tensor | None:
         """The carried potential, or the initial one at the start of a sequence."""
+        if self.carry and padding.active():
+            raise BadValue(
+                "this neuron carries its potential over calls, and padded sequences need all their steps in one call; "
+                "set carry=False, or call it outside of surgrad.padded"
+            )
         v = self.potential
         if v is None:
             return self.initial_potential(x)
@@ -274,9 +280,13 @@ class Neuron(Noted, Stateful, ABC):
             self.histogram = out.histogram
         if self.penalty_fn is not None:
             history = out.history if self.penalised else None
-            self.penalty = None if history is None else self.penalty_fn(history, out.spikes, self)
+            self.penalty = None if history is None else self._penalty_of(history, out.spikes)
         if self.watcher is not None and out.history is not None:
             self.watcher(out.history.detach(), out.spikes.detach(), self)
+
+    def _penalty_of(self, history: Tensor, spikes: Tensor) -> Tensor:
+        assert self.penalty_fn is not None
+        return self.penalty_fn(padding.only_valid(history), padding.only_valid(spikes), self)
 
     def _output(self, spikes: Tensor) -> Tensor:
         """The spikes with their amplitude."""

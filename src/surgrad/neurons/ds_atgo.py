@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from surgrad import padding
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.kernels.lif import Reset
 from surgrad.neurons.base import TimeConstant
@@ -60,8 +61,9 @@ class DSATGO(SteppedNeuron):
         self.register_buffer("running_threshold", torch.full((STEPS,), self.threshold.mean().item()))
 
     def threshold_of(self, u: Tensor, threshold: Tensor, step: int) -> Tensor:
+        u = padding.only_valid(u[None], step)[0]
         step = min(step, STEPS - 1)
-        if not self.training:
+        if not self.training or not u.numel():
             return self.running_threshold[step].to(u)
         with torch.no_grad():
             found = u.mean() + u.std(correction=0)

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surgrad import padding
+from surgrad.broadcasting import broadcast_channels
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import LIFOutput, Norm, lif
+from surgrad.kernels.lif import LIFOutput, Norm, histogram, lif
 from surgrad.neurons.base import Neuron
 
 
@@ -56,6 +58,14 @@ class FusedNeuron(Neuron):
         self._store(out)
         return self._output(out.spikes)
 
+    def _without_padding(self, out: LIFOutput, threshold: Tensor, first: int | None) -> LIFOutput:
+        """The output with a histogram that leaves padded steps out."""
+        if not self.recording or out.history is None or not padding.active():
+            return out
+        potentials = padding.only_valid(out.history, first)
+        threshold = broadcast_channels(threshold, potentials, 2)
+        return out._replace(histogram=histogram(potentials - threshold, threshold))
+
     def _run(
         self,
         x: Tensor,
@@ -64,6 +74,7 @@ class FusedNeuron(Neuron):
         keep_final: bool,
         *,
         threshold_offset: float = 0.0,
+        first_step: int | None = None,
         **fused: Any,
     ) -> LIFOutput:
         """Call the kernel; where `needs_history`, its output has the potentials of every step.
@@ -74,6 +85,7 @@ class FusedNeuron(Neuron):
             initial: the potential before the first step; None stands for 0.
             keep_final: whether to return the potential after the last step.
             threshold_offset: what is added to the threshold.
+            first_step: the number of the first step of x in its sequences, where x has not all their steps.
             **fused: norm, plus, plus_norm and steps, as in `surgrad.lif`.
         """
         threshold = self.threshold + threshold_offset if threshold_offset else self.threshold
@@ -88,7 +100,7 @@ class FusedNeuron(Neuron):
             "return_history": self.needs_history,
             "backend": self.backend,
         }
-        return lif(x, self.decay, width, **fused)
+        return self._without_padding(lif(x, self.decay, width, **fused), threshold, first_step)
 
     def _run_first_apart(
         self,
@@ -108,7 +120,7 @@ class FusedNeuron(Neuron):
         total = max(len(x), 0 if plus is None else len(plus), steps or 1)
         early = None if plus is None else plus[:1]
         initial = self._starting_potential(x)
-        first = self._run(x[:1], first_width, initial, True, norm=norm, plus=early, plus_norm=plus_norm)
+        first = self._run(x[:1], first_width, initial, True, first_step=0, norm=norm, plus=early, plus_norm=plus_norm)
         if total == 1:
             return first
         x = x if len(x) == 1 else x[1:]
@@ -118,6 +130,7 @@ class FusedNeuron(Neuron):
             self.surrogate.width,
             first.potential,
             self.needs_final_potential,
+            first_step=1,
             norm=norm,
             plus=plus,
             plus_norm=plus_norm,

@@ -1,9 +1,12 @@
 """MPBN: a norm between the potential and the threshold."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from surgrad import padding
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import Norm, Reset
@@ -112,6 +115,10 @@ class MPBN(SteppedNeuron):
     def readable_potential(self, u: Tensor) -> Tensor:
         self.steps_in_call += 1
         share = 1 / self.steps_in_call if self.momentum is None else self.momentum
+        step = self.steps_in_call - 1
+        return padding.per_sample(partial(self._normalised, share=share), u[None], padding.valid(u[None], step))[0]
+
+    def _normalised(self, u: Tensor, share: float) -> Tensor:
         values = (u if self.norm_weight.ndim else u.reshape(1, 1, -1)).to(self.norm_mean.dtype)
         by_batch = self.training and values.numel() > self.norm_weight.numel()
         mean = self.norm_mean.view(-1)  # views, so that batch_norm writes to the buffers

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from surgrad.broadcasting import broadcast_channels
 from surgrad.errors import BadValue
 from surgrad.neurons.base import Neuron
+from surgrad.padding import time_mean
 from surgrad.state import reset
 
 
@@ -22,7 +23,7 @@ class Readout(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.to(torch.promote_types(x.dtype, torch.float32)).mean(0)
+        return time_mean(x.to(torch.promote_types(x.dtype, torch.float32)))
 
 
 class LeakyReadout(nn.Module):

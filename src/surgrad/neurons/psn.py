@@ -6,6 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from surgrad import padding
 from surgrad.broadcasting import broadcast_channels
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
@@ -84,14 +85,14 @@ class ParallelNeuron(Neuron):
     ) -> Tensor:
         """See `Neuron.forward`."""
         arguments = self._arguments(x, norm, plus, plus_norm, steps)
-        current = arguments.current()
+        current = padding.zeroed(arguments.current())  # a step may see later ones
         length = len(current)
         threshold = broadcast_channels(self.step_threshold[:length].to(current.dtype), current, 0)
         weights = self.weights_over_time(length).to(current.dtype)
         with torch.autocast(x.device.type, enabled=False):  # which would round the potentials
             above = torch.tensordot(weights, current, 1) - threshold
         spikes = spike(above, arguments.width, arguments.surrogate).to(x.dtype)
-        counts = histogram(above, arguments.threshold) if self.recording else None
+        counts = histogram(padding.only_valid(above), arguments.threshold) if self.recording else None
         history = above + arguments.threshold if self.needs_history else None
         self._store(LIFOutput(spikes, None, counts, history))
         return self._output(spikes)

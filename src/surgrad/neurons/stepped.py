@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surgrad import padding
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import LIFOutput, Norm, after_reset, histogram
 from surgrad.neurons.base import Neuron
@@ -127,13 +128,15 @@ class SteppedNeuron(Neuron):
         spikes: list[Tensor] = []
         potentials: list[Tensor] = []
         first = 0 if self.potential is None else self.time_step
+        mask = padding.valid(x.expand(arguments.steps, *x.shape[1:]))
         for step, current in enumerate(arguments.current().to(decay.dtype).unbind(0), first):
             u = self.charge(state, current, decay, step)
             threshold_now = self.threshold_of(u, threshold, step)
             readable = self.readable_potential(u)
             fired = self.fire(readable - threshold_now, width, threshold)
             if self.recording:
-                counted = histogram(readable - threshold_now, threshold)
+                above = readable - threshold_now
+                counted = histogram(above if mask is None else above[mask[step]], threshold)
                 counts = counted if counts is None else counts + counted
             spikes.append(fired.to(x.dtype))
             if self.needs_history:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from surgrad.config.values import Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import Norm, moments, norm_rows
+from surgrad.padding import per_sample
 
 
 class BatchNorm(nn.Module):
@@ -54,8 +55,12 @@ class BatchNorm(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """input [T, N, C, ...] -> the same shape and dtype."""
         self._check(input)
-        out = F.batch_norm(
-            input.flatten(0, 1),
+        return per_sample(self._normalised, input)
+
+    def _normalised(self, samples: Tensor) -> Tensor:
+        """The samples [M, C, ...], normalised."""
+        return F.batch_norm(
+            samples,
             self.running_mean,
             self.running_var,
             self._gain(),
@@ -64,7 +69,6 @@ class BatchNorm(nn.Module):
             self._next_momentum(),
             self.eps,
         )
-        return out.unflatten(0, input.shape[:2])
 
     def statistics(self, input: Tensor, backend: str) -> Norm:
         """The normalisation that `forward` would apply, for a neuron that applies it in its own pass.

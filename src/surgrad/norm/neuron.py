@@ -7,14 +7,15 @@ from torch import Tensor, nn
 from surgrad.kernels.lif import COMPILED, choose
 from surgrad.neurons import MPBN, FusedNeuron
 from surgrad.norm.batch import BatchNorm, NoNorm
+from surgrad.padding import active
 
 
 class NormNeuron(nn.Module):
     """A norm and the neuron that follows it: neuron(norm(x)), or neuron(norm(x) + plus_norm(plus)).
 
     Where a compiled kernel supports the call (`surgrad.lif`), the norm is part of the neuron's pass, and only its input
-    and the spikes stay in memory. Otherwise, and where either of them has hooks, they run one after the other, with the
-    same result up to rounding.
+    and the spikes stay in memory. Otherwise, and where either of them has hooks or sequences are padded, they run one
+    after the other, with the same result up to rounding.
 
     Args:
         norm: the norm of x.
@@ -61,6 +62,8 @@ class NormNeuron(nn.Module):
         if not _runs(self.neuron, FusedNeuron) or not all(_runs(norm, BatchNorm) for norm in norms):
             return None
         if any(_hooked(module) for module in (self.neuron, *norms)):  # hooks read what is between them
+            return None
+        if active():
             return None
         if plus is not None and (plus.dtype, plus.shape[1:]) != (x.dtype, x.shape[1:]):
             return None

@@ -1,5 +1,7 @@
 """Per-time-step normalisation."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from surgrad.broadcasting import broadcast_channels
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.norm.batch import BatchNorm
+from surgrad.padding import per_sample, valid, zeroed
 
 
 class StepBatchNorm(BatchNorm):
@@ -29,7 +32,10 @@ class StepBatchNorm(BatchNorm):
         self._check(input)
         if not self.training:
             return super().forward(input)
-        return torch.cat([super(StepBatchNorm, self).forward(step) for step in input.split(1)])
+        mask = valid(input)
+        masks = [None] * len(input) if mask is None else mask.split(1)
+        steps = zip(input.split(1), masks, strict=True)
+        return torch.cat([per_sample(self._normalised, step, of_step) for step, of_step in steps])
 
 
 class TEBN(BatchNorm):
@@ -80,6 +86,9 @@ class BNTT(BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
+        mask = valid(input)
+        if mask is not None:
+            return self._step_by_step(input, mask)
         steps = len(input)
         size = len(input) * self.channels
         out = F.batch_norm(
@@ -93,6 +102,24 @@ class BNTT(BatchNorm):
             self.eps,
         )
         return out.unflatten(1, (steps, self.channels)).transpose(0, 1)
+
+    def _step_by_step(self, input: Tensor, mask: Tensor) -> Tensor:
+        """The same for padded sequences, of which a step has fewer samples than the one before."""
+        momentum = self._next_momentum()
+        found = []
+        for t, (step, of_step) in enumerate(zip(input.split(1), mask.split(1), strict=True)):
+            own = slice(t * self.channels, (t + 1) * self.channels)
+            normalised = partial(
+                F.batch_norm,
+                running_mean=self.running_mean[own],
+                running_var=self.running_var[own],
+                weight=self.weight[own],
+                training=self.training,
+                momentum=momentum,
+                eps=self.eps,
+            )
+            found.append(per_sample(normalised, step, of_step))
+        return torch.cat(found)
 
     def _check(self, input: Tensor) -> None:
         if input.ndim < 3 or input.shape[2] != self.channels:
@@ -128,6 +155,7 @@ class TAB(BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
         _check_steps(input, len(self.step_scale))
+        input = zeroed(input)
         mean, variance = self._moments(input)
         x = input.to(mean.dtype)
         scale = _broadcast_steps(self.step_scale, input)
@@ -151,15 +179,24 @@ class TAB(BatchNorm):
                 f"input {list(input.shape)} has one value per channel and step, which has no variance; give a larger "
                 "batch"
             )
-        steps_so_far = torch.arange(1, steps + 1, device=input.device).view(-1, 1)
-        variances, means = torch.var_mean(values, 2, correction=0)
-        mean = means.cumsum(0) / steps_so_far
-        variance = (variances + means.square()).cumsum(0) / steps_so_far - mean.square()
-        count = steps_so_far * values.shape[2]
+        first, second, count = self._sums(values, input)
+        mean = first.cumsum(0) / count
+        variance = second.cumsum(0) / count - mean.square()
         with torch.no_grad():
             running_mean[:steps].lerp_(mean.to(running_mean), momentum)
             running_var[:steps].lerp_((variance * count / (count - 1)).to(running_var), momentum)
         return mean, variance
+
+    @staticmethod
+    def _sums(values: Tensor, input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The sums [T, C] of values [T, C, N·space], 0 in the padding, and of their squares in each step, and the
+        number of values [T, 1] up to it."""
+        mask = valid(input)
+        space = values.shape[2] // input.shape[1]
+        if mask is None:
+            count = values.shape[2] * torch.arange(1, len(values) + 1, device=input.device).view(-1, 1)
+            return values.sum(2), values.square().sum(2), count
+        return values.sum(2), values.square().sum(2), space * mask.sum(1).cumsum(0).view(-1, 1)
 
 
 def _check_steps(input: Tensor, most: int) -> None:

@@ -10,6 +10,7 @@ from surgrad.adapt.probe import Batch
 from surgrad.arithmetic import exact_arithmetic
 from surgrad.models import in_chunks
 from surgrad.neurons import needs_whole_sequence
+from surgrad.padding import time_mean
 from surgrad.train.parts import Parts
 
 AT_ONCE = 16
@@ -52,7 +53,7 @@ def count_examples(parts: Parts, split: Split) -> int:
 def correct_in(output: Tensor, labels: Tensor) -> Tensor:
     """How many predictions, by the time-averaged output [T, N, classes], agree with the labels [N]; 0-d. Where the
     output holds every sample twice ([T, 2N, classes]), the first half counts. An output with NaN predicts nothing."""
-    scores = output[:, : len(labels)].detach().float().mean(0)
+    scores = time_mean(output.detach().float())[: len(labels)]
     whole = ~scores.isnan().any(1)  # argmax takes NaN for the largest number
     return ((scores.argmax(1) == labels) & whole).sum()
 
