@@ -21,6 +21,8 @@ ORDER = (
     "recipes",
     "state",
     "hooks",
+    "noted",
+    "padding",
     "transfer",
     "arithmetic",
     "broadcasting",

@@ -55,6 +55,15 @@ def test_the_training_loop_of_the_readme_trains():
     assert neuron.surrogate.width.item() == pytest.approx(lsg, abs=1e-3)
 
 
+def test_the_sequences_of_the_guide_train():
+    (example,) = python_blocks(ROOT / "docs" / "sequences.md")
+    torch.manual_seed(0)
+    names = {}
+    exec(example, names)
+    assert names["loss"].isfinite()
+    assert names["cost"].images == 4
+
+
 def test_a_surrogate_fits_the_neurons_of_other_libraries():
     pytest.importorskip("snntorch")
     pytest.importorskip("spikingjelly")

@@ -95,12 +95,16 @@ class CurrentBlock(Block):
 
 
 def mean_of_four(x: Tensor) -> Tensor:
-    """The mean of each square of four, [..., H, W] -> [..., ⌈H/2⌉, ⌈W/2⌉]; a last odd row or column is by itself. On a
-    GPU it takes a third of the time of torch's pooling."""
+    """The mean of each square of four, [..., C, H, W] -> [..., C, ⌈H/2⌉, ⌈W/2⌉]; a last odd row or column is repeated.
+
+    Channels stay last in memory where they are. On a GPU the backward pass of torch's pooling takes several times as
+    long.
+    """
     height, width = x.shape[-2:]
     if height % 2 or width % 2:
         x = functional.pad(x.flatten(0, -4), (0, width % 2, 0, height % 2), mode="replicate").unflatten(0, x.shape[:-3])
-    return x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean((-3, -1))
+    squares = x.movedim(-3, -1).unflatten(-2, (-1, 2)).unflatten(-4, (-1, 2))  # [..., H/2, 2, W/2, 2, C]
+    return squares.mean((-4, -2)).movedim(-1, -3)
 
 
 def fast_resnet(

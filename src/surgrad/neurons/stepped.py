@@ -135,9 +135,7 @@ class SteppedNeuron(Neuron):
             readable = self.readable_potential(u)
             fired = self.fire(readable - threshold_now, width, threshold)
             if self.recording:
-                above = readable - threshold_now
-                counted = histogram(above if mask is None else above[mask[step]], threshold)
-                counts = counted if counts is None else counts + counted
+                counts = _counted(readable - threshold_now, threshold, None if mask is None else mask[step], counts)
             spikes.append(fired.to(x.dtype))
             if self.needs_history:
                 potentials.append(readable)
@@ -147,3 +145,9 @@ class SteppedNeuron(Neuron):
         history = torch.cat(potentials).unflatten(0, arguments.size[:2]) if potentials else None
         self._store(LIFOutput(out, state, counts, history))
         return self._output(out)
+
+
+def _counted(above: Tensor, threshold: Tensor, mask: Tensor | None, before: Tensor | None) -> Tensor:
+    """The histogram of a step's potentials, of the samples in the mask, in addition to that of the steps before."""
+    counts = histogram(above if mask is None else above[mask], threshold)
+    return counts if before is None else before + counts
