@@ -15,6 +15,6 @@ def record_cifar10_94() -> Recipe:
         data=DataConfig("cifar10", batch=1024, crop=4, flip=True, flip_order="alternating"),
         model=ModelConfig("fast_resnet", steps=1, width_multiplier=1.5),
         loss=Part("cross_entropy", label_smoothing=0.1),
-        optim=OptimConfig("muon", epochs=36, lr=0.08, momentum=0.9, neuron_lr=0.02),
+        optim=OptimConfig("muon", epochs=36, lr=0.12, momentum=0.6, neuron_lr=0.03),
         schedule=Part("cosine", warmup=1.0),
     )
