@@ -3,6 +3,7 @@
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,43 @@ def ndataset(path: Path, events: NDArray) -> None:
     rows[:, 3] = (t >> 8) & 255
     rows[:, 4] = t & 255
     path.write_bytes(rows.tobytes())
+
+
+def bs3(path: Path, events: NDArray) -> None:
+    rows = np.empty((len(events), 7), np.uint8)
+    x, y, t = (events[name].astype(np.int64) for name in "xyt")
+    rows[:, 0] = x >> 4
+    rows[:, 1] = (x & 15) << 4 | y >> 8
+    rows[:, 2] = y & 255
+    rows[:, 3] = events["p"]
+    for number in range(3):
+        rows[:, 4 + number] = t >> 16 - 8 * number & 255
+    path.write_bytes(rows.tobytes())
+
+
+EVT3 = b"% evt 3.0\n% format EVT3;height=128;width=128\n% geometry 128x128\n% end\n"
+EVT2 = b"% evt 2.0\n% end\n"
+
+
+def evt3(path: Path, events: NDArray, header: bytes = EVT3) -> None:
+    """Four words for each event: the higher and the lower bits of the time, y, then x and polarity."""
+    x, y, t, p = (events[name].astype(np.int64) for name in "xytp")
+    words = [0x8000 | t >> 12 & 0xFFF, 0x6000 | t & 0xFFF, y, 0x2000 | p << 11 | x]
+    path.write_bytes(header + np.stack(words, 1).astype("<u2").tobytes())
+
+
+def evt2(path: Path, events: NDArray, header: bytes = EVT2) -> None:
+    """Two words for each event: the higher bits of the time, and the event."""
+    x, y, t, p = (events[name].astype(np.int64) for name in "xytp")
+    words = [0x80000000 | t >> 6 & 0xFFFFFFF, p << 28 | (t & 63) << 22 | x << 11 | y]
+    path.write_bytes(header + np.stack(words, 1).astype("<u4").tobytes())
+
+
+def mat(path: Path, events: NDArray, **options: Any) -> None:
+    """Variables of doubles, as MATLAB keeps numbers."""
+    from scipy.io import savemat
+
+    savemat(path, {name: events[name].astype(np.float64) for name in "xytp"}, **options)
 
 
 def aedat4(path: Path, events: NDArray, packet: int = 100) -> None:
@@ -178,11 +216,15 @@ WRITERS = {
     "aedat3": (aedat3, ".aedat"),
     "aedat4": (aedat4, ".aedat4"),
     "bin": (ndataset, ".bin"),
+    "bs2": (ndataset, ".bs2"),
+    "bs3": (bs3, ".bs3"),
     "dat": (dat, ".dat"),
+    "raw": (evt3, ".raw"),
     "npz": (npz, ".npz"),
     "npy": (npy, ".npy"),
     "h5": (hdf5, ".h5"),
     "hdf5": (hdf5, ".hdf5"),
+    "mat": (mat, ".mat"),
     "txt": (text, ".txt"),
     "csv": (text, ".csv"),
 }

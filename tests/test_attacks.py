@@ -117,11 +117,23 @@ def elsewhere(h5py: Any, path: Path, secret: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["external link", "soft link to it", "external storage", "virtual", "virtual, missing"])
-def test_hdf5_reads_no_other_file(how: str, tmp_path: Path):
+@pytest.mark.parametrize("ending", ["h5", "mat"])
+def test_hdf5_reads_no_other_file(how: str, ending: str, tmp_path: Path):
     h5py = pytest.importorskip("h5py")
-    elsewhere(h5py, tmp_path / "a.h5", tmp_path / "secret.h5", how)
+    elsewhere(h5py, tmp_path / f"a.{ending}", tmp_path / "secret.h5", how)
     with pytest.raises(DataError, match=r"is a link to another file|lies in other files"):
-        read(tmp_path / "a.h5")
+        read(tmp_path / f"a.{ending}")
+
+
+def test_a_struct_of_matlab_in_another_file_is_not_looked_up(tmp_path: Path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        for name, column in events_of().items():
+            file[f"TD/{name}"] = column
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["TD"] = h5py.ExternalLink(tmp_path / "secret.h5", "/TD")
+    with pytest.raises(DataError, match="it has no named columns"):
+        read(tmp_path / "a.mat")
 
 
 def test_a_link_within_an_hdf5_file_is_followed(tmp_path: Path):

@@ -14,6 +14,8 @@ from surgrad.data.events.sandbox import decode
 
 PLACES = ("events", "CD/events", "davis/left/events")
 """Where events are: most writers (v2e, rpg, DSEC); Metavision; MVSEC, whose left camera is read."""
+TRAIN = "spiketrain"
+"""The variable of a MATLAB file of ST-MNIST."""
 _DECODE = """
 import h5py, os
 
@@ -39,25 +41,43 @@ with h5py.File(path, "r") as file:
         if inner is not None:
             place = inner
             break
+    if MATLAB and place is file and TRAIN not in file:
+        columns = {ALIASES[name.lower()] for name in file if name.lower() in ALIASES}
+        own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink) and name[:1] != "#"]
+        structs = [name for name in own if isinstance(file[name], h5py.Group)]  # and cells under #refs#
+        if len(columns) < 4 and len(structs) == 1:
+            place = plain(file, structs[0])
     if isinstance(place, h5py.Dataset):
         parts = {"": place}
     elif "frames" in place:
         parts = {"frames": plain(place, "frames")}
     else:
-        parts = {name: plain(place, name) for name in place if name.lower() in ALIASES}
+        taken = [TRAIN] if MATLAB and TRAIN in place else [name for name in place if name.lower() in ALIASES]
+        parts = {name: plain(place, name) for name in taken}
     claimed = sum(part.size * part.dtype.itemsize for part in parts.values())
     if claimed > 1000 * os.path.getsize(path) + 2**20:
         sys.exit(f"its {os.path.getsize(path):,} bytes claim to hold {claimed:,}, far more than a recording does")
     for name, part in parts.items():
         give(numpy.array(name))
-        give(part[()])
+        give(numpy.zeros(0) if MATLAB and part.attrs.get("MATLAB_empty") else part[()])
 """
-_DECODE = _DECODE.replace("ALIASES", repr(tuple(ALIASES))).replace("PLACES", repr(PLACES))
+_DECODE = _DECODE.replace("ALIASES", repr(ALIASES)).replace("PLACES", repr(PLACES)).replace("TRAIN", repr(TRAIN))
 
 
 def parse(path: Path, data: bytes, layout: Layout = PLAIN) -> Parsed | NDArray:
     """Parse .h5 and .hdf5: `frames`, or events at one of `PLACES` or in the root, as a data set with fields, an array
     [events, 4], or a group of columns."""
-    found = decode(path, "h5py", "HDF5", _DECODE)
-    held = {str(name): array for name, array in zip(found[::2], found[1::2], strict=True)}
+    held = contents(path)
     return events_or_frames(path, held.get("", held), layout)
+
+
+def contents(path: Path, *, matlab: bool = False) -> dict[str, NDArray]:
+    """The arrays by their names; a single array without columns has the name "".
+
+    Args:
+        path: the file.
+        matlab: MATLAB has written it: the only struct may have any name, there may be `TRAIN`, and an attribute marks
+            arrays without elements.
+    """
+    found = decode(path, "h5py", "HDF5", f"MATLAB = {matlab}{_DECODE}")
+    return {str(name): array for name, array in zip(found[::2], found[1::2], strict=True)}

@@ -6,6 +6,7 @@ that follow.
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surgrad.data.events.records import Parsed, unwrapped, whole_records
 
@@ -13,16 +14,18 @@ _TICK_ROW = 240
 _TICK = 2**13
 
 
-def parse(path: Path, data: bytes) -> Parsed:
-    """Parse all events of a .bin file."""
+def records(path: Path, data: bytes) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """The columns x, y, t and p of all records; the times are unwrapped."""
     count = whole_records(path, data, 0, 5)
     bytes_ = np.frombuffer(data, np.uint8, 5 * count).reshape(-1, 5)
-    x = bytes_[:, 0]
-    y = bytes_[:, 1]
     high = bytes_[:, 2].astype(np.int32)
     t = ((high & 127) << 16 | bytes_[:, 3].astype(np.int32) << 8 | bytes_[:, 4]).astype(np.int64)
-    t = unwrapped(t, 2**23)
-    p = high >> 7
+    return bytes_[:, 0], bytes_[:, 1], unwrapped(t, 2**23), high >> 7
+
+
+def parse(path: Path, data: bytes) -> Parsed:
+    """Parse all events of a .bin file."""
+    x, y, t, p = records(path, data)
     ticks = y == _TICK_ROW
     index = None
     if ticks.any():

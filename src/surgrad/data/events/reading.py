@@ -5,7 +5,7 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from surgrad.data.events import aedat2, aedat3, aedat4, arrays, dat, hdf5, ndataset, text
+from surgrad.data.events import aedat2, aedat3, aedat4, arrays, dat, hdf5, mat, ndataset, raw, slayer, text
 from surgrad.data.events.arrays import PLAIN, Layout, Unit
 from surgrad.data.events.records import Parsed, bad, checked
 from surgrad.errors import DataError, unknown
@@ -17,6 +17,7 @@ ARRAYS: dict[str, ArrayParser] = {
     "npy": arrays.parse_numpy,
     "h5": hdf5.parse,
     "hdf5": hdf5.parse,
+    "mat": mat.parse,
     "txt": text.parse,
     "csv": text.parse,
 }
@@ -26,7 +27,10 @@ FORMATS: dict[str, Parser | ArrayParser] = {
     "aedat3": aedat3.parse,
     "aedat4": aedat4.parse,
     "bin": ndataset.parse,
+    "bs2": slayer.parse_bs2,
+    "bs3": slayer.parse_bs3,
     "dat": dat.parse,
+    "raw": raw.parse,
     **ARRAYS,
 }
 """Parsers by the suffix of a file's name; AEDAT files state their version in the first line."""

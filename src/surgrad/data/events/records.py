@@ -57,14 +57,16 @@ def no_event(path: Path) -> DataError:
     return DataError(f"{path}: it holds no event; exclude this recording")
 
 
-def header_end(path: Path, data: bytes, mark: bytes) -> int:
-    """The offset at which the lines of text that begin with `mark` end."""
+def header_end(path: Path, data: bytes, mark: bytes, last: bytes | None = None) -> int:
+    """The offset at which the lines of text that begin with `mark` end, or the line `last`, if there is one."""
     at = 0
-    while data[at : at + 1] == mark:
-        line = data.find(b"\n", at)
-        if line < 0:
+    line = b""
+    while data.startswith(mark, at) and line != last:
+        end = data.find(b"\n", at)
+        if end < 0:
             raise bad(path, at, "the header does not end; download the file again")
-        at = line + 1
+        line = data[at:end].rstrip()
+        at = end + 1
     return at
 
 
