@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["surgrad.data.events", "h5py"]):
     from surgrad.data.events import FORMATS, read, read_spoken, sandbox
     from surgrad.data.events.sets import by_trials
 
-from event_files import WRITERS, kept, some_events, spoken
+from event_files import EVT3, WRITERS, evt2, hdf5, kept, mat, some_events, spoken
 
 from surgrad.errors import SurgradError
 
@@ -45,6 +45,24 @@ def begin(name: str, corpus: Path) -> None:
         kept(corpus / f"frames{ending}", np.ones((2, 2, 3, 3), np.uint8))
     if ending in (".h5", ".hdf5"):
         elsewhere(corpus, ending)
+    if name == "raw":
+        evt2(corpus / "evt2.raw", some_events(20, 34, 34))
+        words = (0x8001, 0x6002, 0x0005, 0x2807, 0x3810, 0x4801, 0x4002, 0x5F81, 0xA101, 0xE014, 0xF123, 0x7004, 0x8002)
+        (corpus / "vectors.raw").write_bytes(EVT3 + np.array(words, "<u2").tobytes())
+    if name == "mat":
+        layouts(corpus)
+
+
+def layouts(corpus: Path) -> None:
+    """Write MATLAB files of a struct, compressed, of version 4, of ST-MNIST and of HDF5."""
+    from scipy.io import savemat
+
+    columns = {name: np.arange(7.0) % (2 if name == "p" else 34) for name in "xytp"}
+    savemat(corpus / "struct.mat", {"TD": columns})
+    mat(corpus / "small.mat", some_events(7, 34, 34), do_compression=True)
+    mat(corpus / "four.mat", some_events(7, 34, 34), format="4")
+    savemat(corpus / "touch.mat", {"spiketrain": np.eye(101, 7)}, do_compression=True)
+    hdf5(corpus / "seven.mat", some_events(7, 34, 34))
 
 
 def elsewhere(corpus: Path, ending: str) -> None:
