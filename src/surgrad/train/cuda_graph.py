@@ -5,7 +5,9 @@ what else changes during a training must be changed in place: weights, widths, r
 are.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +35,23 @@ def record_cuda_graph(function: Callable[[], Any]) -> tuple[Any, Callable[[], No
         again in the same memory.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # calls of other threads, such as a loader's that pins memory, do not spoil the record
+    with _without_collection(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = function()
     return result, graph.replay
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Within it, Python collects no garbage: to free what an earlier training left on the GPU would spoil a record."""
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @dataclass
