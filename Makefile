@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+OUT    ?= gpu
 # One process per core, each with one thread.
 PARALLEL := -n auto --dist worksteal
 
@@ -14,7 +15,7 @@ endif
 
 NATIVE := $(wildcard src/surgrad/kernels/lif/native/*.cpp src/surgrad/kernels/lif/native/*.h)
 
-.PHONY: demo test test-fast lint bench cuda-check gpu-test gpu-bench clean
+.PHONY: demo test test-fast lint bench cuda-check gpu gpu-test gpu-bench clean
 
 demo: $(READY)
 	$(BIN)/surgrad train
@@ -63,6 +64,10 @@ cuda-check: $(READY)
 gpu-test:
 	PYTHONPATH=src $(PYTHON) -m pytest -n auto --noconftest -o addopts= -k "test_triton or test_gpu or (triton and cuda)" \
 		tests/test_gpu.py tests/test_triton.py tests/contracts/test_kernels.py
+
+# Tests, benchmarks and a training on such a machine, in a quarter of an hour; results in OUT. DATA is where CIFAR-10 is.
+gpu:
+	PYTHONPATH=src:. $(PYTHON) -m bench.gpu_all --out $(OUT) $(if $(DATA),--data $(DATA))
 
 gpu-bench:
 	PYTHONPATH=src $(PYTHON) bench/gpu.py --out records/gpu

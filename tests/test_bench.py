@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench import tables, timing
+from bench import gpu_all, record, tables, timing
 from bench.peers import NOTHING, OURS, SJ
 from bench.scaling import exponents
 from bench.targets import outcome
@@ -55,6 +55,24 @@ def layer_row(name: str, times: list[float], dtype: str = "fp32") -> dict:
         "upper": max(times),
         "once": False,
     }
+
+
+def test_a_record_is_the_mean_of_its_seeds():
+    rows = [
+        {"accuracy": 0.94, "accuracy_with_flips": 0.95, "seconds": 20.0},
+        {"accuracy": 0.942, "accuracy_with_flips": 0.95, "seconds": 21.0},
+    ]
+    assert record.summary(rows) == (
+        "2 trainings: accuracy 94.10 ± 0.14 %, accuracy_with_flips 95.00 ± 0.00 %, seconds 20.50 ± 0.71 s"
+    )
+
+
+def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name, limit, code in (("good", 20, "0"), ("bad", 20, "3"), ("slow", 1, "__import__('time').sleep(9)")):
+        (tmp_path / f"{name}_part.py").write_text(f"import sys; print('began', flush=True); sys.exit({code})")
+        assert gpu_all._run(tmp_path, name, limit, [f"{name}_part"]) == (name == "good")
+        assert (tmp_path / f"{name}.log").read_text() == "began\n"
 
 
 def test_a_target_is_judged_by_its_worst_case():

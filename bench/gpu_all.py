@@ -1,0 +1,75 @@
+"""`make gpu OUT=DIR [DATA=DIR]`: everything that a GPU should be asked, in a quarter of an hour.
+
+In this order: the tests of kernels and trainings; one layer and one network next to SpikingJelly, a compiled plain loop
+and the same network without neurons; the training loop of recipes; a training of CIFAR-10 where DATA has it. Every part
+has a time limit and a log in DIR, and writes its results row by row, so that what was measured until then is kept
+wherever it is cut off. It installs nothing: it needs torch, triton, numpy, pytest and pytest-xdist, and SpikingJelly to
+be compared with it.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CONTENDERS = ("surgrad", "SpikingJelly, mixed precision", "plain loop, compiled", "no neuron")
+TESTS = ("tests/test_gpu.py", "tests/test_triton.py", "tests/contracts/test_kernels.py")
+
+
+def parts(out: Path, data: Path | None, tiny: bool) -> list[tuple[str, int, list[str]]]:
+    """(name, time limit in seconds, command) of every part."""
+    device = ["--device", "cpu", "--tiny"] if tiny else []
+    chosen = ["tests/test_cuda_graph.py"] if tiny else [*TESTS, "-k", "test_triton or test_gpu or (triton and cuda)"]
+    short = [] if tiny else ["--short"]
+    found = [
+        ("tests", 300, ["pytest", "-n", "auto", "--noconftest", "-o", "addopts=", "-q", *chosen]),
+        ("step", 240, ["bench.gpu", "--out", f"{out}/step", "--limit", "60", *short, *device, "--only", *CONTENDERS]),
+        ("loop", 120, ["bench.loop", "--out", f"{out}/loop.jsonl", *device]),
+    ]
+    if data is not None:
+        record = ["bench.record", "fixed_cifar10_fast_t1", "--data", str(data), "--seeds", "1"]
+        found.append(("training", 120, [*record, "--out", f"{out}/training.jsonl"]))
+    return found
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu_all", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="where CIFAR-10 is")
+    parser.add_argument("--tiny", action="store_true", help="on the CPU, to check that it runs")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    planned = parts(given.out.resolve(), given.data, given.tiny)
+    failed = [name for name, limit, words in planned if not _run(given.out, name, limit, words)]
+    if failed:
+        sys.exit(f"these parts failed or were cut off: {', '.join(failed)}; their logs are in {given.out}")
+
+
+def _run(out: Path, name: str, limit: int, words: list[str]) -> bool:
+    """Run a part; whether it came to its end without an error."""
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    began = time.monotonic()
+    with (out / f"{name}.log").open("w") as log:
+        try:
+            code = subprocess.run(
+                [sys.executable, "-m", *words],
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=limit,
+                check=False,
+                env={**os.environ, "PYTHONPATH": path},
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = None
+    end = "was cut off" if code is None else "is done" if code == 0 else f"ended with code {code}"
+    print(f"{name} {end} after {time.monotonic() - began:.0f} s: {out / name}.log", flush=True)
+    return code == 0
+
+
+if __name__ == "__main__":
+    main()
