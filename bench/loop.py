@@ -1,4 +1,4 @@
-"""`python -m bench.loop [--out FILE]`: the training loop of recipes, as it is, on made-up images.
+"""`python -m bench.loop [--out FILE]`: the training loop of recipes, as it is, on images of noise.
 
 A row has the milliseconds of a step when steps follow each other, those that the host needs for one while the device is
 busy with other work, and the images a second. FILE gets a JSON line after every recipe. Needs only torch, numpy and, on
@@ -62,7 +62,7 @@ def main() -> None:
 
 def measured(recipe: Recipe, steps: int) -> dict[str, float]:
     """The row of one recipe."""
-    parts = build(recipe, made_up(recipe.data.batch * (WARM_UP + 2 * steps)))
+    parts = build(recipe, noise(recipe.data.batch * (WARM_UP + 2 * steps)))
     parts.model.train()
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(parts, recipe.optim, Path(folder), Lines(1))
@@ -85,7 +85,7 @@ def measured(recipe: Recipe, steps: int) -> dict[str, float]:
     }
 
 
-def made_up(count: int) -> ImageData:
+def noise(count: int) -> ImageData:
     """As many images as CIFAR-10 has, of noise."""
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=draws)
