@@ -19,6 +19,7 @@ OPTIONS = {
     "esg": {"low": 0.3, "target": "exact", "period": 1, "warmup": 0.0},
     "dspike": {"samples": 4, "min_reliability": -1.0},
     "dgs": {"iterations": 2, "delta": 0.5},
+    "share": {"share": 0.3, "period": 3},
 }
 """Settings of controllers that would not act, or take long, in so short a training by default."""
 

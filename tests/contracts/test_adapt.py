@@ -143,7 +143,8 @@ def test_one_graph_and_no_recompilation(name):
     adapt = adapter(model, CASES[name]())
     compiled = torch.compile(model, backend=counter, fullgraph=True)
     train(compiled, adapt, batches())
-    assert counter.frame_count == 1
+    graphs = 2 if name == "share" else 1  # with and without histograms, which it reads in some steps alone
+    assert counter.frame_count == graphs
 
 
 @every_case

@@ -23,6 +23,7 @@ from surgrad.adapt.prescribed import LAWS as LAWS
 from surgrad.adapt.prescribed import Fixed as Fixed
 from surgrad.adapt.prescribed import Schedule as Schedule
 from surgrad.adapt.probe import Probe as Probe
+from surgrad.adapt.share import KeepShare as KeepShare
 from surgrad.adapt.wrappers import Clip as Clip
 from surgrad.adapt.wrappers import Every as Every
 from surgrad.deprecated import renamed

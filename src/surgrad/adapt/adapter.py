@@ -30,7 +30,8 @@ class Adapter:
         model: a network whose neurons hold a `Surrogate` each; also one wrapped by torch.compile or
             DistributedDataParallel.
         controller: a name of `surgrad.adapt.CONTROLLERS`, a `Controller`, or any function of a `StepContext` that
-            returns widths by neuron.
+            returns widths by neuron; by default the one that needs no width to begin with
+            (`surgrad.adapt.KeepShare`).
         options: options of a controller given by name.
         loss: (model output, targets) -> 0-d; for controllers that probe the loss.
         steps: optimizer steps of the whole training; for controllers that depend on its progress.
@@ -60,7 +61,7 @@ class Adapter:
     def __init__(
         self,
         model: nn.Module,
-        controller: str | Controller | Callable[[StepContext], Widths],
+        controller: str | Controller | Callable[[StepContext], Widths] = "share",
         *,
         options: Mapping[str, Any] | None = None,
         loss: Loss | None = None,
@@ -86,10 +87,9 @@ class Adapter:
         self._forwards = 0
         self._warned = False
         self._attached: Any = None
+        self._calibrating = False
         self._written: _Written | None = None
-        if self.controller.needs_histograms:
-            for neuron in self.neurons.values():
-                neuron.record_histogram = True
+        self._record(0)
         self._write(widths_from(self.controller, self._context(None, {})))
         self._counting = self.model.register_forward_pre_hook(Hook(self._count))
 
@@ -104,11 +104,23 @@ class Adapter:
         if self._forwards:
             self._check_counted()
         self._forwards = 0
-        self._write(widths_from(self.controller, self._context(batch, self._histograms())))
+        histograms = self._histograms() if self.controller.wants_histograms(self._now) else {}
+        self._write(widths_from(self.controller, self._context(batch, histograms)))
+        self._record(self._now + 1)
         for neuron in self.neurons.values():
             if isinstance(neuron, ForeignNeuron):  # which adds up the counts of its calls
                 neuron.histogram = None
         self._now += 1
+
+    def _record(self, step: int) -> None:
+        """Let the neurons record in the forward pass before this step where the controller reads it, and not
+        otherwise."""
+        if not self.controller.needs_histograms:
+            return
+        wanted = self.controller.wants_histograms(step)
+        for neuron in self.neurons.values():
+            if neuron.record_histogram != wanted:
+                neuron.record_histogram = wanted
 
     def notes(self) -> list[dict[str, Any]]:
         """The evidence that the controller recorded since the last call, for a log; see `Controller.note`."""
@@ -147,17 +159,23 @@ class Adapter:
         self._write(state["alphas"])
         self.controller.load_state_dict(state["controller"])
 
-    def _step_before(self, model: nn.Module, _: Any) -> None:
-        if model.training:
-            self.step()
+    def _step_before(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if not model.training or self._calibrating:
+            return
+        first = self._now == 0 and self.controller.calibrates and len(inputs) == 1
+        self._calibrating = True  # a forward pass of a probe is no step
+        try:
+            self.step((inputs[0], inputs[0]) if first else None)
+        finally:
+            self._calibrating = False
 
     def _is_alpha(self, name: str) -> bool:
         return name in self.neurons and isinstance(self.neurons[name].surrogate, Alpha)
 
     def _context(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> StepContext:
         probe = None
-        if batch is not None and self.loss is not None:
-            probe = Probe(self.model, self.loss, batch, axes=self.sample_axes)
+        if batch is not None and (self.loss is not None or self.controller.calibrates):
+            probe = Probe(self.model, self.loss or _no_loss, batch, axes=self.sample_axes)
         norms = _norms_before(self.model)
         before = {name: norms[id(neuron)] for name, neuron in self.neurons.items() if id(neuron) in norms}
         gains = Computed(before, _gain)
@@ -304,6 +322,10 @@ def _joined(values: Iterable[Tensor]) -> list[Tensor]:
     for value in values:
         by_device.setdefault(value.device, []).append(value.reshape(-1))
     return [torch.cat(held) for held in by_device.values()]
+
+
+def _no_loss(output: Any, targets: Any) -> Tensor:
+    raise BadValue("the controller probes the loss; give loss= to the Adapter")
 
 
 def _like(slot: Tensor, width: Any) -> Tensor:

@@ -103,6 +103,8 @@ class Controller:
     """Whether it reads the histograms of the membrane potentials."""
     needs_probe = False
     """Whether it probes the loss of the coming batch."""
+    calibrates = False
+    """Whether it looks at the potentials of the first batch before the first step (`Probe.histograms`)."""
     writes_nothing = False
     """Whether it never changes a width. Such a controller also accepts a network without spiking neurons."""
     has_own_period = False
@@ -119,6 +121,10 @@ class Controller:
 
     def __str__(self) -> str:
         return type(self).__name__
+
+    def wants_histograms(self, step: int) -> bool:
+        """Whether it reads, before the step with this number, the histograms of the step before."""
+        return self.needs_histograms
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs: tensors, numbers and words, in dicts and lists."""
@@ -137,7 +143,7 @@ class Controller:
 
 
 AnyController = Controller | Callable[[StepContext], Widths]
-_FLAGS = ("needs_histograms", "needs_probe", "writes_nothing", "has_own_period")
+_FLAGS = ("needs_histograms", "needs_probe", "calibrates", "writes_nothing", "has_own_period")
 
 
 class _Function(Controller):

@@ -8,6 +8,7 @@ from surgrad.adapt.dspike import Dspike
 from surgrad.adapt.esg import ESG
 from surgrad.adapt.followers import DSATGO, LSG, MPDAGL
 from surgrad.adapt.prescribed import Fixed, Schedule
+from surgrad.adapt.share import KeepShare
 from surgrad.config.registry import Registry
 
 CONTROLLERS: Registry[type[Controller]] = Registry(
@@ -19,6 +20,7 @@ CONTROLLERS: Registry[type[Controller]] = Registry(
         "mpd_agl": MPDAGL,
         "ds_atgo": DSATGO,
         "esg": ESG,
+        "share": KeepShare,
         "dspike": Dspike,
         "dgs": DGS,
     },

@@ -187,13 +187,13 @@ class ESG(Controller):
 def effective_half_width(function: SurrogateFunction, width: Tensor) -> Tensor:
     """Half-width of the interval in which a surrogate acts, for a width (0-d or [C]): its support, or the interval that
     holds 90 % of its mass where the support is the whole line or the same for every width (as Dspike's is)."""
-    return function.reach(width, _share_of_mass(function, width))
+    return function.reach(width, share_of_mass(function))
 
 
-def _share_of_mass(function: SurrogateFunction, width: Tensor) -> float:
-    """The share of the mass that the effective half-width holds."""
-    same = torch.equal(function.reach(width, 1.0), function.reach(2 * width, 1.0))
-    return 0.9 if same else 1.0
+def share_of_mass(function: SurrogateFunction) -> float:
+    """The share of a surrogate's mass that its effective half-width holds."""
+    one = torch.ones((), dtype=torch.float64, device="cpu")
+    return 0.9 if torch.equal(function.reach(one, 1.0), function.reach(2 * one, 1.0)) else 1.0
 
 
 def width_of_half_width(function: SurrogateFunction, half: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ def width_of_half_width(function: SurrogateFunction, half: Tensor) -> Tensor:
     gives it."""
     low = half.double() / 64
     high = half.double() * 64
-    share = _share_of_mass(function, half.double())
+    share = share_of_mass(function)
     for _ in range(60):
         if torch.equal(low.to(half.dtype), high.to(half.dtype)):
             break  # more steps cannot change the result, which lies between them

@@ -15,6 +15,10 @@ class _Wrapper(Controller):
         self.controller = as_controller(controller)
         self.needs_histograms = self.controller.needs_histograms
         self.needs_probe = self.controller.needs_probe
+        self.calibrates = self.controller.calibrates
+
+    def wants_histograms(self, step: int) -> bool:
+        return self.controller.wants_histograms(step)
 
     def state_dict(self) -> dict[str, Any]:
         return self.controller.state_dict()

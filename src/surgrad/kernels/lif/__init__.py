@@ -25,6 +25,7 @@ from surgrad.kernels.lif.histograms import PER_THRESHOLD as PER_THRESHOLD
 from surgrad.kernels.lif.histograms import histogram as histogram
 from surgrad.kernels.lif.histograms import mean_of as mean_of
 from surgrad.kernels.lif.histograms import reach_of as reach_of
+from surgrad.kernels.lif.histograms import reaches_of as reaches_of
 from surgrad.kernels.lif.histograms import share_within as share_within
 from surgrad.kernels.lif.histograms import spread_of as spread_of
 from surgrad.kernels.lif.reference import after_reset as after_reset

@@ -56,6 +56,26 @@ def reach_of(counts: Tensor, share: float) -> float:
     return high
 
 
+def reaches_of(counts: Tensor, share: float) -> Tensor:
+    """Compute `reach_of` for several histograms at once, on their device and without a wait for it.
+
+    Args:
+        counts: histograms, [layers, BINS].
+        share: in [0, 1].
+
+    Returns:
+        Half-widths in thresholds, float64 [layers]; 0 for a histogram without counts.
+    """
+    half = BINS // 2
+    by_distance = (counts[:, half:] + counts[:, :half].flip(1)).double()
+    inside = by_distance.cumsum(1)
+    wanted = share * inside[:, -1:]
+    cell = (inside < wanted).sum(1, keepdim=True).clamp(max=half - 1)
+    here = by_distance.gather(1, cell)
+    before = inside.gather(1, cell) - here
+    return ((cell + (wanted - before) / here.clamp(min=1)) / PER_THRESHOLD).squeeze(1)
+
+
 def _edges() -> Tensor:
     return (torch.arange(BINS + 1, dtype=torch.float64) - BINS // 2) / PER_THRESHOLD
 

@@ -1,0 +1,135 @@
+"""Widths that keep a share of each layer's potentials in reach of the surrogate, from any start."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from surgrad.adapt.base import Controller, StepContext
+from surgrad.adapt.esg import share_of_mass
+from surgrad.adapt.probe import all_reduce
+from surgrad.config.values import Count, Fraction, Range
+from surgrad.kernels.lif import reaches_of
+from surgrad.surrogates import SurrogateFunction
+
+Share = Annotated[float, Range(0.01, 0.99)]
+FALLBACK = 1.0
+"""Half-width, in thresholds, of a layer whose potentials say nothing."""
+HALVINGS = 32
+"""Of the bisection that finds a width."""
+
+
+class KeepShare(Controller):
+    """In every layer a fixed share χ* of the potentials lies within the surrogate's reach of the threshold (ours).
+
+    The width never enters the forward pass. So before the first step one forward pass over its batch shows every
+    layer's potentials u, and each width begins where
+
+        share of |u - v_th| < k·v_th  =  χ*,
+
+    k·v_th being the surrogate's effective half-width: no start value matters. Then k follows the layer,
+
+        k <- k^momentum · (the k at which the share is χ*)^(1 - momentum),
+
+    after 1, 2, 4, 8, … steps, and every `period` steps from there on. It reads the histograms of those steps alone, and
+    nothing in it waits for a GPU.
+
+    Where the adapter is not given the first batch, the first step has the widths that were set.
+
+    Args:
+        share: χ*.
+        period: steps between two changes, once the training has begun.
+        momentum: of log k.
+    """
+
+    needs_histograms = True
+    has_own_period = True
+    calibrates = True
+
+    def __init__(self, share: Share = 0.4, *, period: Count = 50, momentum: Fraction = 0.5):
+        self.share = share
+        self.period = period
+        self.momentum = momentum
+        self.half: dict[str, Tensor] = {}  # k by layer, 0-d float64
+
+    def wants_histograms(self, step: int) -> bool:
+        return self._acts(step)
+
+    def __call__(self, context: StepContext) -> dict[str, Tensor]:
+        if context.step == 0:
+            return self._calibrated(context)
+        if not self._acts(context.step) or not context.histograms:
+            return {}
+        aims = self._aims(context.histograms)
+        for name, aim in aims.items():
+            held = self.half.get(name, aim).to(aim.device)
+            self.half[name] = held**self.momentum * aim ** (1 - self.momentum)
+        return self._widths(context, aims)
+
+    def _acts(self, step: int) -> bool:
+        """Whether widths change before this step: a power of two at first, then a multiple of the period."""
+        return step > 0 and (step % self.period == 0 or (step < self.period and step & (step - 1) == 0))
+
+    def _calibrated(self, context: StepContext) -> dict[str, Tensor]:
+        """The widths of the first step, by the potentials of its batch."""
+        if context.probe is None:
+            return {}
+        found = context.probe.histograms()
+        counts = {name: all_reduce(found[name]) for name in context.neurons if found.get(name) is not None}
+        if not counts:
+            return {}
+        self.half = self._aims(counts)
+        self._warn(counts)
+        for name, half in self.half.items():
+            self.note(step=0, layer=name, half_width=half.item())
+        return self._widths(context, counts)
+
+    def _aims(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The half-widths in thresholds at which the share is χ*, by layer."""
+        together = reaches_of(torch.stack([*counts.values()]), self.share)
+        return dict(zip(counts, torch.where(together > 0, together, FALLBACK).unbind(), strict=True))
+
+    def _warn(self, counts: Mapping[str, Tensor]) -> None:
+        fired = {name: of_layer[len(of_layer) // 2 :].sum() for name, of_layer in counts.items()}
+        silent = [name for name, number in fired.items() if not number]
+        if silent:
+            warnings.warn(
+                f"before the first step no neuron of {', '.join(silent)} fires; their widths reach to where the "
+                "potentials are, so that they can learn to. A norm before them, or a lower threshold, would help",
+                stacklevel=2,
+            )
+
+    def _widths(self, context: StepContext, names: Iterable[str]) -> dict[str, Tensor]:
+        """The widths of these layers; those of one surrogate function are found together."""
+        groups: dict[Any, list[str]] = {}
+        for name in names:
+            groups.setdefault(context.neurons[name].surrogate.function, []).append(name)
+        found: dict[str, Tensor] = {}
+        for function, members in groups.items():
+            neurons = [context.neurons[name] for name in members]
+            thresholds = torch.stack([neuron.threshold.detach().mean() for neuron in neurons])
+            half = torch.stack([self.half[name].to(thresholds.device) for name in members]) * thresholds
+            found |= dict(zip(members, widths_of(function, half).unbind(), strict=True))
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"half": {name: half.item() for name, half in self.half.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.half = {name: torch.tensor(half, dtype=torch.float64) for name, half in state["half"].items()}
+
+
+def widths_of(function: SurrogateFunction, half: Tensor) -> Tensor:
+    """The widths whose `effective_half_width` is `half` [layers], by bisection without a wait for the device; 64 times
+    `half` where no width gives it."""
+    low = half / 64
+    high = half * 64
+    share = share_of_mass(function)
+    for _ in range(HALVINGS):
+        middle = (low * high).sqrt()
+        wide = function.reach(middle, share) > half
+        low = torch.where(wide, low, middle)
+        high = torch.where(wide, middle, high)
+    return high
