@@ -8,11 +8,13 @@ from torch import nn
 
 from surgrad import LIF, PerStep, Probe, Surrogate, padded
 from surgrad.errors import BadValue
+from surgrad.layers import ModerateDropout
 from surgrad.losses import LOSSES
 from surgrad.measure import Accounting, energy
 from surgrad.models import SpikingNetwork, mlp
 from surgrad.neurons import NEURONS, Readout
 from surgrad.norm import NORMS, TDBN, NormNeuron
+from surgrad.padding import Padded
 from surgrad.penalties import PENALTIES, penalise, penalty
 from surgrad.train.evaluation import correct_in
 
@@ -133,7 +135,8 @@ def test_accumulated_statistics_count_what_reached_each_step():
 def test_neurons_fire_and_count_without_padding(name):
     """Spikes, gradients and histogram do not depend on what stands in the padding."""
     surrogate = Surrogate("rect", 2.0, learn=name == "asgl")
-    neuron = NEURONS.build(name, {}, surrogate=surrogate, channels=None, layer_channels=2, steps=STEPS)
+    options = {"mp_init": False} if name == "trsg" else {}  # which is refused
+    neuron = NEURONS.build(name, options, surrogate=surrogate, channels=None, layer_channels=2, steps=STEPS)
     neuron.record_histogram = True
     members = [member.requires_grad_() for member in sequences(2, 4)]
     results = []
@@ -143,7 +146,8 @@ def test_neurons_fire_and_count_without_padding(name):
         with lengths():
             out = neuron(together(members, noise))
         gradients = torch.autograd.grad((kept(out) * torch.arange(8.0).view(2, 4)).sum(), members, allow_unused=True)
-        results.append([kept(out).detach(), *(g for g in gradients if g is not None), neuron.histogram])
+        learned = [value.clone() for value in neuron.state_dict().values()]
+        results.append([kept(out).detach(), *(g for g in gradients if g is not None), *learned, neuron.histogram])
         neuron.load_state_dict(before)
     for one, other in zip(*results, strict=True):
         assert torch.equal(one, other)
@@ -204,8 +208,8 @@ def small():
 def test_energy_is_that_of_the_sequences():
     network = small().eval()
     members = sequences(2)
-    accounting = Accounting(updates=True)
-    found = energy(network, [(together(members), torch.tensor(LENGTHS))], accounting)
+    accounting = Accounting(updates=True, stem_every_step=True)
+    found = energy(network, [Padded(together(members), torch.tensor(LENGTHS))], accounting)
     alone = [energy(network, [member], accounting) for member in members]
     assert found.images == 3
     for number, layer in enumerate(found.layers):
@@ -219,7 +223,7 @@ def test_energy_is_that_of_the_sequences():
 def test_the_energy_of_convolutions_too():
     network = nn.Sequential(PerStep(nn.Conv1d(2, 3, 3, padding=1)), LIF(), PerStep(nn.Flatten(), nn.Linear(12, 2)))
     members = sequences(2, 4)
-    found = energy(network, [(together(members), torch.tensor(LENGTHS))])
+    found = energy(network, [Padded(together(members), torch.tensor(LENGTHS))])
     alone = [energy(network, [member]) for member in members]
     assert found.total == pytest.approx(sum(one.total for one in alone) / 3, rel=1e-5)
 
@@ -235,14 +239,45 @@ def test_a_probe_evaluates_the_loss_without_padding():
     assert len(losses) == 1
 
 
+def test_moderate_dropout_sees_the_rates_of_the_sequences():
+    members = [(torch.rand(length, 1, 50) < 0.3).float() for length in LENGTHS]
+    found = []
+    for noise in (0.0, 1.0):
+        torch.manual_seed(2)
+        with lengths():
+            found.append(kept(ModerateDropout(0.5)(together(members, noise))))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("split", [lambda probe: probe.part(1), lambda probe: probe.slopes("0.weight", None, 0.1)])
+def test_what_splits_a_padded_batch_is_refused(split):
+    probe = Probe(small(), LOSSES["cross_entropy"], (together(sequences(2)), torch.tensor([0, 2, 1])))
+    with pytest.raises(BadValue, match="cannot leave padded steps out; call it outside of"), lengths():
+        split(probe)
+
+
+@pytest.mark.parametrize("name", ["step_batchnorm", "bntt"])
+def test_a_norm_of_each_step_needs_more_than_one_value(name):
+    with pytest.raises(BadValue, match="is one value per channel, which has no variance"), lengths():
+        new_norm(name)(torch.zeros(STEPS, 3, 2))
+
+
+def test_labels_are_no_lengths():
+    with pytest.raises(BadValue, match=r"a batch is a tuple; give tensors, or Padded\(sequences, lengths\)"):
+        energy(small(), [(together(sequences(2)), torch.tensor([1, 2, 3]))])
+
+
 @pytest.mark.parametrize(
     ("given", "call", "text"),
     [
-        (torch.ones(3), None, r"the lengths are torch.float32 \[3\]; give whole numbers \[N\]"),
+        (torch.ones(3), None, r"the lengths are torch.float32 \[3\]; give a tensor of whole numbers \[N\]"),
+        ([1, 2], None, "the lengths are list; give a tensor"),
+        (torch.ones(0, dtype=torch.int64), None, r"the lengths are torch.int64 \[0\]"),
         (torch.tensor([1, 0]), None, "each at least 1"),
         (torch.tensor([1, 2]), lambda x: LOSSES["mse"](x, torch.tensor([0, 1, 2])), "fit the lengths of 2 sequences"),
         (torch.tensor(LENGTHS), lambda x: TDBN(4)(x), "of which the longest has 5 steps; give"),
         (torch.tensor([1, 2, 2]), lambda x: LIF(carry=True)(x), "carries its potential over calls"),
+        (torch.tensor([1, 2, 2]), lambda x: NEURONS["trsg"]()(x), "TrLIF's initial potential"),
     ],
 )
 def test_what_cannot_be_padded_is_refused(given, call, text):

@@ -11,6 +11,7 @@ import torch
 from surgrad.cli import COMMANDS
 from surgrad.coding import CODINGS
 from surgrad.gradients import GRADIENTS
+from surgrad.kernels.lif import share_within
 from surgrad.losses import LOSSES
 from surgrad.models import MODELS
 from surgrad.neurons import NEURONS, neurons
@@ -50,9 +51,10 @@ def test_the_training_loop_of_the_readme_trains():
     exec(quick_start, names)
     assert names["loss"].item() < 1.0  # from ln 10 = 2.3
     (neuron,) = neurons(names["network"]).values()
-    with torch.no_grad():
-        lsg = (1 + neuron.decay.square()).sqrt().item()
-    assert neuron.surrogate.width.item() == pytest.approx(lsg, abs=1e-3)
+    neuron.record_histogram = True
+    names["network"](names["x"])
+    reach = neuron.surrogate.width.item() / 2 / neuron.threshold.item()
+    assert share_within(neuron.histogram, reach) == pytest.approx(0.4, abs=0.05)
 
 
 def test_the_sequences_of_the_guide_train():

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from surgrad.config.values import Count, Fraction
 from surgrad.errors import BadValue
 from surgrad.neurons import Neuron
+from surgrad.padding import time_mean
 
 
 class PerStep(nn.Sequential):
@@ -105,7 +106,7 @@ class ModerateDropout(nn.Module):
         if not self.training or self.share == 0:
             return x
         with torch.no_grad():
-            rate = x.detach().to(torch.promote_types(x.dtype, torch.float32)).mean(0)
+            rate = time_mean(x.detach().to(torch.promote_types(x.dtype, torch.float32)))
             low, high = rate.aminmax()
             p = (rate - low) / (high - low).clamp(min=1e-12)
             kept = (1 - (1 - p) * self.share / (1 - p.mean())).clamp(0, 1)

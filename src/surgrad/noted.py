@@ -34,13 +34,14 @@ class Noted(nn.Module):
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
     ) -> None:
         own = self.notes()
-        differing = {name: value for name, value in local_metadata.get(KEY, own).items() if own.get(name) != value}
+        theirs_noted = local_metadata.get(KEY) or own
+        differing = {name: value for name, value in theirs_noted.items() if own.get(name) != value}
         if differing:
             theirs = ", ".join(f"{name} {value}" for name, value in differing.items())
             ours = ", ".join(f"{name} {own.get(name)}" for name in differing)
             warnings.warn(
-                f"the weights are of a {type(self).__name__} with {theirs}, and are loaded into one with {ours}, which "
-                "computes something else; build it as it was (surgrad.load_run does, from a run folder)",
+                f"the weights were those of a module with {theirs}, and are loaded into one with {ours}: its outputs "
+                "or gradients may differ; build it as it was (surgrad.load_run does, from a run folder)",
                 stacklevel=2,
             )
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

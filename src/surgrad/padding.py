@@ -6,6 +6,7 @@ steps out, as if each sequence were computed with its own length.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,13 +16,25 @@ from surgrad.errors import BadValue
 _lengths: Tensor | None = None  # no ContextVar, which torch.compile cannot read
 
 
+class Padded(NamedTuple):
+    """A padded batch and the lengths of its sequences, as `surgrad.measure.energy` takes it.
+
+    Attributes:
+        sequences: [T, N, ...].
+        lengths: int64 [N].
+    """
+
+    sequences: Tensor
+    lengths: Tensor
+
+
 @contextmanager
 def padded(lengths: Tensor) -> Iterator[None]:
     """Within it, sample n of a batch [T, N, ...] has the first lengths[n] time steps, and the others are padding.
 
-    Whatever stands in the padding changes no loss, statistic, histogram, penalty, prediction or gradient. Norms of
-    surgrad give 0 there. A neuron needs all steps in one call, so its potential must not be carried over calls. It
-    holds for the whole process, and not within a network that torch.compile made one graph.
+    Whatever finite numbers stand in the padding change no loss, statistic, histogram, penalty, prediction or gradient;
+    norms that use statistics give 0 there. (A convolution multiplies 0 by what stands there, which is NaN for NaN.)
+    What cannot leave padding out is refused. It holds for the whole process.
 
     Args:
         lengths: int64 [N], each at least 1.
@@ -38,23 +51,44 @@ def padded(lengths: Tensor) -> Iterator[None]:
         >>> round(loss.item(), 4), round(cross_entropy(output[:1], torch.tensor([0])).item(), 4)
         (0.1269, 0.1269)
     """
-    if lengths.ndim != 1 or lengths.is_floating_point() or lengths.dtype == torch.bool or (lengths < 1).any():
+    kind = f"{lengths.dtype} {list(lengths.shape)}" if isinstance(lengths, Tensor) else type(lengths).__name__
+    if not _are_lengths(lengths):
         raise BadValue(
-            f"the lengths are {lengths.dtype} {list(lengths.shape)}; give whole numbers [N], one for each sample of "
-            "the batch and each at least 1"
+            f"the lengths are {kind}; give a tensor of whole numbers [N], one for each sample of the batch and each at "
+            "least 1"
         )
     global _lengths
     before = _lengths
-    _lengths = lengths
+    _lengths = lengths.clone()
     try:
         yield
     finally:
         _lengths = before
 
 
+def _are_lengths(lengths: object) -> bool:
+    if not isinstance(lengths, Tensor) or lengths.ndim != 1 or not lengths.numel():
+        return False
+    whole = not (lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool)
+    return whole and bool((lengths >= 1).all())
+
+
+def refuse(what: str) -> None:
+    """Raise BadValue for what cannot leave padding out, where there is any."""
+    if active():
+        raise BadValue(
+            f"{what} cannot leave padded steps out; call it outside of surgrad.padded, with sequences of one length"
+        )
+
+
 def active() -> bool:
     """Whether batches are padded."""
     return _lengths is not None
+
+
+def count_samples() -> int | None:
+    """The number of sequences in a padded batch; None where nothing is padded."""
+    return None if _lengths is None else len(_lengths)
 
 
 def valid(x: Tensor, first: int | None = None) -> Tensor | None:

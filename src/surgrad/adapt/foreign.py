@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from surgrad import padding
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import histogram
 from surgrad.neurons import Neuron
@@ -120,6 +121,7 @@ class ForeignNeuron:
 
     def _count(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self.module.training:
+            padding.refuse(f"the histogram of {type(self.module).__name__}, a neuron of another library,")
             counts = histogram(inputs[0], self.threshold.to(inputs[0].device).mean())
             self.histogram = counts if self.histogram is None else self.histogram.to(counts.device) + counts
 

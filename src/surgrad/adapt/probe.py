@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from surgrad import padding
 from surgrad.adapt.foreign import neuron_of, slot_of
 from surgrad.adapt.preserving import changed, preserved
 from surgrad.arithmetic import exact_arithmetic
@@ -79,14 +80,16 @@ class Probe:
 
     def part(self, count: int, at: int = 0) -> "Probe":
         """A probe of `count` samples of the batch, from number `at` on."""
+        padding.refuse("a probe of a part of the batch (Dspike, DGS, diagnose)")
         inputs, targets = self._batch
         axes = self._axes
         some = (inputs.narrow(axes.inputs, at, count), targets.narrow(axes.targets, at, count))
         return Probe(self._model, self._loss, some, self._frozen, self._given_axes)
 
     def first_weight(self) -> str:
-        """The name of the first parameter with two dimensions or more."""
-        return next(name for name, parameter in self._parameters.items() if parameter.ndim > 1)
+        """The name of the first trained parameter with two dimensions or more."""
+        matrices = {name: parameter for name, parameter in self._parameters.items() if parameter.ndim > 1}
+        return next(name for name, parameter in matrices.items() if parameter.requires_grad)
 
     def parameter(self, name: str) -> Tensor:
         """A parameter's value, detached."""
@@ -110,7 +113,7 @@ class Probe:
         hooked = [
             (name, module)
             for name, module in self._model.named_modules()
-            if neuron_of(module) is not None or getattr(getattr(module, "weight", None), "ndim", 0) > 1
+            if neuron_of(module) is not None or _has_trained_matrix(module)
         ]
         with torch.no_grad(), forward_hooks(hooked, after):
             self._outputs({})
@@ -211,6 +214,7 @@ class Probe:
             eps: ε, in units of the parameter.
             stack: directions per pass.
         """
+        padding.refuse("a probe of the two halves of the batch (Dspike)")
         if len(self) < 2:
             raise BadValue("a batch of one has no two halves to compare; give 2 images or more")
         with torch.no_grad():
@@ -350,6 +354,11 @@ def all_reduce(value: Tensor, *, mean: bool = False) -> Tensor:
     value = value.clone()
     dist.all_reduce(value)
     return value / dist.get_world_size() if mean else value
+
+
+def _has_trained_matrix(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and weight.ndim > 1 and weight.requires_grad
 
 
 def _tracks_batch_statistics(module: nn.Module) -> bool:

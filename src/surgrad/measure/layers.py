@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgrad import padding
 from surgrad.adapt import Probe
 from surgrad.adapt.esg import effective_half_width
 from surgrad.adapt.probe import Batch, Loss
@@ -102,6 +103,7 @@ def evidence(
     Returns:
         The layers, from input to output.
     """
+    padding.refuse("the evidence of a diagnosis")
     probe = Probe(model, loss, batch, axes=sample_axes)
     activity: dict[str, dict[str, Any]] = {}
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.hooks import forward_hooks
 from surgrad.measure.layers import unscaled
-from surgrad.models import MembraneBlock, PreActivationBlock, SpikeBlock, SpikingNetwork
+from surgrad.models import CurrentBlock, MembraneBlock, PreActivationBlock, SpikeBlock, SpikingNetwork
 from surgrad.neurons import neurons
 from surgrad.norm import NormNeuron
-from surgrad.padding import active, only_valid, padded
+from surgrad.padding import Padded, count_samples, only_valid, padded
 
 MAC = 4.6
 AC = 0.9
@@ -126,7 +126,7 @@ class Energy:
 @torch.no_grad()
 def energy(
     model: nn.Module,
-    batches: Iterable[Tensor | tuple[Tensor, Tensor]],
+    batches: Iterable[Tensor | Padded],
     accounting: Accounting | None = None,
     *,
     steps: int | None = None,
@@ -143,7 +143,7 @@ def energy(
     Args:
         model: the network, of any kind: layers with weights, and neurons of surgrad.
         batches: batches of images [N, C, H, W] or of recordings [T, N, C, H, W]; of sequences of different lengths,
-            pairs (padded batch, lengths [N]), of which no padded step is counted (`surgrad.padded`).
+            `surgrad.padding.Padded`, of which no padded step is counted, except in layers that are called once a step.
         accounting: how to count.
         steps: the time steps that the network makes of one of its inputs. Where it is not given, a `SpikingNetwork`
             says it itself, and the inputs of any other network are sequences [T, N, ...].
@@ -165,9 +165,12 @@ def energy(
     try:
         with tally.counting():
             for batch in batches:
-                images, lengths = (batch, None) if isinstance(batch, Tensor) else batch
+                if not isinstance(batch, Tensor | Padded):
+                    raise BadValue(f"a batch is a {type(batch).__name__}; give tensors, or Padded(sequences, lengths)")
+                images, lengths = batch if isinstance(batch, Padded) else (batch, None)
                 tally.images += images.shape[0 if _is_static(model, images, steps) else 1]
                 tally.steps = _steps_of(model, images, steps)
+                tally.least_passes = float(tally.steps) if _is_static(model, images, steps) else 0.0
                 with nullcontext() if lengths is None else padded(lengths):
                     model(images)
     finally:
@@ -195,11 +198,13 @@ class _Tally:
         self.model = model
         self.images = 0
         self.steps = 1
+        self.least_passes = 0.0  # of a layer that sees a static image, if it is counted in every step
         self.shapes: dict[str, tuple[float, float]] = {}  # (connections for one row of inputs, number of rows)
         self.inputs: dict[str, list[float]] = {}  # sum of sizes; number; those not 0 or 1; those not whole
         self.sizes: dict[str, tuple[float, float]] = {}  # smallest and largest size above 0
         self.spikes: dict[str, list[float]] = {}  # sum; number
         self.added = 0.0
+        self.before_spikes: set[str] = set()  # layers that numbers reach, and no spike
 
     def counting(self) -> ExitStack:
         """Within it, every forward pass of the network is counted."""
@@ -219,6 +224,8 @@ class _Tally:
     def _count_inputs(self, name: str, module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         linear = isinstance(module, nn.Linear)
         flattened = not linear or inputs[0].ndim == 2
+        if not self.spikes:
+            self.before_spikes.add(name)
         x = _kept(inputs[0].abs(), self.steps if flattened else None)
         per_row = module.weight.numel() if linear else prod(output.shape[1:]) * prod(module.weight.shape[1:])
         rows = x.numel() / module.in_features if linear else len(x)
@@ -260,10 +267,10 @@ class _Tally:
         passes = rows / self.images
         least, most = self.sizes[name]
         kind = "spikes" if least >= most else "fractions" if fractional else "counts" if other else "spikes"
-        if first and kind != "spikes":
+        if (first or name in self.before_spikes) and kind != "spikes":
             kind = "image"
-        if first and accounting.stem_every_step:
-            passes = max(passes, float(self.steps))
+        if kind == "image" and accounting.stem_every_step:
+            passes = max(passes, self.least_passes)
         rate = total / count / (least if kind == "spikes" else 1)
         spikes = rate / least if kind == "fractions" else rate
         numbers = {"image": True, "counts": accounting.counts_as_macs, "fractions": not accounting.fractions_as_acs}
@@ -275,15 +282,17 @@ class _Tally:
 
 
 def _kept(x: Tensor, steps: int | None) -> Tensor:
-    """The inputs of a layer, [T·N, ...] with T = `steps`, or [T, N, ...], without those of padded steps."""
-    if not active():
+    """The inputs of a layer, [T·N, ...] with T = `steps`, or [T, N, ...], without those of padded steps. A layer that
+    is called with other inputs, as once a step, keeps all."""
+    samples = count_samples()
+    if samples is None or (steps is not None and len(x) != steps * samples):
         return x
     return only_valid(x if steps is None else x.unflatten(0, (steps, -1)))[0]
 
 
 def _adds_shortcut(module: nn.Module) -> bool:
     """Whether the output of a block is a sum with its shortcut."""
-    if isinstance(module, MembraneBlock | PreActivationBlock):
+    if isinstance(module, MembraneBlock | PreActivationBlock | CurrentBlock):
         return True
     return isinstance(module, SpikeBlock) and module.connect == "add"
 

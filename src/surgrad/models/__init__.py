@@ -23,6 +23,7 @@ from surgrad.models.blocks import init_kaiming as init_kaiming
 from surgrad.models.blocks import lsg_neuron as lsg_neuron
 from surgrad.models.blocks import make_neuron as make_neuron
 from surgrad.models.dense import densenet as densenet
+from surgrad.models.fast import CurrentBlock as CurrentBlock
 from surgrad.models.fast import Whitening as Whitening
 from surgrad.models.fast import fast_resnet as fast_resnet
 from surgrad.models.modified_resnet import resnet18 as resnet18

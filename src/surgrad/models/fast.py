@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from surgrad.config.values import Count, Multiplier
+from surgrad.errors import BadValue
 from surgrad.layers import PerStep
 from surgrad.models.blocks import (
     Block,
@@ -58,9 +59,16 @@ class Whitening(nn.Conv2d):
         Args:
             images: [N, C, H, W], normalised, of a training; or [T, N, C, H, W].
         """
+        if images.numel() == 0 or min(images.shape[-2:]) < self.kernel_size[0]:
+            raise BadValue(
+                f"images {list(images.shape)} hold no patch of {self.kernel_size[0]}×{self.kernel_size[1]} pixels to "
+                "fit a whitening layer to; give larger ones"
+            )
         images = images.flatten(0, -4)[: max(1, MOST_PATCHES // images[..., 0, :, :].shape[-2:].numel())]
         patches = functional.unfold(images.double(), self.kernel_size).transpose(0, 1).flatten(1)
-        values, vectors = torch.linalg.eigh(torch.cov(patches))
+        if patches.shape[1] < 2:
+            raise BadValue("one patch has no covariance; give more images, or larger ones")
+        values, vectors = torch.linalg.eigh(torch.cov(patches).view(len(patches), -1))
         kernels = (vectors / (values + self.eps).sqrt()).T.flip(0)[: self.out_channels]
         self.weight.copy_(kernels.view_as(self.weight))
 

@@ -228,7 +228,9 @@ class Neuron(Noted, Stateful, ABC):
 
     def notes(self) -> dict[str, str | int | bool]:
         """See `surgrad.noted.Noted`."""
-        return {"neuron": type(self).__name__, "reset": self.reset_mode, "surrogate": self.surrogate.function.name}
+        function = getattr(self.surrogate, "function", None)
+        name = getattr(function, "name", type(self.surrogate).__name__)
+        return {"neuron": type(self).__name__, "reset": self.reset_mode, "surrogate": name}
 
     def initial_potential(self, x: Tensor) -> Tensor | None:
         """The potential [N, C, ...] before the first step of a sequence x; None stands for 0."""

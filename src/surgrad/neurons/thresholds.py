@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from surgrad import padding
 from surgrad.broadcasting import broadcast_channels
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
@@ -222,6 +223,7 @@ class TrLIF(FusedNeuron):
     def _store(self, out: LIFOutput) -> None:
         super()._store(out)
         if self.mp_init and self.training and out.potential is not None:
+            padding.refuse("TrLIF's initial potential, learned in training (mp_init),")
             with torch.no_grad():
                 fired = out.spikes.any(0)
                 mean = (out.potential * fired).sum() / fired.sum().clamp(min=1)

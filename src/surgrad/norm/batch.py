@@ -59,6 +59,7 @@ class BatchNorm(nn.Module):
 
     def _normalised(self, samples: Tensor) -> Tensor:
         """The samples [M, C, ...], normalised."""
+        self._check_count(samples)
         return F.batch_norm(
             samples,
             self.running_mean,
@@ -80,10 +81,7 @@ class BatchNorm(nn.Module):
         if not self.training:
             return Norm(self.running_mean, self.running_var, self._gain(), self.bias, self.eps, False)
         count = input.numel() // self.num_features
-        if count < 2:
-            raise BadValue(
-                f"input {list(input.shape)} has one value per channel, which has no variance; give a larger batch"
-            )
+        self._check_count(input)
         momentum = self._next_momentum()
         estimates = (self.running_mean, self.running_var)
         rows = norm_rows(backend, input, self.weight, self.bias, *estimates, self.scale, momentum)
@@ -104,6 +102,13 @@ class BatchNorm(nn.Module):
     def _check(self, input: Tensor) -> None:
         if input.ndim < 3 or input.shape[2] != self.num_features:
             raise BadValue(f"input {list(input.shape)} does not fit; give [T, N, {self.num_features}, ...]")
+
+    def _check_count(self, values: Tensor) -> None:
+        if self.training and values.numel() < 2 * self.channels:
+            raise BadValue(
+                f"{list(values.shape)} is one value per channel, which has no variance; give a larger batch (of "
+                "padded sequences, one whose last step more than one reaches), or a norm of all steps together"
+            )
 
     def _next_momentum(self) -> float:
         """The momentum of this forward pass, which is counted in training."""

@@ -10,7 +10,7 @@ from surgrad.broadcasting import broadcast_channels
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.norm.batch import BatchNorm
-from surgrad.padding import per_sample, valid, zeroed
+from surgrad.padding import only_valid, per_sample, valid, zeroed
 
 
 class StepBatchNorm(BatchNorm):
@@ -108,6 +108,7 @@ class BNTT(BatchNorm):
         momentum = self._next_momentum()
         found = []
         for t, (step, of_step) in enumerate(zip(input.split(1), mask.split(1), strict=True)):
+            self._check_count(only_valid(step, t)[0])
             own = slice(t * self.channels, (t + 1) * self.channels)
             normalised = partial(
                 F.batch_norm,
@@ -163,7 +164,7 @@ class TAB(BatchNorm):
         shift = broadcast_channels(self.bias, input, 2)
         centred = x - _broadcast_statistics(mean, x)
         out = scale * (gain * centred * torch.rsqrt(_broadcast_statistics(variance, x) + self.eps) + shift)
-        return out.to(input.dtype)
+        return zeroed(out.to(input.dtype))
 
     def _moments(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance [T, C] of the steps up to each; in evaluation the running estimates."""

@@ -89,13 +89,23 @@ class GraphedStep:
         model: the network. Hooks that it has now are taken to do nothing that a step needs.
         say: receives a sentence for the user.
         record: records a function; for tests.
+        settings: numbers that the step reads when it is recorded, such as an optimiser's momentum; other ones are
+            another kind.
     """
 
-    def __init__(self, step: Step, model: nn.Module, say: Callable[[str], None], record: Record = record_cuda_graph):
+    def __init__(
+        self,
+        step: Step,
+        model: nn.Module,
+        say: Callable[[str], None],
+        record: Record = record_cuda_graph,
+        settings: Callable[[], tuple[Any, ...]] = tuple,
+    ):
         self._step = step
         self._model = model
         self._say = say
         self._record = record
+        self._settings = settings
         self._own_hooks = _hooks(model)
         self._warm: dict[tuple[Any, ...], int] = {}
         self._recorded: dict[tuple[Any, ...], _Recorded] = {}
@@ -118,7 +128,7 @@ class GraphedStep:
         switches = [(module.training, getattr(module, "record_histogram", False)) for module in modules]
         trained = [parameter.requires_grad for parameter in self._model.parameters()]
         of_inputs = [(given.shape, given.stride(), given.dtype) for given in (x, labels)]
-        return (*of_inputs, getattr(self._model, "steps", None), tuple(switches), tuple(trained))
+        return (*of_inputs, getattr(self._model, "steps", None), tuple(switches), tuple(trained), self._settings())
 
     def _first(self, kind: tuple[Any, ...], x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Record a step of this kind, and run it."""

@@ -39,6 +39,10 @@ SAVE_SECONDS = 600.0
 """Between two checkpoints within a long epoch."""
 
 
+_IN_MEMORY = ("params", "lr", "peak_lr")
+"""What a recorded step reads of a group of an optimiser when it is repeated, or does not read."""
+
+
 @dataclass
 class Position:
     """How far a training is, with the running sums of its unfinished epoch.
@@ -110,7 +114,9 @@ class Loop:
         self._bad = torch.zeros((), device=parts.device)  # 1 from the first step on whose gradient is not finite
         self._in_one = parts.graph and self._reads_late and not self.observers.see_gradients
         recorded = self._compute if self._in_one else self._find
-        self._run = GraphedStep(recorded, parts.model, progress.say) if parts.graph else recorded
+        self._run = (
+            GraphedStep(recorded, parts.model, progress.say, settings=self._settings) if parts.graph else recorded
+        )
         keep_on_device(parts.optimizers, parts.device)
         self._unread: _Outcome | None = None
         self._loss = 0.0  # the newest that is known
@@ -286,6 +292,11 @@ class Loop:
         for optimizer in self.parts.optimizers:
             optimizer.zero_grad()
 
+    def _settings(self) -> tuple[Any, ...]:
+        """The optimisers' numbers besides the learning rate, which a recorded step reads from memory."""
+        groups = [group for optimizer in self.parts.optimizers for group in optimizer.param_groups]
+        return tuple(repr(value) for group in groups for key, value in group.items() if key not in _IN_MEMORY)
+
     def _values(self, loss: Tensor, output: Tensor, labels: Tensor) -> Tensor:
         """Clip the gradient, if it is to be clipped; loss, correct predictions and the gradient's norm before. A spike
         hides a NaN, its gradient does not."""
@@ -338,6 +349,7 @@ class Loop:
         what, value = ("gradient", norm) if math.isfinite(loss) else ("loss", loss)
         with torch.autocast(self.parts.device.type, torch.bfloat16, enabled=self.parts.bf16):
             cause = locate_nonfinite(self.parts.model, outcome.batch)
+        self._bad.zero_()
         step, epoch, batch = outcome.position
         raise TrainingStopped(
             f"the {what} is {value} at step {step} (epoch {epoch + 1}, batch {batch + 1}): "

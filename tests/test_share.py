@@ -1,0 +1,162 @@
+"""KeepShare: widths from any start, by the potentials of the first batch."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from surgrad import LIF, TDBN, Adapter, NormNeuron, PerStep, Surrogate
+from surgrad.adapt import KeepShare
+from surgrad.adapt.esg import effective_half_width
+from surgrad.adapt.share import widths_of
+from surgrad.kernels.lif import BINS, PER_THRESHOLD, reach_of, reaches_of, share_within
+from surgrad.losses import cross_entropy
+from surgrad.neurons import neurons
+from surgrad.surrogates import SURROGATES, find_surrogates
+
+SHAPES = [name for name in SURROGATES if name != "q_pseudospike"]
+STARTS = (0.01, 1.0, 50.0)
+
+
+def network(surrogate="rect", width=1.0, norm=TDBN, threshold=0.5):
+    torch.manual_seed(0)
+    layers = []
+    for inputs in (6, 40):
+        neuron = LIF(0.5, threshold=threshold, surrogate=Surrogate(surrogate, width))
+        layers += [PerStep(nn.Linear(inputs, 40)), neuron if norm is None else NormNeuron(norm(40), neuron)]
+    return nn.Sequential(*layers, PerStep(nn.Linear(40, 3)))
+
+
+def batch(seed=0):
+    draws = torch.Generator().manual_seed(seed)
+    return torch.randn(4, 50, 6, generator=draws), torch.randint(3, (50,), generator=draws)
+
+
+def widths(model):
+    return {name: slot.width.clone() for name, slot in find_surrogates(model).items()}
+
+
+def shares(model, inputs):
+    """The share of the potentials within reach of each layer's surrogate, in a training forward pass."""
+    for neuron in neurons(model).values():
+        neuron.record_histogram = True
+    model(inputs)
+    found = []
+    for neuron in neurons(model).values():
+        half = effective_half_width(neuron.surrogate.function, neuron.surrogate.width.double()) / neuron.threshold
+        found.append(share_within(neuron.histogram, half.item()))
+    return found
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_first_widths_reach_the_share_whatever_the_start(name):
+    """Within half a bin of the histogram, for every surrogate function; dspike's window cannot be wider than it is."""
+    found = []
+    for start in STARTS:
+        model = network(name, start)
+        before = copy.deepcopy(model.state_dict())
+        Adapter(model, KeepShare(0.3)).step(batch())
+        assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items() if "width" not in key)
+        found.append(widths(model))
+    for other in found[1:]:
+        assert all(torch.equal(width, found[0][key]) for key, width in other.items())
+    assert shares(model, batch()[0]) == pytest.approx([0.3, 0.3], abs=0.02)
+
+
+def test_without_a_first_batch_the_first_step_has_the_widths_that_were_set():
+    model = network(width=7.0)
+    adapter = Adapter(model)
+    adapter.step()
+    assert all(width == 7.0 for width in widths(model).values())
+    model(batch()[0])
+    adapter.step()  # after one step it knows the potentials
+    assert all(0.1 < width < 3 for width in widths(model).values())
+
+
+def test_attached_it_sees_the_first_batch_too():
+    ours, expected = network(width=9.0), network(width=0.01)
+    Adapter(ours).attach()
+    ours(batch()[0])
+    Adapter(expected).step(batch())
+    assert widths(ours) == widths(expected)
+
+
+def test_it_acts_after_powers_of_two_and_then_once_a_period():
+    controller = KeepShare(period=10)
+    assert [step for step in range(36) if controller.wants_histograms(step)] == [1, 2, 4, 8, 10, 20, 30]
+    model = network()
+    adapter = Adapter(model, controller)
+    recorded = []
+    for step in range(25):
+        adapter.step(batch(step))
+        recorded.append({neuron.record_histogram for neuron in neurons(model).values()})
+        model(batch(step)[0])
+    assert [step + 1 for step, on in enumerate(recorded) if on == {True}] == [1, 2, 4, 8, 10, 20]
+
+
+def test_it_follows_potentials_that_move():
+    model = network(norm=None)
+    adapter = Adapter(model, KeepShare(0.5, period=5))
+    for step in range(40):
+        adapter.step(batch(step))
+        model(batch(step)[0])
+        with torch.no_grad():
+            model[0][0].weight *= 1.01
+    assert shares(model, batch(40)[0]) == pytest.approx([0.5, 0.5], abs=0.1)
+
+
+def test_silent_layers_are_said_and_get_a_width_that_reaches_them():
+    model = network(norm=None, width=0.01, threshold=50.0)
+    with pytest.warns(UserWarning, match=r"no neuron of 1, 3 fires; their widths reach to where the potentials are"):
+        Adapter(model, KeepShare()).step(batch())
+    inputs, labels = batch()
+    cross_entropy(model(inputs), labels).backward()
+    assert model[0][0].weight.grad.any()
+
+
+def test_a_layer_that_fires_is_not_said():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Adapter(network()).step(batch())
+
+
+def test_many_reaches_are_each_the_one():
+    draws = torch.Generator().manual_seed(0)
+    counts = torch.randint(0, 50, (5, BINS), generator=draws)
+    counts[1, : BINS // 2] = 0
+    counts[2] = 0
+    counts[2, BINS // 2 + 3] = 10
+    counts[4] = 0
+    for share in (0.1, 0.4, 0.99):
+        found = reaches_of(counts, share)
+        for of_layer, reach in zip(counts[:4], found, strict=False):
+            assert reach.item() == pytest.approx(reach_of(of_layer, share), abs=1e-6)
+        assert found[4] == 0
+    assert 3 / PER_THRESHOLD < reaches_of(counts, 0.5)[2] < 4 / PER_THRESHOLD
+
+
+@pytest.mark.parametrize("name", [name for name in SHAPES if name != "dspike"])  # whose window has one size
+def test_widths_have_the_half_widths_asked_for(name):
+    half = torch.tensor([0.3, 0.5, 0.9], dtype=torch.float64)
+    found = widths_of(SURROGATES[name], half)
+    torch.testing.assert_close(effective_half_width(SURROGATES[name], found), half, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("start", [0.005, 30.0])
+def test_a_training_from_a_bad_start_is_that_from_a_good_one(start):
+    """Fixed, the first learns nothing; here the start leaves no trace at all."""
+    losses = []
+    for width in (1.0, start):
+        model = network(width=width)
+        adapter = Adapter(model)
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(12):
+            adapter.step(batch(step))
+            loss = cross_entropy(model(batch(step)[0]), batch(step)[1])
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+        losses.append(loss.item())
+    assert losses[0] == losses[1]
