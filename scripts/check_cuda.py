@@ -233,6 +233,23 @@ def faults(rows: list[Compiled]) -> list[str]:
     ]
 
 
+def _of_one(arch: int, given: argparse.Namespace, *, apart: bool) -> list[Compiled]:
+    """The kernels for one GPU; in another process if `apart`, since Triton keeps one kernel for a device, whatever it
+    says it is."""
+    if apart:
+        words = [sys.executable, __file__, "--json", "--arch", str(arch), *["--short"] * given.short]
+        done = subprocess.run(words, check=False, stdout=subprocess.PIPE, text=True)
+        rows = [Compiled(**row) for row in json.loads(done.stdout)["kernels"]]
+    else:
+        layers = SHORT if given.short else LAYERS
+        found = {(row.layer, row.kernel): row for layer in layers for row in compiled(layer, arch)}
+        rows = [*found.values()]
+    if not given.json:
+        for row in rows:
+            print(*asdict(row).values(), flush=True)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", type=int, nargs="+", default=ARCHITECTURES, help="as 90 for sm_90")
@@ -240,20 +257,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--write", action="store_true", help=f"write {RECORD.relative_to(RECORD.parents[2])}")
     given = parser.parse_args()
-    rows: dict[tuple[str, str, int], Compiled] = {}
-    for arch in given.arch:
-        for layer in SHORT if given.short else LAYERS:
-            found = {(row.layer, row.kernel, arch): row for row in compiled(layer, arch)}
-            rows |= found
-            if not given.json:
-                for row in found.values():
-                    print(*asdict(row).values(), flush=True)
-    result = {"triton": triton.__version__, "kernels": [asdict(row) for row in rows.values()]}
+    rows = [row for arch in given.arch for row in _of_one(arch, given, apart=len(given.arch) > 1)]
+    result = {"triton": triton.__version__, "kernels": [asdict(row) for row in rows]}
     if given.json:
         print(json.dumps(result))
     if given.write:
         RECORD.write_text(json.dumps(result, indent=1) + "\n")
-    if wrong := faults(list(rows.values())):
+    if wrong := faults(rows):
         sys.exit("\n".join(wrong))
 
 
