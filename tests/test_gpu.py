@@ -22,6 +22,7 @@ KINDS = {
     "lsg": (),
     "fixed": ("adapt.name=fixed",),
     "histograms": ("adapt.name=esg", "adapt.period=2"),
+    "share": ("adapt.name=share", "adapt.period=3"),
     "probe": ("adapt.name=dspike",),
     "autoaugment": ("data.autoaugment=true", "data.cutout=4"),
     "progressive": ("progressive.fraction=0.5", "progressive.steps=1", "progressive.image_size=24"),
@@ -93,7 +94,7 @@ def test_a_graph_changes_nothing(kind, tmp_path):
     assert [name for name in weights if not torch.equal(weights[name], others[name])] == []
 
 
-@pytest.mark.parametrize("kind", ["lsg", "fixed", "autoaugment"])
+@pytest.mark.parametrize("kind", ["lsg", "fixed", "share", "autoaugment"])
 def test_no_step_waits(kind, tmp_path):
     recipe = small(*KINDS[kind])
     parts = build(recipe, pictures(512))
