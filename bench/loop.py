@@ -6,7 +6,6 @@ CUDA, triton. `--device cpu --tiny` checks that it runs.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -16,10 +15,11 @@ from typing import Any
 
 import torch
 
-from bench.machine import machine
+from bench.machine import machine, wait_for_gpu
 from surgrad.config import set_fields
 from surgrad.config.recipe import Recipe
 from surgrad.data import ImageData, Split
+from surgrad.files import append_rows
 from surgrad.recipes import find_recipe
 from surgrad.train.building import build
 from surgrad.train.loop import Loop
@@ -94,16 +94,16 @@ def noise(count: int) -> ImageData:
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    _wait()
+    wait_for_gpu()
     began = time.perf_counter()
     call()
-    _wait()
+    wait_for_gpu()
     return time.perf_counter() - began
 
 
 def _host_seconds(step: Callable[[], None]) -> float:
     """The time until the host has queued a step."""
-    _wait()
+    wait_for_gpu()
     if torch.cuda.is_available():
         torch.cuda._sleep(BUSY_CYCLES)
     began = time.perf_counter()
@@ -111,15 +111,9 @@ def _host_seconds(step: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def _add(path: Path | None, row: dict[str, Any]) -> None:
     if path is not None:
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_rows(path, [row])
 
 
 if __name__ == "__main__":

@@ -48,6 +48,12 @@ def words(record: dict[str, Any]) -> str:
     )
 
 
+def wait_for_gpu() -> None:
+    """Wait until the GPU has done what is queued, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def free_bytes() -> int:
     """Return the memory that can be allocated without swapping."""
     return _kib("/proc/meminfo", "MemAvailable") * 1024

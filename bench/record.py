@@ -8,7 +8,6 @@ before. FILE gets a JSON line for every training.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -18,10 +17,11 @@ from typing import Any
 
 import torch
 
-from bench.machine import machine, words
+from bench.machine import machine, wait_for_gpu, words
 from surgrad.config import set_fields
 from surgrad.config.recipe import Recipe, derive, to_dict
 from surgrad.data import ImageData, load
+from surgrad.files import append_rows
 from surgrad.recipes import find_recipe
 from surgrad.train.building import build
 from surgrad.train.evaluation import correct_in
@@ -71,11 +71,11 @@ def trained(recipe: Recipe, data: ImageData) -> dict[str, float]:
     parts = build(recipe, data)
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(parts, recipe.optim, Path(folder), Lines(1))
-        _wait()
+        wait_for_gpu()
         began = time.perf_counter()
         for loss in _steps(parts, loop):
             last = loss
-        _wait()
+        wait_for_gpu()
         seconds = time.perf_counter() - began
     plain, flipped = accuracies(parts)
     return {
@@ -136,15 +136,9 @@ def summary(rows: list[dict[str, float]]) -> str:
     return f"{len(rows)} trainings: {', '.join(texts)}"
 
 
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def _add(path: Path | None, row: dict[str, Any]) -> None:
     if path is not None:
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_rows(path, [row])
 
 
 if __name__ == "__main__":
