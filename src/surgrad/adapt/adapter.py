@@ -163,7 +163,7 @@ class Adapter:
         if not model.training or self._calibrating:
             return
         first = self._now == 0 and self.controller.calibrates and len(inputs) == 1
-        self._calibrating = True  # a forward pass of a probe is no step
+        self._calibrating = True  # the forward pass of a probe does not count as a step
         try:
             self.step((inputs[0], inputs[0]) if first else None)
         finally:
