@@ -170,6 +170,37 @@ def test_cutout_equals_the_obvious_loop(side):
     assert torch.equal(plain.cutout(images, side, fill, centres), want)
 
 
+def test_rectangles_equal_the_obvious_loop():
+    images = noise(40, 3, 9, 7)
+    drawn = torch.rand(5, 40, generator=seeded(), dtype=torch.float64)
+    greys = torch.arange(40) * 6
+    want = images.clone()
+    for b, (whether, area, shape, row, column) in enumerate(drawn.T.tolist()):
+        area = (0.02 + 0.38 * area) * 63
+        shape = 0.4 + 2.1 * shape
+        height = min(int((area * shape) ** 0.5), 9)
+        width = min(int((area / shape) ** 0.5), 7)
+        top = int(row * (9 - height + 1))
+        left = int(column * (7 - width + 1))
+        if whether < 0.5:
+            want[b, :, top : top + height, left : left + width] = 6 * b
+    assert torch.equal(plain.rectangles(images, drawn, greys), want)
+
+
+def test_rectangles_cover_what_torchtoolboxs_cover():
+    """Half of the images, 2 to 40 % of each (less by rounding), in every part of the image."""
+    images = torch.zeros(4000, 1, 32, 32, dtype=torch.uint8)
+    covered = Augment(rectangles=True)(images + 1, seeded())[:, 0] != 1
+    shares = covered.flatten(1).float().mean(1)
+    hit = shares > 0
+    assert 0.46 < hit.float().mean() < 0.54
+    assert shares[hit].min() > 0.01
+    assert shares[hit].max() < 0.41
+    assert 0.17 < shares[hit].mean() < 0.22  # 0.21, less by rounding down
+    assert covered[:, 0, 0].any()
+    assert covered[:, -1, -1].any()
+
+
 def test_windows_equal_the_obvious_loop_and_are_uniform():
     images = torch.arange(3 * 6 * 7, dtype=torch.uint8).view(1, 3, 6, 7).repeat(4000, 1, 1, 1)
     got = plain.window(images, 4, torch.Generator().manual_seed(0))

@@ -107,6 +107,7 @@ IMAGE_OPTIONS = {
     "autoaugment": False,
     "cutout": 0,
     "cutout_fill": "mean",
+    "rectangles": False,
 }
 FOLDER_OPTIONS = {"side": 224, "resize": 256, "flip": False, "workers": None}
 EVENT_OPTIONS = {

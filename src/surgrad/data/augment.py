@@ -46,6 +46,8 @@ class Augment:
     """Side of the square that is overwritten with `fill`, in pixels; 0 is off."""
     fill: tuple[int, ...] = (0,)
     """Level inside the cutout square, 0–255: one for all channels or one per channel (the mean of the data)."""
+    rectangles: bool = False
+    """Overwrite a rectangle of random size, place and grey level in half of the images; see `random_rectangles`."""
 
     def __post_init__(self) -> None:
         for name in ("crop", "cutout"):
@@ -82,6 +84,8 @@ class Augment:
             images = autoaugment(images, *generators)
         if self.cutout:
             images = random_cutout(images, self.cutout, self.fill, *generators)
+        if self.rectangles:
+            images = random_rectangles(images, *generators)
         return images
 
     def _check(self, images: Tensor, generators: Sequence[torch.Generator]) -> None:
@@ -160,6 +164,37 @@ def random_cutout(images: Tensor, side: int, fill: tuple[int, ...], *generators:
     count = share(images, generators)
     drawn = [torch.stack([_integers(size, count, generator) for size in sizes]) for generator in generators]
     return cutout(images, side, fill, to_device(torch.cat(drawn, 1), images.device))
+
+
+def random_rectangles(images: Tensor, *generators: torch.Generator) -> Tensor:
+    """Overwrite a rectangle in half of the images, as torchtoolbox's `Cutout` does by default, which several codes use.
+
+    Its area is a share of the image in [0.02, 0.4] and its height over its width in [0.4, 2.5], both uniform; it lies
+    anywhere inside the image, and its grey level is uniform over 0 … 255.
+    """
+    count = share(images, generators)
+    drawn = [torch.rand(5, count, generator=generator, device="cpu", dtype=torch.float64) for generator in generators]
+    greys = [_integers(256, count, generator) for generator in generators]
+    return rectangles(images, to_device(torch.cat(drawn, 1), images.device), to_device(torch.cat(greys), images.device))
+
+
+def rectangles(images: Tensor, drawn: Tensor, greys: Tensor) -> Tensor:
+    """Overwrite rectangles with grey levels [B]. `drawn` [5, B] says, in [0, 1): whether (below a half), area, shape,
+    row and column."""
+    sizes = images.shape[2:]
+    area = (0.02 + 0.38 * drawn[1]) * sizes[0] * sizes[1]
+    shape = 0.4 + 2.1 * drawn[2]
+    lengths = [
+        torch.sqrt(area * shape).floor().clamp(max=sizes[0]),
+        torch.sqrt(area / shape).floor().clamp(max=sizes[1]),
+    ]
+    inside = (drawn[0] < 0.5).view(-1, 1, 1)
+    for axis, (size, length, place) in enumerate(zip(sizes, lengths, drawn[3:], strict=True)):
+        first = (place * (size - length + 1)).floor()[:, None]
+        pixels = torch.arange(size, device=images.device)
+        within = (pixels >= first) & (pixels < first + length[:, None])
+        inside = inside & (within[:, :, None] if axis == 0 else within[:, None, :])
+    return torch.where(inside[:, None], greys.to(torch.uint8).view(-1, 1, 1, 1), images)
 
 
 def cutout(images: Tensor, side: int, fill: tuple[int, ...], centres: Tensor) -> Tensor:

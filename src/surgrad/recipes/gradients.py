@@ -22,17 +22,14 @@ from surgrad.recipes.registry import rows
     {("cifar10", 6): 0.9444},
     title="SLTT",
     source="Meng et al. 2023",
-    deviations=(
-        "The authors cut out rectangles of a random size and grey level in half of the images. Here squares of 16 "
-        "pixels are cut out of every image."
-    ),
+    deviations="Whether the authors' weight decay is of norms too is not known: their code could not be read.",
 )
 def sltt_resnet18() -> Recipe:
     """Decay 1 - 1/1.1, threshold 1, reset by subtraction, a triangle of width 1; 0.05 of the loss is TET's mean square
     distance of the outputs to 1."""
     return Recipe(
         name="sltt_resnet18",
-        data=DataConfig("cifar10", batch=128, crop=4, flip=True, cutout=16),
+        data=DataConfig("cifar10", batch=128, crop=4, flip=True, rectangles=True),
         model=ModelConfig("resnet18_preact", steps=6),
         norm=Part("batchnorm"),
         neuron=NeuronConfig("lif", decay=1 - 1 / 1.1, train_decay=False, threshold=1.0, reset="subtract"),
@@ -64,10 +61,9 @@ def sltt_resnet18_cifar100() -> Recipe:
     title="OTTT",
     source="Xiao et al. 2022",
     deviations=(
-        "The authors cut out rectangles of a random size and grey level, in half of the images; their first layer has "
-        "no trace; CIFAR-100 is normalised by the statistics of CIFAR-10; their code has the sigmoid with α = 1 in one "
-        "version and 4 in another. Here squares of 16 pixels are cut out of every image, every layer has a trace, each "
-        "data set has its own statistics, and α is 4."
+        "The first layer of the authors' code has no trace; CIFAR-100 is normalised by the statistics of CIFAR-10; "
+        "their code has the sigmoid with α = 1 in one version and 4 in another. Here every layer has a trace, as in "
+        "the paper, each data set has its own statistics, and α is 4."
     ),
 )
 def ottt_vgg11_ws() -> Recipe:
@@ -99,7 +95,7 @@ def rate_resnet19() -> Recipe:
     steps."""
     return derive(
         sltt_resnet18(),
-        data={"autoaugment": True, "cutout_fill": "black"},
+        data={"autoaugment": True, "rectangles": False, "cutout": 16, "cutout_fill": "black"},
         model={"name": "resnet19"},
         neuron={"decay": 0.2, "detach_reset": True},
         surrogate={"name": "sigmoid", "width": 0.25},

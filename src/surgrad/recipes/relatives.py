@@ -51,14 +51,13 @@ def glif_resnet19() -> Recipe:
     },
     title="CLIF",
     source="Huang et al. 2024",
-    deviations=(
-        "The authors cut out rectangles of a random size and grey level in half of the images. Here nothing is cut out."
-    ),
+    deviations="",
 )
 def clif_resnet18() -> Recipe:
     """Decay 0.5 (their τ = 2), threshold 1, a rectangle of width 1."""
     return derive(
         dspike_resnet18(),
+        data={"rectangles": True},
         model={"name": "resnet18_preact"},
         norm={"name": "step_batchnorm"},
         neuron={"name": "clif", "decay": 0.5, "threshold": 1.0},
@@ -75,7 +74,7 @@ def clif_resnet18() -> Recipe:
     {("cifar100", 4): 0.7700, ("cifar100", 6): 0.7836},
     title="CLIF",
     source="Huang et al. 2024",
-    deviations="As on CIFAR-10.",
+    deviations="",
 )
 def clif_resnet18_cifar100() -> Recipe:
     """The same with ten times the weight decay."""

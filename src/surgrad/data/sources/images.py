@@ -48,6 +48,8 @@ class ImageSource:
         cutout: the side of a random square that is cut out, in pixels; 0 is off.
         cutout_fill: what the square is set to: "mean", that of the data, which is 0 after normalisation, as DeVries and
             Taylor cut; or "black", as code does that cuts before it normalises.
+        rectangles: overwrite a rectangle of random size and grey level in half of the images
+            (`surgrad.data.augment.random_rectangles`).
 
     Raises:
         BadValue: if the images do not have the channels that an option needs.
@@ -67,6 +69,7 @@ class ImageSource:
         autoaugment: bool = False,
         cutout: Size = 0,
         cutout_fill: Literal["mean", "black"] = "mean",
+        rectangles: bool = False,
     ):
         self.data = load(data, root) if isinstance(data, str) else data
         self.classes = self.data.classes
@@ -82,6 +85,7 @@ class ImageSource:
             flip=flip and not self.alternate,
             autoaugment=autoaugment,
             cutout=cutout,
+            rectangles=rectangles,
             fill=tuple(round(255 * mean) for mean in self.data.mean) if cutout_fill == "mean" else (0,),
         )
 
