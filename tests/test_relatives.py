@@ -70,6 +70,21 @@ def compare(neuron: Neuron, slow: Callable[[Tensor], Tensor], x: Tensor | None =
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
+def test_trsg_multiplies_its_input_by_one_minus_the_decay():
+    plain, scaled = (made(TrLIF, decay=0.3, mp_init=False, decay_input=on) for on in (False, True))
+    x = currents(4.0)
+    torch.testing.assert_close(scaled(x), plain((1 - plain.decay) * x))
+    compare(scaled, lambda y: plain_like(scaled)((1 - scaled.decay) * y), x)
+
+
+def plain_like(scaled: TrLIF) -> TrLIF:
+    """A neuron with the parameters of another one, which does not scale its input."""
+    plain = made(TrLIF, decay=0.3, mp_init=False)
+    plain.logit_decay = scaled.logit_decay
+    plain.inverse_softplus_threshold = scaled.inverse_softplus_threshold
+    return plain
+
+
 @pytest.mark.parametrize("options", [{}, {"channels": C}])
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_klif(options: dict, reset: str):

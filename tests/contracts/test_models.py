@@ -858,6 +858,17 @@ def test_a_membrane_blocks_shortcut_meets_no_neuron():
     assert torch.equal(x.grad, torch.ones_like(x))
 
 
+@pytest.mark.parametrize(("head", "layers", "fires"), [("neurons", 2, 1), ("two_linear", 2, 0), ("linear", 1, 0)])
+def test_resnet19_has_the_heads_of_several_codes(head: str, layers: int, fires: int):
+    network = build("resnet19", head=head)
+    assert sum(isinstance(module, nn.Linear) for module in network.head.modules()) == layers
+    assert len(neurons(network.head)) == fires
+    assert network(images("resnet19", 2)).shape == (network.steps, 2, CLASSES)
+    if not fires:
+        with pytest.raises(BadValue, match=f"head = {head} has none; set one of them"):
+            build("resnet19", head=head, hidden_norm=True)
+
+
 def test_resnet19_halves_the_picture_twice():
     network = build("resnet19")
     sizes: list[tuple[int, ...]] = []

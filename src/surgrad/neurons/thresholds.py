@@ -161,6 +161,7 @@ class TrLIF(FusedNeuron):
         mp_init: MP-Init of the same paper: sequences begin at `running_rest`, the running average of the last potential
             of those neurons that fired at least once, in units of the threshold.
         momentum: weight of the newest batch in that average, in [0, 1].
+        decay_input: multiply the current by 1 - β = 1/τ, as the authors' code does.
     """
 
     running_rest: Tensor
@@ -181,6 +182,7 @@ class TrLIF(FusedNeuron):
         backend: str = "auto",
         mp_init: bool = True,
         momentum: Fraction = 0.1,
+        decay_input: bool = False,
     ):
         check_threshold(threshold)
         super().__init__(
@@ -199,6 +201,7 @@ class TrLIF(FusedNeuron):
         self.inverse_softplus_threshold = nn.Parameter(value + torch.log(-torch.expm1(-value)))
         self.mp_init = mp_init
         self.momentum = momentum
+        self.decay_input = decay_input
         self.register_buffer("running_rest", torch.zeros(()))
 
     @property
@@ -207,7 +210,7 @@ class TrLIF(FusedNeuron):
 
     @property
     def gain(self) -> Tensor:
-        return 1 / self.amplitude
+        return ((1 - self.decay) if self.decay_input else 1) / self.amplitude
 
     @property
     def needs_final_potential(self) -> bool:

@@ -20,16 +20,15 @@ _PUBLISHED = {("cifar10", 2): 0.9385, ("cifar10", 4): 0.9540, ("cifar10", 6): 0.
     source="Guo et al. 2022a",
     deviations=(
         "The loss is the paper's with λ = 2; the authors' published code has (mean - 0.5/T)² with λ = 0.005. "
-        "Optimiser, epochs, batch and augmentation are not stated; they are those of Dspike's recipes. Their "
-        "ResNet-19 ends with one linear layer, this one with two."
+        "Optimiser, epochs, batch and augmentation are not stated; they are those of Dspike's recipes."
     ),
 )
 def imloss_resnet19() -> Recipe:
-    """ResNet-19 (theirs ends with one linear layer, this one with two), decay 0.25, the derivative of a tanh that
-    narrows from K = 1 to 10, and a penalty that moves potentials towards the threshold."""
+    """ResNet-19 with one linear layer at the end, decay 0.25, the derivative of a tanh that narrows from K = 1 to 10,
+    and a penalty that moves potentials towards the threshold."""
     return derive(
         dspike_resnet18(),
-        model={"name": "resnet19", "init": "kaiming_fan_out"},
+        model={"name": "resnet19", "init": "kaiming_fan_out", "head": "linear"},
         surrogate={"name": "tanh"},
         adapt={"name": "schedule", "law": "geometric", "start": 1.0, "end": 0.1},
         penalty={"name": "im_loss", "weight": 2.0, "inner": False},

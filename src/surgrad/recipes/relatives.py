@@ -26,8 +26,8 @@ from surgrad.recipes.registry import rows
     title="GLIF",
     source="Yao et al. 2022",
     deviations=(
-        "The authors have a head of 512-256-10 without neurons, and train the neurons' parameters by SGD at 0.1 and "
-        "the gates at 0.01. Here the head fires, and Adam trains them at 0.01."
+        "The authors train the neurons' parameters by SGD at 0.1 and the gates at 0.01. Here Adam trains both at 0.01, "
+        "as it trains all neurons' parameters."
     ),
 )
 def glif_resnet19() -> Recipe:
@@ -35,7 +35,7 @@ def glif_resnet19() -> Recipe:
     return derive(
         lsg_resnet19(),
         data={"batch": 64, "autoaugment": False, "cutout": 0},
-        model={"init": "kaiming_fan_out", "summand_alpha": 1 / math.sqrt(2)},
+        model={"init": "kaiming_fan_out", "summand_alpha": 1 / math.sqrt(2), "head": "two_linear"},
         neuron={"name": "glif", "decay": 0.25, "per_channel": True, "gate_spread": 0.1},
         adapt={"name": "fixed"},
         optim={"epochs": 200, "weight_decay": 4e-5, "decay_norms": True, "neuron_lr": 0.01},
@@ -95,9 +95,7 @@ def clif_resnet18_cifar100() -> Recipe:
     title="TrSG + MP-Init",
     source="WACV 2026",
     deviations=(
-        "The authors multiply the input by 1/τ, begin with 64 channels, end with one linear layer and train "
-        "threshold and leak by the network's SGD. Here the input is not scaled, the stem has 128 channels, "
-        "the head is 512-256-classes, and Adam trains threshold and leak."
+        "The authors train threshold and leak by the network's SGD. Here Adam trains them, as all neurons' parameters."
     ),
 )
 def trsg_resnet19() -> Recipe:
@@ -106,9 +104,9 @@ def trsg_resnet19() -> Recipe:
     return derive(
         lsg_resnet19(),
         data={"batch": 64, "autoaugment": False, "cutout": 0},
-        model={"name": "resnet19_normed"},
+        model={"stem": 64, "head": "linear"},
         norm={"name": "batchnorm"},
-        neuron={"name": "trsg", "decay": 0.5, "threshold": 1.0, "reset": "subtract"},
+        neuron={"name": "trsg", "decay": 0.5, "decay_input": True, "threshold": 1.0, "reset": "subtract"},
         adapt={"name": "fixed"},
         optim={"epochs": 200, "lr": 0.02, "weight_decay": 0.0005, "decay_norms": True},
     )
@@ -152,8 +150,8 @@ def mpdagl_resnet19() -> Recipe:
     title="DS-ATGO",
     source="AAAI 2026",
     deviations=(
-        "The authors add spikes after the neurons (SEW ADD) and have a norm in the head. Here currents are "
-        "added before the neurons, and the head has none."
+        "The authors add spikes after the neurons (SEW ADD). Here currents are added before them, as in every "
+        "ResNet-19 of surgrad."
     ),
 )
 def dsatgo_resnet19() -> Recipe:
@@ -161,7 +159,7 @@ def dsatgo_resnet19() -> Recipe:
     return derive(
         lsg_resnet19(),
         data={"batch": 100, "cutout": 0},
-        model={"init": "kaiming_fan_out"},
+        model={"init": "kaiming_fan_out", "hidden_norm": True},
         neuron={"name": "ds_atgo", "threshold": 1.0},
         adapt={"name": "ds_atgo"},
         loss={"label_smoothing": 0.1},
@@ -214,15 +212,15 @@ def rmp_resnet19() -> Recipe:
     {("cifar10", 2): 0.9647, ("cifar100", 2): 0.7951},
     title="MPBN",
     source="Guo et al. 2023, recalled",
-    deviations="Recalled from memory. The authors' ResNet-19 ends with one linear layer; this one with two.",
+    deviations="Recalled from memory.",
 )
 def mpbn_resnet19() -> Recipe:
     """Potentials are normalised before they are compared with the threshold; Dspike's slope at b = 3, decay 0.25, 400
-    epochs. Their ResNet-19 ends with one linear layer, this one with two."""
+    epochs."""
     return derive(
         dspike_resnet18(),
         data={"autoaugment": True, "cutout": 16, "cutout_fill": "black"},
-        model={"name": "resnet19_normed"},
+        model={"name": "resnet19", "head": "linear"},
         norm={"name": "batchnorm"},
         neuron={"name": "mpbn"},
         surrogate={"width": 1 / 3},
