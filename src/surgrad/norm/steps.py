@@ -134,9 +134,10 @@ class TAB(BatchNorm):
     The statistics of a step are those of all steps up to it, mean_1..t and var_1..t, so that no step depends on a later
     one,
 
-        y_t = p_t·(γ·(x_t - mean_1..t)/√(var_1..t + ε) + μ),
+        y_t = p_t²·(γ_t·(x_t - mean_1..t)/√(var_1..t + ε) + μ_t),
 
-    with a trained scale p (`step_scale` [steps], 1 at the start). Running estimates: [steps, C].
+    with a trained p (`step_scale` [steps], 1 at the start), and γ and μ of each step (`weight`, `bias`: [steps·C], one
+    step after the other), as in the authors' code. Running estimates: [steps, C].
 
     Args:
         channels: C.
@@ -149,6 +150,8 @@ class TAB(BatchNorm):
 
     def __init__(self, channels: int, steps: Count, *, eps: Positive = 1e-5, momentum: Fraction | None = 0.1):
         super().__init__(channels, eps=eps, momentum=momentum)
+        self.weight = nn.Parameter(torch.ones(steps * channels))
+        self.bias = nn.Parameter(torch.zeros(steps * channels))
         self.step_scale = nn.Parameter(torch.ones(steps))
         self.running_mean = torch.zeros(steps, channels)
         self.running_var = torch.ones(steps, channels)
@@ -159,12 +162,15 @@ class TAB(BatchNorm):
         input = zeroed(input)
         mean, variance = self._moments(input)
         x = input.to(mean.dtype)
-        scale = _broadcast_steps(self.step_scale, input)
-        gain = broadcast_channels(self.weight, input, 2)
-        shift = broadcast_channels(self.bias, input, 2)
+        scale = _broadcast_steps(self.step_scale.square(), input)
+        gain, shift = (_broadcast_statistics(self._of_steps(rows, len(input)), x) for rows in (self.weight, self.bias))
         centred = x - _broadcast_statistics(mean, x)
         out = scale * (gain * centred * torch.rsqrt(_broadcast_statistics(variance, x) + self.eps) + shift)
         return zeroed(out.to(input.dtype))
+
+    def _of_steps(self, rows: Tensor, steps: int) -> Tensor:
+        """The first steps of a parameter [steps·C], as [steps, C]."""
+        return rows.view(-1, self.channels)[:steps]
 
     def _moments(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance [T, C] of the steps up to each; in evaluation the running estimates."""
