@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import surgrad
+from surgrad.adapt import CONTROLLERS
 from surgrad.criteria import NARROW_SHARE
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.report import compare, histograms, overview_picture, read_run, words, write_report
@@ -164,7 +165,7 @@ def test_recorded_runs_are_read():
     """Also the oldest ones in records/."""
     for recipe in sorted((Path(__file__).parents[1] / "records").glob("**/recipe.json")):
         run = read_run(recipe.parent)
-        assert run.setting("adapt.name") in {"fixed", "schedule", "lsg", "mpd_agl", "ds_atgo", "esg", "dspike", "dgs"}
+        assert run.setting("adapt.name") in CONTROLLERS
         assert run.setting("surrogate.width") > 0
         assert run.setting("model.steps") > 0
         assert run.planned
