@@ -9,8 +9,7 @@ from torch import nn
 
 from surgrad import LIF, TDBN, Adapter, NormNeuron, PerStep, Surrogate
 from surgrad.adapt import KeepShare
-from surgrad.adapt.esg import effective_half_width
-from surgrad.adapt.share import widths_of
+from surgrad.adapt.esg import effective_half_width, width_of_half_width
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, reach_of, reaches_of, share_within
 from surgrad.losses import cross_entropy
 from surgrad.neurons import neurons
@@ -140,7 +139,7 @@ def test_many_reaches_are_each_the_one():
 @pytest.mark.parametrize("name", [name for name in SHAPES if name != "dspike"])  # whose window has one size
 def test_widths_have_the_half_widths_asked_for(name):
     half = torch.tensor([0.3, 0.5, 0.9], dtype=torch.float64)
-    found = widths_of(SURROGATES[name], half)
+    found = width_of_half_width(SURROGATES[name], half)
     torch.testing.assert_close(effective_half_width(SURROGATES[name], found), half, rtol=1e-6, atol=0)
 
 

@@ -198,13 +198,11 @@ def share_of_mass(function: SurrogateFunction) -> float:
 
 def width_of_half_width(function: SurrogateFunction, half: Tensor) -> Tensor:
     """The width whose `effective_half_width` is `half` (0-d or [C]), by bisection; 64 times `half` where no width
-    gives it."""
+    gives it. A fixed number of steps, so that a GPU is not waited for."""
     low = half.double() / 64
     high = half.double() * 64
     share = share_of_mass(function)
     for _ in range(60):
-        if torch.equal(low.to(half.dtype), high.to(half.dtype)):
-            break  # more steps cannot change the result, which lies between them
         middle = (low * high).sqrt()
         wide = function.reach(middle, share) > half
         low = torch.where(wide, low, middle)

@@ -8,17 +8,14 @@ import torch
 from torch import Tensor
 
 from surgrad.adapt.base import Controller, StepContext
-from surgrad.adapt.esg import share_of_mass
+from surgrad.adapt.esg import width_of_half_width
 from surgrad.adapt.probe import all_reduce
 from surgrad.config.values import Count, Fraction, Range
 from surgrad.kernels.lif import reaches_of
-from surgrad.surrogates import SurrogateFunction
 
 Share = Annotated[float, Range(0.01, 0.99)]
 FALLBACK = 1.0
 """Half-width, in thresholds, of a layer whose potentials say nothing."""
-HALVINGS = 32
-"""Of the bisection that finds a width."""
 
 
 class KeepShare(Controller):
@@ -111,7 +108,7 @@ class KeepShare(Controller):
             neurons = [context.neurons[name] for name in members]
             thresholds = torch.stack([neuron.threshold.detach().mean() for neuron in neurons])
             half = torch.stack([self.half[name].to(thresholds.device) for name in members]) * thresholds
-            found |= dict(zip(members, widths_of(function, half).unbind(), strict=True))
+            found |= dict(zip(members, width_of_half_width(function, half).unbind(), strict=True))
         return found
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,17 +116,3 @@ class KeepShare(Controller):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.half = {name: torch.tensor(half, dtype=torch.float64) for name, half in state["half"].items()}
-
-
-def widths_of(function: SurrogateFunction, half: Tensor) -> Tensor:
-    """The widths whose `effective_half_width` is `half` [layers], by bisection without a wait for the device; 64 times
-    `half` where no width gives it."""
-    low = half / 64
-    high = half * 64
-    share = share_of_mass(function)
-    for _ in range(HALVINGS):
-        middle = (low * high).sqrt()
-        wide = function.reach(middle, share) > half
-        low = torch.where(wide, low, middle)
-        high = torch.where(wide, middle, high)
-    return high
