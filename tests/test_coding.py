@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from surgrad.coding import CODINGS, DCT
+from surgrad.config import derive
+from surgrad.data import ArraySource
 from surgrad.errors import BadValue, UnknownName
 from surgrad.gradients import GRADIENTS
 from surgrad.losses import cross_entropy
-from surgrad.models import in_chunks, vgg11_dct
+from surgrad.models import in_chunks, mlp, vgg11_dct
 from surgrad.neurons import LIF
 from surgrad.norm import BatchNorm
 from surgrad.train import evaluation
@@ -165,27 +167,41 @@ def test_codings_are_built_from_their_options():
         CODINGS.build("dct", {"blocks": 8})
 
 
+def test_strips_are_the_rows_of_an_image_from_top_to_bottom():
+    given = images(side=8)
+    rows = CODINGS.build("strips")
+    seen = rows(given, 8)  # one row a time step, as in sequential MNIST by rows
+    assert seen.shape == (8, 3, 3, 1, 8)
+    assert all(torch.equal(seen[t], given[:, :, t : t + 1]) for t in range(8))
+    assert torch.equal(torch.cat([*rows(given, 2)], 2), given)
+    assert rows.shape((3, 8, 6), 4) == (3, 2, 6)
+    with pytest.raises(BadValue, match=r"model.steps = 3 does not divide the 8 rows .* give a divisor of 8"):
+        rows(given, 3)
+
+
+def test_a_network_is_built_for_what_a_coding_shows_in_a_step(tiny):
+    wide = torch.rand(8, 1, 8, 12), torch.arange(8) % 2
+    recipe = derive(tiny(), coding={"name": "strips"}, model={"name": "mlp", "steps": 4}, data={"batch": 4})
+    parts = build(recipe, ArraySource(wide, wide))
+    assert parts.model.stem[1].weight.shape[1] == 2 * 12
+    assert parts.model(wide[0]).shape[:2] == (4, 8)
+    shorter = derive(recipe, progressive={"fraction": 0.5, "steps": 2})
+    with pytest.raises(BadValue, match=r"coding.name = strips shows other shapes with another number of time steps"):
+        build(shorter, ArraySource(wide, wide))
+
+
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_networks_learn_from_coded_images(coding: str, gradient: str):
     torch.manual_seed(0)
     code = CODINGS[coding]()
-    network = vgg11_dct(
-        3,
-        steps=6,
-        neuron=lambda: LIF(0.9),
-        norm=BatchNorm,
-        width_multiplier=0.05,
-        image_size=16 if code is None else code.side(16),
-        dropout=0.0,
-    )
-    network.head = torch.nn.Sequential(*[m for m in network.head if type(m).__name__ != "Dropout"])
-    network.body = torch.nn.Sequential(*[m for m in network.body if type(m).__name__ != "Dropout"])
+    shape = (3, 16, 16) if code is None else code.shape((3, 16, 16), 4)
+    network = mlp(3, features=math.prod(shape), steps=4, neuron=lambda: LIF(0.9), norm=BatchNorm, hidden=16)
     network.coding = code
     labels = torch.tensor([0, 1, 2, 0])
     _, output = GRADIENTS[gradient]().find(network, images(4, side=16), lambda out: cross_entropy(out, labels))
-    assert output.shape == (1 if gradient == "rate" else 6, 4, 3)
-    assert network.stem[0].weight.grad.any()
+    assert output.shape == (1 if gradient == "rate" else 4, 4, 3)
+    assert network.stem[1].weight.grad.any()
 
 
 @pytest.mark.parametrize("coded", [False, True])

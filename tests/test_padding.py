@@ -202,7 +202,7 @@ def test_the_last_step_is_that_of_the_sequence():
 
 
 def small():
-    return mlp(3, in_channels=2, sample_dims=1, steps=1, width_multiplier=0.1)
+    return mlp(3, features=2, sample_dims=1, steps=1, width_multiplier=0.1)
 
 
 def test_energy_is_that_of_the_sequences():

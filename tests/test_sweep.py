@@ -73,6 +73,9 @@ def test_the_label_of_a_recipe_in_a_file_is_its_function():
         ("[[run]]\nrecipe='a'\nseeds=0", BadValue, "has seeds = 0; give a whole number, 1 or more"),
         ("[[run]]\nrecipe='a'\nagainst='a'", BadValue, "has against = 'a'; give a list of texts"),
         ("[[run]]\nrecipe='a'\nagainst=['b']", UnknownName, "unknown label 'b'"),
+        ("[[run]]\nrecipe='a'\nvary=['b']", BadValue, r"has vary = \['b'\]; give lists by path"),
+        ("[[run]]\nrecipe='a'\nvary={b=1}", BadValue, r"has vary = \{'b': 1\}; give lists by path"),
+        ("[[run]]\nrecipe='a'\nvary={b=[]}", BadValue, r"has vary = \{'b': \[\]\}; give lists by path"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused(tmp_path, text, error, words):
@@ -182,6 +185,21 @@ def test_differences_are_taken_seed_by_seed():
 def test_the_sweeps_of_the_package_name_what_exists(path, tmp_path):
     queue = sweep.jobs_of(sweep.entries([str(path)]), 1, tmp_path)
     assert len({job.folder for job in queue}) == len(queue) > 5
+
+
+def test_a_run_that_varies_stands_for_every_combination(tmp_path):
+    (tmp_path / "runs.toml").write_text("""
+[[run]]
+recipe = "lsg_fashion_small_t4"
+label = "a"
+set = ["adapt.name=fixed"]
+vary = {"surrogate.width" = [0.5, 1], "neuron.train_decay" = [true, false]}
+seeds = 2
+""")
+    found = sweep.entries([str(tmp_path / "runs.toml")])
+    assert [entry.label for entry in found] == ["a_0.5_true", "a_0.5_false", "a_1_true", "a_1_false"]
+    settings = ("adapt.name=fixed", "surrogate.width=1", "neuron.train_decay=false")
+    assert found[3] == sweep.Entry("a_1_false", "lsg_fashion_small_t4", settings, 2)
 
 
 def test_a_run_may_have_more_seeds_and_others_to_compare_with(tmp_path):

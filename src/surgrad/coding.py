@@ -1,7 +1,6 @@
 """Input encodings for static images.
 
-To add one: write a module that turns images [N, C, H, W] into a recording [T, N, C, H', W'] (`forward(images, steps)`)
-and computes its image size (`side`), and add it to `CODINGS`.
+To add one: derive from `Coding`, and add the class to `CODINGS`.
 """
 
 import math
@@ -18,7 +17,45 @@ from surgrad.errors import BadValue
 _TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
-class DCT(nn.Module):
+class Coding(nn.Module):
+    """Turns static images into a sequence: [N, C, H, W] -> [T, N, C, H', W'].
+
+    A subclass defines `forward(images, steps)` and `shape`.
+    """
+
+    reads_values = False
+    """Whether what it computes depends on the values of its batch in a way that no graph of operations can hold."""
+
+    def shape(self, shape: tuple[int, ...], steps: int) -> tuple[int, ...]:
+        """The shape of one time step, [C, H', W'], of an image [C, H, W].
+
+        Raises:
+            BadValue: the image or the number of time steps does not fit.
+        """
+        raise NotImplementedError
+
+
+class Strips(Coding):
+    """An image from top to bottom: step t shows its rows t·H/T to (t + 1)·H/T - 1.
+
+    [N, C, H, W] -> [T, N, C, H/T, W]. With T = H one row is shown at a time, as in sequential MNIST by rows.
+    """
+
+    def shape(self, shape: tuple[int, ...], steps: int) -> tuple[int, ...]:
+        channels, height, width = shape
+        if height % steps:
+            raise BadValue(
+                f"model.steps = {steps} does not divide the {height} rows of an image into equal strips; give a "
+                f"divisor of {height}"
+            )
+        return channels, height // steps, width
+
+    def forward(self, images: Tensor, steps: int) -> Tensor:
+        _, height, _ = self.shape(images.shape[1:], steps)
+        return images.unflatten(2, (steps, height)).movedim(2, 0).contiguous()
+
+
+class DCT(Coding):
     """One frequency per step, as spikes of 1 and -1 (Garg et al. 2021, DCT-SNN).
 
     [N, C, H, W] -> [T, N, C, H', W'], with H' = block·(1 + (H - block)/stride).
@@ -42,6 +79,7 @@ class DCT(nn.Module):
         BadValue: for a stride or percentiles outside these ranges.
     """
 
+    reads_values = True
     tracks_batch_statistics = True
     """Whether it uses statistics of the batch in training, and a running estimate of them in evaluation."""
 
@@ -69,6 +107,10 @@ class DCT(nn.Module):
         self.register_buffer("basis", zigzag_basis(block), persistent=False)
         self.register_buffer("low", torch.full((), math.nan))
         self.register_buffer("high", torch.full((), math.nan))
+
+    def shape(self, shape: tuple[int, ...], steps: int) -> tuple[int, ...]:
+        channels, height, width = shape
+        return channels, self.side(height), self.side(width)
 
     def side(self, side: int) -> int:
         """The output size H' for an image size H; the same for W' and W."""
@@ -143,4 +185,4 @@ def direct() -> None:
     """No encoding: a network without a coding repeats the image at every time step."""
 
 
-CODINGS: Registry[Callable[..., DCT | None]] = Registry("coding", {"direct": direct, "dct": DCT})
+CODINGS: Registry[Callable[..., Coding | None]] = Registry("coding", {"direct": direct, "dct": DCT, "strips": Strips})

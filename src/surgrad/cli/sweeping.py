@@ -18,6 +18,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     recipe = "lsg_cifar10_resnet19_t2"
     label = "lsg"               # default: the recipe's name
     set = ["model.width_multiplier=0.25"]
+    vary = {"optim.lr" = [0.05, 0.1]}  # a run for each value (of several: each combination), lsg_0.05 and lsg_0.1
     seeds = 8                   # for this run; default: --seeds
     against = ["width_1"]       # labels: also compute the differences to them, seed by seed
     """

@@ -3,8 +3,9 @@
     network = MODELS["resnet19"](10, neuron=lambda channels: LIF(channels=channels), norm=TDBN)
 
 To add one: write a builder and add it to `MODELS`. A builder returns a `SpikingNetwork`. It takes the number of classes
-and, by name, `in_channels`, `steps`, `neuron` and `norm`; `image_size` where the network fits one size alone; and
-`sample_dims` where it takes samples of any number of dimensions. Its other parameters are its options, which recipes
+and, by name, `in_channels`, `steps`, `neuron` and `norm`; `image_size` where the network fits one size alone;
+`features` where it fits one number of values alone; and `sample_dims` where it takes samples of any number of
+dimensions. Its other parameters are its options, which recipes
 can set: annotate each with its range (`surgrad.config.values`). It makes every neuron by `norm_neuron` or
 `make_neuron`, which tell the factory the number of channels.
 """
@@ -88,5 +89,7 @@ _BUILDERS: dict[str, Callable[..., SpikingNetwork]] = {
 }
 
 MODELS = Registry(
-    "model", _BUILDERS, context=("classes", "in_channels", "image_size", "sample_dims", "steps", "neuron", "norm")
+    "model",
+    _BUILDERS,
+    context=("classes", "in_channels", "image_size", "features", "sample_dims", "steps", "neuron", "norm"),
 )

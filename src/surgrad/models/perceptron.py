@@ -14,8 +14,7 @@ from surgrad.norm import TDBN
 def mlp(
     classes: int = 10,
     *,
-    in_channels: int = 1,
-    image_size: int = 28,
+    features: int = 784,
     sample_dims: int = 3,
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
@@ -26,13 +25,12 @@ def mlp(
 ) -> SpikingNetwork:
     """Hidden linear layers, each with a norm and neurons, and a linear layer for the output. 0.12 M parameters.
 
-    The samples are features [C], recordings of channels [C, L], or square images [C, L, L]; they are flattened.
+    The samples are features [C], recordings of channels [C, L], or images [C, H, W]; they are flattened.
 
     Args:
         classes: the number of classes of the output.
-        in_channels: C.
-        image_size: L.
-        sample_dims: the number of dimensions of a sample: 1 for [C], 2 for [C, L], 3 for [C, L, L].
+        features: the number of values of a sample at one time step.
+        sample_dims: the number of dimensions of a sample: 1 for [C], 2 for [C, L], 3 for [C, H, W].
         steps: T, the time steps for which static input is shown.
         neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
         norm: the norm factory: norm(channels).
@@ -40,9 +38,8 @@ def mlp(
         layers: the number of hidden layers.
         width_multiplier: factor of `hidden`.
     """
-    inputs = in_channels * image_size ** (sample_dims - 1)
     widths = [scaled(hidden, width_multiplier)] * layers
-    stem = PerStep(nn.Flatten(), nn.Linear(inputs, widths[0], bias=False))
+    stem = PerStep(nn.Flatten(), nn.Linear(features, widths[0], bias=False))
     body: list[nn.Module] = []
     for a, b in pairwise(widths):
         body += [linear(a, b, bias=False), norm_neuron(b, neuron, norm)]

@@ -1,8 +1,9 @@
 """The trainings of a sweep."""
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from surgrad.config.recipe import Recipe
 
 
-KEYS = ("recipe", "label", "set", "seeds", "against")
+KEYS = ("recipe", "label", "set", "vary", "seeds", "against")
 """The keys that a [[run]] may have."""
 
 LONGEST_LABEL = 100
@@ -77,8 +78,9 @@ def entries(names: Iterable[str]) -> list[Entry]:
 
     Args:
         names: recipes (a name, or path/to/file.py:function), and .toml files. A file has [[run]] tables with `recipe`
-            and, optionally, `label`, `set` (a list of path=value), `seeds` (a number) and `against` (a list of labels).
-            `set` at its top is for all runs.
+            and, optionally, `label`, `set` (a list of path=value), `vary` (lists of values by path), `seeds` (a number)
+            and `against` (a list of labels). `set` at its top is for all runs. A run that varies paths stands for one
+            run of every combination of their values, which are added to its label.
 
     Raises:
         BadValue: a file cannot be read, or a value in it is not allowed.
@@ -120,7 +122,7 @@ def _from_file(path: Path) -> list[Entry]:
         if key not in ("set", "run"):
             raise unknown("key", key, ("set", "run"))
     common = _texts(path, held, "set", "optim.lr=0.05")
-    found = []
+    found: list[Entry] = []
     runs = held.get("run", [])
     if not isinstance(runs, list):
         what = "a table [run]" if isinstance(runs, dict) else f"run = {runs!r}"
@@ -131,26 +133,40 @@ def _from_file(path: Path) -> list[Entry]:
         for key in run:
             if key not in KEYS:
                 raise unknown("key", f"run.{key}", [f"run.{known}" for known in KEYS])
-        found.append(_entry(path, run, common))
+        found += _entries(path, run, common)
     if not found:
         raise BadValue(f"{path} has no [[run]]; see `surgrad sweep --help`")
     return found
 
 
-def _entry(path: Path, run: dict[str, Any], common: tuple[str, ...]) -> Entry:
+def _entries(path: Path, run: dict[str, Any], common: tuple[str, ...]) -> Iterator[Entry]:
+    """The entries of a [[run]]: one, or one for every combination of the values that it varies."""
     if "recipe" not in run:
         raise BadValue(f"a [[run]] in {path} has no recipe; give a name that `surgrad list` shows")
     seeds = run.get("seeds")
     if seeds is not None and (type(seeds) is not int or seeds < 1):
         raise BadValue(f"{path} has seeds = {seeds!r}; give a whole number, 1 or more")
     recipe = str(run["recipe"])
-    return Entry(
-        str(run.get("label", _label_of(recipe))),
-        recipe,
-        (*common, *_texts(path, run, "set", "optim.lr=0.05")),
-        seeds,
-        _texts(path, run, "against", "lsg"),
-    )
+    label = str(run.get("label", _label_of(recipe)))
+    fixed = (*common, *_texts(path, run, "set", "optim.lr=0.05"))
+    against = _texts(path, run, "against", "lsg")
+    varied = _varied(path, run)
+    for values in product(*varied.values()):
+        settings = tuple(f"{name}={value}" for name, value in zip(varied, values, strict=True))
+        yield Entry("_".join((label, *values)), recipe, (*fixed, *settings), seeds, against)
+
+
+def _varied(path: Path, run: dict[str, Any]) -> dict[str, list[str]]:
+    """The values of each path that a [[run]] varies, as they are written in a setting."""
+    varied = run.get("vary", {})
+    if not isinstance(varied, dict) or not all(isinstance(values, list) and values for values in varied.values()):
+        raise BadValue(f'{path} has vary = {varied!r}; give lists by path, as in vary = {{"optim.lr" = [0.05, 0.1]}}')
+    return {name: [_text(value) for value in values] for name, values in varied.items()}
+
+
+def _text(value: Any) -> str:
+    """A value of a TOML file as it is written in a setting."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _texts(path: Path, held: dict[str, Any], key: str, example: str) -> tuple[str, ...]:

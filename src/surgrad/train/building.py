@@ -1,5 +1,6 @@
 """From a recipe to the objects of a training."""
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from surgrad.adapt import CONTROLLERS, Adapter
 from surgrad.adapt.probe import Loss
-from surgrad.coding import CODINGS
+from surgrad.coding import CODINGS, Coding
 from surgrad.config import parts
 from surgrad.config.parts import GIVEN, NONE
 from surgrad.config.plugins import load_plugins
@@ -149,15 +150,14 @@ def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
         BadValue: the network takes samples of another number of dimensions.
     """
     coding = CODINGS.build(recipe.coding.name, recipe.coding.options)
-    channels, *sides = samples.input_shape
-    side = sides[-1] if sides else 1
+    channels, *sides = shape = _step_shape(recipe, samples, coding)
     sized = MODELS.takes(recipe.model.name, "image_size")
     if sized and len(set(sides)) > 1:
         raise BadValue(
             f"model '{recipe.model.name}' is built for square images, and these have {' × '.join(map(str, sides))} "
             "pixels; cut them to squares, or choose a network of any size, such as resnet18"
         )
-    if sized and recipe.progressive.image_size is not None:
+    if (sized or MODELS.takes(recipe.model.name, "features")) and recipe.progressive.image_size is not None:
         raise BadValue(
             f"model '{recipe.model.name}' is built for one image size, and progressive.image_size = "
             f"{recipe.progressive.image_size}; set progressive.image_size=none"
@@ -167,8 +167,9 @@ def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
         recipe.model.options,
         classes=len(samples.classes),
         in_channels=channels,
-        image_size=side if coding is None else coding.side(side),
-        sample_dims=len(samples.input_shape),
+        image_size=sides[-1] if sides else 1,
+        features=math.prod(shape),
+        sample_dims=len(shape),
         steps=recipe.model.steps,
         neuron=lambda channels: build_neuron(recipe, channels),
         norm=norm_factory(recipe),
@@ -179,6 +180,19 @@ def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
     network.coding = coding
     network.last_step = recipe.model.last_step
     return network
+
+
+def _step_shape(recipe: Recipe, samples: Samples, coding: Coding | None) -> tuple[int, ...]:
+    """The shape of a sample at one time step, as the network sees it."""
+    if coding is None:
+        return samples.input_shape
+    shape = coding.shape(samples.input_shape, recipe.model.steps)
+    if recipe.progressive.fraction and coding.shape(samples.input_shape, recipe.progressive.steps) != shape:
+        raise BadValue(
+            f"coding.name = {recipe.coding.name} shows other shapes with another number of time steps, and "
+            f"progressive.steps = {recipe.progressive.steps}; set progressive.fraction=0"
+        )
+    return shape
 
 
 def _check_sample_dims(recipe: Recipe, network: SpikingNetwork, samples: Samples) -> None:
@@ -352,9 +366,14 @@ def _check_coding(recipe: Recipe, source: DataSource) -> None:
         )
 
 
+def _reads_values(recipe: Recipe) -> bool:
+    """Whether the recipe's coding computes what no graph can hold."""
+    return bool(getattr(CODINGS[recipe.coding.name], "reads_values", False))
+
+
 def _check_compiled(recipe: Recipe) -> None:
     """Refuse what cannot be one graph."""
-    if recipe.coding.name != DIRECT:
+    if _reads_values(recipe):
         raise BadValue(
             f"run.compile is true, and coding.name = {recipe.coding.name} decides by the values of its batch, "
             "which a graph cannot; set run.compile=false"
@@ -436,7 +455,7 @@ def _obstacle_to_graph(recipe: Recipe, device: torch.device) -> str | None:
         return "run.compile is true, and torch.compile decides itself what is a graph"
     if not GRADIENTS[recipe.gradient.name].allows_compile:
         return f"gradient.name = {recipe.gradient.name} decides in Python what every time step computes"
-    if recipe.coding.name != DIRECT:
+    if _reads_values(recipe):
         return f"coding.name = {recipe.coding.name} decides by the values of its batch"
     if recipe.penalty.name != NONE:
         return f"the weight of penalty.name = {recipe.penalty.name} changes from step to step"
