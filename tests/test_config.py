@@ -351,6 +351,8 @@ def test_every_run_of_the_records_is_read_and_builds_its_parts(path):
         ("neuron.width=2", "surrogate.width", 2.0),
         ("neuron.shape=atan", "surrogate.name", "atan"),
         ("neuron.learn_width=true", "surrogate.learn", True),
+        ("neuron.first_width=true", "surrogate.steps", 2),
+        ("surrogate.first=false", "surrogate.steps", 1),
         ("adapt.controller=steer", "adapt.name", "esg"),
         ("adapt.controller=follow", "adapt.name", "lsg"),
         ("adapt.rule=mpd_agl", "adapt.name", "mpd_agl"),

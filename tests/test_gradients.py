@@ -579,7 +579,7 @@ def test_rate_points_as_backpropagation_does():
     [
         (lambda: LIF(0.6, train_decay=True), None, "has trained parameters"),
         (lambda: NEURONS["klif"](0.6), None, "KLIF, has no averaged form; use lif, plif or if"),
-        (lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True)), None, "one width"),
+        (lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, steps=2)), None, "one width"),
         (plain_lif, partial(TEBN, steps=STEPS), "TEBN, has no averaged form; use batchnorm or tdbn"),
     ],
 )
@@ -607,8 +607,8 @@ def test_rate_leaves_norms_in_evaluation_alone():
 
 
 def test_online_refuses_a_first_width_and_ottt_trained_decays():
-    with pytest.raises(BadValue, match="has a separate width for the first time step"):
-        sltt(flat(lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, first=True))), recording(), loss_fn)
+    with pytest.raises(BadValue, match="has separate widths for 2 time steps"):
+        sltt(flat(lambda: LIF(0.6, surrogate=Surrogate("rect", 1.0, steps=2))), recording(), loss_fn)
     with pytest.raises(BadValue, match=r"are trained .*; give all neurons the same decay, and do not train it"):
         ottt(flat(partial(plain_lif, train_decay=True)), recording(), loss_fn)
 

@@ -190,7 +190,7 @@ def test_every_neuron_can_be_penalised(name: str, neuron: str):
 
 
 def test_a_first_step_with_a_width_of_its_own_counts():
-    apart = LIF(0.3, surrogate=Surrogate("rect", 1.0, first=True))
+    apart = LIF(0.3, surrogate=Surrogate("rect", 1.0, steps=2))
     whole = LIF(0.3)
     x = currents(dtype=torch.float32)
     for one in (apart, whole):

@@ -19,11 +19,11 @@ SHAPES = [name for name in SURROGATES if name != "q_pseudospike"]
 STARTS = (0.01, 1.0, 50.0)
 
 
-def network(surrogate="rect", width=1.0, norm=TDBN, threshold=0.5):
+def network(surrogate="rect", width=1.0, norm=TDBN, threshold=0.5, **options):
     torch.manual_seed(0)
     layers = []
     for inputs in (6, 40):
-        neuron = LIF(0.5, threshold=threshold, surrogate=Surrogate(surrogate, width))
+        neuron = LIF(0.5, threshold=threshold, surrogate=Surrogate(surrogate, width, **options))
         layers += [PerStep(nn.Linear(inputs, 40)), neuron if norm is None else NormNeuron(norm(40), neuron)]
     return nn.Sequential(*layers, PerStep(nn.Linear(40, 3)))
 
@@ -113,6 +113,69 @@ def test_silent_layers_are_said_and_get_a_width_that_reaches_them():
     inputs, labels = batch()
     cross_entropy(model(inputs), labels).backward()
     assert model[0][0].weight.grad.any()
+
+
+SIZES = {"channel": (40,), "step": (4, 1), "step and channel": (4, 40), "two steps": (2, 1)}
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("start", [0.02, 20.0])
+def test_every_width_reaches_the_share_of_the_potentials_that_it_meets(size, start):
+    """One per channel, one for each time step, or both; counted here from the potentials themselves."""
+    many = size[-1] > 1
+    model = network(width=torch.full((40,), start) if many else start, steps=size[0] if len(size) > 1 else 1)
+    Adapter(model, KeepShare(0.3)).step(batch())
+    seen = {}
+    for name, neuron in neurons(model).items():
+        neuron.watcher = lambda u, spikes, neuron, name=name: seen.update({name: u - neuron.threshold})
+    model(batch()[0])
+    for name, neuron in neurons(model).items():
+        width = neuron.surrogate.width
+        assert width.shape == size
+        assert width.unique().numel() > 1
+        above = seen[name]  # [T, N, C]
+        steps = [above] if len(size) == 1 else [*above[: size[0] - 1].split(1), above[size[0] - 1 :]]
+        for x, half in zip(steps, width.view(len(steps), -1) / 2, strict=True):
+            inside = (x.abs() < half).float()
+            shares = inside.mean((0, 1)) if many else inside.mean()
+            bin_and_sample = 1 / 32 + 1 / x[..., 0].numel() if many else 0.03
+            assert (shares - 0.3).abs().max() < 0.05 + bin_and_sample
+
+
+def test_the_first_step_whose_potentials_spread_less_has_a_narrower_window():
+    """MPD-AGL's observation (Jiang et al. 2025): no potential has added up yet."""
+    model = network(steps=4)
+    for neuron in neurons(model).values():
+        neuron.reset_mode = "none"
+    Adapter(model).step(batch())
+    for neuron in neurons(model).values():
+        first, *later = neuron.surrogate.width.flatten().tolist()
+        assert all(first < width for width in later)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_a_training_with_several_widths_goes_on_as_if_never_stopped(size):
+    options = {"width": torch.ones(40) if size[-1] > 1 else 1.0, "steps": size[0] if len(size) > 1 else 1}
+    whole, first, second = (network(**options) for _ in range(3))
+
+    def train(model, adapter, steps):
+        for step in steps:
+            adapter.step(batch(step))
+            loss = cross_entropy(model(batch(step)[0]), batch(step)[1])
+            for parameter, grad in zip(
+                model.parameters(), torch.autograd.grad(loss, [*model.parameters()]), strict=True
+            ):
+                parameter.data -= 0.1 * grad
+
+    train(whole, Adapter(whole), range(10))
+    adapter = Adapter(first)
+    train(first, adapter, range(4))
+    state = copy.deepcopy((first.state_dict(), adapter.state_dict()))
+    resumed = Adapter(second)
+    second.load_state_dict(state[0])
+    resumed.load_state_dict(state[1])
+    train(second, resumed, range(4, 10))
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in second.state_dict().items())
 
 
 def test_a_layer_that_fires_is_not_said():

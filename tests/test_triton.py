@@ -89,6 +89,9 @@ def random_call(seed: int) -> LIFArguments:
     def parameter(low: float, high: float) -> Tensor:
         return (torch.rand(per_channel) * (high - low) + low).to(DEVICE)
 
+    width = parameter(0.4, 2.0)
+    if seed % 3 == 1:  # one for each of the first steps
+        width = torch.rand(choose.choice((1, 2, 6)), *(per_channel or (1,)), device=DEVICE) + 0.4
     x, norm = summand(1 if flags[1] else T, flags[2], flags[3])
     plus, plus_norm = summand(1 if flags[4] else T, flags[2], flags[5])
     initial = laid_out(torch.randn(1, *size, device=DEVICE), last)[0] if flags[6] else None
@@ -96,7 +99,7 @@ def random_call(seed: int) -> LIFArguments:
         x,
         decay=parameter(0.2, 0.9),
         threshold=parameter(0.3, 0.8),
-        width=parameter(0.4, 2.0),
+        width=width,
         surrogate=list(SURROGATES.values())[seed % len(SURROGATES)],
         norm=norm,
         plus=plus if seed % 2 else None,
@@ -113,7 +116,7 @@ def leaves_of(call: LIFArguments, dtype: torch.dtype | None) -> tuple[LIFArgumen
     """The call over leaves of autograd, of another dtype if given, and these by name."""
     given = {name: getattr(call, name) for name in TENSORS}
     leaves = {
-        name: value.detach().clone().to(dtype or value.dtype).requires_grad_()
+        name: value.detach().clone().to(dtype or value.dtype).requires_grad_(name != "width" or value.ndim < 2)
         for name, value in given.items()
         if value is not None
     }

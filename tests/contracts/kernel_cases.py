@@ -74,6 +74,7 @@ class Case:
     above: str = "contiguous"  # of the gradients that arrive
     eps: float = 1e-5  # of both norms
     seed: int = 7
+    width_rows: int = 0  # S of a width for each step, [S, 1] or [S, C]; 0: one width for all steps
 
     @property
     def channels(self) -> int:
@@ -99,15 +100,17 @@ def draw(case: Case) -> Values:
     random = np.random.default_rng(case.seed)
     C = case.channels
 
-    def parameter(name: str, low: float, high: float) -> Array:
+    def parameter(name: str, low: float, high: float, rows: int = 0) -> Array:
         many = case.per_channel if isinstance(case.per_channel, bool) else name in case.per_channel
+        if rows:
+            return random.uniform(low, high, (rows, C if many else 1))
         return random.uniform(low, high, (C,) if many else ())
 
     values = {
         "current": random.normal(0.2, 0.7, (1 if case.shown[0] else case.T, *case.size)),
         "decay": parameter("decay", 0.2, 0.9),
         "threshold": parameter("threshold", 0.3, 0.8),
-        "width": parameter("width", 0.4, 2.0),
+        "width": parameter("width", 0.4, 2.0, case.width_rows),
         "start": random.normal(0, 0.5, case.size),
         "to_spikes": random.normal(0, 1, (case.T, *case.size)),
         "to_potential": random.normal(0, 1, case.size),
@@ -133,7 +136,7 @@ def draw(case: Case) -> Values:
 
 def _kept_from_jumps(case: Case, values: Values, random: np.random.Generator) -> Values:
     threshold = broadcast_to_step(case, values["threshold"])
-    width = broadcast_to_step(case, values["width"])
+    width = widths(case, values)
     for _ in range(100):
         for _, norm, prefix, _ in case.terms:
             if norm == "batch":
@@ -164,6 +167,15 @@ def _statistics(values: Values, prefix: str) -> Values:
 
 def broadcast_to_step(case: Case, value: Array) -> Array:
     return value.reshape(-1, *[1] * (len(case.size) - 2)) if value.ndim else value
+
+
+def widths(case: Case, values: Values) -> Array:
+    """The widths, to broadcast against one step, or against all where each has its own."""
+    value = values["width"]
+    if value.ndim < 2:
+        return broadcast_to_step(case, value)
+    of_steps = value[np.minimum(np.arange(case.T), len(value) - 1)]
+    return of_steps.reshape(case.T, *[1] * (len(case.size) > 1), -1, *[1] * (len(case.size) - 2))
 
 
 def summand(case: Case, values: Values, name: str, norm: str, prefix: str) -> Array:
@@ -198,7 +210,8 @@ def expected(case: Case, values: Values) -> Expected:
 
     A step is a handful of roundings, forward and back, and a slope multiplies those of u by some u/w."""
     ran = forward(case, values)
-    decay, threshold, width = (broadcast_to_step(case, values[name]) for name in ("decay", "threshold", "width"))
+    decay, threshold = (broadcast_to_step(case, values[name]) for name in ("decay", "threshold"))
+    width = widths(case, values)
     found = slow_lif.backward(
         ran,
         decay,
@@ -216,11 +229,11 @@ def expected(case: Case, values: Values) -> Expected:
     of = {}
     sizes = {}
     largest = np.abs(delta).max(initial=0)
-    for name in ("decay", "threshold", "width"):
+    for name in ("decay", "threshold", *(["width"] if not case.width_rows else [])):
         of[name] = summed(found[name], values[name].shape)
         sizes[name] = summed(np.abs(found[name]), values[name].shape) + largest
-    # a surrogate function may write ∂G/∂w as a difference from x/w·slope
-    sizes["width"] += summed(np.abs(found["threshold"] * (ran.u - threshold) / width), values["width"].shape)
+    if not case.width_rows:  # a surrogate function may write ∂G/∂w as a difference from x/w·slope
+        sizes["width"] += summed(np.abs(found["threshold"] * (ran.u - threshold) / width), values["width"].shape)
     if case.start:
         of["start"] = onward
         sizes["start"] = largest
@@ -312,6 +325,8 @@ def run(
     def leaf(name: str, dtype: torch.dtype, memory: str = "contiguous") -> Tensor:
         value = laid_out(torch.tensor(values[name], dtype=dtype, device=device), memory, 1 if name == "start" else 2)
         value = value.detach()
+        if name == "width" and case.width_rows:  # no gradient reaches it
+            return value
         leaves[name] = value.requires_grad_(autograd and (learned is None or name in learned))
         return leaves[name]
 

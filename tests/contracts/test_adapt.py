@@ -455,10 +455,14 @@ def test_a_learned_width_is_not_written():
     adapter(model, Fixed())
 
 
-def test_every_controller_writes_the_first_step_too():
-    model = nn.Sequential(LIF(surrogate=Surrogate(first=True)))
+def test_one_width_or_one_for_each_channel_is_written_for_all_steps():
+    model = nn.Sequential(LIF(surrogate=Surrogate("rect", torch.ones(3), steps=2), channels=3))
     adapter(model, Fixed(0.3))
-    assert model[0].surrogate.width.item() == model[0].surrogate.first_width.item() == pytest.approx(0.3)
+    assert model[0].surrogate.width.flatten().tolist() == pytest.approx([0.3] * 6)
+    adapter(model, lambda context: {"0": torch.tensor([0.1, 0.2, 0.3])})
+    assert model[0].surrogate.width.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3] * 2)
+    with pytest.raises(BadValue, match=r"gave neuron '0' widths \[2\] for its slot \[2, 3\]"):
+        adapter(model, lambda context: {"0": torch.ones(2)})
 
 
 def test_every_leaves_controllers_with_a_clock_of_their_own():

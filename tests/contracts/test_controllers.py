@@ -525,16 +525,17 @@ def test_which_rules_leave_the_modified_resnet18_a_gradient(controller):
 
 def test_the_first_step_is_written_apart():
     """MPD-AGL: 2·v_th·γ̄ in the first step, times √(1 + β²) later."""
-    neurons = {"a": LIF(surrogate=Surrogate(first=True)), "b": LIF()}
+    neurons = {"a": LIF(surrogate=Surrogate(steps=3)), "b": LIF()}
     gains = {name: torch.tensor(1.5) for name in neurons}
     for controller, first in ((MPDAGL, 1.5), (LSG, 1.0198)):
         widths = controller()(StepContext(0, 1, 1, neurons, gains=gains))
-        assert set(widths) == {"a", "a:first", "b"}
-        assert widths["a:first"].item() == pytest.approx(first, abs=1e-4)
-    model = nn.Sequential(TDBN(4), LIF(surrogate=Surrogate(first=True)))
+        assert set(widths) == {"a", "b"}
+        later = widths["b"].item()
+        assert widths["a"].flatten().tolist() == pytest.approx([first, later, later], abs=1e-4)
+    model = nn.Sequential(TDBN(4), LIF(surrogate=Surrogate("rect", torch.ones(4), steps=2)))
     Adapter(model, MPDAGL(), loss=cross_entropy, steps=1, steps_per_epoch=1)
-    assert model[1].surrogate.first_width.item() == 1.0
-    assert model[1].surrogate.width.item() == pytest.approx(1.0198, abs=1e-4)
+    assert model[1].surrogate.width[0].tolist() == [1.0] * 4
+    assert model[1].surrogate.width[1].tolist() == pytest.approx([1.0198] * 4, abs=1e-4)
 
 
 def test_ds_atgo_follows_the_spread():

@@ -277,6 +277,31 @@ def test_a_decay_that_also_scales_the_norm(backend: str, device: str):
     assert_same(weight.grad, wanted.gradients["weight"] * (1 - beta), "γ", wanted.roundings, size)
 
 
+@every_backend
+@every_reset
+@pytest.mark.parametrize("rows", [1, 2, 4, 6])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_width_for_each_step(backend: str, device: str, reset: Any, rows: int, per_channel: bool):
+    """The last row holds at all later steps; and blocks smaller than a layer load the widths of every step anew."""
+    for surrogate, size, memory in (
+        ("tanh", (5, 3), "contiguous"),
+        ("rect", (3, 5, 79, 13), "channels_last"),
+        ("dspike", (3, 5, 79, 13), "contiguous"),
+    ):
+        case = Case(4, size, surrogate, reset, per_channel=per_channel, width_rows=rows, norm="batch", memory=memory)
+        assert_serves(case, backend, device)
+
+
+@every_backend
+def test_widths_of_steps_that_do_not_fit_are_refused(backend: str, device: str):
+    current = torch.zeros(4, 2, 3, device=device)
+    for size in ((4, 2), (0, 3)):
+        with pytest.raises(BadValue, match=r"widths of shape .* one for each time step as \[T, 1\]"):
+            lif(current, 0.5, torch.ones(size), backend=backend)
+    with pytest.raises(BadValue, match="a width for each time step takes no gradient"):
+        lif(current, 0.5, torch.ones(4, 1, requires_grad=True), backend=backend)
+
+
 # N, C, ... on both sides of the sizes at which blocks and vectors end, and alone
 SIZES = [
     (1,),
@@ -374,6 +399,7 @@ def random_case(chance: random.Random, seed: int) -> Case:
         reset=chance.choice(RESETS),
         detach_reset=chance.random() < 0.5,
         per_channel=some(chance, PARAMETERS) if len(size) > 1 else False,
+        width_rows=chance.choice([0, 0, 1, 2, 4, 12]),
         start=chance.random() < 0.5,
         keep=chance.random() < 0.7,
         watch=chance.random() < 0.3,
@@ -1112,7 +1138,7 @@ def test_refuses_what_is_no_current(backend: str, device: str, current: Tensor):
 
 @every_backend
 @pytest.mark.parametrize("name", ["decay", "threshold", "width"])
-@pytest.mark.parametrize(("size", "given_size"), [((2, 5, 3), (4,)), ((2, 5, 3), (1, 3)), ((2, 3), (3,))])
+@pytest.mark.parametrize(("size", "given_size"), [((2, 5, 3), (4,)), ((2, 5, 3), (1, 1, 3)), ((2, 3), (3,))])
 def test_refuses_a_parameter_that_fits_no_channel(
     backend: str, device: str, name: str, size: tuple[int, ...], given_size: tuple[int, ...]
 ):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import surgrad
 import surgrad.neurons
 from surgrad.errors import BadValue, UnknownName
-from surgrad.kernels.lif import BINS
+from surgrad.kernels.lif import BINS, native
 from surgrad.layers import Dropout
 from surgrad.neurons import (
     ASGL,
@@ -562,8 +562,8 @@ def test_the_first_step_has_its_own_width():
     """Gradients are those of a loop whose first step spikes with the other width; forward nothing changes."""
     x = currents(4, 6, 3).requires_grad_()
     weight = torch.randn(4, 6, 3)
-    neuron = LIF(0.3, train_decay=True, surrogate=Surrogate("atan", 0.8, first=True))
-    neuron.surrogate.first_width.fill_(0.2)
+    neuron = LIF(0.3, train_decay=True, surrogate=Surrogate("atan", 0.8, steps=2))
+    neuron.surrogate.width[0] = 0.2
     neuron.record_histogram = True
     spikes = neuron(x)
     (spikes * weight).sum().backward()
@@ -585,7 +585,7 @@ def test_the_first_step_has_its_own_width():
 
 def test_the_first_step_of_plif_has_its_gain_too():
     x = currents(4, 6, 3)
-    one, other = (PLIF(tau=3.0, surrogate=Surrogate("atan", 0.5, first=first)) for first in (True, False))
+    one, other = (PLIF(tau=3.0, surrogate=Surrogate("atan", 0.5, steps=steps)) for steps in (1, 2))
     grads = []
     for neuron in (one, other):
         y = x.clone().requires_grad_()
@@ -596,24 +596,85 @@ def test_the_first_step_of_plif_has_its_gain_too():
         torch.testing.assert_close(ours, theirs)
 
 
-def test_what_cannot_have_a_first_width_refuses_one():
-    with pytest.raises(BadValue, match="DSATGO has one width for all steps; give a Surrogate without first=True"):
-        DSATGO(surrogate=Surrogate(first=True))(currents(2, 3, 4))
-    with pytest.raises(BadValue, match="learn and first are both set, but a learned width"):
-        Surrogate(learn=True, first=True)
+@every_neuron
+@pytest.mark.parametrize("channels", [None, 3])
+def test_equal_widths_of_all_steps_are_one_width(name: str, channels: int | None):
+    if name == "asgl" or (channels and issubclass(NEURONS[name], ParallelNeuron)):
+        pytest.skip("learns its width, or has no channels")
+    x = currents(4, 6, 3)
+    size = () if channels is None else (channels,)
+    found = []
+    for steps in (1, 3):
+        torch.manual_seed(0)
+        neuron = make(name, surrogate=Surrogate("atan", torch.full(size, 0.6), steps=steps), channels=channels)
+        assert neuron.surrogate.width.shape == (size if steps == 1 else (3, channels or 1))
+        y = x.clone().requires_grad_()
+        spikes = neuron(y)
+        (spikes * torch.linspace(-1, 1, spikes.numel()).view_as(spikes)).sum().backward()
+        found.append((spikes.detach(), y.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
-def test_a_first_width_is_saved_where_there_is_one():
-    assert "first_width" in Surrogate(first=True).state_dict()
-    assert "first_width" not in Surrogate().state_dict()
+@every_neuron
+def test_each_width_counts_the_potentials_that_it_meets(name: str):
+    """The histograms of widths [S, C] add up to the one of the layer, and each has its own steps and channel."""
+    parallel = issubclass(NEURONS[name], ParallelNeuron)
+    if name == "asgl":
+        pytest.skip("learns its width")
+    x = currents(4, 6, 3)
+    counts = {}
+    for size in ((), (3,), (3, 3), (3, 1)):
+        torch.manual_seed(0)
+        surrogate = Surrogate(
+            "atan", torch.ones(size[-1:] if size[-1:] != (1,) else ()), steps=3 if len(size) > 1 else 1
+        )
+        neuron = make(name, surrogate=surrogate, **({} if parallel else {"channels": 3})).train()
+        neuron.record_histogram = neuron.histogram_by_width = True
+        spikes = neuron(x)
+        counts[size] = neuron.histogram
+        assert neuron.histogram.shape == (*size, BINS)
+    assert torch.equal(counts[(3,)].sum(0), counts[()])
+    assert torch.equal(counts[(3, 3)].sum(0), counts[(3,)])
+    assert torch.equal(counts[(3, 3)].sum(1), counts[(3, 1)].squeeze(1))
+    in_step = counts[()].sum() // 4
+    assert counts[(3, 1)].sum(-1).flatten().tolist() == [in_step, in_step, 2 * in_step]
+    if name == "lif":
+        fired = torch.stack([spikes[0].sum(0), spikes[1].sum(0), spikes[2:].sum((0, 1))])
+        assert torch.equal(counts[(3, 3)][..., BINS // 2 :].sum(-1), fired.long())
 
 
-def test_norm_and_neuron_run_apart_where_the_first_step_is():
+def test_widths_of_steps_need_all_steps_in_one_call():
+    neuron = LIF(surrogate=Surrogate(steps=2), carry=True)
+    with pytest.raises(BadValue, match=r"widths of several time steps, which need all steps in one call"):
+        neuron(currents(1, 2, 3))
+    with torch.no_grad():  # where no width plays a part
+        assert neuron(currents(1, 2, 3)).shape == (1, 2, 3)
+    with pytest.raises(BadValue, match="the widths of 2 time steps, and a call with potentials alone does not say"):
+        Surrogate(steps=2)(torch.zeros(2, 3))
+    with pytest.raises(BadValue, match="learn is set and steps = 2, but a learned width"):
+        Surrogate(learn=True, steps=2)
+    with pytest.raises(BadValue, match="steps must be 1 or more, got 0"):
+        Surrogate(steps=0)
+
+
+def test_the_first_width_of_an_earlier_release_is_loaded():
+    for size in ((), (3,)):
+        later = Surrogate("rect", torch.full(size, 0.8), steps=2)
+        later.load_state_dict({"width": torch.full(size, 0.7), "first_width": torch.full(size, 0.3)})
+        assert later.width.tolist() == torch.tensor([[0.3], [0.7]]).expand_as(later.width).tolist()
+    with pytest.warns(FutureWarning, match=r"Surrogate\(first=True\).*steps=2"):
+        assert Surrogate(first=True).width.shape == (2, 1)
+
+
+def test_norm_and_neuron_are_one_pass_where_steps_have_widths():
     torch.manual_seed(0)
-    pair = NormNeuron(TDBN(3), LIF(surrogate=Surrogate(first=True)))
+    pair = NormNeuron(TDBN(3), LIF(surrogate=Surrogate(steps=2)))
     twin = NormNeuron(TDBN(3), LIF())
     x = currents(1, 6, 3, 4, 4)
     assert torch.equal(pair(x, steps=3), twin(x, steps=3))
+    if native.available:
+        assert pair._fused(x, None) == "native"
 
 
 # --- ASGL and DS-ATGO -----------------------------------------------------------------------------------------------
@@ -658,8 +719,9 @@ def test_asgl_trains_its_width():
 
 
 def test_asgl_mixes_in_training_and_spikes_in_evaluation():
+    torch.manual_seed(0)
     neuron = asgl(0.2)
-    x = currents(1, 200, 50)
+    x = currents(1, 200, 50) / 3  # where the smooth step is neither 0 nor 1 in float32
     out = neuron(x)
     exact = (x >= 0.5).float()
     smooth = out != exact

@@ -33,7 +33,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "vote": lambda: Vote(2),
     "readout": Readout,
     "norm_neuron": lambda: NormNeuron(TDBN(C), NEURONS["mpbn"]()),
-    "first_width": lambda: NEURONS["lif"](surrogate=Surrogate(first=True)),
+    "step_widths": lambda: NEURONS["lif"](surrogate=Surrogate(steps=2)),
 }
 MAKERS: dict[str, Callable[[], nn.Module]] = {
     **{f"neuron {name}": lambda name=name: NEURONS[name]() for name in NEURONS},

@@ -515,14 +515,13 @@ def test_pickled_and_copied_functions_are_the_same(function: SurrogateFunction, 
 
 @pytest.mark.parametrize("function", [pytest.param(function, id=name) for name, function in BUILT.items()])
 def test_a_surrogate_survives_torch_save(function: SurrogateFunction, tmp_path: Path):
-    surrogate = Surrogate(function, torch.tensor([0.3, 0.6]), first=True)
+    surrogate = Surrogate(function, torch.tensor([0.3, 0.6]))
     torch.save(surrogate, tmp_path / "surrogate.pt")
     again = torch.load(tmp_path / "surrogate.pt", weights_only=False)
     copied = copy.deepcopy(surrogate)
     for other in (again, copied):
         assert other.function.constants == function.constants
         assert torch.equal(other.width, surrogate.width)
-        assert torch.equal(other.first_width, surrogate.first_width)
     u = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
     grads = []
     for module in (surrogate, again, copied):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from surgrad.adapt.base import FIRST, Computed, Controller, StepContext, Widths, as_controller, widths_from
+from surgrad.adapt.base import Computed, Controller, StepContext, Widths, as_controller, widths_from
 from surgrad.adapt.controllers import CONTROLLERS
 from surgrad.adapt.foreign import Alpha, ForeignNeuron, neuron_of
 from surgrad.adapt.probe import Batch, Loss, Probe, all_reduce
@@ -121,6 +121,7 @@ class Adapter:
         for neuron in self.neurons.values():
             if neuron.record_histogram != wanted:
                 neuron.record_histogram = wanted
+                neuron.histogram_by_width = self.controller.histograms_by_width
 
     def notes(self) -> list[dict[str, Any]]:
         """The evidence that the controller recorded since the last call, for a log; see `Controller.note`."""
@@ -199,11 +200,10 @@ class Adapter:
                     f"neuron '{name}' learns its width, and this controller writes it; use the controller 'fixed' "
                     "(adapt.name=fixed) or surrogate.learn=false"
                 )
-        widths = {name + FIRST: width for name, width in widths.items() if name + FIRST in held} | dict(widths)
         slots = {name: held[name] for name in widths}
         new = {name: _like(slots[name], width) for name, width in widths.items()}
         for name, width in new.items():
-            if width.ndim and width.shape != slots[name].shape:
+            if not _fits(width, slots[name]):
                 raise BadValue(
                     f"the controller gave neuron '{name}' widths {list(width.shape)} for its slot "
                     f"{list(slots[name].shape)}; give a number, or one per channel of the slot"
@@ -227,10 +227,8 @@ class Adapter:
             written.check()
 
     def _slots(self) -> dict[str, Tensor]:
-        """The widths that may be written, by neuron; a separate width of the first step also with `FIRST`."""
-        found = {name: neuron.surrogate.width for name, neuron in self.neurons.items()}
-        firsts = {name + FIRST: neuron.surrogate.first_width for name, neuron in self.neurons.items()}
-        return found | {name: width for name, width in firsts.items() if width is not None}
+        """The widths that may be written, by neuron."""
+        return {name: neuron.surrogate.width for name, neuron in self.neurons.items()}
 
     def _check_counted(self) -> None:
         """Refuse a neuron of another library whose potentials a controller needs and whose surrogate was not called."""
@@ -333,6 +331,11 @@ def _like(slot: Tensor, width: Any) -> Tensor:
     if not isinstance(width, Tensor):
         width = torch.as_tensor(width, device="cpu")
     return to_device(width.to(slot.dtype), slot.device)
+
+
+def _fits(width: Tensor, slot: Tensor) -> bool:
+    """Whether widths can be written into a slot: one number, its shape, or one per channel for all its steps."""
+    return width.ndim == 0 or width.shape == slot.shape or (slot.ndim == 2 and width.shape == slot.shape[1:])
 
 
 def _gain(norms: Sequence[BatchNorm]) -> Tensor:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from surgrad.adapt.probe import Probe
 
 Widths = Mapping[str, Tensor]
-FIRST = ":first"
-"""Suffix of a neuron's path for the width of its first time step (`Surrogate(first=True)`)."""
 
 
 class Computed(Mapping[str, Tensor]):
@@ -103,6 +101,9 @@ class Controller:
     """Whether it reads the histograms of the membrane potentials."""
     needs_probe = False
     """Whether it probes the loss of the coming batch."""
+    histograms_by_width = False
+    """Whether the histograms are those of the potentials that each width of a layer meets, [*shape of the width, BINS],
+    and not one for the layer, [BINS]."""
     calibrates = False
     """Whether it looks at the potentials of the first batch before the first step (`Probe.histograms`)."""
     writes_nothing = False
@@ -143,7 +144,7 @@ class Controller:
 
 
 AnyController = Controller | Callable[[StepContext], Widths]
-_FLAGS = ("needs_histograms", "needs_probe", "calibrates", "writes_nothing", "has_own_period")
+_FLAGS = ("needs_histograms", "histograms_by_width", "needs_probe", "calibrates", "writes_nothing", "has_own_period")
 
 
 class _Function(Controller):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from surgrad import deprecated
-from surgrad.adapt.base import FIRST, Controller, StepContext
+from surgrad.adapt.base import Controller, StepContext
 from surgrad.errors import BadValue, unknown
 from surgrad.kernels.lif import spread_of
 
@@ -65,8 +65,8 @@ class Follow(Controller):
         rule: a function of what its parameters name: decay, threshold (0-d or [C]); gain, the mean weight of the norm
             before the neuron; spread, the standard deviation of the potentials in the last training forward pass
             (until there is one, the width stays).
-        first: likewise, for the first time step of neurons whose surrogate has a separate width for it
-            (`Surrogate(first=True)`); `rule` by default.
+        first: likewise, for the first time step of neurons whose surrogate has separate widths for several
+            (`Surrogate(steps=2)`); `rule` by default.
         elementwise: whether the rules treat every number for itself, so that one call computes the widths of all
             layers, which saves a GPU many small kernels.
 
@@ -88,9 +88,10 @@ class Follow(Controller):
 
     def __call__(self, context: StepContext) -> dict[str, Tensor]:
         names = context.histograms if self.needs_histograms else context.neurons
-        separate = [name for name in names if context.neurons[name].surrogate.first_width is not None]
-        firsts = self._widths(self.first, context, separate)
-        return self._widths(self.rule, context, names) | {name + FIRST: width for name, width in firsts.items()}
+        slots = {name: context.neurons[name].surrogate.width for name in names}
+        firsts = self._widths(self.first, context, [name for name, slot in slots.items() if slot.ndim > 1])
+        widths = self._widths(self.rule, context, names)
+        return widths | {name: _by_step(first, widths[name], slots[name]) for name, first in firsts.items()}
 
     def _widths(self, rule: Rule, context: StepContext, names: Iterable[str]) -> dict[str, Tensor]:
         evidence = {name: [self._evidence(context, name, key) for key in _reads(rule)] for name in names}
@@ -131,6 +132,13 @@ class DSATGO(Follow):
 
     def __init__(self) -> None:
         super().__init__(ds_atgo_width)
+
+
+def _by_step(first: Tensor, later: Tensor, slot: Tensor) -> Tensor:
+    """The widths [S, 1] or [S, C] of a slot: `first` at the first step, `later` at all others."""
+    widths = later.expand(slot.shape).clone()
+    widths[0] = first
+    return widths
 
 
 def _together(rule: Rule, evidence: Sequence[Sequence[Tensor]]) -> list[Tensor]:

@@ -33,8 +33,6 @@ ALPHAS: dict[str, tuple[str, Callable[[float], float]]] = {
 class Alpha:
     """SpikingJelly's own surrogate. Its float `alpha` gives the width, so its fused backends remain usable."""
 
-    first_width = None
-
     def __init__(self, module: nn.Module):
         name, self._convert = ALPHAS[type(module).__name__]
         self.module: Any = module
@@ -72,6 +70,7 @@ class ForeignNeuron:
         self.surrogate = surrogate
         self._slope: nn.Module = getattr(module, holder)
         self._hook: RemovableHandle | None = None
+        self.histogram_by_width = False
 
     @property
     def record_histogram(self) -> bool:
@@ -122,7 +121,8 @@ class ForeignNeuron:
     def _count(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self.module.training:
             padding.refuse(f"the histogram of {type(self.module).__name__}, a neuron of another library,")
-            counts = histogram(inputs[0], self.threshold.to(inputs[0].device).mean())
+            by_channel = self.histogram_by_width and self.surrogate.width.ndim > 0
+            counts = histogram(inputs[0], self.threshold.to(inputs[0].device).mean(), by_channel=by_channel)
             self.histogram = counts if self.histogram is None else self.histogram.to(counts.device) + counts
 
 

@@ -131,12 +131,13 @@ class Probe:
             self._outputs({})
         return found
 
-    def histograms(self) -> dict[str, Tensor]:
+    def histograms(self, by_width: bool = False) -> dict[str, Tensor]:
         """The histogram of every neuron's membrane potentials (`surgrad.kernels.lif`) on this batch, by module path, of
-        this rank."""
+        this rank: [BINS], or those of the potentials that each width meets, [*shape of the width, BINS]."""
         modules = self._model.named_modules()
         recorded: dict[str, Any] = {name: module for name, module in modules if hasattr(module, "record_histogram")}
-        settings = [(module, name, True) for module in recorded.values() for name in ("record_histogram", "training")]
+        values = {"record_histogram": True, "training": True, "histogram_by_width": by_width}
+        settings = [(module, name, value) for module in recorded.values() for name, value in values.items()]
         with torch.no_grad(), preserved(self._model), changed(settings):  # neurons record in training mode only
             self._run({}, self._batch[0])
             return {name: module.histogram for name, module in recorded.items()}
@@ -168,9 +169,6 @@ class Probe:
         value = (self.parameter(parameter) if at is None else at).detach().clone().requires_grad_()
         slots = {name: slot_of(self._model.get_submodule(name)) for name in widths or {}}
         over = {f"{name}.{slots[name]}": width for name, width in (widths or {}).items()}
-        buffers = dict(self._model.named_buffers())
-        firsts = {path.removesuffix("width") + "first_width": width for path, width in over.items()}
-        over |= {path: width for path, width in firsts.items() if path in buffers}
         with torch.enable_grad(), exact_arithmetic():
             (grad,) = torch.autograd.grad(self._evaluate({**over, parameter: value}), value, materialize_grads=True)
         return all_reduce(grad, mean=True)

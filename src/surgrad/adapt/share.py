@@ -11,7 +11,7 @@ from surgrad.adapt.base import Controller, StepContext
 from surgrad.adapt.esg import width_of_half_width
 from surgrad.adapt.probe import all_reduce
 from surgrad.config.values import Count, Fraction, Range
-from surgrad.kernels.lif import reaches_of
+from surgrad.kernels.lif import BINS, reaches_of
 
 Share = Annotated[float, Range(0.01, 0.99)]
 FALLBACK = 1.0
@@ -42,6 +42,7 @@ class KeepShare(Controller):
     """
 
     needs_histograms = True
+    histograms_by_width = True
     has_own_period = True
     calibrates = True
 
@@ -49,7 +50,7 @@ class KeepShare(Controller):
         self.share = share
         self.period = period
         self.momentum = momentum
-        self.half: dict[str, Tensor] = {}  # k by layer, 0-d float64
+        self.half: dict[str, Tensor] = {}  # k by layer, float64 of the shape of its widths
 
     def wants_histograms(self, step: int) -> bool:
         return self._acts(step)
@@ -73,23 +74,25 @@ class KeepShare(Controller):
         """The widths of the first step, by the potentials of its batch."""
         if context.probe is None:
             return {}
-        found = context.probe.histograms()
+        found = context.probe.histograms(by_width=True)
         counts = {name: all_reduce(found[name]) for name in context.neurons if found.get(name) is not None}
         if not counts:
             return {}
         self.half = self._aims(counts)
         self._warn(counts)
         for name, half in self.half.items():
-            self.note(step=0, layer=name, half_width=half.item())
+            self.note(step=0, layer=name, half_width=half.mean().item())
         return self._widths(context, counts)
 
     def _aims(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The half-widths in thresholds at which the share is χ*, by layer."""
-        together = reaches_of(torch.stack([*counts.values()]), self.share)
-        return dict(zip(counts, torch.where(together > 0, together, FALLBACK).unbind(), strict=True))
+        rows = [of_layer.flatten(0, -2) if of_layer.ndim > 1 else of_layer[None] for of_layer in counts.values()]
+        together = reaches_of(torch.cat(rows), self.share)
+        aims = torch.where(together > 0, together, FALLBACK).split([len(row) for row in rows])
+        return {name: aim.view(counts[name].shape[:-1]) for name, aim in zip(counts, aims, strict=True)}
 
     def _warn(self, counts: Mapping[str, Tensor]) -> None:
-        fired = {name: of_layer[len(of_layer) // 2 :].sum() for name, of_layer in counts.items()}
+        fired = {name: of_layer[..., BINS // 2 :].sum() for name, of_layer in counts.items()}
         silent = [name for name, number in fired.items() if not number]
         if silent:
             warnings.warn(
@@ -105,14 +108,21 @@ class KeepShare(Controller):
             groups.setdefault(context.neurons[name].surrogate.function, []).append(name)
         found: dict[str, Tensor] = {}
         for function, members in groups.items():
-            neurons = [context.neurons[name] for name in members]
-            thresholds = torch.stack([neuron.threshold.detach().mean() for neuron in neurons])
-            half = torch.stack([self.half[name].to(thresholds.device) for name in members]) * thresholds
-            found |= dict(zip(members, width_of_half_width(function, half).unbind(), strict=True))
+            halves = [self._in_units(self.half[name], context.neurons[name]) for name in members]
+            widths = width_of_half_width(function, torch.cat([half.flatten() for half in halves]))
+            parts = widths.split([half.numel() for half in halves])
+            found |= {name: part.view(half.shape) for name, part, half in zip(members, parts, halves, strict=True)}
         return found
 
+    @staticmethod
+    def _in_units(half: Tensor, neuron: Any) -> Tensor:
+        """Half-widths in thresholds as potentials; each channel has its threshold where it has its width."""
+        threshold = neuron.threshold.detach()
+        per_channel = half.ndim > 0 and half.shape[-1] > 1
+        return half.to(threshold.device) * (threshold if per_channel else threshold.mean())
+
     def state_dict(self) -> dict[str, Any]:
-        return {"half": {name: half.item() for name, half in self.half.items()}}
+        return {"half": {name: half.tolist() for name, half in self.half.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.half = {name: torch.tensor(half, dtype=torch.float64) for name, half in state["half"].items()}

@@ -70,8 +70,20 @@ def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The same recipe with today's names and groups.
     """
-    if not is_old(values):
-        return dict(values)
+    return _with_steps(_in_groups(values) if is_old(values) else dict(values))
+
+
+def _with_steps(values: dict[str, Any]) -> dict[str, Any]:
+    """The separate width of the first time step, which was a switch, as the number of steps with separate widths."""
+    surrogate = values.get("surrogate")
+    if not isinstance(surrogate, Mapping) or "first" not in surrogate:
+        return values
+    others = {key: value for key, value in surrogate.items() if key != "first"}
+    return {**values, "surrogate": others | ({"steps": 2} if surrogate["first"] else {})}
+
+
+def _in_groups(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An earlier release's recipe with today's groups."""
     new: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(value, Mapping):
@@ -158,9 +170,11 @@ def moved(path: str, text: str) -> list[tuple[str, str]]:
     Returns:
         Pairs of today's path and text, to be set in this order.
     """
-    if path not in MOVED:
+    if path not in MOVED and path != "surrogate.first":
         return [(path, text)]
-    new = MOVED[path]
+    new = MOVED.get(path, path)
+    if new == "surrogate.first":
+        new, text = "surrogate.steps", "2" if text.lower() == "true" else "1"
     value = controller_name(text) if path == "adapt.controller" else text
     value = "none" if new == "penalty.name" and text.lower() == "none" else value
     print(f"surgrad: {path} is now {new}: --set {new}={value}", file=sys.stderr)

@@ -18,9 +18,8 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
     """
     if not isinstance(values, Mapping) or "name" not in values:
         raise BadValue("this is not a recipe: expected a JSON object with a 'name'")
-    if is_old(values):
-        return without_foreign_options(_built(upgraded(values)))
-    return _built(values)
+    recipe = _built(upgraded(values))
+    return without_foreign_options(recipe) if is_old(values) else recipe
 
 
 def _built(values: Mapping[str, Any]) -> Recipe:

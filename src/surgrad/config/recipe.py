@@ -173,13 +173,15 @@ class SurrogateConfig(Part):
     Attributes:
         width: at the start, in units of potential.
         learn: train the width by its gradient.
-        first: the first time step has a separate width.
+        steps: the number of time steps that have separate widths; the last of them also holds at all later steps.
+        per_channel: a separate width for each channel.
     """
 
     NAME = "rect"
     width: Positive = 1.0
     learn: bool = False
-    first: bool = False
+    steps: Count = 1
+    per_channel: bool = False
 
 
 @dataclass(frozen=True, init=False)

@@ -151,10 +151,10 @@ def _check_single_steps(network: SpikingNetwork) -> None:
             "last_step uses the output of the last time step alone, and here every step has its loss; unset it"
         )
     for name, neuron in neurons(network).items():
-        if neuron.surrogate.first_width is not None:
+        if neuron.surrogate.width.ndim > 1:
             raise BadValue(
-                f"'{name}' has a separate width for the first time step, and here every step is a separate call; use "
-                "one width"
+                f"'{name}' has separate widths for {len(neuron.surrogate.width)} time steps, and here every step is a "
+                "separate call; use one width"
             )
     for name, module in needs_whole_sequence(network).items():
         raise BadValue(

@@ -89,7 +89,7 @@ class RateBased(Gradient):
 
 def _check_neuron(name: str, neuron: Neuron) -> None:
     """Refuse a neuron without an averaged form."""
-    if type(neuron) not in (LIF, PLIF, IF) or neuron.surrogate.first_width is not None or neuron.carry:
+    if type(neuron) not in (LIF, PLIF, IF) or neuron.surrogate.width.ndim > 1 or neuron.carry:
         raise BadValue(
             f"'{name}', {type(neuron).__name__}, has no averaged form; use lif, plif or if, one width, and carry=False"
         )

@@ -33,9 +33,10 @@ class Neuron(Noted, Stateful, ABC):
     time steps computes it, and from `ParallelNeuron` where there is no recurrence.
 
     While `record_histogram` is set, `histogram` holds the histogram of the potentials of the last call in training
-    (`surgrad.kernels.lif`). While `penalty_fn` is set, `penalty` holds its value for the last call in training
-    (`surgrad.penalties`). While `watcher` is set, it is called with the potentials before the reset [T, N, ...], the
-    spikes and the neuron, after every call (`surgrad.measure.record`).
+    (`surgrad.kernels.lif`), [BINS]; with `histogram_by_width` those that each width meets, [*shape of the width, BINS].
+    While `penalty_fn` is set, `penalty` holds its value for the last call in training (`surgrad.penalties`). While
+    `watcher` is set, it is called with the potentials before the reset [T, N, ...], the spikes and the neuron, after
+    every call (`surgrad.measure.record`).
 
     Args:
         decay: factor β of the potential from one step to the next, in [0, 1]; 0.2 where neither `decay` nor `tau` is
@@ -112,6 +113,7 @@ class Neuron(Noted, Stateful, ABC):
         self.carry = carry
         self.backend = backend
         self.record_histogram = False
+        self.histogram_by_width = False
         self.penalty_fn = None
         self.watcher = None
         self._register_states()
@@ -196,7 +198,17 @@ class Neuron(Noted, Stateful, ABC):
     @property
     def needs_history(self) -> bool:
         """Whether the next call computes the potentials of every step."""
-        return self.penalised or self.watcher is not None or (self.recording and padding.active())
+        return self.penalised or self.watcher is not None
+
+    @property
+    def counts_by_step(self) -> bool:
+        """Whether the next call counts potentials step by step: those of padded sequences, or of each width."""
+        return self.recording and (padding.active() or len(self.histogram_shape) > 0)
+
+    @property
+    def histogram_shape(self) -> tuple[int, ...]:
+        """The shape of the widths whose potentials are counted apart; () for one histogram."""
+        return tuple(self.surrogate.width.shape) if self.histogram_by_width else ()
 
     @property
     def watch(self) -> bool:
@@ -242,6 +254,11 @@ class Neuron(Noted, Stateful, ABC):
 
     def _starting_potential(self, x: Tensor) -> Tensor | None:
         """The carried potential, or the initial one at the start of a sequence."""
+        if self.carry and self.surrogate.width.ndim > 1 and torch.is_grad_enabled():
+            raise BadValue(
+                "this neuron carries its potential over calls, and its surrogate has the widths of several time steps, "
+                "which need all steps in one call; set carry=False, or give a Surrogate with steps=1"
+            )
         if self.carry and padding.active():
             raise BadValue(
                 "this neuron carries its potential over calls, and padded sequences need all their steps in one call; "

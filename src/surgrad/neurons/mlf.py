@@ -73,7 +73,6 @@ class MLF(FusedNeuron):
     def _run(
         self,
         x: Tensor,
-        width: Tensor,
         initial: Tensor | None,
         keep_final: bool,
         *,
@@ -82,8 +81,7 @@ class MLF(FusedNeuron):
     ) -> LIFOutput:
         starts = [None] * self.levels if initial is None else initial.unbind(0)
         results = [
-            super(MLF, self)._run(x, width, v, keep_final, threshold_offset=level, **fused)
-            for level, v in enumerate(starts)
+            super(MLF, self)._run(x, v, keep_final, threshold_offset=level, **fused) for level, v in enumerate(starts)
         ]
         spikes, potentials, counts, histories = zip(*results, strict=True)
         return LIFOutput(

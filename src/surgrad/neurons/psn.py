@@ -10,7 +10,7 @@ from surgrad import padding
 from surgrad.broadcasting import broadcast_channels
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import LIFOutput, Norm, histogram
+from surgrad.kernels.lif import LIFOutput, Norm, StepCounter
 from surgrad.neurons.base import Neuron, new_surrogate
 from surgrad.surrogates import Surrogate, SurrogateFunction, spike
 
@@ -91,11 +91,19 @@ class ParallelNeuron(Neuron):
         weights = self.weights_over_time(length).to(current.dtype)
         with torch.autocast(x.device.type, enabled=False):  # which would round the potentials
             above = torch.tensordot(weights, current, 1) - threshold
-        spikes = spike(above, arguments.width, arguments.surrogate).to(x.dtype)
-        counts = histogram(padding.only_valid(above), arguments.threshold) if self.recording else None
+        spikes = spike(above, arguments.step_widths(), arguments.surrogate).to(x.dtype)
+        counts = self._histograms(above, arguments.threshold) if self.recording else None
         history = above + arguments.threshold if self.needs_history else None
         self._store(LIFOutput(spikes, None, counts, history))
         return self._output(spikes)
+
+    def _histograms(self, above: Tensor, threshold: Tensor) -> Tensor | None:
+        """The histograms of all steps, above [T, N, C, ...]."""
+        counter = StepCounter(self.histogram_shape)
+        mask = padding.valid(above)
+        for step, x in enumerate(above.detach()):
+            counter.add(step, x, threshold, None if mask is None else mask[step])
+        return counter.counts
 
     def extra_repr(self) -> str:
         return f"steps={len(self.step_threshold)}, threshold={self.threshold.item():.4g}"

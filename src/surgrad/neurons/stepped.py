@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from surgrad import padding
-from surgrad.errors import BadValue
-from surgrad.kernels.lif import LIFOutput, Norm, after_reset, histogram
+from surgrad.kernels.lif import LIFOutput, Norm, StepCounter, after_reset
 from surgrad.neurons.base import Neuron
 from surgrad.surrogates import spike
 
@@ -116,15 +115,12 @@ class SteppedNeuron(Neuron):
         steps: int | None = None,
     ) -> Tensor:
         """See `Neuron.forward`."""
-        if self.surrogate.first_width is not None:
-            raise BadValue(f"{type(self).__name__} has one width for all steps; give a Surrogate without first=True")
         arguments = self._arguments(x, norm, plus, plus_norm, steps)
         decay = arguments.broadcast_to_step(arguments.decay)
         threshold = arguments.broadcast_to_step(arguments.threshold)
-        width = arguments.broadcast_to_step(arguments.width)
         state = self._starting_potential(x)
         state = None if state is None else state.to(decay.dtype)
-        counts = None
+        counter = StepCounter(self.histogram_shape)
         spikes: list[Tensor] = []
         potentials: list[Tensor] = []
         first = 0 if self.potential is None else self.time_step
@@ -133,9 +129,9 @@ class SteppedNeuron(Neuron):
             u = self.charge(state, current, decay, step)
             threshold_now = self.threshold_of(u, threshold, step)
             readable = self.readable_potential(u)
-            fired = self.fire(readable - threshold_now, width, threshold)
+            fired = self.fire(readable - threshold_now, arguments.step_width(step), threshold)
             if self.recording:
-                counts = _counted(readable - threshold_now, threshold, None if mask is None else mask[step], counts)
+                counter.add(step, readable - threshold_now, threshold, None if mask is None else mask[step])
             spikes.append(fired.to(x.dtype))
             if self.needs_history:
                 potentials.append(readable)
@@ -143,11 +139,5 @@ class SteppedNeuron(Neuron):
         self.time_step = first + arguments.steps
         out = torch.cat(spikes).unflatten(0, arguments.size[:2])
         history = torch.cat(potentials).unflatten(0, arguments.size[:2]) if potentials else None
-        self._store(LIFOutput(out, state, counts, history))
+        self._store(LIFOutput(out, state, counter.counts, history))
         return self._output(out)
-
-
-def _counted(above: Tensor, threshold: Tensor, mask: Tensor | None, before: Tensor | None) -> Tensor:
-    """The histogram of a step's potentials, of the samples in the mask, in addition to that of the steps before."""
-    counts = histogram(above if mask is None else above[mask], threshold)
-    return counts if before is None else before + counts

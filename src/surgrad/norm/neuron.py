@@ -68,8 +68,6 @@ class NormNeuron(nn.Module):
         if plus is not None and (plus.dtype, plus.shape[1:]) != (x.dtype, x.shape[1:]):
             return None
         neuron = cast(FusedNeuron, self.neuron)
-        if neuron.surrogate.first_width is not None:  # its first step is a separate call
-            return None
         backend = choose(neuron.backend, x, neuron.surrogate.function)
         return backend if backend in COMPILED else None
 

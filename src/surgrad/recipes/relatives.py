@@ -137,7 +137,7 @@ def mpdagl_resnet19() -> Recipe:
         lsg_resnet19(),
         data={"batch": 100, "cutout": 0},
         model={"name": "resnet19_normed", "init": "kaiming_fan_out"},
-        surrogate={"first": True},
+        surrogate={"steps": 2},
         adapt={"name": "mpd_agl"},
         optim={"epochs": 150, "weight_decay": 0.0001, "decay_norms": True},
     )

@@ -85,15 +85,16 @@ class Surrogate(nn.Module):
     Args:
         function: a name of `surgrad.surrogates.SURROGATES`, or a `SurrogateFunction`.
         width: the initial width, in units of potential: a number, or one per channel as a tensor [C].
+        steps: S, the number of time steps that have separate widths, for neurons that run over time. Above 1, `width`
+            is [S, 1], or [S, C]: row t holds at time step t, and the last row at all later steps.
         learn: make the width a parameter, trained by the gradient Σ grad·∂G/∂w. An optimiser may write any value into
             it; one below 0.001 acts as 0.001 (`positive_width`). Otherwise the width is a persistent buffer that only a
             controller (or you) writes, between backward and the next forward pass.
-        first: give the first time step a separate width, `first_width`, which starts as `width` does; for neurons that
-            run over time, and controllers that write it (`surgrad.adapt.followers`). Otherwise `first_width` is None.
+        first: the old name of `steps=2`.
         shape: the old name of `function`.
 
     Raises:
-        BadValue: if a width is not positive, or both `learn` and `first` are set.
+        BadValue: if a width is not positive, or widths of several steps are to be learned.
         UnknownName: if there is no such surrogate function.
 
     Example:
@@ -105,13 +106,13 @@ class Surrogate(nn.Module):
     """
 
     width: Tensor
-    first_width: Tensor | None
 
     def __init__(
         self,
         function: str | SurrogateFunction = "rect",
         width: float | Tensor = 1.0,
         *,
+        steps: int = 1,
         learn: bool = False,
         first: bool = False,
         shape: str | SurrogateFunction | None = None,
@@ -120,22 +121,33 @@ class Surrogate(nn.Module):
         if shape is not None:
             warn("Surrogate(shape=)", "function=")
             function = shape
-        if learn and first:
+        if first:
+            warn("Surrogate(first=True)", "steps=2")
+            steps = max(steps, 2)
+        if steps < 1:
+            raise BadValue(f"steps must be 1 or more, got {steps}")
+        if learn and steps > 1:
             raise BadValue(
-                "learn and first are both set, but a learned width is the same at all steps; set one of them"
+                f"learn is set and steps = {steps}, but a learned width is the same at all steps; set one of them"
             )
         self.function = find_surrogate(function)
         value = torch.as_tensor(width, dtype=torch.float32).clone()
         if value.ndim > 1 or not (torch.isfinite(value) & (value > 0)).all():
             raise BadValue(f"width must be positive, one number or one per channel [C], got {width}")
+        if steps > 1:
+            value = value.reshape(1, -1).repeat(steps, 1)
         if learn:
             self.width = nn.Parameter(value)
         else:
             self.register_buffer("width", value)
-        self.register_buffer("first_width", value.clone() if first else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., any shape], or [N, C, ...] with one width per channel -> spikes of the same shape and dtype."""
+        if self.width.ndim > 1:
+            raise BadValue(
+                f"this surrogate has the widths of {len(self.width)} time steps, and a call with potentials alone does "
+                "not say which step it is; use it in a neuron of surgrad, or give a Surrogate with steps=1"
+            )
         return spike(x, broadcast_channels(self.positive_width, x), self.function)
 
     @property
@@ -147,15 +159,29 @@ class Surrogate(nn.Module):
         return _Positive.apply(self.width)
 
     @property
+    def first_width(self) -> Tensor | None:
+        """Old name of `width[0]`, where steps have separate widths."""
+        warn("Surrogate.first_width", "width[0]")
+        return self.width[0] if self.width.ndim > 1 else None
+
+    @property
     def shape(self) -> SurrogateFunction:
         """Old name of `function`."""
         warn("Surrogate.shape", "function")
         return self.function
 
     def extra_repr(self) -> str:
-        width = f"{self.width.item():.4g}" if self.width.ndim == 0 else f"[{len(self.width)}]"
+        width = f"{self.width.item():.4g}" if self.width.ndim == 0 else str([*self.width.shape])
         learned = ", learn=True" if isinstance(self.width, nn.Parameter) else ""
         return f"{self.function.name}, width={width}{learned}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """An earlier release kept the width of the first step apart, as `first_width`."""
+        first = state_dict.pop(f"{prefix}first_width", None)
+        if first is not None:
+            later = state_dict[f"{prefix}width"]
+            state_dict[f"{prefix}width"] = torch.stack([first.reshape(-1), later.reshape(-1)])
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 @torch.no_grad()

@@ -219,10 +219,11 @@ def build_neuron(recipe: Recipe, channels: int | None = None) -> nn.Module:
     if config.name in UNITS:
         return UNITS.build(config.name, config.options)
     own = channels if config.per_channel else None
+    of_width = channels if config.per_channel or recipe.surrogate.per_channel else None
     return NEURONS.build(
         config.name,
         config.options,
-        surrogate=build_surrogate(recipe, own),
+        surrogate=build_surrogate(recipe, of_width),
         channels=own,
         layer_channels=channels,
         steps=recipe.model.steps,
@@ -236,7 +237,7 @@ def build_surrogate(recipe: Recipe, channels: int | None = None) -> Surrogate:
     threshold = 1.0 if in_units else _threshold(recipe)
     function = SURROGATE_BUILDERS.build(config.name, config.options, threshold=threshold)
     width = config.width if channels is None else torch.full((channels,), config.width)
-    return Surrogate(function, width, learn=config.learn, first=config.first)
+    return Surrogate(function, width, steps=config.steps, learn=config.learn)
 
 
 def norm_factory(recipe: Recipe) -> Callable[..., nn.Module]:

@@ -22,6 +22,7 @@ from surgrad.kernels.lif.backends import moments as moments
 from surgrad.kernels.lif.backends import norm_rows as norm_rows
 from surgrad.kernels.lif.histograms import BINS as BINS
 from surgrad.kernels.lif.histograms import PER_THRESHOLD as PER_THRESHOLD
+from surgrad.kernels.lif.histograms import StepCounter as StepCounter
 from surgrad.kernels.lif.histograms import histogram as histogram
 from surgrad.kernels.lif.histograms import mean_of as mean_of
 from surgrad.kernels.lif.histograms import reach_of as reach_of
@@ -80,7 +81,8 @@ def lif(
     Args:
         current: [T, N, C, ...] or [T, N], float32, float64, bfloat16 or float16.
         decay: a number or 0-d tensor, or one per channel, [C].
-        width: the surrogate function's width in the same units, a number or [C].
+        width: the surrogate function's width in the same units, a number or [C]; or one for each time step, [S, 1] or
+            [S, C], of which the last row also holds at later steps; such widths receive no gradient.
         surrogate: the surrogate function of the backward pass, or its name.
         threshold: a number or [C].
         reset: "zero", "subtract" or "none".

@@ -135,7 +135,7 @@ class LIFArguments:
         plus_norm: as `norm`, of `plus`.
         decay: 0-d or [C], in the state's dtype, on the current's device.
         threshold: as `decay`.
-        width: as `decay`.
+        width: as `decay`, or [S, 1] or [S, C]: row t holds at step t, the last row at all later steps.
         initial_potential: [N, C, ...] in the state's dtype, or None for 0.
         eps: ε of `norm`.
         plus_eps: ε of `plus_norm`.
@@ -193,9 +193,25 @@ class LIFArguments:
         first, *others = self.summands
         return sum((summand.current(self.steps) for summand in others), first.current(self.steps))
 
+    def step_width(self, step: int) -> Tensor:
+        """The width at a step, from 0, shaped so that it broadcasts against one step [N, C, ...]."""
+        width = self.width if self.width.ndim < 2 else self.width[min(step, len(self.width) - 1)]
+        return self.broadcast_to_step(width)
+
+    def step_widths(self) -> Tensor:
+        """The widths of all steps, shaped so that they broadcast against the sequence [T, N, C, ...]."""
+        if self.width.ndim < 2:
+            return self.broadcast_to_step(self.width)
+        return torch.stack([self.step_width(step) for step in range(self.steps)]).unsqueeze(1)
+
     def broadcast_to_step(self, parameter: Tensor) -> Tensor:
         """Shape a parameter, 0-d or [C], so that it broadcasts against one step [N, C, ...]."""
         return broadcast_channels(parameter, self.x, 2)
+
+
+def per_channel(parameter: Tensor) -> bool:
+    """Whether a parameter, 0-d, [C], or a width [S, 1] or [S, C], differs between channels."""
+    return parameter.ndim > 0 and parameter.shape[-1] > 1
 
 
 TENSORS = PerTensor._fields
@@ -236,7 +252,8 @@ def lif_arguments(
     plus = None if plus is None else plus.to(current.dtype)
     steps = _checked_steps(current, plus, steps)
     dtype = torch.promote_types(current.dtype, torch.float32)
-    decay, width, threshold = (_parameter(value, current, dtype) for value in (decay, width, threshold))
+    decay, threshold = (_parameter(value, current, dtype) for value in (decay, threshold))
+    width = _width(width, current, dtype)
     _check_norm("current", current, norm)
     if plus is not None:
         _check_norm("plus", plus, plus_norm)
@@ -337,6 +354,21 @@ def _parameter(value: Any, current: Tensor, dtype: torch.dtype) -> Tensor:
             "give a number, or one per channel as [C] for currents [T, N, C, ...]"
         )
     return value
+
+
+def _width(value: Any, current: Tensor, dtype: torch.dtype) -> Tensor:
+    """As `_parameter`, or one for each step, [S, 1] or [S, C]."""
+    if not isinstance(value, Tensor) or value.ndim != 2:
+        return _parameter(value, current, dtype)
+    if value.requires_grad:
+        raise BadValue("a width for each time step takes no gradient; detach it, or give one width for all steps")
+    channels = current.shape[2] if current.ndim > 2 else 1
+    if not len(value) or value.shape[1] not in (1, channels):
+        raise BadValue(
+            f"widths of shape {list(value.shape)} do not fit currents {list(current.shape)}; give one for each time "
+            "step as [T, 1], or one for each step and channel as [T, C]"
+        )
+    return value.to(current.device, dtype)
 
 
 def _rows(norm: Norm | None, dtype: torch.dtype) -> Tensor | None:

@@ -7,7 +7,7 @@ BINS = 512
 PER_THRESHOLD = 32  # bins to one threshold: the range is ±8 thresholds around it
 
 
-def histogram(x: Tensor, threshold: Tensor) -> Tensor:
+def histogram(x: Tensor, threshold: Tensor, *, by_channel: bool = False) -> Tensor:
     """Count x/threshold, x = u - threshold.
 
     The number of fired units is exact, since 0 starts a bin. NaN, which does not fire, is counted in the first bin.
@@ -15,14 +15,52 @@ def histogram(x: Tensor, threshold: Tensor) -> Tensor:
     Args:
         x: potentials minus threshold.
         threshold: broadcasts against x.
+        by_channel: count each channel of x [N, C, ...] for itself.
 
     Returns:
-        The counts, int64 [BINS].
+        The counts, int64 [BINS], or [C, BINS].
     """
     bins = torch.floor(x.detach().float() * (PER_THRESHOLD / threshold.detach())) + BINS // 2
-    index = bins.nan_to_num(nan=0, posinf=BINS, neginf=-BINS).clamp(0, BINS - 1).long().flatten()
-    counts = torch.zeros(BINS, dtype=torch.int64, device=x.device)
-    return counts.scatter_add_(0, index, index.new_ones(1).expand_as(index))
+    index = bins.nan_to_num(nan=0, posinf=BINS, neginf=-BINS).clamp(0, BINS - 1).long()
+    size = (x.shape[1], BINS) if by_channel else (BINS,)
+    if by_channel:
+        index = index + BINS * torch.arange(size[0], device=x.device).view(-1, *[1] * (x.ndim - 2))
+    index = index.flatten()
+    counts = torch.zeros(size, dtype=torch.int64, device=x.device)
+    counts.view(-1).scatter_add_(0, index, index.new_ones(1).expand_as(index))
+    return counts
+
+
+class StepCounter:
+    """Histograms of the potentials of a sequence, which come step by step.
+
+    Args:
+        shape: of the widths whose potentials are counted apart: () for one histogram of all, [C] for one of each
+            channel, [S, 1] or [S, C] for one of each of the first S - 1 steps and one of all later ones.
+
+    Attributes:
+        counts: int64 [*shape, BINS]; None before the first step.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = ()):
+        self.shape = shape
+        self.counts: Tensor | None = None
+
+    def add(self, step: int, x: Tensor, threshold: Tensor, mask: Tensor | None = None) -> None:
+        """Count a step.
+
+        Args:
+            step: its number, from 0.
+            x: potentials minus threshold, [N, C, ...].
+            threshold: broadcasts against x.
+            mask: bool [N], the samples to count; None for all.
+        """
+        by_channel = len(self.shape) > 0 and self.shape[-1] > 1
+        found = histogram(x if mask is None else x[mask], threshold, by_channel=by_channel)
+        if self.counts is None:
+            self.counts = found.new_zeros(*self.shape, BINS)
+        counts = self.counts[min(step, self.shape[0] - 1)] if len(self.shape) == 2 else self.counts
+        counts += found
 
 
 def share_within(counts: Tensor, reach: float) -> float:
@@ -60,20 +98,20 @@ def reaches_of(counts: Tensor, share: float) -> Tensor:
     """Compute `reach_of` for several histograms at once, on their device and without a wait for it.
 
     Args:
-        counts: histograms, [layers, BINS].
+        counts: histograms, [..., BINS].
         share: in [0, 1].
 
     Returns:
-        Half-widths in thresholds, float64 [layers]; 0 for a histogram without counts.
+        Half-widths in thresholds, float64 [...]; 0 for a histogram without counts.
     """
     half = BINS // 2
-    by_distance = (counts[:, half:] + counts[:, :half].flip(1)).double()
-    inside = by_distance.cumsum(1)
-    wanted = share * inside[:, -1:]
-    cell = (inside < wanted).sum(1, keepdim=True).clamp(max=half - 1)
-    here = by_distance.gather(1, cell)
-    before = inside.gather(1, cell) - here
-    return ((cell + (wanted - before) / here.clamp(min=1)) / PER_THRESHOLD).squeeze(1)
+    by_distance = (counts[..., half:] + counts[..., :half].flip(-1)).double()
+    inside = by_distance.cumsum(-1)
+    wanted = share * inside[..., -1:]
+    cell = (inside < wanted).sum(-1, keepdim=True).clamp(max=half - 1)
+    here = by_distance.gather(-1, cell)
+    before = inside.gather(-1, cell) - here
+    return ((cell + (wanted - before) / here.clamp(min=1)) / PER_THRESHOLD).squeeze(-1)
 
 
 def _edges() -> Tensor:

@@ -71,12 +71,13 @@ def _backward(
     a: LIFArguments, wanted: PerTensor[bool], to_spikes: Tensor | None, to_after: Tensor | None
 ) -> PerTensor[Tensor | None]:
     """README.md's recursion: to_spikes is g, and to_after is ε, of every step in turn."""
-    decay, threshold, width = (a.broadcast_to_step(p) for p in (a.decay, a.threshold, a.width))
+    decay, threshold = (a.broadcast_to_step(p) for p in (a.decay, a.threshold))
     history = list(_potentials(a, decay, threshold))
-    to_decay, to_threshold, to_width = (torch.zeros_like(p) for p in (decay, threshold, width))
+    to_decay, to_threshold, to_width = (torch.zeros_like(p) for p in (decay, threshold, a.step_width(0)))
     to_current = _like_steps(a.x, a.x.dtype)
     for t in range(len(history) - 1, -1, -1):
         u = history[t]
+        width = a.step_width(t)
         fired = u >= threshold
         x = u - threshold
         s = torch.zeros_like(u) if to_spikes is None else to_spikes[t].to(u.dtype)

@@ -10,14 +10,14 @@ from surgrad.surrogates import spike
 
 def lif(a: LIFArguments) -> LIFOutput:
     """See `surgrad.lif`."""
-    decay, threshold, width = (a.broadcast_to_step(p) for p in (a.decay, a.threshold, a.width))
+    decay, threshold = (a.broadcast_to_step(p) for p in (a.decay, a.threshold))
     v = a.initial_potential
     counts = None
     spikes: list[Tensor] = []
     potentials: list[Tensor] = []
-    for i in a.current().to(decay.dtype).unbind(0):
+    for t, i in enumerate(a.current().to(decay.dtype).unbind(0)):
         u = i if v is None else decay * v + i
-        o = spike(u - threshold, width, a.surrogate)
+        o = spike(u - threshold, a.step_width(t), a.surrogate)
         if a.return_histogram:
             counted = histogram(u - threshold, threshold)
             counts = counted if counts is None else counts + counted

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surgrad.kernels.lif.arguments import LIFArguments, PerTensor
+from surgrad.kernels.lif.arguments import LIFArguments, PerTensor, per_channel
 from surgrad.kernels.lif.operators import (
     KernelGradients,
     KernelOutput,
@@ -70,6 +70,7 @@ class _Lif(Structure):
         ("threshold_many", c_int32),
         ("width_many", c_int32),
         ("wants", c_int32),
+        ("width_rows", c_int64),
         ("constants", c_float * CONSTANTS),
         ("threads", c_int32),
         ("initial_potential", c_void_p),
@@ -211,7 +212,8 @@ def _call(a: LIFArguments, grads: tuple[Tensor | None, ...] = (None, None), **fi
     for name in ("decay", "threshold", "width"):
         value: Tensor = getattr(a, name)
         setattr(call, name, value.data_ptr())
-        setattr(call, f"{name}_many", value.ndim)
+        setattr(call, f"{name}_many", per_channel(value))
+    call.width_rows = a.width.shape[0] if a.width.ndim == 2 else 1
     for i, constant in enumerate(a.surrogate.constants):
         call.constants[i] = constant
     return call

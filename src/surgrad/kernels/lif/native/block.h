@@ -127,7 +127,7 @@ static void count_bins(int n, const int32_t* __restrict bins, int32_t* __restric
 struct Block {
   const Lif& a;
   const Affine (&affine)[2];
-  int64_t size, first = 0;
+  int64_t size, first = 0, row = 0;  // row: of the widths that are loaded
   int n = 0;
   const bool full;  // parameters differ between channels, or the threshold is trained: see step_gradients
   float *decay, *threshold, *width, *gain[2], *shift[2], *mean[2];
@@ -148,8 +148,24 @@ struct Block {
     take(u, history);
     std::fill(decay, decay + size, *a.decay);
     std::fill(threshold, threshold + size, *a.threshold);
-    std::fill(width, width + size, *a.width);
-    fix(int(size));
+    load_width(int(size));
+  }
+
+  // The widths of row `row`, and what slopes need of them.
+  void load_width(int count) {
+    if (a.width_many)
+      spread(a, a.width + row * a.channels, first, count, width);
+    else
+      std::fill(width, width + count, a.width[row]);
+    fix(count);
+  }
+
+  // Before step t.
+  void choose_width(int64_t t) {
+    const int64_t wanted = t < a.width_rows ? t : a.width_rows - 1;
+    if (wanted == row) return;
+    row = wanted;
+    load_width(a.width_many ? n : int(size));
   }
 
   void fix(int count) {
@@ -172,7 +188,7 @@ struct Block {
   void spread_all() {
     if (a.decay_many) spread(a, a.decay, first, n, decay);
     if (a.threshold_many) spread(a, a.threshold, first, n, threshold);
-    if (a.width_many) spread(a, a.width, first, n, width), fix(n);
+    if (a.width_many) load_width(n);
     for (int k = 0; k < 2; ++k)
       if (a.summands[k].norm) {
         spread(a, affine[k].gain.data(), first, n, gain[k]);
@@ -235,6 +251,7 @@ struct Block {
 
   // δ of this step, ε of the one before, and from them the gradients of parameters and summands.
   void backward_step(int64_t t) {
+    choose_width(t);
     const float *now = u + t * size, *g = above;
     if (a.grad_spikes)
       g = view(a.dtype, a.grad_spikes, t * a.elements + first, n, above);

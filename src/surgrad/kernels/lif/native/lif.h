@@ -17,8 +17,9 @@ struct Lif {
   int64_t steps, elements, channels, inner;
   int32_t dtype, surrogate, reset, detach_reset;
   Summand summands[2];
-  const float *decay, *threshold, *width;  // one, or one per channel
+  const float *decay, *threshold, *width;  // one, or one per channel; of the width `width_rows` such rows
   int32_t decay_many, threshold_many, width_many, wants;
+  int64_t width_rows;  // row t of the widths holds at step t, the last one at all later steps
   float constants[3];  // of the surrogate function; CONSTANTS in surrogates/base.py
   int32_t threads;
   const float* initial_potential;  // null: 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from triton.runtime import JITFunction
 
-from surgrad.kernels.lif.arguments import LIFArguments, PerTensor
+from surgrad.kernels.lif.arguments import LIFArguments, PerTensor, per_channel
 from surgrad.kernels.lif.histograms import PER_THRESHOLD
 from surgrad.kernels.lif.operators import (
     KernelGradients,
@@ -82,7 +82,9 @@ def backward(
             kept=kept,
             **_constants(a),
             slots=tiles.slots,
-            WIDTHS=a.width.ndim > 0,
+            width_rows=len(a.width) if a.width.ndim == 2 else 1,
+            WIDTHS=per_channel(a.width),
+            WIDTH_STEPS=a.width.ndim == 2,
             SURROGATE=a.surrogate.name,
             THROUGH=a.reset != "none" and not a.detach_reset,
             BATCH=a.batch,
@@ -213,8 +215,8 @@ def _common(a: LIFArguments, chunk: int, tiles: Tiling) -> dict[str, object]:
         "plus_eps": a.plus_eps,
         "steps": a.steps,
         "elements": elements,
-        "DECAYS": a.decay.ndim > 0,
-        "THRESHOLDS": a.threshold.ndim > 0,
+        "DECAYS": per_channel(a.decay),
+        "THRESHOLDS": per_channel(a.threshold),
         "RESET": a.reset,
         "COUNT": counts[0],
         "PLUS_COUNT": counts[1],
@@ -227,7 +229,7 @@ def _common(a: LIFArguments, chunk: int, tiles: Tiling) -> dict[str, object]:
 
 def _by_channel(a: LIFArguments) -> bool:
     norms = a.norm is not None or a.plus_norm is not None
-    return norms or any(p.ndim > 0 for p in (a.decay, a.threshold, a.width))
+    return norms or any(per_channel(p) for p in (a.decay, a.threshold, a.width))
 
 
 def _per_thread(a: LIFArguments, chunk: int) -> int:

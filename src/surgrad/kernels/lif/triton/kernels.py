@@ -185,9 +185,11 @@ def backward(
     blocks,
     programs,
     slots,
+    width_rows,
     DECAYS: tl.constexpr,
     THRESHOLDS: tl.constexpr,
     WIDTHS: tl.constexpr,
+    WIDTH_STEPS: tl.constexpr,
     SURROGATE: tl.constexpr,
     RESET: tl.constexpr,
     THROUGH: tl.constexpr,
@@ -252,6 +254,9 @@ def backward(
                 if RAGGED:  # a step after the last one adds nothing
                     there = live & (first + i < steps)
                     above = tl.where(first + i < steps, e, 0.0)
+                if WIDTH_STEPS:  # row t of the widths, the last one at later steps
+                    row = tl.minimum(first + i, width_rows - 1) * (channels if WIDTHS else 1)
+                    w = tl.maximum(parameter(width + row, channel, channels, WIDTHS), NARROWEST)
                 g = gs[i].to(tl.float32) if grad_spikes is not None else zeros
                 s, passed, delta = through_spike(u, g, above, th, w, c0, c1, c2, SURROGATE, RESET, THROUGH)
                 if grad_history is not None:
