@@ -77,6 +77,7 @@ SHORT = (
     Layer(RESNET19, watch=True),
     Layer(RESNET19, ("model.steps=4",)),
     Layer(RESNET19, dtype=torch.float32, watch=True, shape=(2, 3, 5, 3)),
+    Layer(RESNET19, ("surrogate.steps=2", "surrogate.per_channel=true")),
 )
 UNEVEN = {str(layer) for layer in SHORT if layer.shape[1] % 8}
 """Layers whose channels do not fill accesses of 16 bytes."""
@@ -90,6 +91,7 @@ LAYERS = (
     Layer(RESNET19, ("model.steps=1",)),
     Layer(RESNET19, shape=(4, 512, 8, 8)),
     *(Layer(RESNET19, (f"surrogate.name={name}",)) for name in ("triangle", "atan", "dspike", "exponential")),
+    Layer("mpdagl_cifar10_resnet19_t4"),
     Layer("lsg_nmnist_small_t10", shape=(4, 32, 34, 34)),
 )
 

@@ -8,14 +8,34 @@ import torch
 from torch import Tensor
 
 from surgrad.adapt.base import Controller, StepContext
-from surgrad.adapt.esg import width_of_half_width
+from surgrad.adapt.esg import effective_half_width, width_of_half_width
 from surgrad.adapt.probe import all_reduce
 from surgrad.config.values import Count, Fraction, Range
+from surgrad.criteria import GOOD_SHARE
 from surgrad.kernels.lif import BINS, reaches_of
+from surgrad.surrogates import SurrogateFunction
 
 Share = Annotated[float, Range(0.01, 0.99)]
 FALLBACK = 1.0
 """Half-width, in thresholds, of a layer whose potentials say nothing."""
+
+
+def width_of_share(function: SurrogateFunction, counts: Tensor, threshold: Tensor, share: float) -> Tensor:
+    """The width with which a share of the potentials lies within the surrogate's effective half-width.
+
+    Args:
+        function: the surrogate function.
+        counts: the histogram of the potentials, [..., BINS] (`surgrad.kernels.lif`).
+        threshold: in units of potential, broadcast against [...].
+        share: in (0, 1).
+
+    Returns:
+        [...], in units of potential; nan where no width of this function has that half-width.
+    """
+    half = reaches_of(counts, share) * threshold
+    width = width_of_half_width(function, half)
+    found = effective_half_width(function, width)
+    return torch.where((found / half - 1).abs() < 0.1, width, torch.nan)
 
 
 class KeepShare(Controller):
@@ -46,7 +66,7 @@ class KeepShare(Controller):
     has_own_period = True
     calibrates = True
 
-    def __init__(self, share: Share = 0.4, *, period: Count = 50, momentum: Fraction = 0.5):
+    def __init__(self, share: Share = GOOD_SHARE, *, period: Count = 50, momentum: Fraction = 0.5):
         self.share = share
         self.period = period
         self.momentum = momentum

@@ -113,17 +113,18 @@ def layer_table(layers: list[dict[str, Any]]) -> str:
     """The evidence of a diagnosis as a table with one line per layer."""
     wide = max(len(layer["layer"]) for layer in layers)
     lines = [
-        f"   # {'layer':{wide}}  width  in window  chi  by weight  gradient   fires  never  always"
+        f"   # {'layer':{wide}}  width  calibrated  in window  chi  by weight  gradient   fires  never  always"
         "   spread  theorem 1  cosine  reliability"
     ]
     for place, layer in enumerate(layers, 1):
+        calibrated = "-" if layer["calibrated"] is None else f"{layer['calibrated']:.3g}"
         gradient = "-" if layer["gradient"] is None else f"{layer['gradient']:.1e}"
         weights = "-" if layer["chi_weights"] is None else f"{100 * layer['chi_weights']:.0f} %"
         shares = (f"{100 * layer[key]:.0f} %" for key in ("firing_rate", "dead", "saturated"))
         finite = layer["finite_differences"] or {}
         cosine, reliability = (f"{finite[key]:.2f}" if finite else "-" for key in ("cosine", "reliability"))
         lines.append(
-            f"{place:4} {layer['layer']:{wide}}  {layer['width']:5.3g}  {100 * layer['share']:7.0f} %"
+            f"{place:4} {layer['layer']:{wide}}  {layer['width']:5.3g}  {calibrated:>10}  {100 * layer['share']:7.0f} %"
             f"  {100 * layer['chi']:3.0f}  {weights:>9}  {gradient:>8}  "
             + "  ".join(f"{share:>5}" for share in shares)
             + f"  {layer['spread']:7.2f}  {layer['predicted']:9.2f}  {cosine:>6}  {reliability:>11}"

@@ -4,16 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from surgrad.adapt.dspike import Difference, difference
-from surgrad.adapt.esg import effective_half_width, width_of_half_width
 from surgrad.adapt.probe import Batch, Loss, Probe
 from surgrad.criteria import HISTOGRAM_REACH, NARROW_SHARE, SILENT_RATE
-from surgrad.kernels.lif import reach_of
 from surgrad.measure.layers import LayerEvidence, evidence
-from surgrad.neurons import neurons
 
 DEAD_SHARE = 0.5
 """A larger share of neurons that never fire makes a layer dead, if the batch is large enough to tell."""
@@ -33,8 +29,6 @@ does not distinguish neurons near a spike from others."""
 VANISHING_RATIO = 1e-4
 EXPLODING_RATIO = 1e4
 """A layer's gradient, divided by that of the median layer, vanishes below the one and explodes above the other."""
-PROPOSED_SHARE = 0.4
-"""The χ for which a width is proposed; LSG's window has 0.47 at the start (Lian et al. 2023)."""
 
 
 @dataclass(frozen=True)
@@ -127,19 +121,18 @@ def diagnose(
             by_layer[name] = _compared(finite, probe.grad(weights[0]))
     first = probe.first_weight()
     first_weights = _compared(difference(probe, first), probe.grad(first))
-    return Diagnosis(layers, findings(layers, neurons(model)), first_weights, by_layer)
+    return Diagnosis(layers, findings(layers), first_weights, by_layer)
 
 
 def _compared(finite: Difference, gradient: Tensor) -> dict[str, float]:
     return {"cosine": finite.cosine(gradient), "reliability": finite.reliability, "zeros": finite.zeros}
 
 
-def findings(layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> list[Finding]:
+def findings(layers: Sequence[LayerEvidence]) -> list[Finding]:
     """The problems of the layers, the most severe first, and their consequences in other layers last.
 
     Args:
         layers: evidence, from input to output. Each layer is in one finding only: that of the first check it matches.
-        modules: the neurons by path (`surgrad.neurons.neurons`).
 
     Returns:
         The findings; none for a healthy network.
@@ -149,7 +142,7 @@ def findings(layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> list[F
     for check in CHECKS:
         chosen = [layer for layer in remaining if check.matches(layer, layers)]
         if chosen:
-            sentence = f"{_place(chosen, layers)}: {check.describe(chosen, layers, modules)}"
+            sentence = f"{_place(chosen, layers)}: {check.describe(chosen, layers)}"
             found.append(Finding(check.kind, tuple(layer.layer for layer in chosen), sentence))
             remaining = [layer for layer in remaining if layer not in chosen]
     return sorted(found, key=lambda finding: finding.kind == "blocked_upstream")
@@ -232,7 +225,7 @@ def _mean(chosen: Sequence[LayerEvidence], key: str) -> float:
     return sum(getattr(layer, key) for layer in chosen) / len(chosen)
 
 
-def _describe_blocked(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_blocked(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
     cause = next(layer for layer in _before(chosen[0], layers) if _is_constant(layer))
     return (
         "the input is the same for every image, because the output of layer "
@@ -240,7 +233,7 @@ def _describe_blocked(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvi
     )
 
 
-def _describe_dead(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_dead(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
     return (
         f"{_percent(_mean(chosen, 'dead'))} of the neurons never fire. The potentials have the mean "
         f"{_mean(chosen, 'mean'):.1f} and the standard deviation {_mean(chosen, 'spread'):.1f}, in units of the "
@@ -248,14 +241,14 @@ def _describe_dead(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEviden
     )
 
 
-def _describe_saturated(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_saturated(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
     return (
         f"{_percent(_mean(chosen, 'saturated'))} of the neurons fire at every time step for every input, and carry no "
         f"information: {_remedy(chosen, 'raise the threshold')}."
     )
 
 
-def _describe_exploding_potential(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_exploding_potential(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
     ends = sum(layer.histogram[0] + layer.histogram[-1] for layer in chosen)
     share = ends / sum(sum(layer.histogram) for layer in chosen)
     return (
@@ -270,22 +263,22 @@ def _remedy(chosen: Sequence[LayerEvidence], otherwise: str) -> str:
     return f"put a norm before the neurons (surgrad.NormNeuron with TDBN), or {otherwise}"
 
 
-def _describe_narrow(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
+def _describe_narrow(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
     return (
         f"{_percent(1 - _mean(chosen, 'chi'))} of the neurons get no gradient: width {_width(chosen)} is too "
-        f"narrow; try {_better_width(chosen, modules)}."
+        f"narrow; try {_better_width(chosen)}."
     )
 
 
-def _describe_wide(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
+def _describe_wide(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
     return (
         f"{_percent(_mean(chosen, 'chi'))} of the neurons get a gradient, also those far from the threshold, where a "
         f"small change does not change a spike: width {_width(chosen)} is too wide; try "
-        f"{_better_width(chosen, modules)}."
+        f"{_better_width(chosen)}."
     )
 
 
-def _describe_vanishing_gradient(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_vanishing_gradient(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
     if all(layer.gradient == 0 for layer in chosen):
         return "no gradient reaches the weights: a later layer blocks it, or the output does not depend on them."
     factor = 1 / max(_ratio_to_median(layer, layers) for layer in chosen)
@@ -295,7 +288,7 @@ def _describe_vanishing_gradient(chosen: Sequence[LayerEvidence], layers: Sequen
     )
 
 
-def _describe_exploding_gradient(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence], _: Any) -> str:
+def _describe_exploding_gradient(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
     factor = min(_ratio_to_median(layer, layers) for layer in chosen)
     return (
         f"the gradient of the weights explodes: it is at least {factor:.0g} times larger than that of the median "
@@ -309,16 +302,10 @@ def _width(chosen: Sequence[LayerEvidence]) -> str:
     return f"{low:.3g}" if high < 1.01 * low else f"{low:.3g} to {high:.3g}"
 
 
-def _better_width(chosen: Sequence[LayerEvidence], modules: dict[str, Any]) -> str:
-    """Widths for which χ is PROPOSED_SHARE, and the controller that keeps χ in a range."""
-    found = []
-    for layer in chosen:
-        half = torch.tensor(reach_of(torch.tensor(layer.histogram), PROPOSED_SHARE) * layer.threshold)
-        function = modules[layer.layer].surrogate.function
-        width = width_of_half_width(function, half)
-        if abs(effective_half_width(function, width) / half - 1) < 0.1:  # else no width has this half-width
-            found.append(width.item())
-    controller = "a controller that keeps χ in a range (adapt.name=esg)"
+def _better_width(chosen: Sequence[LayerEvidence]) -> str:
+    """The widths that calibration would choose, and the controller that does so."""
+    controller = "the controller that finds the width of each layer (adapt.name=share)"
+    found = [layer.calibrated for layer in chosen if layer.calibrated is not None]
     if not found:
         return controller
     low = min(found)
@@ -332,7 +319,7 @@ class Check:
 
     kind: str
     matches: Callable[[LayerEvidence, Sequence[LayerEvidence]], bool]
-    describe: Callable[[Sequence[LayerEvidence], Sequence[LayerEvidence], dict[str, Any]], str]
+    describe: Callable[[Sequence[LayerEvidence], Sequence[LayerEvidence]], str]
 
 
 CHECKS = (

@@ -10,6 +10,8 @@ from surgrad import padding
 from surgrad.adapt import Probe
 from surgrad.adapt.esg import effective_half_width
 from surgrad.adapt.probe import Batch, Loss
+from surgrad.adapt.share import width_of_share
+from surgrad.criteria import GOOD_SHARE
 from surgrad.hooks import forward_hooks
 from surgrad.kernels.lif import BINS, mean_of, share_within, spread_of
 from surgrad.neurons import broadcast_channels, neurons
@@ -25,6 +27,8 @@ class LayerEvidence:
     Attributes:
         layer: the path of the neuron in the network.
         width: its mean over channels, in units of potential.
+        calibrated: the width that the controller `share` would begin with, for which χ is `GOOD_SHARE`; None where the
+            surrogate function has no such width.
         decay: its mean over channels.
         threshold: its mean over channels, in units of potential.
         share: share of the potentials within the surrogate's window (the gradient-available share, Lian et al. 2023,
@@ -56,6 +60,7 @@ class LayerEvidence:
 
     layer: str
     width: float
+    calibrated: float | None
     decay: float
     threshold: float
     share: float
@@ -140,9 +145,11 @@ def _of_potentials(neuron: Any, counts: Tensor, steps: int) -> dict[str, Any]:
     threshold = neuron.threshold.detach().mean()
     function = neuron.surrogate.function
     decay = neuron.decay.detach().mean().item()
+    calibrated = width_of_share(function, counts, threshold.double(), GOOD_SHARE)
     half = (effective_half_width(function, width) / threshold).item()
     return {
         "width": width.item(),
+        "calibrated": None if calibrated.isnan() else calibrated.item(),
         "decay": decay,
         "threshold": threshold.item(),
         "share": share_within(counts, (function.window(width) / threshold).item()),

@@ -4,7 +4,7 @@
 
 To add one: write a builder and add it to `MODELS`. A builder returns a `SpikingNetwork`. It takes the number of classes
 and, by name, `in_channels`, `steps`, `neuron` and `norm`; `image_size` where the network fits one size alone;
-`features` where it fits one number of values alone; and `sample_dims` where it takes samples of any number of
+`features` where only the number of values matters; and `sample_dims` where it takes samples of any number of
 dimensions. Its other parameters are its options, which recipes
 can set: annotate each with its range (`surgrad.config.values`). It makes every neuron by `norm_neuron` or
 `make_neuron`, which tell the factory the number of channels.

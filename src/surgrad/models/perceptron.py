@@ -14,7 +14,9 @@ from surgrad.norm import TDBN
 def mlp(
     classes: int = 10,
     *,
-    features: int = 784,
+    in_channels: int = 1,
+    image_size: int = 28,
+    features: int | None = None,
     sample_dims: int = 3,
     steps: int = 4,
     neuron: NeuronFactory = lsg_neuron,
@@ -29,7 +31,9 @@ def mlp(
 
     Args:
         classes: the number of classes of the output.
-        features: the number of values of a sample at one time step.
+        in_channels: C.
+        image_size: L, or H = W.
+        features: the number of values of a sample at one time step; None: that of `in_channels` and `image_size`.
         sample_dims: the number of dimensions of a sample: 1 for [C], 2 for [C, L], 3 for [C, H, W].
         steps: T, the time steps for which static input is shown.
         neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
@@ -38,8 +42,9 @@ def mlp(
         layers: the number of hidden layers.
         width_multiplier: factor of `hidden`.
     """
+    inputs = in_channels * image_size ** (sample_dims - 1) if features is None else features
     widths = [scaled(hidden, width_multiplier)] * layers
-    stem = PerStep(nn.Flatten(), nn.Linear(features, widths[0], bias=False))
+    stem = PerStep(nn.Flatten(), nn.Linear(inputs, widths[0], bias=False))
     body: list[nn.Module] = []
     for a, b in pairwise(widths):
         body += [linear(a, b, bias=False), norm_neuron(b, neuron, norm)]

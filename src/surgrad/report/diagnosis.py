@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Layer = dict[str, Any]
 COLUMNS = (
     "Width",
+    "Calibrated",
     "Decay",
     "In window",
     "χ",
@@ -91,6 +92,7 @@ def _cells(layer: Layer) -> list[str]:
     finite = layer["finite_differences"] or {}
     return [
         words.plain(layer["width"]),
+        words.plain(layer.get("calibrated")),
         words.plain(layer["decay"]),
         share("share"),
         share("chi"),

@@ -152,12 +152,12 @@ def build_model(recipe: Recipe, samples: Samples) -> SpikingNetwork:
     coding = CODINGS.build(recipe.coding.name, recipe.coding.options)
     channels, *sides = shape = _step_shape(recipe, samples, coding)
     sized = MODELS.takes(recipe.model.name, "image_size")
-    if sized and len(set(sides)) > 1:
+    if sized and not MODELS.takes(recipe.model.name, "features") and len(set(sides)) > 1:
         raise BadValue(
             f"model '{recipe.model.name}' is built for square images, and these have {' × '.join(map(str, sides))} "
             "pixels; cut them to squares, or choose a network of any size, such as resnet18"
         )
-    if (sized or MODELS.takes(recipe.model.name, "features")) and recipe.progressive.image_size is not None:
+    if sized and recipe.progressive.image_size is not None:
         raise BadValue(
             f"model '{recipe.model.name}' is built for one image size, and progressive.image_size = "
             f"{recipe.progressive.image_size}; set progressive.image_size=none"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from surgrad.adapt.probe import Batch
 from surgrad.files import append_rows, keep_rows
 from surgrad.measure import Finding, LayerEvidence, evidence, findings
-from surgrad.neurons import neurons
 from surgrad.train.events import Observer
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Alarms(Observer):
         self._warned = {row["kind"]: len(row["layers"]) for row in rows}
 
     def epoch_ends(self, loop: "Loop", row: dict[str, Any]) -> None:
-        self.warn(loop, findings(self._log.layers, neurons(loop.parts.model)))
+        self.warn(loop, findings(self._log.layers))
 
     def warn(self, loop: "Loop", found: Sequence[Finding]) -> None:
         """Warn of those findings that are new, or that have spread."""
