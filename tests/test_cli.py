@@ -17,7 +17,7 @@ from surgrad.config.values import Count, Fraction, Positive
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.recipes.reproduced import reproduced
 
-COMMANDS = ("list", "options", "train", "eval", "report", "diagnose", "energy", "convert", "show", "sweep", "figures")
+COMMANDS = ("list", "options", "train", "eval", "report", "diagnose", "energy", "convert", "show", "sweep", "tune", "figures")
 
 
 def shell(*words, program="import sys; from surgrad.cli import main; sys.exit(main())"):
@@ -82,6 +82,7 @@ def test_each_command_has_help(command, capsys):
         "convert": ["--steps", "--percentile", "--compare", "--out"],
         "show": ["--frames", "--slicing", "--out"],
         "sweep": ["--seeds", "--workers", "--address"],
+        "tune": ["--minutes", "--seeds", "--workers", "--address"],
         "figures": ["--out"],
     }
     for option in options[command]:

@@ -47,6 +47,7 @@ ORDER = (
     "train",
     "report",
     "sweep",
+    "tuning",
     "cli",
     "__main__",
 )

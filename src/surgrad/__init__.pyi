@@ -24,6 +24,7 @@ from surgrad import state as state
 from surgrad import surrogates as surrogates
 from surgrad import sweep as sweep
 from surgrad import train as train
+from surgrad import tuning as tuning
 from surgrad.adapt import Adapter as Adapter
 from surgrad.adapt import Probe as Probe
 from surgrad.config import Part as Part
@@ -47,3 +48,4 @@ from surgrad.surrogates import SurrogateFunction as SurrogateFunction
 from surgrad.train import load_run as load_run
 
 __version__: str
+from surgrad.tuning import tune as tune

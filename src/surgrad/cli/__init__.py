@@ -28,6 +28,7 @@ from surgrad.cli.training import (
     report,
     train_recipe,
 )
+from surgrad.cli.tuning import describe_tune, run_tune
 from surgrad.errors import Interrupted, SurgradError, unknown
 
 FAILED = 2
@@ -51,6 +52,7 @@ COMMANDS: dict[str, tuple[Any, Any]] = {
     "convert": (convert, describe_convert),
     "show": (show, describe_show),
     "sweep": (run_sweep, describe_sweep),
+    "tune": (run_tune, describe_tune),
     "figures": (figures, describe_figures),
 }
 

@@ -9,8 +9,10 @@ from importlib import import_module
 from pathlib import Path
 
 from surgrad.config.plugins import load_file, load_plugins
+from surgrad.config.reading import from_dict
 from surgrad.config.recipe import Recipe
 from surgrad.errors import BadValue, unknown
+from surgrad.files import read_json
 from surgrad.recipes.registry import RECIPES as RECIPES
 from surgrad.recipes.registry import recipe as recipe
 from surgrad.recipes.registry import rows as rows
@@ -44,10 +46,10 @@ for _file in FILES:
 
 
 def find_recipe(name: str = DEFAULT) -> Recipe:
-    """A recipe by its name, or by the Python file and the function that returns it.
+    """A recipe by its name, by the Python file and the function that returns it, or from the recipe.json of a run.
 
     Args:
-        name: a name that `surgrad list` shows, or "path/to/file.py:function".
+        name: a name that `surgrad list` shows, "path/to/file.py:function", or "path/to/recipe.json".
 
     Raises:
         UnknownName: no recipe has this name; the error offers similar names.
@@ -56,6 +58,8 @@ def find_recipe(name: str = DEFAULT) -> Recipe:
     if ".py:" in name:
         return _from_file(name)
     load_plugins()
+    if name.endswith(".json"):
+        return from_dict(read_json(Path(name)))
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES, "`surgrad list` shows all of them")
     return RECIPES[name]()

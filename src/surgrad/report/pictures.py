@@ -114,23 +114,25 @@ def _depth_bar(axes: Axes, run: Run, palette: Palette) -> None:
         spine.set_visible(False)
 
 
-def write_scores(rows: Sequence[Row], out: Path) -> Path:
+def write_scores(
+    rows: Sequence[Row], out: Path, title: str = "Test accuracy of the final epoch, %", kind: str = "T"
+) -> Path:
     """Draw one line per row into the .png file `out`: a ring for every seed, a bar for their mean, a colour for each T.
 
     Args:
-        rows: (label, time steps, test accuracy of each seed in [0, 1]) of several recipes.
+        rows: (label, time steps or another number, accuracy of each seed in [0, 1]) of several recipes.
         out: the picture.
+        title: what is shown.
+        kind: what the number is, for the legend.
 
     Returns:
         `out`.
     """
     size = (6.4, 0.9 + 0.26 * len(rows))
-    return write_plot(
-        out, "Test accuracy of the final epoch, %", lambda axes, palette: _scores(axes, palette, rows), size
-    )
+    return write_plot(out, title, lambda axes, palette: _scores(axes, palette, rows, kind), size)
 
 
-def _scores(axes: Axes, palette: Palette, rows: Sequence[Row]) -> None:
+def _scores(axes: Axes, palette: Palette, rows: Sequence[Row], kind: str) -> None:
     kinds = sorted({steps for _, steps, _ in rows})
     for place, steps in enumerate(kinds):
         lines = [(at, scores) for at, (_, count, scores) in enumerate(rows) if count == steps]
@@ -143,7 +145,7 @@ def _scores(axes: Axes, palette: Palette, rows: Sequence[Row]) -> None:
             color=palette.run(place),
             markersize=12,
             markeredgewidth=2.5,
-            label=f"T = {steps}",
+            label=f"{kind} = {steps}",
         )
     axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
     axes.tick_params(axis="y", colors=palette.ink)
