@@ -27,9 +27,11 @@ STEPPERS = {
     "lsg": Part("lsg"),
     "esg": Part("esg"),
     "esg, where it decides": Part("esg", period=1, warmup=0.0),
+    "share, between decisions": Part("share", period=10**6),
+    "share, where it decides": Part("share", period=1),
 }
-"""Controllers that act in every step; ESG decides in one of a hundred."""
-PERIOD = 100
+"""Controllers that act in every step; ESG decides in one of a hundred, and share in one of fifty."""
+PERIODS = {"esg": 100, "share": 50}
 SEARCHES = {
     "dspike, 32 directions (the default)": Part("dspike"),
     "dspike, 64 coordinates": Part("dspike", estimator="coordinates", samples=64),
@@ -107,15 +109,19 @@ def shown(record: dict[str, Any]) -> str:
         extra = [100 * (one / plain - 1) for one, plain in zip(mine, times["fixed"], strict=True)]
         low, middle, high = quartiles(extra)
         lines.append([name, f"{1e3 * median(mine):.1f}", f"{middle:+.1f} %", f"{low:+.1f} to {high:+.1f} %"])
-    counting, deciding = (ratio(times[name], times["fixed"]) - 1 for name in ("esg", "esg, where it decides"))
-    whole = 100 * (counting + (deciding - counting) / PERIOD)
+    between = {"esg": "esg", "share": "share, between decisions"}
+    means = []
+    for name, period in PERIODS.items():
+        rows_of = (between[name], f"{name}, where it decides")
+        usual, deciding = (ratio(times[row], times["fixed"]) - 1 for row in rows_of)
+        means.append(f"{name}, deciding every {period} steps: {100 * (usual + (deciding - usual) / period):+.1f} %")
     slow = [
         [name, f"{median(seconds):.1f}", f"{100 * median(seconds) / record['epoch']:.1f} %", str(len(seconds))]
         for name, seconds in record["searches"].items()
     ]
     return (
         f"{table(['controller', 'ms a step', 'extra, median', 'quartiles'], lines)}\n\n"
-        f"esg, deciding every {PERIOD} steps: {whole:+.1f} %\n\nAn epoch of {record['epoch']:.0f} s:\n\n"
+        f"{chr(10).join(means)}\n\nAn epoch of {record['epoch']:.0f} s:\n\n"
         f"{table(['once an epoch', 'seconds', 'of an epoch', 'times'], slow)}"
     )
 
