@@ -4,7 +4,7 @@ SILENT_RATE = 1e-3
 """A layer with a lower firing rate (spikes per neuron and time step) passes hardly any information on."""
 NARROW_SHARE = 0.05
 """A layer where a smaller share of the potentials gets a gradient (χ) hardly learns."""
-GOOD_SHARE = 0.4
+GOOD_SHARE = 0.3
 """χ*, the share of the potentials within the effective half-width of the surrogate that the controller `share` keeps; a
 diagnosis proposes the width for it."""
 RELIABLE_COSINE = 0.3
