@@ -10,6 +10,7 @@ import torch
 
 from surgrad.cli import COMMANDS
 from surgrad.coding import CODINGS
+from surgrad.criteria import GOOD_SHARE
 from surgrad.gradients import GRADIENTS
 from surgrad.kernels.lif import share_within
 from surgrad.losses import LOSSES
@@ -54,7 +55,7 @@ def test_the_training_loop_of_the_readme_trains():
     neuron.record_histogram = True
     names["network"](names["x"])
     reach = neuron.surrogate.width.item() / 2 / neuron.threshold.item()
-    assert share_within(neuron.histogram, reach) == pytest.approx(0.4, abs=0.05)
+    assert share_within(neuron.histogram, reach) == pytest.approx(GOOD_SHARE, abs=0.05)
 
 
 def test_the_sequences_of_the_guide_train():
