@@ -17,7 +17,20 @@ from surgrad.config.values import Count, Fraction, Positive
 from surgrad.recipes import DEFAULT, RECIPES, find_recipe
 from surgrad.recipes.reproduced import reproduced
 
-COMMANDS = ("list", "options", "train", "eval", "report", "diagnose", "energy", "convert", "show", "sweep", "tune", "figures")
+COMMANDS = (
+    "list",
+    "options",
+    "train",
+    "eval",
+    "report",
+    "diagnose",
+    "energy",
+    "convert",
+    "show",
+    "sweep",
+    "tune",
+    "figures",
+)
 
 
 def shell(*words, program="import sys; from surgrad.cli import main; sys.exit(main())"):

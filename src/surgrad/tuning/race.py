@@ -162,7 +162,7 @@ class Race:
     def _divided(
         self, number: int, racing: Sequence[Candidate], count: int, final: bool
     ) -> tuple[list[Candidate], list[Candidate]]:
-        """Who continues after a rung, and who does not, both the best first. The final has the network as it is, too."""
+        """Who continues after a rung, and who does not, the best first. The final has the network as it is, too."""
         ranked = self._ranked(number, racing)
         first = self.candidates[0]
         others = [candidate for candidate in ranked if candidate != first]
