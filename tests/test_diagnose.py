@@ -10,7 +10,7 @@ from torch import nn
 
 from surgrad import LIF, PerStep, Surrogate
 from surgrad.adapt import Probe
-from surgrad.criteria import HISTOGRAM_REACH, RENAMED_KINDS
+from surgrad.criteria import GOOD_SHARE, HISTOGRAM_REACH, RENAMED_KINDS
 from surgrad.kernels.lif import BINS, PER_THRESHOLD
 from surgrad.losses import cross_entropy
 from surgrad.measure import diagnose, evidence
@@ -181,7 +181,7 @@ def test_the_proposed_width_repairs():
     width = float(proposed.split(" to ")[0])
     found = diagnose(damage(model, range(1, 7), width=width), batch(), cross_entropy)
     assert found.findings == []
-    assert all(0.3 < layer.chi < 0.5 for layer in found.layers)
+    assert all(abs(layer.chi - GOOD_SHARE) < 0.1 for layer in found.layers)
 
 
 def test_weights_without_any_gradient_are_named():

@@ -142,15 +142,17 @@ def test_every_width_reaches_the_share_of_the_potentials_that_it_meets(size, sta
             assert (shares - 0.3).abs().max() < 0.05 + bin_and_sample
 
 
-def test_the_first_step_whose_potentials_spread_less_has_a_narrower_window():
-    """MPD-AGL's observation (Jiang et al. 2025): no potential has added up yet."""
+def test_steps_whose_potentials_spread_differently_have_different_windows():
+    """MPD-AGL's observation (Jiang et al. 2025): in the first step no potential has added up yet."""
     model = network(steps=4)
+    spreads = []
     for neuron in neurons(model).values():
         neuron.reset_mode = "none"
+        neuron.watcher = lambda u, spikes, neuron: spreads.append(u.std((1, 2)))
     Adapter(model).step(batch())
-    for neuron in neurons(model).values():
-        first, *later = neuron.surrogate.width.flatten().tolist()
-        assert all(first < width for width in later)
+    for neuron, spread in zip(neurons(model).values(), spreads, strict=False):
+        assert all(spread[0] < later for later in spread[1:])
+        assert neuron.surrogate.width.unique().numel() == 4
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)

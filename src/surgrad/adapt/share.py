@@ -12,12 +12,30 @@ from surgrad.adapt.esg import effective_half_width, width_of_half_width
 from surgrad.adapt.probe import all_reduce
 from surgrad.config.values import Count, Fraction, Range
 from surgrad.criteria import GOOD_SHARE
-from surgrad.kernels.lif import BINS, reaches_of
+from surgrad.kernels.lif import BINS, PER_THRESHOLD, reaches_of
 from surgrad.surrogates import SurrogateFunction
 
 Share = Annotated[float, Range(0.01, 0.99)]
 FALLBACK = 1.0
 """Half-width, in thresholds, of a layer whose potentials say nothing."""
+
+
+def half_widths_of_share(counts: Tensor, share: float) -> Tensor:
+    """The half-widths within which a share of the potentials lies.
+
+    Where nothing fires, all potentials may lie in one bin of the histogram: the half-width then reaches its end.
+
+    Args:
+        counts: histograms, [..., BINS] (`surgrad.kernels.lif`).
+        share: in (0, 1).
+
+    Returns:
+        [...], in thresholds, float64; `FALLBACK` for a histogram without counts.
+    """
+    reaches = reaches_of(counts, share)
+    silent = counts[..., BINS // 2 :].sum(-1) == 0
+    reaches = torch.where(silent, (reaches * PER_THRESHOLD).ceil() / PER_THRESHOLD, reaches)
+    return torch.where(reaches > 0, reaches, FALLBACK)
 
 
 def width_of_share(function: SurrogateFunction, counts: Tensor, threshold: Tensor, share: float) -> Tensor:
@@ -32,7 +50,7 @@ def width_of_share(function: SurrogateFunction, counts: Tensor, threshold: Tenso
     Returns:
         [...], in units of potential; nan where no width of this function has that half-width.
     """
-    half = reaches_of(counts, share) * threshold
+    half = half_widths_of_share(counts, share) * threshold
     width = width_of_half_width(function, half)
     found = effective_half_width(function, width)
     return torch.where((found / half - 1).abs() < 0.1, width, torch.nan)
@@ -107,8 +125,7 @@ class KeepShare(Controller):
     def _aims(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The half-widths in thresholds at which the share is χ*, by layer."""
         rows = [of_layer.flatten(0, -2) if of_layer.ndim > 1 else of_layer[None] for of_layer in counts.values()]
-        together = reaches_of(torch.cat(rows), self.share)
-        aims = torch.where(together > 0, together, FALLBACK).split([len(row) for row in rows])
+        aims = half_widths_of_share(torch.cat(rows), self.share).split([len(row) for row in rows])
         return {name: aim.view(counts[name].shape[:-1]) for name, aim in zip(counts, aims, strict=True)}
 
     def _warn(self, counts: Mapping[str, Tensor]) -> None:
