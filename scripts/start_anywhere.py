@@ -14,7 +14,7 @@ from pathlib import Path
 from surgrad.criteria import GOOD_SHARE
 from surgrad.files import read_rows, replace_file
 from surgrad.report.pictures import write_plot
-from surgrad.sweep.table import Sample
+from surgrad.sweep.table import Sample, paired
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "records" / "start_anywhere"
@@ -44,8 +44,7 @@ class Task:
 
     def minus(self, label: str, other: str) -> Sample:
         """Differences, seed by seed."""
-        one, two = self.scores.get(label, {}), self.scores.get(other, {})
-        return Sample((*(score - two[seed] for seed, score in one.items() if seed in two),))
+        return paired(self.scores.get(label, {}), self.scores.get(other, {}))
 
     def labelled(self, start: str) -> list[str]:
         return [label for label in self.scores if label.startswith(start)]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from surgrad import LIF, TDBN, Adapter, NormNeuron, PerStep, Surrogate
-from surgrad.adapt import KeepShare
+from surgrad.adapt import ESG, KeepShare
 from surgrad.adapt.esg import effective_half_width, width_of_half_width
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, reach_of, reaches_of, share_within
 from surgrad.losses import cross_entropy
@@ -178,6 +178,16 @@ def test_a_training_with_several_widths_goes_on_as_if_never_stopped(size):
     resumed.load_state_dict(state[1])
     train(second, resumed, range(4, 10))
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in second.state_dict().items())
+
+
+def test_another_controller_after_it_reads_one_histogram_for_each_layer():
+    model = network(width=torch.ones(40))
+    Adapter(model).step(batch())
+    model(batch()[0])
+    adapter = Adapter(model, ESG(period=1), steps=10)
+    adapter.step(batch())
+    model(batch()[0])
+    assert {neuron.histogram.shape for neuron in neurons(model).values()} == {(BINS,)}
 
 
 def test_a_layer_that_fires_is_not_said():

@@ -225,7 +225,7 @@ def test_without_optuna_the_error_names_the_extra():
     code = (
         "import sys; sys.modules['optuna'] = None\n"
         "from surgrad.tuning import AS_IT_IS, Race\n"
-        "try:\n    Race([AS_IT_IS])\n"
+        "try:\n    Race([AS_IT_IS, AS_IT_IS])\n"
         "except Exception as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -293,7 +293,50 @@ def test_scores_and_candidates_of_ones_own(tmp_path):
     assert (again.sentence, len(made)) == (found.sentence, before)
 
 
+def test_a_loader_that_shuffles_gives_all_candidates_the_same_batches():
+    """And none of the samples that validate is trained on."""
+    samples = [(x, torch.tensor(number)) for number, x in enumerate(torch.randn(100, 4, 6))]
+    loader = torch.utils.data.DataLoader(samples, batch_size=10, shuffle=True)
+    trained, validated = [], []
+
+    def watched(output, numbers):
+        (trained if torch.is_grad_enabled() else validated).append(frozenset(numbers.tolist()))
+        return output.square().mean()
+
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network(1.0)
+
+        def forward(self, x):
+            return self.network(x.transpose(0, 1))
+
+    tune(First, loader, watched, steps=20, seeds=2, candidates=(AS_IT_IS, Candidate("lsg", "rect", "lsg")), say=quiet)
+    assert len(set(validated)) == 2
+    assert not frozenset().union(*trained) & frozenset().union(*validated)
+
+
+def test_a_candidate_that_a_network_does_not_allow_is_last():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 3)
+            self.spike = Surrogate()  # and no threshold, which `share` reads
+
+        def forward(self, x):
+            return self.spike(self.layer(x))
+
+    said = []
+    share = Candidate("share", "rect", "share")
+    found = tune(Own, batches(), loss, steps=4, seeds=1, candidates=(AS_IT_IS, share), say=said.append)
+    assert found.standings[-1].candidate == share
+    assert any("share: " in line and "threshold" in line for line in said)
+    assert "share failed" in found.sentence
+
+
 def test_what_cannot_be_trained_is_said():
+    with pytest.raises(BadValue, match=r"a race needs two candidates or more, got \['as_it_is'\]"):
+        tune(lambda: network(1.0), batches(), loss, candidates=(AS_IT_IS,), say=quiet)
     with pytest.raises(BadValue, match="there is no batch to train on"):
         tune(lambda: network(1.0), [], loss, candidates=(AS_IT_IS, A), say=quiet)
     with pytest.raises(BadValue, match="there is no batch to validate on"):
@@ -304,6 +347,6 @@ def test_what_cannot_be_trained_is_said():
             batches(),
             lambda out, y: out.mean() * math.nan,
             steps=2,
-            candidates=(AS_IT_IS,),
+            candidates=(AS_IT_IS, A),
             say=quiet,
         )

@@ -89,6 +89,8 @@ class Adapter:
         self._attached: Any = None
         self._calibrating = False
         self._written: _Written | None = None
+        for neuron in self.neurons.values() if self.controller.needs_histograms else ():
+            neuron.histogram_by_width = self.controller.histograms_by_width
         self._record(0)
         self._write(widths_from(self.controller, self._context(None, {})))
         self._counting = self.model.register_forward_pre_hook(Hook(self._count))
@@ -121,7 +123,6 @@ class Adapter:
         for neuron in self.neurons.values():
             if neuron.record_histogram != wanted:
                 neuron.record_histogram = wanted
-                neuron.histogram_by_width = self.controller.histograms_by_width
 
     def notes(self) -> list[dict[str, Any]]:
         """The evidence that the controller recorded since the last call, for a log; see `Controller.note`."""

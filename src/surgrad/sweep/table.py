@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -57,6 +57,11 @@ class Sample:
         )
 
 
+def paired(scores: Mapping[int, float], others: Mapping[int, float]) -> Sample:
+    """The differences of scores by seed, for the seeds that both have."""
+    return Sample((*(score - others[seed] for seed, score in scores.items() if seed in others),))
+
+
 @dataclass(frozen=True)
 class Line:
     """The results of an entry.
@@ -83,7 +88,7 @@ class Line:
         Trainings with the same seed see images in the same order, and start with the same weights if their networks
         are the same.
         """
-        return Sample((*(score - other.scores[seed] for seed, score in self.scores.items() if seed in other.scores),))
+        return paired(self.scores, other.scores)
 
 
 def outcome(queue: Sequence[Job]) -> list[Line]:

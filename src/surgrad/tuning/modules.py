@@ -1,5 +1,6 @@
 """Racing the surrogates of any module, by trainings in this process."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -43,7 +44,8 @@ def tune(
         make_network: makes a new network, whose neurons have a `Surrogate`; called after the seed is set.
         batches: (inputs, targets), which can be iterated over again and again, such as a DataLoader.
         loss: of (output, targets).
-        validation: batches by which candidates are compared; None: every fifth of `batches`, on which none trains.
+        validation: batches by which candidates are compared; None: every fifth of `batches`, on which none trains. All
+            of them are then kept in memory, so that a loader that shuffles gives every candidate the same ones.
         score: of (network in evaluation mode, validation batches), higher is better; None: minus the mean loss.
         optimizer: makes the optimiser of the parameters.
         steps: training steps in the final; earlier rungs have fewer.
@@ -59,35 +61,39 @@ def tune(
         BadValue: there is no batch to train or to validate on, or every training failed.
     """
     racing = default_candidates() if candidates is None else candidates
-
-    def training() -> Iterator[Batch]:
-        return _chosen(batches, lambda place: validation is not None or place % VALIDATED != VALIDATED - 1)
+    training, held = _divided(batches) if validation is None else (batches, validation)
+    if next(iter(training), None) is None:
+        raise BadValue("there is no batch to train on; give batches that can be iterated over again and again")
 
     def measure(number: int, rung: Rung, questions: Sequence[Question]) -> Iterator[tuple[Question, float]]:
         for candidate, seed in questions:
             torch.manual_seed(seed)
             network = make_network()
-            held = validation or _chosen(batches, lambda place: place % VALIDATED == VALIDATED - 1)
-            found = FAILED
             try:
                 _train(network, candidate, training, loss, optimizer, rung.steps)
-                found = (score or _minus(loss))(network.eval(), held)
-            except _Failed as error:
+            except BadValue as error:
                 say(f"{candidate.label}: {error}")
+                yield (candidate, seed), FAILED
+                continue
+            found = (score or _minus(loss))(network.eval(), held)
             say(f"{candidate.label}, seed {seed}: {found:.4g}")
-            yield (candidate, seed), found
+            yield (candidate, seed), found if math.isfinite(found) else FAILED
 
     race = Race(racing, None if out is None else out / "race.log")
-    rungs = _rungs(len(racing), steps, seeds)
-    standings = race.run(rungs, measure, say)
+    standings = race.run(_rungs(len(racing), steps, seeds), measure, say)
     if standings[0].sample.mean == FAILED:
         raise BadValue("every training failed, also that of the network as it is; lower the learning rate")
     measured = "minus the loss on validation batches" if score is None else "score on validation batches"
     return Outcome(standings, measured, False, steps, racing[0].label)
 
 
-class _Failed(Exception):
-    """A training that cannot continue."""
+def _divided(batches: Iterable[Batch]) -> tuple[list[Batch], list[Batch]]:
+    """The batches to train on, and those to validate on. They are kept, since a loader may shuffle its samples."""
+    kept = list(batches)
+    held = kept[VALIDATED - 1 :: VALIDATED]
+    if kept and not held:
+        raise BadValue(f"there is no batch to validate on; give validation=, or {VALIDATED} batches or more")
+    return [batch for place, batch in enumerate(kept) if place % VALIDATED != VALIDATED - 1], held
 
 
 def _rungs(candidates: int, steps: int, seeds: int) -> list[Rung]:
@@ -100,39 +106,28 @@ def _rungs(candidates: int, steps: int, seeds: int) -> list[Rung]:
     ]
 
 
-def _chosen(batches: Iterable[Batch], wanted: Callable[[int], bool]) -> Iterator[Batch]:
-    """The batches at some places."""
-    return (batch for place, batch in enumerate(batches) if wanted(place))
-
-
 def _train(
     network: nn.Module,
     candidate: Candidate,
-    training: Callable[[], Iterator[Batch]],
+    training: Iterable[Batch],
     loss: Loss,
     optimizer: MakeOptimizer,
     steps: int,
 ) -> None:
-    """Train a network with a candidate's surrogate function and controller."""
+    """Train a network with a candidate's surrogate function and controller; BadValue where that is not possible."""
     if candidate.surrogate is not None:
         for slot in find_surrogates(network).values():
             slot.function = find_surrogate(candidate.surrogate)
-    first = next(training(), None)
-    if first is None:
-        raise BadValue("there is no batch to train on; give batches that can be iterated over again and again")
     name = candidate.controller or "fixed"
-    try:
-        adapter = Adapter(network, name, options=candidate.options, loss=loss, steps=steps, steps_per_epoch=steps)
-    except BadValue as error:
-        raise _Failed(str(error)) from error
+    adapter = Adapter(network, name, options=candidate.options, loss=loss, steps=steps, steps_per_epoch=steps)
     updates = optimizer(network.parameters())
     network.train()
-    again = chain.from_iterable(training() for _ in repeat(None))
+    again = chain.from_iterable(repeat(training))
     for inputs, targets in islice(again, steps):
         adapter.step((inputs, targets))
         value = loss(network(inputs), targets)
         if not torch.isfinite(value):
-            raise _Failed(f"the loss became {value.item()}")
+            raise BadValue(f"the loss became {value.item()}")
         updates.zero_grad()
         value.backward()
         updates.step()
@@ -145,7 +140,7 @@ def _minus(loss: Loss) -> Score:
     def score(network: nn.Module, batches: Iterable[Batch]) -> float:
         values: list[Tensor] = [loss(network(inputs), targets) for inputs, targets in batches]
         if not values:
-            raise BadValue(f"there is no batch to validate on; give validation=, or {VALIDATED} batches or more")
+            raise BadValue("there is no batch to validate on; give validation= batches that can be iterated over again")
         found: Any = -torch.stack(values).mean().item()
         return float(found)
 

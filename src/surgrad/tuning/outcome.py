@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from surgrad.sweep.table import Sample
+from surgrad.sweep.table import Sample, paired
 from surgrad.tuning.candidates import Candidate
 
 
@@ -29,7 +29,7 @@ class Standing:
 
     def minus(self, other: "Standing") -> Sample:
         """The differences to another one, seed by seed."""
-        return Sample((*(score - other.scores[seed] for seed, score in self.scores.items() if seed in other.scores),))
+        return paired(self.scores, other.scores)
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,11 @@ class Outcome:
 
     def _distance(self, one: Standing, other: Standing) -> str:
         difference = one.minus(other)
+        if not math.isfinite(difference.mean):
+            return f"{other.candidate.label} failed"
         lower = f"{100 * difference.mean:.2f} points" if self.percent else f"{difference.mean:.4g}"
         found = f"{other.candidate.label} is {lower} lower"
-        if difference.n < 2 or not math.isfinite(difference.mean):
+        if difference.n < 2:
             return found
         words = f"{found} (95 % interval {self._interval(difference)})"
         return words if difference.mean - difference.interval > 0 else f"{words}, which is not established"

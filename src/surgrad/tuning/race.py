@@ -94,10 +94,12 @@ class Race:
         file: the journal of the study (`optuna-dashboard FILE` shows it); None keeps it in memory.
 
     Raises:
-        BadValue: Optuna is not installed; or the file holds a race of other candidates.
+        BadValue: there are fewer than two candidates; Optuna is not installed; or the file holds a race of others.
     """
 
     def __init__(self, candidates: Sequence[Candidate], file: Path | None = None):
+        if len(candidates) < 2:
+            raise BadValue(f"a race needs two candidates or more, got {[candidate.label for candidate in candidates]}")
         optuna = _optuna()
         self.candidates = candidates
         labels = [candidate.label for candidate in candidates]
