@@ -29,6 +29,7 @@ from surgrad.train.run_folder import recipe_of
 EPSILONS = (2 / 255, 8 / 255)
 STEPS = 10
 COMMON_SHARE = 0.4
+BATCH = 250
 
 
 def main() -> None:
@@ -36,25 +37,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--limit", type=int, metavar="N", help="attack the first N test images")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    found = {run.name: measured(run, given.data) for run in given.runs}
+    found = {run.name: measured(run, given.data, given.limit) for run in given.runs}
     for name, accuracies in found.items():
         print(name, " ".join(f"{kind} {100 * value:.2f}" for kind, value in accuracies.items()), flush=True)
     if given.out:
         replace_file(given.out, lambda path: path.write_text(json.dumps(found, indent=1) + "\n"))
 
 
-def measured(run: Path, data: Path | None) -> dict[str, float]:
+def measured(run: Path, data: Path | None, limit: int | None = None) -> dict[str, float]:
     """Accuracies without an attack, and under each."""
     torch.manual_seed(0)
     recipe = recipe_of(run)
-    network = load_run(run)
+    parts = build(recipe, data)
+    network = load_run(run).to(parts.device)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    batches = list(build(recipe, data).batches.test())
+    x, y = (torch.cat(part)[:limit] for part in zip(*parts.batches.test(), strict=True))
+    batches = list(zip(x.split(BATCH), y.split(BATCH), strict=True))
     source = load(recipe.data.name, data)
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (source.mean, source.std))
+    mean, std = (torch.tensor(values, device=parts.device).view(-1, 1, 1) for values in (source.mean, source.std))
     limits = (0 - mean) / std, (1 - mean) / std
     out = {"clean": accuracy(network, batches)}
     for epsilon in EPSILONS:

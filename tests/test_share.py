@@ -1,6 +1,7 @@
 """KeepShare: widths from any start, by the potentials of the first batch."""
 
 import copy
+import math
 import warnings
 
 import pytest
@@ -9,11 +10,10 @@ from torch import nn
 
 from surgrad import LIF, TDBN, Adapter, NormNeuron, PerStep, Surrogate
 from surgrad.adapt import ESG, KeepShare
-from surgrad.adapt.esg import effective_half_width, width_of_half_width
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, reach_of, reaches_of, share_within
 from surgrad.losses import cross_entropy
 from surgrad.neurons import neurons
-from surgrad.surrogates import SURROGATES, find_surrogates
+from surgrad.surrogates import SURROGATES, equivalent_half_width, find_surrogates, width_of_equivalent
 
 SHAPES = [name for name in SURROGATES if name != "q_pseudospike"]
 STARTS = (0.01, 1.0, 50.0)
@@ -44,7 +44,7 @@ def shares(model, inputs):
     model(inputs)
     found = []
     for neuron in neurons(model).values():
-        half = effective_half_width(neuron.surrogate.function, neuron.surrogate.width.double()) / neuron.threshold
+        half = equivalent_half_width(neuron.surrogate.function, neuron.surrogate.width.double()) / neuron.threshold
         found.append(share_within(neuron.histogram, half.item()))
     return found
 
@@ -211,11 +211,37 @@ def test_many_reaches_are_each_the_one():
     assert 3 / PER_THRESHOLD < reaches_of(counts, 0.5)[2] < 4 / PER_THRESHOLD
 
 
-@pytest.mark.parametrize("name", [name for name in SHAPES if name != "dspike"])  # whose window has one size
-def test_widths_have_the_half_widths_asked_for(name):
-    half = torch.tensor([0.3, 0.5, 0.9], dtype=torch.float64)
-    found = width_of_half_width(SURROGATES[name], half)
-    torch.testing.assert_close(effective_half_width(SURROGATES[name], found), half, rtol=1e-6, atol=0)
+def test_half_widths_in_closed_form():
+    w = torch.tensor(0.37, dtype=torch.float64)
+    closed = {
+        "rect": w / 2, "triangle": 0.75 * w, "exponential": 2 * w, "sigmoid": 3 * w, "fast_sigmoid": 3 * w,
+        "atan": math.pi * w, "tanh": 1.5 * w, "gaussian": math.sqrt(math.pi) * w, "leaky_box": w,
+    }  # fmt: skip
+    edge = torch.tanh(0.5 / w)
+    closed["dspike"] = w * edge / (1 - edge.square() / 3)
+    for name, half in closed.items():
+        assert equivalent_half_width(SURROGATES[name], w).item() == pytest.approx(half.item(), rel=3e-4), name
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_surrogates_of_one_half_width_have_one_power(name):
+    """∫ g² dx, by summing over a fine grid, is (∫ g dx)² / 2h."""
+    function = SURROGATES[name]
+    half = torch.tensor(0.3, dtype=torch.float64)
+    width = width_of_equivalent(function, half)
+    torch.testing.assert_close(equivalent_half_width(function, width), half, rtol=1e-9, atol=0)
+    reach = function.reach(width, 0.999).item()
+    x = torch.linspace(-reach, reach, 400_001, dtype=torch.float64)
+    power = function.slope(x, width).square().sum() * (x[1] - x[0])
+    mass = function.mass if math.isfinite(function.mass) else 1.0
+    assert power.item() == pytest.approx(mass**2 / (2 * half.item()), rel=5e-3)
+
+
+def test_a_half_width_beyond_the_support_gets_a_wide_surrogate():
+    half = torch.tensor([0.4, 0.6], dtype=torch.float64)
+    found = width_of_equivalent(SURROGATES["dspike"], half)
+    assert found[0] < 2
+    assert found[1] == 64 * half[1]
 
 
 @pytest.mark.parametrize("start", [0.005, 30.0])

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from surgrad.adapt.base import Controller, StepContext
-from surgrad.adapt.esg import effective_half_width, width_of_half_width
 from surgrad.adapt.probe import all_reduce
 from surgrad.config.values import Count, Fraction, Range
 from surgrad.criteria import GOOD_SHARE
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, reaches_of
-from surgrad.surrogates import SurrogateFunction
+from surgrad.surrogates import SurrogateFunction, equivalent_half_width, width_of_equivalent
 
 Share = Annotated[float, Range(0.01, 0.99)]
 FALLBACK = 1.0
@@ -39,7 +38,7 @@ def half_widths_of_share(counts: Tensor, share: float) -> Tensor:
 
 
 def width_of_share(function: SurrogateFunction, counts: Tensor, threshold: Tensor, share: float) -> Tensor:
-    """The width with which a share of the potentials lies within the surrogate's effective half-width.
+    """The width with which a share of the potentials lies within the surrogate's `equivalent_half_width`.
 
     Args:
         function: the surrogate function.
@@ -51,8 +50,8 @@ def width_of_share(function: SurrogateFunction, counts: Tensor, threshold: Tenso
         [...], in units of potential; nan where no width of this function has that half-width.
     """
     half = half_widths_of_share(counts, share) * threshold
-    width = width_of_half_width(function, half)
-    found = effective_half_width(function, width)
+    width = width_of_equivalent(function, half)
+    found = equivalent_half_width(function, width)
     return torch.where((found / half - 1).abs() < 0.1, width, torch.nan)
 
 
@@ -64,7 +63,9 @@ class KeepShare(Controller):
 
         share of |u - v_th| < k·v_th  =  χ*,
 
-    k·v_th being the surrogate's effective half-width: no start value matters. Then k follows the layer,
+    k·v_th being the surrogate's `equivalent_half_width`: that of the rectangle with the same power, so that surrogate
+    functions of all shapes back-propagate gradients of about the same variance. No start value matters. Then k follows
+    the layer,
 
         k <- k^momentum · (the k at which the share is χ*)^(1 - momentum),
 
@@ -146,7 +147,7 @@ class KeepShare(Controller):
         found: dict[str, Tensor] = {}
         for function, members in groups.items():
             halves = [self._in_units(self.half[name], context.neurons[name]) for name in members]
-            widths = width_of_half_width(function, torch.cat([half.flatten() for half in halves]))
+            widths = width_of_equivalent(function, torch.cat([half.flatten() for half in halves]))
             parts = widths.split([half.numel() for half in halves])
             found |= {name: part.view(half.shape) for name, part, half in zip(members, parts, halves, strict=True)}
         return found

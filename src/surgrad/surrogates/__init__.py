@@ -9,6 +9,8 @@ contract tests find it through the registry.
 from surgrad.surrogates.base import CONSTANTS as CONSTANTS
 from surgrad.surrogates.base import SurrogateFunction as SurrogateFunction
 from surgrad.surrogates.base import surrogate_function as surrogate_function
+from surgrad.surrogates.equivalent import equivalent_half_width as equivalent_half_width
+from surgrad.surrogates.equivalent import width_of_equivalent as width_of_equivalent
 from surgrad.surrogates.families import dspike as dspike
 from surgrad.surrogates.families import leaky_box as leaky_box
 from surgrad.surrogates.families import multi_gaussian as multi_gaussian
