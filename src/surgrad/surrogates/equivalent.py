@@ -38,7 +38,7 @@ def equivalent_half_width(function: SurrogateFunction, width: Tensor) -> Tensor:
 
 
 def width_of_equivalent(function: SurrogateFunction, half: Tensor) -> Tensor:
-    """The width whose `equivalent_half_width` is `half`; 64 times `half` where no width has it (beyond dspike's support).
+    """The width whose `equivalent_half_width` is `half`; 64 times `half` where no width has it.
 
     Args:
         function: the surrogate function.
