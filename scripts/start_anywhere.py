@@ -1,24 +1,24 @@
 """`python scripts/start_anywhere.py [--add DIR]`: the tables and the picture of records/start_anywhere.
 
-Each folder there is a task, a sweep of sweeps/start_anywhere_TASK.toml, with recipe.json, metrics.jsonl and env.json of
-each run. With --add, copies these files of finished runs from DIR/TASK/LABEL-seedN first. Then writes bars.md, and
-accuracy over χ* as docs/shares.png.
+Each TASK.jsonl there holds the finished runs of sweeps/start_anywhere_TASK.toml, one a line: the run's name, its
+recipe.json and env.json, and the rows of its metrics.jsonl. With --add, takes those of DIR/TASK/LABEL-seedN first, in
+place of earlier ones of the same names. Then writes bars.md, and accuracy over χ* as docs/shares.png.
 """
 
 import argparse
-import shutil
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from surgrad.criteria import GOOD_SHARE
-from surgrad.files import read_rows, replace_file
+from surgrad.files import read_json, read_rows, replace_file
 from surgrad.report.pictures import write_plot
 from surgrad.sweep.table import Sample, paired
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "records" / "start_anywhere"
-FILES = ("recipe.json", "metrics.jsonl", "env.json")
 TASKS = {
     "fashion": "Fashion-MNIST, 6,000 images, small CNN, T = 4",
     "cifar10": "CIFAR-10, small ResNet-19, T = 2",
@@ -67,8 +67,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.add:
         for task in TASKS:
-            add(given.add / task, RECORDS / task)
-    tasks = [Task(name, scores_of(RECORDS / name)) for name in TASKS]
+            add(given.add / task, RECORDS / f"{task}.jsonl")
+    tasks = [Task(name, scores_of(RECORDS / f"{name}.jsonl")) for name in TASKS]
     tasks = [task for task in tasks if task.ours in task.scores]
     replace_file(RECORDS / "bars.md", lambda path: path.write_text(bars(tasks) + "\n", encoding="utf-8"))
     draw(tasks, ROOT / "docs" / "shares.png")
@@ -76,20 +76,23 @@ def main() -> None:
 
 
 def add(source: Path, to: Path) -> None:
-    """Copy the logs of finished runs."""
-    for run in sorted(source.glob("*-seed*")):
-        rows = read_rows(run / "metrics.jsonl")
-        if rows and rows[-1]["epoch"] == rows[-1]["epochs"]:
-            (to / run.name).mkdir(parents=True, exist_ok=True)
-            for name in FILES:
-                shutil.copyfile(run / name, to / run.name / name)
+    """Add the finished runs of a sweep to the file of its task."""
+    runs = {row["run"]: row for row in read_rows(to)}
+    for folder in source.glob("*-seed*"):
+        metrics = read_rows(folder / "metrics.jsonl")
+        if metrics and metrics[-1]["epoch"] == metrics[-1]["epochs"]:
+            read = {name: read_json(folder / f"{name}.json") for name in ("recipe", "env")}
+            runs[folder.name] = {"run": folder.name, **read, "metrics": metrics}
+    if runs:
+        lines = [json.dumps(runs[name], ensure_ascii=False) + "\n" for name in sorted(runs)]
+        replace_file(to, lambda path: path.write_text("".join(lines), encoding="utf-8"))
 
 
-def scores_of(folder: Path) -> dict[str, dict[int, float]]:
+def scores_of(runs: Path) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
-    for run in sorted(folder.glob("*-seed*")):
-        label, _, seed = run.name.rpartition("-seed")
-        found.setdefault(label, {})[int(seed)] = read_rows(run / "metrics.jsonl")[-1]["test_accuracy"]
+    for row in read_rows(runs):
+        label, _, seed = row["run"].rpartition("-seed")
+        found.setdefault(label, {})[int(seed)] = row["metrics"][-1]["test_accuracy"]
     return found
 
 
@@ -104,7 +107,9 @@ def bars(tasks: Sequence[Task]) -> str:
         table(["task", *(f"width {w:g}" for w in WIDTHS)], map(fixed, tasks)),
         table(["task", *(f"χ* {s:g}" for s in SHARES)], map(over_shares, tasks)),
         table(["task", "starts", "worst minus best start"], map(starts, tasks)),
-        table(["task", *SHAPES, "range under share", "range under fixed widths"], map(over_shapes, tasks)),
+        table(
+            ["task", *SHAPES, "range", *(f"range at width {start}" for start in SHAPE_STARTS)], map(over_shapes, tasks)
+        ),
     ]
     return "\n\n".join(parts)
 
@@ -142,18 +147,26 @@ def starts(task: Task) -> list[str]:
 
 
 def over_shapes(task: Task) -> list[str]:
-    def ours(shape: str) -> Sample:
-        names = (f"share_{shape}", *(f"share_{shape}_{start}" for start in SHAPE_STARTS), task.ours * (shape == "rect"))
-        return next((task.sample(name) for name in names if name in task.scores), Sample(()))
+    """Accuracies of the first seed: under the share, whatever the start, and the range of those with a fixed width."""
 
-    under_share = [ours(shape) for shape in SHAPES]
-    under_fixed = [task.sample(f"fixed_{shape}_{start}") for shape in SHAPES for start in SHAPE_STARTS]
-    return [TASKS[task.name], *(sample.words()[0] for sample in under_share), spread(under_share), spread(under_fixed)]
+    def first(*labels: str) -> float | None:
+        return next((task.scores[label][0] for label in labels if 0 in task.scores.get(label, {})), None)
+
+    ours = [
+        first(f"share_{shape}", *(f"share_{shape}_{start}" for start in SHAPE_STARTS), task.ours * (shape == "rect"))
+        for shape in SHAPES
+    ]
+    fixed = [[first(f"fixed_{shape}_{start}") for shape in SHAPES] for start in SHAPE_STARTS]
+    return [TASKS[task.name], *map(percent, ours), spread(ours), *map(spread, fixed)]
 
 
-def spread(samples: Sequence[Sample]) -> str:
-    means = [sample.mean for sample in samples if sample.n]
-    return f"{100 * (max(means) - min(means)):.2f}" if means else "–"
+def percent(accuracy: float | None) -> str:
+    return "–" if accuracy is None else f"{100 * accuracy:.2f}"
+
+
+def spread(accuracies: Sequence[float | None]) -> str:
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    return percent(max(known) - min(known) if len(known) == len(accuracies) else None)
 
 
 def table(columns: Sequence[str], rows: Iterator[list[str]]) -> str:
@@ -163,19 +176,20 @@ def table(columns: Sequence[str], rows: Iterator[list[str]]) -> str:
 
 def draw(tasks: Sequence[Task], out: Path) -> None:
     """Accuracy over χ*, less that of the best share, one line a task."""
-    swept = [task for task in tasks if len(task.labelled("chi_")) > 2]
+    swept = [task for task in tasks if len(task.labelled("chi_")) == len(SHARES)]
 
     def lines(axes, palette) -> None:
         for place, task in enumerate(swept):
-            known = [share for share in SHARES if f"chi_{share:g}" in task.scores]
-            values = [100 * task.sample(f"chi_{share:g}").mean for share in known]
+            known = [task.scores[f"chi_{share:g}"] for share in SHARES]
+            seeds = set.intersection(*map(set, known))
+            values = [100 * mean(scores[seed] for seed in seeds) for scores in known]
             shown = [value - max(values) for value in values]
-            axes.plot(known, shown, "o-", color=palette.run(place), label=TASKS[task.name], markersize=5)
+            axes.plot(SHARES, shown, "o-", color=palette.run(place), label=TASKS[task.name], markersize=5)
         axes.set_ylim(-10, 0.5)
         axes.set_xlabel("χ*, the share of the potentials that receive a gradient", color=palette.muted)
-        axes.legend(frameon=False, labelcolor=palette.ink)
+        axes.legend(frameon=False, labelcolor=palette.ink, loc="upper left", bbox_to_anchor=(1, 1))
 
-    write_plot(out, "Test accuracy, points below the best share", lines, (6.4, 3.6))
+    write_plot(out, "Test accuracy, points below the best share", lines, (9.2, 3.6))
 
 
 if __name__ == "__main__":
