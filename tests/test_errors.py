@@ -549,6 +549,23 @@ def test_the_first_bad_layer_is_named(tiny, tmp_path, monkeypatch):
         train(tiny(), tmp_path / "run")
 
 
+def test_a_gradient_too_large_for_its_norm_is_named(tiny, tmp_path, monkeypatch):
+    """As a surrogate that is much too narrow gives at many time steps: no number in it is infinite."""
+    real = building.build
+
+    def steep(recipe, root=None):
+        parts = real(recipe, root)
+        dict(parts.model.named_parameters())["body.0.0.weight"].register_hook(lambda gradient: gradient * 1e25)
+        return parts
+
+    monkeypatch.setattr("surgrad.train.run.build", steep)
+    with pytest.raises(TrainingStopped) as caught:
+        train(tiny(), tmp_path / "run")
+    said = str(caught.value)
+    assert "the gradient is inf at step 0 (epoch 1, batch 1): the gradient of 'body.0.0.weight' reaches " in said
+    assert "Try a lower optim.lr, optim.clip=1, or wider surrogates (adapt.name=share finds the widths)" in said
+
+
 # a full disk
 
 

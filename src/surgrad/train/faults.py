@@ -8,10 +8,13 @@ from torch import Tensor, nn
 from surgrad.adapt.probe import Batch
 from surgrad.hooks import forward_hooks
 
+LARGE = 1e15
+"""Numbers whose squares, summed over a network, may exceed the largest float32."""
+
 
 def locate_nonfinite(model: nn.Module, batch: Batch) -> str:
     """A sentence that names the first parameter that is not finite; else the first layer of a forward pass whose output
-    is not; else the first parameter whose gradient is not."""
+    is not; else the first parameter whose gradient is not, or whose gradient is so large that its norm is not."""
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"parameter '{name}' is not finite"
@@ -21,6 +24,11 @@ def locate_nonfinite(model: nn.Module, batch: Batch) -> str:
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             return f"the gradient of '{name}' is not finite"
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    largest = {name: gradient.abs().max().item() for name, gradient in gradients.items() if gradient.numel()}
+    name = max(largest, key=largest.__getitem__, default="")
+    if name and largest[name] > LARGE:
+        return f"the gradient of '{name}' reaches {largest[name]:.0e}, and its square is not finite"
     return "every layer's output and gradient is finite, so only the loss is not"
 
 

@@ -353,7 +353,8 @@ class Loop:
         step, epoch, batch = outcome.position
         raise TrainingStopped(
             f"the {what} is {value} at step {step} (epoch {epoch + 1}, batch {batch + 1}): "
-            f"{cause}; the last good checkpoint is kept in {self.folder}. Try a lower optim.lr, or optim.clip=1"
+            f"{cause}; the last good checkpoint is kept in {self.folder}. "
+            "Try a lower optim.lr, optim.clip=1, or wider surrogates (adapt.name=share finds the widths)"
         )
 
     def _finish_epoch(self) -> None:
