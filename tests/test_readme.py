@@ -19,7 +19,7 @@ from surgrad.neurons import NEURONS, neurons
 from surgrad.norm import NORMS
 from surgrad.optim import OPTIMIZERS, SCHEDULES
 from surgrad.penalties import PENALTIES
-from surgrad.surrogates import SURROGATES, SurrogateFunction, surrogate_function
+from surgrad.surrogates import SURROGATES, SurrogateFunction, equivalent_half_width, surrogate_function
 from surgrad.train.average import AVERAGES
 
 ROOT = Path(__file__).parents[1]
@@ -131,14 +131,19 @@ def test_the_readme_names_surrogate_functions_that_exist():
     assert not set(named) - set(SURROGATES)
 
 
-def test_the_table_of_surrogates_is_complete_and_its_windows_right():
+def test_the_table_of_surrogates_is_complete_and_its_half_widths_right():
     table = (ROOT / "docs" / "surrogates.md").read_text()
-    windows = dict(re.findall(r"^\| `(\w+)` .* \| ([^|]+) \|$", table, re.MULTILINE))
-    assert list(windows) == list(SURROGATES)
-    for name, said in windows.items():
-        half = SURROGATES[name].window(torch.tensor(1.0, dtype=torch.float64)).item()
-        factor = {"w/2": "0.5", "w": "1", "½": "0.5"}.get(said, said.removesuffix(" w"))
-        assert half == pytest.approx(float(factor), abs=6e-3), name
+    rows = re.findall(r"^\| `(\w+)` .* \| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)
+    assert [row[0] for row in rows] == list(SURROGATES)
+
+    def factor(said: str) -> float:
+        return {"w/2": 0.5, "w": 1, "½": 0.5, "π w": math.pi}.get(said) or float(said.removesuffix(" w"))
+
+    for name, window, equivalent in rows:
+        wide, narrow = (torch.tensor(width, dtype=torch.float64) for width in (1.0, 0.01))
+        assert SURROGATES[name].window(wide).item() == pytest.approx(factor(window), abs=6e-3), name
+        half = equivalent_half_width(SURROGATES[name], narrow).item()
+        assert half / 0.01 == pytest.approx(factor(equivalent.removesuffix(", at most ½")), abs=6e-3), name
 
 
 NAMED = {

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from surgrad.surrogates.base import SurrogateFunction
 
-SHARES = 128
+SHARES = 64
 """Points of the integral over a function's mass."""
 OCTAVES = 20
 PER_OCTAVE = 16
