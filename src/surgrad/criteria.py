@@ -5,7 +5,7 @@ SILENT_RATE = 1e-3
 NARROW_SHARE = 0.05
 """A layer where a smaller share of the potentials gets a gradient (χ) hardly learns."""
 GOOD_SHARE = 0.3
-"""χ*, the share of the potentials within the equivalent half-width of the surrogate that the controller `share` keeps; a
+"""χ*, the share of the potentials within the surrogate's equivalent half-width that the controller `share` keeps; a
 diagnosis proposes the width for it."""
 RELIABLE_COSINE = 0.3
 """Finite-difference gradients are trusted where those of the batch's two halves have at least this cosine."""
