@@ -27,6 +27,8 @@ TASKS = {
     "rows": "MNIST row by row, two LIF layers, T = 28",
     "t32": "Fashion-MNIST, small CNN, T = 32",
 }
+DEPTH = "depth"
+"""The runs of sweeps/shapes_in_depth.toml."""
 SHAPES = ("rect", "atan", "fast_sigmoid", "dspike", "triangle")
 SHAPE_STARTS = ("0.1", "2")
 """The widths with which every surrogate function was trained: 0.2 and 4 thresholds."""
@@ -66,7 +68,7 @@ def main() -> None:
     parser.add_argument("--add", type=Path, metavar="DIR", help="copy finished runs from here first")
     given = parser.parse_args()
     if given.add:
-        for task in TASKS:
+        for task in (*TASKS, DEPTH):
             add(given.add / task, RECORDS / f"{task}.jsonl")
     tasks = [Task(name, scores_of(RECORDS / f"{name}.jsonl")) for name in TASKS]
     tasks = [task for task in tasks if task.ours in task.scores]
@@ -98,6 +100,7 @@ def scores_of(runs: Path) -> dict[str, dict[int, float]]:
 
 def bars(tasks: Sequence[Task]) -> str:
     """The tables, in Markdown."""
+    depth = Task(DEPTH, scores_of(RECORDS / f"{DEPTH}.jsonl"))
     parts = [
         "Test accuracy of the final epoch, %; mean ± sd over seeds; differences by seed with 95 % intervals. Made by "
         "`python scripts/start_anywhere.py`.",
@@ -110,10 +113,16 @@ def bars(tasks: Sequence[Task]) -> str:
         table(
             ["task", *SHAPES, "range", *(f"range at width {start}" for start in SHAPE_STARTS)], map(over_shapes, tasks)
         ),
+        table(
+            ["task", "a width for each channel, minus one for the layer", "n", "for each time step", "n"],
+            map(finer, tasks),
+        ),
+        table(["layers, function", *(f"width {w:g}" for w in DEPTH_WIDTHS), "share"], in_depth(depth)),
     ]
     return "\n\n".join(parts)
 
 
+DEPTH_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 WIDTHS = (0.025, 0.1, 0.25, 0.5, 1, 2, 10)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 
@@ -126,9 +135,14 @@ def against(task: Task) -> list[str]:
         task.sample(task.ours).words()[0],
         best.removeprefix("fixed_rect_"),
         task.sample(best).words()[0],
-        f"{difference.words('+')[0]} ({difference.words('+')[1]})",
+        with_interval(difference),
         str(difference.n),
     ]
+
+
+def with_interval(difference: Sample) -> str:
+    size, interval = difference.words("+")
+    return size if interval == "–" else f"{size} ({interval})"
 
 
 def fixed(task: Task) -> list[str]:
@@ -158,6 +172,22 @@ def over_shapes(task: Task) -> list[str]:
     ]
     fixed = [[first(f"fixed_{shape}_{start}") for shape in SHAPES] for start in SHAPE_STARTS]
     return [TASKS[task.name], *map(percent, ours), spread(ours), *map(spread, fixed)]
+
+
+def finer(task: Task) -> list[str]:
+    """Widths of channels and of time steps, against one for the layer."""
+    found = [TASKS[task.name]]
+    for label in ("channels", "steps"):
+        difference = task.minus(label, task.ours)
+        found += [with_interval(difference) if difference.n else "–", str(difference.n)]
+    return found
+
+
+def in_depth(task: Task) -> Iterator[list[str]]:
+    """Networks of 3 and 10 layers: each function at fixed widths, and under the share."""
+    for case in sorted(label.removeprefix("share_") for label in task.labelled("share_")):
+        fixed = [task.scores[f"fixed_{case}_{width:g}"][0] for width in DEPTH_WIDTHS]
+        yield [case.replace("_", ", ", 1), *map(percent, fixed), percent(task.scores[f"share_{case}"][0])]
 
 
 def percent(accuracy: float | None) -> str:
