@@ -23,6 +23,7 @@ ORDER = (
     "hooks",
     "noted",
     "padding",
+    "ranks",
     "transfer",
     "arithmetic",
     "broadcasting",

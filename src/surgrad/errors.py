@@ -10,6 +10,9 @@ FEW = 8
 class SurgradError(Exception):
     """Base of every error that surgrad raises on purpose; the command line prints it without a traceback."""
 
+    of_all_ranks = False
+    """Whether all processes of a training raise it, so that one of them should report it."""
+
 
 class UnknownName(SurgradError, KeyError):
     """A name that no registry holds.
@@ -39,9 +42,17 @@ class CheckpointError(SurgradError):
 class TrainingStopped(SurgradError):
     """Training cannot continue (a loss that is not finite); the last good checkpoint is kept."""
 
+    of_all_ranks = True
+
+
+class LostRank(SurgradError):
+    """Another process of the training has ended."""
+
 
 class Interrupted(SurgradError):
     """Training was stopped from outside, and saved; it can be resumed."""
+
+    of_all_ranks = True
 
 
 def unknown(kind: str, given: object, known: Iterable[str], where: str = "") -> UnknownName:

@@ -56,6 +56,8 @@ class Dropout(nn.Module):
     couples_samples = True
     """Whether, in training, the output of one sample depends on the other samples of the batch or on random
     numbers."""
+    shares_batches = False
+    """Whether processes that have shares of a batch compute what one computes that has all of it (`surgrad.ranks`)."""
 
     def __init__(self, p: Fraction = 0.5):
         super().__init__()
@@ -91,6 +93,7 @@ class ModerateDropout(nn.Module):
     """
 
     couples_samples = True
+    shares_batches = False
 
     def __init__(self, share: Fraction = 0.2):
         super().__init__()

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgrad import ranks
 from surgrad.config.registry import Registry
 from surgrad.errors import BadValue
 from surgrad.models import Block
@@ -40,7 +41,7 @@ def im_loss(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
     Returns:
         The penalty, 0-d.
     """
-    return (potentials.mean() - neuron.threshold.mean()).square()
+    return (ranks.mean(potentials) - neuron.threshold.mean()).square()
 
 
 def recdis(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
@@ -66,8 +67,8 @@ def recdis(potentials: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
     """
     half = neuron.surrogate.function.window(neuron.surrogate.positive_width.detach())
     others = [axis for axis in range(potentials.ndim) if axis != 2]
-    mean = potentials.mean(others)
-    square = potentials.square().mean(others)
+    mean = ranks.mean(potentials, others)
+    square = ranks.mean(potentials.square(), others)
     variance = (square - mean.square()).clamp(min=0) + 1e-12  # for a silent channel: a root has no slope at 0
     middle = ((mean - neuron.threshold) / half).abs()
     spread = variance.sqrt() / half

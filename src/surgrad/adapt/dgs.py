@@ -80,7 +80,8 @@ class DGS(Controller):
         if not self.temperature:
             self.temperature = dict.fromkeys(context.neurons, self.temperatures.start)
         if context.probe is not None and turn < turns:
-            self._compare(context, context.probe, turn)
+            with context.probe.whole() as probe:
+                self._compare(context, probe, turn)
             if turn == turns - 1:
                 self._decide(context)
         return {name: width_at(neuron, self.temperature[name]) for name, neuron in context.neurons.items()}

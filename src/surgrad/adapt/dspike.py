@@ -92,7 +92,8 @@ class Dspike(Controller):
         if not started:
             self.temperature = dict.fromkeys(context.neurons, self.temperatures.start)
         if context.probe is not None and epoch_begins:
-            self._search(context, context.probe.frozen())
+            with context.probe.whole() as probe:
+                self._search(context, probe.frozen())
         elif started:
             return {}
         return self._widths(context, self.temperature)

@@ -1,6 +1,7 @@
 """Evaluations of the loss and its gradients on one batch that change nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from surgrad import padding
+from surgrad import padding, ranks
 from surgrad.adapt.foreign import neuron_of, slot_of
 from surgrad.adapt.preserving import changed, preserved
 from surgrad.arithmetic import exact_arithmetic
@@ -58,6 +59,7 @@ class Probe:
         self._frozen = frozen
         self._given_axes = axes
         self._parameters = dict(model.named_parameters())
+        self._helpers = ranks.ALONE  # the place among those that have the same batch
 
     def __len__(self) -> int:
         """The number of samples in the batch."""
@@ -66,6 +68,21 @@ class Probe:
     @property
     def _axes(self) -> "SampleAxes":
         return SampleAxes.of(self._model, *self._batch) if self._given_axes is None else SampleAxes(*self._given_axes)
+
+    @contextmanager
+    def whole(self) -> Iterator["Probe"]:
+        """Within it, a probe of the whole batch, of which each rank has a share: each rank computes it alone, and finds
+        what one process would. Directions of `slopes` are divided among the ranks."""
+        if not ranks.several():
+            yield self
+            return
+        axes = self._axes
+        inputs, targets = self._batch
+        batch = ranks.concatenated(inputs, axes.inputs), ranks.concatenated(targets, axes.targets)
+        found = Probe(self._model, self._loss, batch, self._frozen, self._given_axes)
+        found._helpers = ranks.place()
+        with ranks.alone():
+            yield found
 
     def frozen(self) -> "Probe":
         """A probe of the same batch whose batch statistics are constants, taken from this batch.
@@ -76,7 +93,9 @@ class Probe:
         momenta = [(norm, "momentum", getattr(norm, "one_batch_momentum", 1.0)) for norm in self._norms()]
         with torch.no_grad(), preserved(self._model), changed(momenta):  # a running estimate becomes this batch's
             buffers, _ = self._run({}, self._batch[0])
-        return Probe(self._model, self._loss, self._batch, buffers, self._given_axes)
+        found = Probe(self._model, self._loss, self._batch, buffers, self._given_axes)
+        found._helpers = self._helpers
+        return found
 
     def part(self, count: int, at: int = 0) -> "Probe":
         """A probe of `count` samples of the batch, from number `at` on."""
@@ -217,11 +236,15 @@ class Probe:
             raise BadValue("a batch of one has no two halves to compare; give 2 images or more")
         with torch.no_grad():
             holder = self._linear(parameter)
+            own = directions[self._helpers.share(len(directions))]
             if holder is None or self._frozen is None:
-                found = [self._two_slopes(parameter, d, eps) for d in directions]
+                found = [self._two_slopes(parameter, d, eps) for d in own]
             else:
-                found = [s for some in directions.split(stack) for s in self._stacked(parameter, holder, some, eps)]
-            return all_reduce(torch.stack(found, 1), mean=True)
+                found = [s for some in own.split(stack) for s in self._stacked(parameter, holder, some, eps)]
+            slopes = torch.stack(found, 1) if found else directions.new_zeros(2, 0, dtype=torch.float64)
+            with ranks.at(self._helpers):
+                whole = ranks.concatenated(slopes, 1)
+            return all_reduce(whole, mean=True)
 
     def _norms(self) -> list[Any]:
         """The modules that use the statistics of the batch in training, and track a running estimate of them."""
@@ -347,7 +370,7 @@ class SampleAxes:
 def all_reduce(value: Tensor, *, mean: bool = False) -> Tensor:
     """The sum (or mean) over all ranks of a distributed training, so that every rank decides alike; the value itself
     where there is one rank."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not ranks.reaches_others():
         return value
     value = value.clone()
     dist.all_reduce(value)

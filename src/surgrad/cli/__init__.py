@@ -5,6 +5,7 @@ parser, in a module of this package; then add both to `COMMANDS`.
 """
 
 import argparse
+import os
 import sys
 import textwrap
 from typing import Any, NoReturn
@@ -70,10 +71,12 @@ def main(words: list[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except Interrupted as stopped:
-        print(f"surgrad: {stopped}", file=sys.stderr)
+        if _is_first(stopped):
+            print(f"surgrad: {stopped}", file=sys.stderr)
         return STOPPED
     except SurgradError as error:
-        print(f"surgrad: {error}", file=sys.stderr)
+        if _is_first(error):
+            print(f"surgrad: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("surgrad: aborted; the last checkpoint is intact", file=sys.stderr)
@@ -90,6 +93,11 @@ def main(words: list[str] | None = None) -> int:
         path = f"{error.filename}: " if error.filename else ""
         print(f"surgrad: {path}{error.strerror or error}", file=sys.stderr)
         return FAILED
+
+
+def _is_first(error: SurgradError) -> bool:
+    """Whether this process tells of an error: of those that all processes of a training have, the first does."""
+    return os.environ.get("RANK", "0") == "0" or not error.of_all_ranks
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -49,10 +49,29 @@ def train_recipe(arguments: argparse.Namespace) -> int:
     Writes a run folder with the recipe, the environment, metrics, widths, checkpoints and report.html. Ctrl-C finishes
     the current step, saves, and stops; --resume continues from there, bit for bit.
     """
+    from surgrad import ranks
+    from surgrad.train.launch import process_group
+
+    with process_group(_device(arguments.set)):
+        with ranks.joined() as place:
+            recipe, folder = ranks.on_each(lambda: _recipe_and_folder(arguments))
+            out = ranks.from_first(lambda: folder)
+        return _train_share(recipe, out, arguments) if place.rank else _train(recipe, out, arguments)
+
+
+def _train_share(recipe: "Recipe", out: Path, arguments: argparse.Namespace) -> int:
+    """Train as one of several processes that is not the first: the first writes and prints."""
+    from surgrad.train import train
+
+    train(recipe, out, data=arguments.data, resume=arguments.resume)
+    return 0
+
+
+def _train(recipe: "Recipe", out: Path, arguments: argparse.Namespace) -> int:
+    """Train, and write the report."""
     from surgrad.files import read_rows
     from surgrad.train import train
 
-    recipe, out = _recipe_and_folder(arguments)
     print(f"{recipe.name}: {recipe.summary}\nrun folder: {out}", flush=True)
     try:
         train(recipe, out, data=arguments.data, resume=arguments.resume, **_observers(arguments.log))
@@ -68,6 +87,12 @@ def train_recipe(arguments: argparse.Namespace) -> int:
         f"{last['train_seconds'] / 60:.1f} min of training\nrun folder: {out}\nreport: {page}"
     )
     return 0
+
+
+def _device(settings: list[str]) -> str:
+    """The device that the settings name; "auto" where they do not."""
+    named = [text.partition("=")[2] for text in settings if text.partition("=")[0] == "run.device"]
+    return named[-1] if named else "auto"
 
 
 def _observers(names: list[str]) -> dict[str, Any]:

@@ -254,6 +254,8 @@ class RunConfig(Settings):
         pack_spikes: keep spikes as bits for the backward pass, which takes less memory and more time.
         graph: run the forward and backward pass of a step as a CUDA graph, which takes the host out of the step: "on",
             "off", or "auto", which is on where the device is CUDA and the recipe allows it.
+        sync_norms: of several processes, whether norms use the statistics of the whole batch, so that the result is
+            that of one process, or those of each process's share.
     """
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -262,6 +264,7 @@ class RunConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     pack_spikes: bool = False
     graph: Literal["auto", "on", "off"] = "auto"
+    sync_norms: bool = True
 
 
 @dataclass(frozen=True)

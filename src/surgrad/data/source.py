@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from surgrad import ranks
 from surgrad.config.values import Count, Fraction, checked, is_plain
 from surgrad.data.sampling import seeded
 from surgrad.errors import BadValue
@@ -144,17 +145,19 @@ class Batches(ABC):
             )
 
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The training batches of an epoch in its shuffled order, from batch `first` on."""
+        """The training batches of an epoch in its shuffled order, from batch `first` on; of each, the share of this
+        rank (`surgrad.ranks`)."""
         order = torch.randperm(self.train_count, generator=seeded(self._seed, 0, epoch))
         chosen = [order[n * self.size : (n + 1) * self.size] for n in range(first, self.per_epoch)]
         return self._training(epoch, first, chosen)
 
     def holdout(self) -> Iterator[Batch]:
-        """The held-out samples in their order, all of them, without augmentation; nothing without a holdout."""
+        """The held-out samples in their order, without augmentation; nothing without a holdout. All of them, or of
+        several ranks each the same number of batches, or one more."""
         return self._evaluation("holdout", self._chunks(self.holdout_count))
 
     def test(self) -> Iterator[Batch]:
-        """The test samples in their order, all of them, without augmentation."""
+        """The test samples in their order, without augmentation. All of them, or the batches of this rank."""
         return self._evaluation("test", self._chunks(self.test_count))
 
     def starting(self, epoch: int, number: int) -> bool:
@@ -162,11 +165,14 @@ class Batches(ABC):
         return epoch * self.per_epoch + number < self._cheaper_batches
 
     def _chunks(self, count: int) -> list[range]:
-        return [range(at, min(at + 2 * self.size, count)) for at in range(0, count, 2 * self.size)]
+        chunks = [range(at, min(at + 2 * self.size, count)) for at in range(0, count, 2 * self.size)]
+        own = ranks.place()
+        return chunks[own.rank :: own.count]
 
     @abstractmethod
     def _training(self, epoch: int, first: int, chosen: Sequence[Tensor]) -> Iterator[Batch]:
-        """The augmented batches of the training samples with these numbers; `first` is the number of the first."""
+        """The augmented batches of the training samples with these numbers, of each the share of this rank; `first` is
+        the number of the first."""
 
     @abstractmethod
     def _evaluation(self, part: str, chosen: Sequence[range]) -> Iterator[Batch]:

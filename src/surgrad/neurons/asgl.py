@@ -31,6 +31,8 @@ class ASGL(SteppedNeuron):
         BadValue: for a `Surrogate` that does not learn, or a probability outside [0, 1].
     """
 
+    shares_batches = False
+
     def __init__(
         self,
         decay: Fraction | None = None,

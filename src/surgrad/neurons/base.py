@@ -73,6 +73,8 @@ class Neuron(Noted, Stateful, ABC):
     couples_samples = False
     """Whether, in training, the spikes of one sample may depend on the other samples of the batch or on random
     numbers."""
+    shares_batches = True
+    """Whether processes that have shares of a batch compute what one computes that has all of it (`surgrad.ranks`)."""
     backends: tuple[str, ...] = (*BACKENDS, "auto")
     """Backends that its constructor accepts."""
 

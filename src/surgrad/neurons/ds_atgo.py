@@ -27,6 +27,7 @@ class DSATGO(SteppedNeuron):
         momentum: weight of the newest batch in the running average, in [0, 1].
     """
 
+    shares_batches = False
     tracks_batch_statistics = False  # a probe lets the running threshold move with each question
     running_threshold: Tensor
 

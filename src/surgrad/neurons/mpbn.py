@@ -3,10 +3,9 @@
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from surgrad import padding
+from surgrad import padding, ranks
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import Norm, Reset
@@ -124,7 +123,7 @@ class MPBN(SteppedNeuron):
         mean = self.norm_mean.view(-1)  # views, so that batch_norm writes to the buffers
         variance = self.norm_variance.view(-1)
         weight = self.norm_weight.view(-1)
-        out = F.batch_norm(values, mean, variance, weight, self.norm_bias.view(-1), by_batch, share, self.eps)
+        out = ranks.batch_norm(values, mean, variance, weight, self.norm_bias.view(-1), by_batch, share, self.eps)
         return out.view_as(u).to(u.dtype)
 
     @torch.no_grad()

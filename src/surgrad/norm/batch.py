@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from surgrad import ranks
 from surgrad.config.values import Fraction, Positive
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import Norm, moments, norm_rows
@@ -60,7 +60,7 @@ class BatchNorm(nn.Module):
     def _normalised(self, samples: Tensor) -> Tensor:
         """The samples [M, C, ...], normalised."""
         self._check_count(samples)
-        return F.batch_norm(
+        return ranks.batch_norm(
             samples,
             self.running_mean,
             self.running_var,
@@ -84,6 +84,10 @@ class BatchNorm(nn.Module):
         self._check_count(input)
         momentum = self._next_momentum()
         estimates = (self.running_mean, self.running_var)
+        if ranks.share_statistics():
+            shared = ranks.moments(input, 2, lambda share: moments(backend, share))
+            ranks.follow(estimates, shared, momentum)
+            return _through(shared, self._gain(), self.bias, self.eps)
         rows = norm_rows(backend, input, self.weight, self.bias, *estimates, self.scale, momentum)
         if rows is not None:
             mean, variance, weight, bias = rows.unbind()
@@ -129,6 +133,16 @@ class BatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+def _through(found: ranks.Moments, weight: Tensor, bias: Tensor, eps: float) -> Norm:
+    """A `Norm` for a kernel, which gives mean and variance no gradient: it flows to them through weight and bias, whose
+    values do not change."""
+    mean, variance = found.mean.detach(), found.variance.detach()
+    deviation = torch.rsqrt(found.variance + eps)
+    gain = weight * torch.sqrt(variance + eps) * deviation
+    shift = bias + weight * (mean - found.mean) * deviation
+    return Norm(mean, variance, gain, shift, eps, False)
 
 
 class NoNorm(nn.Identity):

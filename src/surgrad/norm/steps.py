@@ -3,9 +3,9 @@
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from surgrad import ranks
 from surgrad.broadcasting import broadcast_channels
 from surgrad.config.values import Count, Fraction, Positive
 from surgrad.errors import BadValue
@@ -91,7 +91,7 @@ class BNTT(BatchNorm):
             return self._step_by_step(input, mask)
         steps = len(input)
         size = len(input) * self.channels
-        out = F.batch_norm(
+        out = ranks.batch_norm(
             input.transpose(0, 1).flatten(1, 2),
             self.running_mean[:size],
             self.running_var[:size],
@@ -111,7 +111,7 @@ class BNTT(BatchNorm):
             self._check_count(only_valid(step, t)[0])
             own = slice(t * self.channels, (t + 1) * self.channels)
             normalised = partial(
-                F.batch_norm,
+                ranks.batch_norm,
                 running_mean=self.running_mean[own],
                 running_var=self.running_var[own],
                 weight=self.weight[own],
@@ -202,8 +202,12 @@ class TAB(BatchNorm):
         space = values.shape[2] // input.shape[1]
         if mask is None:
             count = values.shape[2] * torch.arange(1, len(values) + 1, device=input.device).view(-1, 1)
-            return values.sum(2), values.square().sum(2), count
-        return values.sum(2), values.square().sum(2), space * mask.sum(1).cumsum(0).view(-1, 1)
+        else:
+            count = space * mask.sum(1).cumsum(0).view(-1, 1)
+        first, second = values.sum(2), values.square().sum(2)
+        if not ranks.share_statistics():
+            return first, second, count
+        return ranks.total(first), ranks.total(second), ranks.total(count)
 
 
 def _check_steps(input: Tensor, most: int) -> None:

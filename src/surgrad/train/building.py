@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from surgrad import ranks
 from surgrad.adapt import CONTROLLERS, Adapter
 from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS, Coding
@@ -316,7 +317,8 @@ def _fit_whitening(model: SpikingNetwork, batches: Batches) -> None:
     """Fit the layers that whiten images to the training's first batch."""
     layers = [module for module in model.modules() if isinstance(module, Whitening)]
     if layers:
-        images, _ = next(batches.train(0))
+        with ranks.alone():
+            images, _ = next(batches.train(0))
         for layer in layers:
             layer.fit(images)
 
@@ -434,6 +436,24 @@ def _changed(group: str, settings: Any, default: Any, why: str) -> list[str]:
     return [f"{group}.{name} has no effect with {why}" for name, v in plain.items() if v != getattr(default, name)]
 
 
+def check_for_ranks(parts: Parts) -> None:
+    """Refuse what several processes would not compute as one does.
+
+    Raises:
+        BadValue: samples of a batch depend on each other, or draw random numbers, and there are several ranks.
+    """
+    if not ranks.several():
+        return
+    modules = parts.model.modules()
+    coupling = sorted({type(module).__name__ for module in modules if not ranks.shares_batches(module)})
+    if coupling:
+        raise BadValue(
+            f"with {', '.join(coupling)} the result for a sample depends on the others of its batch, or on random "
+            "numbers drawn for all of them, and each of several processes has some of them; train this recipe by one "
+            "process"
+        )
+
+
 def uses_graph(recipe: Recipe, device: torch.device) -> bool:
     """Whether a training finds its gradient by a CUDA graph.
 
@@ -452,6 +472,8 @@ def _obstacle_to_graph(recipe: Recipe, device: torch.device) -> str | None:
     """Why a step of a training cannot be a CUDA graph, or None."""
     if device.type != "cuda":
         return f"the device is {device.type}"
+    if ranks.several():
+        return "several processes exchange statistics and gradients in it"
     if recipe.run.compile:
         return "run.compile is true, and torch.compile decides itself what is a graph"
     if not GRADIENTS[recipe.gradient.name].allows_compile:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import surgrad
+from surgrad import ranks
 
 
 def environment(device: torch.device, bf16: bool) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def environment(device: torch.device, bf16: bool) -> dict[str, Any]:
         "processor": _processor(device),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "ranks": ranks.place().count,
         "device": device.type,
         "precision": "bf16" if bf16 else "fp32",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

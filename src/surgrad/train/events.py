@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from surgrad import ranks
 from surgrad.adapt.probe import Batch
 from surgrad.errors import BadValue
 
@@ -76,7 +77,7 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several observers as one, called in order."""
+    """Several observers as one, called in order. They observe one process: of several ranks, its share."""
 
     def __init__(self, members: Iterable[Observer]):
         self.members = list(members)
@@ -91,28 +92,27 @@ class Observers(Observer):
         return any(type(member).after_backward is not Observer.after_backward for member in self.members)
 
     def run_begins(self, loop: "Loop") -> None:
-        for member in self.members:
-            member.run_begins(loop)
+        self._each("run_begins", loop)
 
     def step_begins(self, loop: "Loop", batch: Batch) -> None:
-        for member in self.members:
-            member.step_begins(loop, batch)
+        self._each("step_begins", loop, batch)
 
     def after_backward(self, loop: "Loop", loss: Tensor) -> None:
-        for member in self.members:
-            member.after_backward(loop, loss)
+        self._each("after_backward", loop, loss)
 
     def step_ends(self, loop: "Loop", loss: Tensor) -> None:
-        for member in self.members:
-            member.step_ends(loop, loss)
+        self._each("step_ends", loop, loss)
 
     def epoch_ends(self, loop: "Loop", row: dict[str, Any]) -> None:
-        for member in self.members:
-            member.epoch_ends(loop, row)
+        self._each("epoch_ends", loop, row)
 
     def run_ends(self, loop: "Loop") -> None:
-        for member in self.members:
-            member.run_ends(loop)
+        self._each("run_ends", loop)
+
+    def _each(self, event: str, *given: Any) -> None:
+        with ranks.alone():
+            for member in self.members:
+                getattr(member, event)(*given)
 
     def state_dict(self) -> dict[str, Any]:
         """By name, the state of every observer that has any."""

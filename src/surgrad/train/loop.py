@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from surgrad import ranks
 from surgrad.adapt.probe import Batch
 from surgrad.arithmetic import exact_arithmetic
 from surgrad.config.parts import resolved
@@ -121,6 +122,7 @@ class Loop:
         self._unread: _Outcome | None = None
         self._loss = 0.0  # the newest that is known
         self._stopping = False
+        self._agreed = False  # of several ranks: whether one of them was asked to stop before the newest known step
         self._saved = time.monotonic()
 
     @property
@@ -139,7 +141,7 @@ class Loop:
         Raises:
             CheckpointError: where there is none, or the folder holds a network without a training.
         """
-        weights, state = checkpoint.load(self.folder, self.progress.say)
+        weights, state = ranks.from_first(lambda: checkpoint.load(self.folder, self.progress.say))
         if "progress" not in state:
             raise CheckpointError(
                 f"{self.folder} holds a converted network and no training to continue; begin one "
@@ -175,16 +177,21 @@ class Loop:
             TrainingStopped: where the loss or the gradient is not finite.
         """
         with self._on_interrupt():
-            keep_rows(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
             try:
-                self.observers.run_begins(self)
-                if not checkpoint.exists(self.folder):
-                    self.save()  # of the beginning: from here on there is always one to continue from
+                self._begin()
                 while self.at.epoch < self.config.epochs:
                     self._train_epoch()
                     self._finish_epoch()
             finally:
                 self.observers.run_ends(self)
+
+    def _begin(self) -> None:
+        if ranks.place().rank:
+            return
+        keep_rows(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
+        self.observers.run_begins(self)
+        if not checkpoint.exists(self.folder):
+            self.save()  # of the beginning: from here on there is always one to continue from
 
     def stop(self) -> None:
         """End the training after the current step, with its state saved; `run` then raises `Interrupted`."""
@@ -193,11 +200,13 @@ class Loop:
     def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One step of optimisation at the position `at`, which it does not advance; its results join the sums of `at`.
 
+        Where several ranks share a batch (`surgrad.ranks`), all find the gradient and the results of the whole one.
+
         On a GPU the host does not wait for the step, and reads its results during the next one. Until then, the
         optimisers leave out a step whose gradient is not finite, and all steps after it.
 
         Args:
-            batch: (inputs, labels).
+            batch: (inputs, labels), or this rank's share of them.
 
         Returns:
             The loss and the number of correct predictions, each 0-d on the device; to read them is to wait for it.
@@ -234,8 +243,10 @@ class Loop:
         return loss, values
 
     def save(self) -> None:
-        """Save a checkpoint."""
+        """Save a checkpoint; of several ranks, the first does."""
         self._read_last()
+        if ranks.place().rank:
+            return
         state = {
             "recipe": to_dict(resolved(self.parts.recipe)),
             "progress": asdict(self.at),
@@ -261,7 +272,7 @@ class Loop:
             at.batch = at.batch + 1
             at.epoch_seconds = at.epoch_seconds + now - since
             since = now
-            self.progress.advance(len(batch[1]), self._loss)
+            self.progress.advance(batches.size, self._loss)
             if now - self._saved > SAVE_SECONDS and at.batch < batches.per_epoch:
                 self.save()
             self._stop_if_asked()
@@ -284,9 +295,15 @@ class Loop:
         """Find the gradient of the loss and the penalty; the loss and the output."""
         parts = self.parts
         progress = self.step_number / self.steps
-        return parts.gradient.find(
-            parts.model, x, lambda out: parts.loss(out, labels) + parts.penalty(progress), self._forward
-        )
+        share = len(labels) / parts.batches.size if ranks.several() else 1.0
+
+        def loss(output: Tensor) -> Tensor:
+            found = parts.loss(output, labels) + parts.penalty(progress)
+            return found if share == 1.0 else share * found
+
+        found = parts.gradient.find(parts.model, x, loss, self._forward)
+        ranks.sum_gradients(parts.model.parameters())
+        return found
 
     def _forget_gradients(self) -> None:
         for optimizer in self.parts.optimizers:
@@ -304,7 +321,12 @@ class Loop:
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.config.clip:
             nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
-        return torch.stack([loss.double(), correct_in(output, labels).double(), norm.double()])
+        own = [loss.double(), correct_in(output, labels).double()]
+        if not ranks.several():
+            return torch.stack([*own, norm.double()])
+        asked = torch.full_like(own[0], self._stopping)
+        of_all = ranks.summed(torch.stack([*own, asked]))
+        return torch.cat([of_all[:2], norm.double()[None], of_all[2:]])
 
     def _update(self, values: Tensor) -> None:
         """Let the optimisers use the gradient; on a GPU, where the host does not know it yet, if it is finite."""
@@ -337,13 +359,14 @@ class Loop:
 
     def _accept(self, outcome: _Outcome) -> None:
         """Add the results of a step to the sums of the epoch."""
-        loss, correct, norm = outcome.values.wait().tolist()
+        loss, correct, norm, *asked = outcome.values.wait().tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._unread = None
             self._refuse(outcome, loss, norm)
         self.at.loss_sum = self.at.loss_sum + loss
         self.at.correct = self.at.correct + int(correct)
         self._loss = loss
+        self._agreed = bool(asked and asked[0])
 
     def _refuse(self, outcome: _Outcome, loss: float, norm: float) -> NoReturn:
         what, value = ("gradient", norm) if math.isfinite(loss) else ("loss", loss)
@@ -368,9 +391,10 @@ class Loop:
             epoch=self.at.epoch + 1, seconds=row["train_seconds"], best=accuracy if is_best else self.at.best
         )
         self.observers.epoch_ends(self, row)
-        append_rows(self.folder / "metrics.jsonl", [row])
-        if is_best:
-            checkpoint.save_best(self.folder, self.parts.model)
+        if not ranks.place().rank:
+            append_rows(self.folder / "metrics.jsonl", [row])
+            if is_best:
+                checkpoint.save_best(self.folder, self.parts.model)
         self.save()
         self.progress.finish(row)
 
@@ -402,7 +426,7 @@ class Loop:
         }
 
     def _stop_if_asked(self) -> None:
-        if self._stopping:
+        if self._agreed if ranks.several() else self._stopping:
             self.save()
             raise Interrupted(
                 f"stopped at epoch {self.at.epoch + 1}, batch {self.at.batch}; saved. Continue with "

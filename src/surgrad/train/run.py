@@ -1,18 +1,20 @@
 """A training in a run folder (`surgrad.train.run_folder`), and the evaluation of its weights."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from surgrad import ranks
 from surgrad.config.parts import resolved
 from surgrad.config.recipe import Recipe, derive, described_as, to_dict
 from surgrad.config.text import differences
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.files import read_json, write_json, writing_in
 from surgrad.train import checkpoint
-from surgrad.train.building import Data, build, naming_data, unread_settings
+from surgrad.train.building import Data, build, check_for_ranks, naming_data, unread_settings
 from surgrad.train.environment import environment
 from surgrad.train.evaluation import evaluate, selection_split
 from surgrad.train.events import Observer
@@ -20,7 +22,7 @@ from surgrad.train.inputs import check_inputs, write_inputs
 from surgrad.train.logs import LOGS, standard_observers
 from surgrad.train.loop import Loop
 from surgrad.train.parts import Parts
-from surgrad.train.progress import Progress, progress, say_on_stderr
+from surgrad.train.progress import Progress, Silent, progress, say_on_stderr
 from surgrad.train.run_folder import METRICS, claimed, recipe_of
 
 
@@ -67,16 +69,32 @@ def train(
     """
     out = Path(out)
     recipe = naming_data(recipe, data)
-    show = show or progress(recipe.optim.epochs)
-    with claimed(out, resume, show.say) as continues:
+    with ranks.joined(recipe.run.sync_norms) as place:
+        show = Silent() if place.rank else show or progress(recipe.optim.epochs)
+        ranks.on_each(lambda: ranks.check_shares(recipe.data.batch))
+        with _claimed(recipe, out, resume, show) as continues:
+            parts = ranks.on_each(lambda: build(recipe, data))
+            ranks.on_each(lambda: check_for_ranks(parts))
+            ranks.equalise(parts.model.state_dict().values())
+            for sentence in unread_settings(recipe):
+                show.say(sentence)
+            average = [] if parts.average is None else [parts.average]
+            watching = [] if place.rank else [*standard_observers(), *average, *observers]
+            return _train(recipe, Loop(parts, recipe.optim, out, show, watching), continues)
+
+
+@contextmanager
+def _claimed(recipe: Recipe, out: Path, resume: bool, show: Progress) -> Iterator[bool]:
+    """Claim the run folder, by one process for all ranks; whether the training in it continues."""
+
+    def claim() -> bool:
+        continues = stack.enter_context(claimed(out, resume, show.say))
         if continues:
             _check_recipe(recipe, recipe_of(out), out)
-        parts = build(recipe, data)
-        for sentence in unread_settings(recipe):
-            show.say(sentence)
-        average = [] if parts.average is None else [parts.average]
-        loop = Loop(parts, recipe.optim, out, show, [*standard_observers(), *average, *observers])
-        return _train(recipe, loop, continues)
+        return continues
+
+    with ExitStack() as stack:
+        yield ranks.from_first(claim)
 
 
 def _train(recipe: Recipe, loop: Loop, continues: bool) -> Path:
@@ -86,20 +104,26 @@ def _train(recipe: Recipe, loop: Loop, continues: bool) -> Path:
     best_by = {"best_by": selection_split(parts)}
     env = environment(parts.device, parts.bf16) | counts | dict(parts.batches.about) | best_by
     if continues:
-        check_inputs(out, parts.inputs)
+        ranks.from_first(lambda: check_inputs(out, parts.inputs))
         loop.resume()
-        env = _resumed(out / "env.json", env, loop.progress)
-    else:
-        if recipe.init_from is not None:
-            _load_initial_weights(Path(recipe.init_from), parts.model)
+        env = ranks.from_first(lambda: _resumed(out / "env.json", env, loop.progress))
+    elif recipe.init_from is not None:
+        ranks.on_each(lambda: _load_initial_weights(Path(recipe.init_from or ""), parts.model))
+    ranks.from_first(lambda: _begin_folder(recipe, loop, env, continues))
+    loop.run()
+    return out
+
+
+def _begin_folder(recipe: Recipe, loop: Loop, env: dict[str, Any], continues: bool) -> None:
+    """Write what a run folder holds besides logs and checkpoints."""
+    out = loop.folder
+    if not continues:
         with writing_in(out):
             for name in (METRICS, *LOGS):  # of a run that was killed before its first checkpoint
                 (out / name).unlink(missing_ok=True)
     write_json(out / "recipe.json", to_dict(resolved(recipe)))
     write_json(out / "env.json", env)
-    write_inputs(out, parts.inputs)
-    loop.run()
-    return out
+    write_inputs(out, loop.parts.inputs)
 
 
 def _load_initial_weights(folder: Path, model: nn.Module) -> None:

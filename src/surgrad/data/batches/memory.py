@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from surgrad import ranks
 from surgrad.data.augment import window
 from surgrad.data.base import Split
 from surgrad.data.sampling import divide, seeded
@@ -90,7 +91,8 @@ class MemoryBatches(Batches):
             for number, batch, labels in zip(
                 numbers, samples.split(size), train.labels[members].split(size), strict=True
             ):
-                yield self._finished(self._windowed(batch, epoch, number)), labels
+                own = ranks.place().share(size)  # only now: each sample has the draws that it has in the whole batch
+                yield self._finished(self._windowed(batch, epoch, number)[own]), labels[own]
 
     def _alternated(self, samples: Tensor, members: Tensor, epoch: int) -> Tensor:
         """The samples with these numbers, mirrored where it is their turn in this epoch."""

@@ -1,0 +1,331 @@
+"""The processes of one training, its ranks: each computes a share of every batch, and all of them the same result.
+
+Within `joined`, statistics of norms, means of penalties, losses and gradients are those of the whole batch. Everywhere
+else, and in a training of one process, every function here does nothing.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.dropout import _DropoutNd
+
+from surgrad.errors import BadValue, LostRank, SurgradError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process among those of a training.
+
+    Attributes:
+        rank: its number, from 0.
+        count: how many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    def share(self, total: int) -> slice:
+        """Its part of `total` samples; all parts together are in order and complete, and differ by one at most."""
+        each, more = divmod(total, self.count)
+        start = self.rank * each + min(self.rank, more)
+        return slice(start, start + each + (self.rank < more))
+
+
+ALONE = Place()
+_place: Place | None = None  # None: nobody has said
+_norms_too = True
+
+
+def place() -> Place:
+    """The place of this process; `ALONE` outside `joined`."""
+    return _place or ALONE
+
+
+@contextmanager
+def joined(norms: bool = True) -> Iterator[Place]:
+    """Within it, this process computes its share of what the default process group of torch.distributed computes.
+
+    Args:
+        norms: whether norms use the statistics of the whole batch, or of each rank's share alone.
+    """
+    found = Place(dist.get_rank(), dist.get_world_size()) if _initialized() else ALONE
+    with _as(found, norms):
+        yield found
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it, this process computes without the others, as to measure something that they do not."""
+    with at(ALONE):
+        yield
+
+
+@contextmanager
+def at(where: Place) -> Iterator[None]:
+    """Within it, this process has that place, as it had before `alone`."""
+    with _as(where, _norms_too):
+        yield
+
+
+@contextmanager
+def _as(where: Place | None, norms: bool) -> Iterator[None]:
+    global _place, _norms_too
+    before = _place, _norms_too
+    _place, _norms_too = where, norms
+    try:
+        yield
+    finally:
+        _place, _norms_too = before
+
+
+def _initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def several() -> bool:
+    """Whether other processes compute other shares."""
+    return place().count > 1
+
+
+def reaches_others() -> bool:
+    """Whether a controller's sums go over all ranks: within `joined`, and in a loop of the user's own with a process
+    group."""
+    return _initialized() if _place is None else several()
+
+
+def share_statistics() -> bool:
+    """Whether a norm uses statistics of the other ranks' shares too."""
+    return several() and _norms_too
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum over all ranks. Its gradient is right where each rank's loss is its summand of the whole loss."""
+    return _Total.apply(value) if several() else value
+
+
+def mean(value: Tensor, axes: Iterable[int] | None = None) -> Tensor:
+    """The mean over some axes (None: all) and over all ranks, one of these axes being that of the samples."""
+    dims = list(range(value.ndim)) if axes is None else list(axes)
+    if not several():
+        return value.mean(dims)
+    count = torch.tensor(float(math.prod(value.shape[axis] for axis in dims)), device=value.device, dtype=value.dtype)
+    return total(value.sum(dims)) / total(count)
+
+
+def concatenated(share: Tensor, axis: int) -> Tensor:
+    """The shares of all ranks, one after the other along an axis, on every rank."""
+    if not several():
+        return share
+    lengths = gathered(torch.tensor(share.shape[axis], device=share.device)).tolist()
+    longest = share.new_zeros(*share.shape[:axis], max(lengths), *share.shape[axis + 1 :])
+    longest.narrow(axis, 0, share.shape[axis]).copy_(share)
+    rows = gathered(longest)
+    return torch.cat([row.narrow(axis, 0, length) for row, length in zip(rows, lengths, strict=True)], axis)
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return summed(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return summed(gradient)
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum over all ranks, without a gradient."""
+    if not several():
+        return value
+    value = value.detach().clone(memory_format=torch.contiguous_format)
+    try:
+        dist.all_reduce(value)
+    except RuntimeError as error:  # of every backend
+        raise LostRank(
+            f"rank {place().rank} of {place().count}: an exchange with the other processes failed "
+            f"({str(error).splitlines()[0]}); one of them has ended, and its message, or torchrun's, says why"
+        ) from error
+    return value
+
+
+def gathered(value: Tensor) -> Tensor:
+    """The values of all ranks [ranks, ...], by a sum that every backend computes on every device."""
+    own = place()
+    rows = value.new_zeros(own.count, *value.shape)
+    rows[own.rank] = value
+    return summed(rows)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Statistics of each channel over the shares of all ranks.
+
+    Attributes:
+        mean: [C].
+        variance: biased, [C].
+        count: values in a channel, 0-d.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+
+def moments(x: Tensor, axis: int, local: Callable[[Tensor], Tensor] | None = None) -> Moments:
+    """Mean and biased variance of each channel, over all ranks, with their gradients.
+
+    Args:
+        x: any shape.
+        axis: that of the channels.
+        local: computes mean and biased variance [2, C] of this rank's share; None: torch does.
+    """
+    found = _channel_moments(x, axis) if local is None else local(x)
+    return Moments(*_Moments.apply(x, found, axis))
+
+
+def _channel_moments(x: Tensor, axis: int) -> Tensor:
+    wide = x.detach().to(torch.promote_types(x.dtype, torch.float32))
+    others = [other for other in range(x.ndim) if other != axis]
+    variance, average = torch.var_mean(wide, others, correction=0)
+    return torch.stack([average, variance])
+
+
+class _Moments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, local: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+        count = x.numel() // x.shape[axis]
+        rows = gathered(torch.stack([*local.double(), torch.full_like(local[0], count, dtype=torch.float64)]))
+        means, variances, counts = rows.unbind(1)  # [ranks, C] each
+        weights = counts / counts.sum(0)
+        average = (weights * means).sum(0)
+        variance = (weights * (variances + (means - average).square())).sum(0)
+        average, variance = average.to(local.dtype), variance.to(local.dtype)
+        whole = counts[:, 0].sum()
+        ctx.save_for_backward(x, average, whole)
+        ctx.axis = axis
+        ctx.mark_non_differentiable(whole)
+        return average, variance, whole
+
+    @staticmethod
+    def backward(ctx: Any, of_mean: Tensor, of_variance: Tensor, _of_count: Tensor) -> tuple[Tensor, None, None]:
+        x, average, whole = ctx.saved_tensors
+        gradients = summed(torch.stack([of_mean, of_variance])) / whole.to(of_mean.dtype)
+        shape = [-1 if other == ctx.axis else 1 for other in range(x.ndim)]
+        shift, slope, average = (row.view(shape) for row in (*gradients, average))
+        return (shift + 2 * slope * (x - average)).to(x.dtype), None, None
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """torch's batch norm of x [M, C, ...], in training by the statistics of all ranks."""
+    if not (training and share_statistics()):
+        return functional.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    found = moments(x, 1)
+    follow((running_mean, running_var), found, momentum)
+    shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
+    gain = weight * torch.rsqrt(found.variance + eps)
+    out = (x - found.mean.view(shape)) * gain.view(shape)
+    return (out if bias is None else out + bias.view(shape)).to(x.dtype)
+
+
+def follow(estimates: tuple[Tensor, Tensor], found: Moments, momentum: float) -> None:
+    """Move running estimates towards the mean and the unbiased variance of a batch."""
+    with torch.no_grad():
+        unbiased = found.variance * (found.count / (found.count - 1))
+        for estimate, new in zip(estimates, (found.mean, unbiased), strict=True):
+            estimate.lerp_(new.to(estimate), momentum)
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace the gradients by their sums over all ranks, in one message for each type."""
+    if not several():
+        return
+    held: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            held.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for gradients in held.values():
+        flat = summed(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def equalise(tensors: Iterable[Tensor]) -> None:
+    """Give every rank the values that rank 0 has."""
+    if several():
+        for tensor in tensors:
+            dist.broadcast(tensor.data, 0)
+
+
+def from_first(function: Callable[[], T]) -> T:
+    """Call a function on rank 0 alone, and return its result, or raise its error, on every rank."""
+    if not several():
+        return function()
+    outcome: list[Any] = [None, None]
+    if place().rank == 0:
+        with alone():
+            outcome = _outcome(function)
+    dist.broadcast_object_list(outcome, 0)
+    return _opened([outcome])
+
+
+def on_each(function: Callable[[], T]) -> T:
+    """Call a function on every rank. Where it fails on any, raise the error of the first of them on all."""
+    if not several():
+        return function()
+    own = _outcome(function)
+    errors: list[Any] = [None] * place().count
+    dist.all_gather_object(errors, own[1])
+    failed = [rank for rank, error in enumerate(errors) if error is not None]
+    if failed and len(failed) < len(errors):
+        first = errors[failed[0]]
+        errors[failed[0]] = type(first)(f"rank {failed[0]} of {len(errors)}: {first}")
+    return _opened([[None, errors[rank]] for rank in failed] + [own])
+
+
+def _outcome(function: Callable[[], Any]) -> list[Any]:
+    """What a function returns, or its error."""
+    try:
+        return [function(), None]
+    except SurgradError as error:
+        return [None, error]
+
+
+def _opened(outcomes: list[list[Any]]) -> Any:
+    """The result of the first outcome, or its error raised, marked as that of all ranks."""
+    result, error = outcomes[0]
+    if error is not None:
+        error.of_all_ranks = True
+        raise error
+    return result
+
+
+def shares_batches(module: nn.Module) -> bool:
+    """Whether ranks that have shares of a batch compute by a module what one computes that has all of it."""
+    return bool(getattr(module, "shares_batches", not isinstance(module, _DropoutNd)))
+
+
+def check_shares(batch: int) -> None:
+    """Raise BadValue where a batch has fewer samples than there are ranks."""
+    if batch < place().count:
+        raise BadValue(
+            f"data.batch = {batch} cannot be shared by {place().count} processes; give at least one for each"
+        )

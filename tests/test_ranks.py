@@ -1,0 +1,130 @@
+"""Several processes train as one does: they share the batches, and all get the result of the whole ones."""
+
+import os
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+
+from surgrad import ranks
+from surgrad.adapt import CONTROLLERS
+from surgrad.config import set_fields
+from surgrad.errors import BadValue
+from surgrad.gradients import GRADIENTS
+from surgrad.losses import LOSSES
+from surgrad.norm import NORMS
+from surgrad.penalties import PENALTIES
+from surgrad.ranks import Place
+from surgrad.recipes import find_recipe
+from surgrad.train import building
+from surgrad.train.loop import Loop
+from surgrad.train.progress import Silent
+
+STEPS = 20
+COUNTS = (2, 4)
+SMALL = (
+    "data.limit=44", "data.batch=11", "model.name=mlp", "model.width_multiplier=0.125", "model.steps=2",
+    "run.precision=fp32", "optim.epochs=5", "data.crop=2",
+)  # fmt: skip
+"""11 samples are 6 + 5, and 3 + 3 + 3 + 2."""
+CASES = {
+    "default": (),
+    "convolutions": ("model.name=small_cnn", "model.width_multiplier=0.0625"),
+    "clipped": ("optim.clip=0.1",),
+    "learned widths": ("surrogate.learn=true", "adapt.name=fixed"),
+    "membrane norm": ("neuron.name=mpbn", "neuron.train_decay=false", "adapt.name=fixed"),
+    "progressive": ("model.name=small_cnn", "model.width_multiplier=0.0625", "progressive.fraction=0.5",
+                    "progressive.steps=1", "progressive.image_size=20"),
+    **{f"norm {name}": (f"norm.name={name}",) for name in NORMS},
+    **{f"loss {name}": (f"loss.name={name}",) for name in LOSSES},
+    **{f"penalty {name}": (f"penalty.name={name}", "penalty.weight=0.1") for name in PENALTIES},
+    **{f"gradient {name}": (f"gradient.name={name}", "norm.name=none", "neuron.train_decay=false", "adapt.name=fixed")
+       for name in GRADIENTS},
+    **{f"controller {name}": (f"adapt.name={name}",) for name in CONTROLLERS},
+}  # fmt: skip
+
+
+def recipe_of(case):
+    return set_fields(find_recipe("lsg_fashion_small_t4"), (*SMALL, *CASES[case]))
+
+
+def trained(case, folder):
+    """The weights, and the sums of the losses and of the correct predictions, after some steps in float64."""
+    recipe = recipe_of(case)
+    parts = building.build(recipe)
+    parts.model.double()
+    loop = Loop(parts, recipe.optim, Path(folder), Silent())
+    parts.model.train()
+    for step in range(STEPS):
+        epoch, batch = divmod(step, parts.batches.per_epoch)
+        loop.at.epoch, loop.at.batch = epoch, batch
+        x, labels = next(iter(parts.batches.train(epoch, batch)))
+        loop.train_step((x.double(), labels))
+    state = {name: value for name, value in parts.model.state_dict().items() if value.is_floating_point()}
+    return {**state, "loss": torch.tensor(loop.at.loss_sum), "correct": torch.tensor(float(loop.at.correct))}
+
+
+def process(rank, count, folder, work):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting{count}", rank=rank, world_size=count)
+    try:
+        with ranks.joined():
+            found = work(folder)
+    except Exception:
+        (Path(folder) / f"error{rank}").write_text(traceback.format_exc())
+        raise
+    if rank == 0:
+        torch.save(found, f"{folder}/of{count}")
+    dist.destroy_process_group()
+
+
+def by_ranks(count, folder, work):
+    """What rank 0 of several finds."""
+    torch.multiprocessing.spawn(process, (count, str(folder), work), nprocs=count)
+    return torch.load(f"{folder}/of{count}")
+
+
+def all_cases(folder):
+    found = {}
+    for case in CASES:
+        try:
+            found[case] = trained(case, folder)
+        except BadValue as error:
+            found[case] = str(error)
+    return found
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    return {1: all_cases(folder), **{count: by_ranks(count, folder, all_cases) for count in COUNTS}}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("count", COUNTS)
+def test_ranks_train_as_one_process_does(results, count, case):
+    wanted, found = results[1][case], results[count][case]
+    if isinstance(wanted, str):
+        pytest.skip(f"no recipe: {wanted}")
+    assert not isinstance(found, str), found
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-10), name
+
+
+@pytest.mark.parametrize(("total", "count"), [(11, 4), (12, 4), (3, 4), (1, 1)])
+def test_shares_are_complete_and_even(total, count):
+    shares = [range(total)[Place(rank, count).share(total)] for rank in range(count)]
+    assert [member for share in shares for member in share] == list(range(total))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_nothing_is_exchanged():
+    x = torch.randn(3, 4)
+    assert ranks.place() == Place(0, 1)
+    assert ranks.total(x) is x
+    assert torch.equal(ranks.mean(x, [0]), x.mean(0))
+    assert not os.environ.get("WORLD_SIZE")

@@ -1,0 +1,147 @@
+"""`torchrun -m surgrad train`: real processes, real kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from surgrad.files import read_rows
+
+pytestmark = pytest.mark.slow
+TINY = ("data.limit=64", "data.batch=16", "model.width_multiplier=0.125", "model.steps=2", "run.precision=fp32")
+
+
+def words(out, *settings, count=2, options=(), epochs=3):
+    sets = [word for setting in (*TINY, f"optim.epochs={epochs}", *settings) for word in ("--set", setting)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--standalone"]
+    return [*launcher, *options, "-m", "surgrad", "train", "--out", str(out), *sets]
+
+
+def run(*given, **options):
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(words(*given, **options), capture_output=True, text=True, timeout=300, env=env)
+
+
+def weights(out):
+    return {name: value.tolist() for name, value in load_file(Path(out) / "last.safetensors").items()}
+
+
+def told(result):
+    return [line for line in result.stderr.splitlines() if line.startswith("surgrad: ")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training of two processes that nobody disturbs."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    result = run(out)
+    assert result.returncode == 0, result.stderr
+    return out, result
+
+
+def test_one_process_shows_and_writes(whole):
+    out, result = whole
+    assert result.stdout.count("run folder:") == 2  # before and after
+    assert result.stdout.count("epoch   3/3") == 1
+    assert [row["epoch"] for row in read_rows(out / "metrics.jsonl")] == [1, 2, 3]
+    assert json.loads((out / "env.json").read_text())["ranks"] == 2
+    assert (out / "report.html").exists()
+
+
+def test_the_end_is_that_of_one_process(whole, tmp_path):
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    alone = words(tmp_path / "one")
+    alone = [sys.executable, *alone[alone.index("surgrad") - 1 :]]
+    subprocess.run(alone, check=True, capture_output=True, timeout=300, env=env)
+    ours, other = (read_rows(out / "metrics.jsonl")[-1] for out in (whole[0], tmp_path / "one"))
+    assert ours["train_loss"] == pytest.approx(other["train_loss"], rel=0.02)
+    assert ours["step"] == other["step"]
+
+
+def ranks_of(launcher):
+    """The processes of a torchrun, by rank."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            values = dict(pair.split("=", 1) for pair in (folder / "environ").read_text().split("\0") if "=" in pair)
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, IndexError, UnicodeDecodeError):
+            continue
+        if parent == launcher and "RANK" in values:
+            found[int(values["RANK"])] = int(folder.name)
+    return found
+
+
+def wait_for(condition):
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes in /proc")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_rank_leaves_no_trace(whole, tmp_path, victim):
+    """torchrun starts all of them again, and --resume continues: the weights are the same, bit for bit."""
+    out = tmp_path / "run"
+    command = [*words(out, options=("--max-restarts", "1")), "--resume"]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: len(read_rows(out / "metrics.jsonl")) >= 1)
+        os.kill(ranks_of(process.pid)[victim], signal.SIGKILL)
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, said
+    finally:
+        process.kill()
+    assert len(read_rows(out / "metrics.jsonl")) == 3
+    assert len(json.loads((out / "env.json").read_text())["resumed"]) == 1
+    assert weights(out) == weights(whole[0])
+    assert f"surgrad: rank {1 - victim} of 2: an exchange with the other processes failed" in said
+    assert "Traceback" not in said
+
+
+def test_an_interrupted_training_continues(whole, tmp_path):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        words(out, "optim.epochs=3"), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: len(read_rows(out / "metrics.jsonl")) >= 1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[1]
+    assert said.count("surgrad: stopped at epoch") == 1
+    assert len(read_rows(out / "metrics.jsonl")) < 3
+    again = subprocess.run(
+        [*words(out), "--resume"], capture_output=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert again.returncode == 0
+    assert weights(out) == weights(whole[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("data.batch=1",), "surgrad: data.batch = 1 cannot be shared by 2 processes; give at least one for each"),
+        (("neuron.name=asgl", "surrogate.learn=true", "neuron.train_decay=false", "adapt.name=fixed"),
+         "surgrad: with ASGL the result for a sample depends on the others of its batch"),
+        (("data.name=none_such",), "surgrad: unknown"),
+    ],
+)  # fmt: skip
+def test_an_error_of_all_is_told_once(tmp_path, settings, message):
+    result = run(tmp_path / "run", *settings)
+    assert result.returncode != 0
+    assert len(told(result)) == 1
+    assert told(result)[0].startswith(message)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_norms_by_rank(tmp_path, whole):
+    """Each rank's own statistics, as most repositories have them, are another training."""
+    result = run(tmp_path / "run", "run.sync_norms=false")
+    assert result.returncode == 0, result.stderr
+    assert weights(tmp_path / "run") != weights(whole[0])
