@@ -41,7 +41,7 @@ class Place:
 
 
 ALONE = Place()
-_place: Place | None = None  # None: nobody has said
+_place: Place | None = None  # None: outside both contexts
 _norms_too = True
 
 
