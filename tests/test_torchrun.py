@@ -129,6 +129,7 @@ def test_an_interrupted_training_continues(whole, tmp_path):
         (("data.batch=1",), "surgrad: data.batch = 1 cannot be shared by 2 processes; give at least one for each"),
         (("neuron.name=asgl", "surrogate.learn=true", "neuron.train_decay=false", "adapt.name=fixed"),
          "surgrad: with ASGL the result for a sample depends on the others of its batch"),
+        (("run.compile=true",), "surgrad: run.compile makes one graph of the network, and several processes exchange"),
         (("data.name=none_such",), "surgrad: unknown"),
     ],
 )  # fmt: skip

@@ -440,10 +440,16 @@ def check_for_ranks(parts: Parts) -> None:
     """Refuse what several processes would not compute as one does.
 
     Raises:
-        BadValue: samples of a batch depend on each other, or draw random numbers, and there are several ranks.
+        BadValue: samples of a batch depend on each other, or draw random numbers, or run.compile is true, and there are
+            several ranks.
     """
     if not ranks.several():
         return
+    if parts.recipe.run.compile:
+        raise BadValue(
+            "run.compile makes one graph of the network, and several processes exchange statistics within it; set "
+            "run.compile=false"
+        )
     modules = parts.model.modules()
     coupling = sorted({type(module).__name__ for module in modules if not ranks.shares_batches(module)})
     if coupling:
