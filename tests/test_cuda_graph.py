@@ -1,5 +1,8 @@
 """The gradient as a recorded step, here with a recorder that works on the CPU; tests/test_gpu.py has the real one."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -132,6 +135,22 @@ def test_a_state_that_was_replaced_in_between_comes_back():
         model.fire.neuron.histogram = torch.zeros(1)
 
     assert compared(batches(6), between).replays == 3
+
+
+def test_forgotten_records_are_freed_at_once():
+    """Their memory is most of a GPU's; they do not wait for Python's garbage collection."""
+    model = network()
+    step = GraphedStep(gradient_of(model), model, pytest.fail, Recorder(model))
+    for batch in batches(WARM_UP + 1):
+        step(*batch)
+    (record,) = map(weakref.ref, step._recorded.values())
+    gc.disable()
+    try:
+        step.forget()
+        assert record() is None
+    finally:
+        gc.enable()
+    assert len(step(*batches(1)[0])) == 2  # and it steps on
 
 
 def test_no_more_records_than_fit():

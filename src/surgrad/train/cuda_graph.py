@@ -123,6 +123,11 @@ class GraphedStep:
             return self._step(x, labels)
         return self._first(kind, x, labels)
 
+    def forget(self) -> None:
+        """Free the memory of the graphs; the next steps run without one, and are recorded again."""
+        self._recorded.clear()
+        self._warm.clear()
+
     def _kind(self, x: Tensor, labels: Tensor) -> tuple[Any, ...]:
         modules = self._model.modules()
         switches = [(module.training, getattr(module, "record_histogram", False)) for module in modules]

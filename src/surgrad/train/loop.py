@@ -184,6 +184,8 @@ class Loop:
                     self._finish_epoch()
             finally:
                 self.observers.run_ends(self)
+                if isinstance(self._run, GraphedStep):
+                    self._run.forget()  # now, and not when Python next collects garbage: it is most of a GPU's memory
 
     def _begin(self) -> None:
         if ranks.place().rank:
