@@ -1,6 +1,7 @@
 """The controllers of the papers: ESG, Dspike, DGS, and those that follow their layers."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -325,6 +326,9 @@ class Cosines:
 
     def __len__(self):
         return 2
+
+    def whole(self):
+        return nullcontext(self)
 
     def frozen(self):
         return self
