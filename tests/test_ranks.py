@@ -8,12 +8,14 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from torch import nn
 
 from surgrad import ranks
 from surgrad.adapt import CONTROLLERS
 from surgrad.config import set_fields
 from surgrad.errors import BadValue
 from surgrad.gradients import GRADIENTS
+from surgrad.layers import Dropout, ModerateDropout
 from surgrad.losses import LOSSES
 from surgrad.norm import NORMS
 from surgrad.penalties import PENALTIES
@@ -51,13 +53,20 @@ SOME = ("default", "membrane norm", "norm tebn", "loss tet", "penalty recdis", "
 PAIRS = [*((2, case) for case in CASES), *((4, case) for case in SOME)]
 
 
-def recipe_of(case):
-    return set_fields(find_recipe("lsg_fashion_small_t4"), (*SMALL, *CASES[case]))
+REFUSED = {
+    "ASGL": ("neuron.name=asgl", "surrogate.learn=true", "neuron.train_decay=false", "adapt.name=fixed"),
+    "run.compile": ("run.compile=true",),
+}
+"""What several processes would not compute as one does, by what the error names."""
+
+
+def recipe_of(settings):
+    return set_fields(find_recipe("lsg_fashion_small_t4"), (*SMALL, *settings))
 
 
 def trained(case, folder):
     """The weights, and the sums of the losses and of the correct predictions, after some steps in float64."""
-    recipe = recipe_of(case)
+    recipe = recipe_of(CASES[case])
     parts = building.build(recipe)
     parts.model.double()
     loop = Loop(parts, recipe.optim, Path(folder), Silent())
@@ -98,7 +107,18 @@ def all_cases(folder):
             found[case] = trained(case, folder)
         except BadValue as error:
             found[case] = str(error)
+    for what, settings in REFUSED.items():
+        found[what] = refusal(recipe_of(settings))
     return found
+
+
+def refusal(recipe):
+    """The error of the check for several processes; empty where it has none."""
+    try:
+        building.check_for_ranks(building.build(recipe))
+    except BadValue as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +136,18 @@ def test_ranks_train_as_one_process_does(results, count, case):
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-10), name
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_ranks_cannot_share_is_refused(results, what):
+    assert results[1][what] == ""
+    assert what in results[2][what]
+    assert "processes" in results[2][what]
+
+
+def test_dropout_does_not_share_batches():
+    assert not any(map(ranks.shares_batches, (Dropout(), ModerateDropout(), nn.Dropout(), nn.Dropout2d())))
+    assert ranks.shares_batches(nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize(("total", "count"), [(11, 4), (12, 4), (3, 4), (1, 1)])

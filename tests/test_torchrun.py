@@ -86,15 +86,14 @@ def wait_for(condition):
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes in /proc")
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_rank_leaves_no_trace(whole, tmp_path, victim):
+def test_a_killed_rank_leaves_no_trace(whole, tmp_path):
     """torchrun starts all of them again, and --resume continues: the weights are the same, bit for bit."""
     out = tmp_path / "run"
     command = [*words(out, options=("--max-restarts", "1")), "--resume"]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: len(read_rows(out / "metrics.jsonl")) >= 1)
-        os.kill(ranks_of(process.pid)[victim], signal.SIGKILL)
+        os.kill(ranks_of(process.pid)[0], signal.SIGKILL)  # the one that writes
         said = process.communicate(timeout=120)[1]
         assert process.returncode == 0, said
     finally:
@@ -102,7 +101,7 @@ def test_a_killed_rank_leaves_no_trace(whole, tmp_path, victim):
     assert len(read_rows(out / "metrics.jsonl")) == 3
     assert len(json.loads((out / "env.json").read_text())["resumed"]) == 1
     assert weights(out) == weights(whole[0])
-    assert f"surgrad: rank {1 - victim} of 2: an exchange with the other processes failed" in said
+    assert "surgrad: rank 1 of 2: an exchange with the other processes failed" in said
     assert "Traceback" not in said
 
 
@@ -123,21 +122,12 @@ def test_an_interrupted_training_continues(whole, tmp_path):
     assert weights(out) == weights(whole[0])
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (("data.batch=1",), "surgrad: data.batch = 1 cannot be shared by 2 processes; give at least one for each"),
-        (("neuron.name=asgl", "surrogate.learn=true", "neuron.train_decay=false", "adapt.name=fixed"),
-         "surgrad: with ASGL the result for a sample depends on the others of its batch"),
-        (("run.compile=true",), "surgrad: run.compile makes one graph of the network, and several processes exchange"),
-        (("data.name=none_such",), "surgrad: unknown"),
-    ],
-)  # fmt: skip
-def test_an_error_of_all_is_told_once(tmp_path, settings, message):
-    result = run(tmp_path / "run", *settings)
+def test_an_error_of_all_is_told_once(tmp_path):
+    result = run(tmp_path / "run", "data.batch=1")
     assert result.returncode != 0
-    assert len(told(result)) == 1
-    assert told(result)[0].startswith(message)
+    assert told(result) == [
+        "surgrad: data.batch = 1 cannot be shared by 2 processes; give at least one for each"
+    ]  # fmt: skip
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 

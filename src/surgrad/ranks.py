@@ -229,10 +229,10 @@ def batch_norm(
     running_mean: Tensor,
     running_var: Tensor,
     weight: Tensor,
-    bias: Tensor | None,
-    training: bool,
-    momentum: float,
-    eps: float,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
 ) -> Tensor:
     """torch's batch norm of x [M, C, ...], in training by the statistics of all ranks."""
     if not (training and share_statistics()):
