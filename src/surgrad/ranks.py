@@ -117,8 +117,9 @@ def mean(value: Tensor, axes: Iterable[int] | None = None) -> Tensor:
     dims = list(range(value.ndim)) if axes is None else list(axes)
     if not several():
         return value.mean(dims)
-    count = torch.tensor(float(math.prod(value.shape[axis] for axis in dims)), device=value.device, dtype=value.dtype)
-    return total(value.sum(dims)) / total(count)
+    count = math.prod(value.shape[axis] for axis in dims)
+    share = count / summed(torch.tensor(count, device=value.device, dtype=torch.float64))  # bfloat16 holds no count
+    return total(value.mean(dims) * share.to(value.dtype))
 
 
 def concatenated(share: Tensor, axis: int) -> Tensor:
