@@ -23,6 +23,7 @@ CHOICE = "SJ_LIF_CUDA_IMPLEMENTATION"  # SpikingJelly's environment variable: au
 # "auto" runs plain torch and "triton" is an error.
 CONTENDERS: dict[str, tuple[str, dict[str, str]]] = {
     "surgrad": ("surgrad", {}),
+    "surgrad, spikes as bits": ("surgrad, spikes as bits", {}),
     "surgrad, trained decay": ("surgrad, trained decay", {}),
     "no neuron": ("no neuron", {}),
     "SpikingJelly, auto": ("SpikingJelly LIF", {}),

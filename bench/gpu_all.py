@@ -15,7 +15,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CONTENDERS = ("surgrad", "SpikingJelly, mixed precision", "plain loop, compiled", "no neuron")
+CONTENDERS = (
+    "surgrad",
+    "surgrad, spikes as bits",
+    "SpikingJelly, mixed precision",
+    "plain loop, compiled",
+    "no neuron",
+)
 TESTS = ("tests/test_gpu.py", "tests/test_triton.py", "tests/contracts/test_kernels.py")
 
 

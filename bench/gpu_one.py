@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.check import DTYPES
 from bench.peers import NOTHING, SJ, OverTime, Peer, PlainLoop, installed, spikingjelly_lif
-from bench.setups import Setup, batch_of, build, sgd_step
+from bench.setups import Setup, batch_of, network_of, sgd_step
 
 BYTES = {"fp32": 20, "bf16": 10}  # per element and time step of a fused pass: 8 forward and 12 backward; half in bf16
 CYCLES_PER_SECOND = 2e9  # of a GPU's clock, at most
@@ -168,7 +168,7 @@ def step_row(peer: Peer, setup: Setup, device: Device, graph: bool) -> dict[str,
 
     The row has the losses of the first and the last step, to show that the network trains.
     """
-    step = sgd_step(build(setup, peer.layer, device.name), batch_of(setup, device.name), "bf16")
+    step = sgd_step(network_of(setup, peer).to(device.name), batch_of(setup, device.name), "bf16")
     losses = [step().item()]
     run = captured(step) if graph else step
     if device.cuda:

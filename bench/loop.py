@@ -31,6 +31,7 @@ CASES: tuple[tuple[str, ...], ...] = (
     (RESNET19, "run.graph=off"),
     (RESNET19, "data.autoaugment=false"),
     (RESNET19, "data.autoaugment=false", "adapt.name=esg"),
+    (RESNET19, "data.autoaugment=false", "adapt.name=share"),
     ("lsg_cifar10_resnet19_t4", "data.autoaugment=false"),
     ("fixed_cifar10_fast_t1",),
 )

@@ -54,6 +54,7 @@ class Layer:
         dtype: of the currents.
         plus: whether it adds a second current with a norm, as at the end of a residual block.
         watch: whether it counts potentials.
+        packed: whether its spikes are kept as bits.
         shape: [N, C, H, W] of its currents, whose channels are adjacent in memory, as in trainings.
     """
 
@@ -62,12 +63,14 @@ class Layer:
     dtype: torch.dtype = torch.bfloat16
     plus: bool = False
     watch: bool = False
+    packed: bool = False
     shape: tuple[int, ...] = (4, 128, 32, 32)
 
     def __str__(self) -> str:
         words = [self.recipe, *self.sets, str(self.dtype).removeprefix("torch.")]
         shape = "×".join(map(str, self.shape))
-        return " ".join([*words, shape, *["plus"] * self.plus, *["watched"] * self.watch])
+        marks = [*["plus"] * self.plus, *["watched"] * self.watch, *["packed"] * self.packed]
+        return " ".join([*words, shape, *marks])
 
 
 RESNET19 = "lsg_cifar10_resnet19_t2"
@@ -75,6 +78,7 @@ SHORT = (
     Layer(RESNET19),
     Layer(RESNET19, plus=True),
     Layer(RESNET19, watch=True),
+    Layer(RESNET19, packed=True),
     Layer(RESNET19, ("model.steps=4",)),
     Layer(RESNET19, dtype=torch.float32, watch=True, shape=(2, 3, 5, 3)),
     Layer(RESNET19, ("surrogate.steps=2", "surrogate.per_channel=true")),
@@ -179,6 +183,9 @@ def _call(layer: Layer) -> None:
     last = torch.zeros(recipe.model.steps, samples, height, width, channels, dtype=layer.dtype)
     currents = [last.clone().movedim(-1, 2).requires_grad_() for _ in range(1 + layer.plus)]
     spikes = made(*currents)
+    if layer.packed:
+        flat = spikes.detach().flatten()
+        backend.unpack(backend.pack(flat), flat)
     spikes.backward(torch.zeros_like(spikes))
 
 
@@ -226,7 +233,7 @@ def faults(rows: list[Compiled]) -> list[str]:
     """What is wrong with some kernels, a sentence each."""
     miscounted = [row for row in rows if row.counted not in (0, row.elements)]
     spilled = [row for row in rows if row.stack > MOST_STACK]
-    even = [row for row in rows if row.kernel in ("forward", "gather", "finish") and row.layer not in UNEVEN]
+    even = [row for row in rows if row.kernel in ("forward", "gather", "finish", "pack", "unpack") and row.layer not in UNEVEN]
     narrow = [row for row in even if row.widest < 16]
     return [
         *(f"{row.kernel} of {row.layer} for sm_{row.arch} keeps {row.stack} bytes in memory" for row in spilled),
@@ -255,7 +262,7 @@ def _of_one(arch: int, given: argparse.Namespace, *, apart: bool) -> list[Compil
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", type=int, nargs="+", default=ARCHITECTURES, help="as 90 for sm_90")
-    parser.add_argument("--short", action="store_true", help="five layers alone")
+    parser.add_argument("--short", action="store_true", help="a few layers alone")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--write", action="store_true", help=f"write {RECORD.relative_to(RECORD.parents[2])}")
     given = parser.parse_args()

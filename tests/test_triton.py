@@ -21,7 +21,7 @@ if DEVICE.type == "cpu" and "triton" not in sys.modules:
     os.environ["TRITON_INTERPRET"] = "1"
 
 from surgrad import LIF, TDBN, BatchNorm, NormNeuron  # noqa: E402
-from surgrad.kernels.lif import LIFArguments, Norm, lif_arguments, reference, triton  # noqa: E402
+from surgrad.kernels.lif import LIFArguments, Norm, lif_arguments, native, reference, triton  # noqa: E402
 from surgrad.kernels.lif.arguments import TENSORS  # noqa: E402
 from surgrad.kernels.lif.operators import flattened, register  # noqa: E402
 from surgrad.surrogates import SURROGATES  # noqa: E402
@@ -30,13 +30,14 @@ IMPORTED = "import sys, surgrad.kernels.lif.triton as t; sys.exit(t.__name__ + '
 if triton.why_not(DEVICE):
     pytest.skip(f"triton {triton.why_not(DEVICE)}", allow_module_level=True)
 
-from surgrad.kernels.lif.triton import kernels, statistics, tiling  # noqa: E402
+from surgrad.kernels.lif.triton import bits, kernels, statistics, tiling  # noqa: E402
 
 fused = register("triton_under_test", triton)
 BOTH = ("reference", "triton")
 KERNELS = (
     *((kernels, name) for name in ("forward", "backward", "finish")),
     *((statistics, name) for name in ("gather", "merge", "total", "to_norm")),
+    *((bits, name) for name in ("pack", "unpack")),
 )
 COMPUTING = {
     f"aten::{name}"
@@ -322,6 +323,17 @@ def test_a_cuda_graph_replays_with_new_currents_widths_and_decays():
     graph.replay()
     for value, expected in zip(captured, step(), strict=True):
         assert torch.equal(value, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 4095, 4096, 4097, 9000])
+def test_bits_give_the_spikes_back(dtype: torch.dtype, count: int):
+    spikes = (torch.rand(count, generator=torch.Generator().manual_seed(count)) < 0.4).to(DEVICE, dtype)
+    packed = triton.pack(spikes)
+    assert (packed.dtype, packed.shape) == (torch.uint8, (-(-count // 8),))
+    assert torch.equal(triton.unpack(packed, torch.full_like(spikes, torch.nan)), spikes)
+    if native.available() and dtype != torch.float64:
+        assert torch.equal(packed.cpu(), native.pack(spikes.cpu()))
 
 
 def test_nothing_of_triton_is_needed_before_a_call():

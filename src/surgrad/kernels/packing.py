@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from surgrad.kernels.lif import native
+from surgrad.kernels.lif import native, triton
 
 
 class Bits(NamedTuple):
@@ -66,17 +66,32 @@ def unpack(kept: Tensor | Bits) -> Tensor:
     return torch.as_strided(_from_bits(kept.bits, flat), kept.size, kept.stride)
 
 
-def _native(flat: Tensor) -> bool:
-    return flat.device.type == "cpu" and flat.dtype in native.DTYPES and native.available()
+class Codec(Protocol):
+    """A kernel that turns spikes into bits and back."""
+
+    def pack(self, spikes: Tensor) -> Tensor:
+        """Pack spikes, dense in any order of their axes, in the order of their memory: uint8 [ceil(n/8)]."""
+
+    def unpack(self, bits: Tensor, into: Tensor) -> Tensor:
+        """Write the n spikes of uint8 bits [ceil(n/8)] into dense memory, which is returned."""
+
+
+def _codec(device: torch.device, dtype: torch.dtype) -> Codec | None:
+    """The kernel for tensors on a device; None where there is none."""
+    if device.type == "cpu":
+        return native if dtype in native.DTYPES and native.available() else None
+    return None if triton.why_not(device) else triton
 
 
 def _to_bits(flat: Tensor) -> Tensor:
-    """Pack by the native kernel; elsewhere one byte per spike."""
-    return native.pack(flat) if _native(flat) else flat.to(torch.bool)
+    """Bits, where a kernel can pack them; elsewhere one byte per spike."""
+    codec = _codec(flat.device, flat.dtype)
+    return flat.to(torch.bool) if codec is None else codec.pack(flat)
 
 
 def _from_bits(bits: Tensor, into: Tensor) -> Tensor:
-    return native.unpack(bits, into) if bits.dtype == torch.uint8 else into.copy_(bits)
+    codec = _codec(into.device, into.dtype)
+    return into.copy_(bits) if codec is None else codec.unpack(bits, into)
 
 
 _packer: ContextVar[Packer | None] = ContextVar("packer", default=None)
@@ -86,8 +101,8 @@ _packer: ContextVar[Packer | None] = ContextVar("packer", default=None)
 def packed_spikes() -> Iterator[Packer]:
     """Save spikes for the backward pass as bits, in a forward pass inside this context.
 
-    A spike takes one bit instead of two or four bytes, at the cost of packing and unpacking; where the native kernel is
-    not available (CUDA, float64) it takes one byte. Gradients stay the same to the last bit.
+    A spike takes one bit instead of two or four bytes, at the cost of packing and unpacking; where no kernel packs them
+    (float64 on the CPU, other devices than CPU and CUDA) it takes one byte. Gradients stay the same to the last bit.
 
     Hooks on saved tensors that are set outside, such as `save_on_cpu`, do not act inside. Hooks that are set inside
     replace the packer's; they may call those of the packer that this context returns.

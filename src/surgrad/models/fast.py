@@ -1,5 +1,7 @@
 """A residual network for short trainings on a GPU (docs/records.md)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,6 +25,9 @@ from surgrad.norm import TDBN, NoNorm, NormNeuron
 
 MOST_PATCHES = 2**20
 """To which a whitening layer is fitted, about."""
+
+Halving = Literal["pool", "stride"]
+"""How a convolution halves height and width: by max-pooling of its outputs, or by a stride."""
 
 
 class Whitening(nn.Conv2d):
@@ -85,19 +90,30 @@ class CurrentBlock(Block):
         outputs: a multiple of them.
         neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
         norm: the norm factory: norm(channels).
-        stride: of the convolution, 1 or 2.
+        stride: s, 1 or 2.
+        halving: how the convolution halves height and width, where the stride is 2.
     """
 
     inner = ("fire",)
 
-    def __init__(self, inputs: int, outputs: int, neuron: NeuronFactory, norm: NormFactory, stride: int = 1):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        neuron: NeuronFactory,
+        norm: NormFactory,
+        stride: int = 1,
+        halving: Halving = "stride",
+    ):
         super().__init__()
+        pools = stride == 2 and halving == "pool"
         self.fire = norm_neuron(inputs, neuron, norm)
-        self.conv = conv(inputs, outputs, stride=stride)
+        self.conv = conv(inputs, outputs, stride=1 if pools else stride)
+        self.pool = PerStep(nn.MaxPool2d(2, ceil_mode=True)) if pools else nn.Identity()
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        new = self.conv(self.fire(x))
+        new = self.pool(self.conv(self.fire(x)))
         x = mean_of_four(x) if self.stride == 2 else x
         return (new.unflatten(2, (-1, x.shape[2])) + x.unsqueeze(2)).flatten(2, 3)
 
@@ -124,12 +140,13 @@ def fast_resnet(
     norm: NormFactory = TDBN,
     width_multiplier: Multiplier = 1.0,
     blocks: tuple[Count, Count, Count] = (2, 4, 4),
+    halving: Halving = "stride",
 ) -> SpikingNetwork:
     """A residual network of few and wide layers. 10.7 M parameters, 0.37 G multiplications for a 32×32 image at T=1.
 
     A fixed whitening layer and a 3×3 convolution to 128 channels, max-pooled, are computed once for all time steps.
     Three stages of 128, 256 and 512 channels follow, of two, four and four `CurrentBlock`s; the first one of the second
-    and third stage has stride 2. A norm and a neuron; global average; linear. A training fits the whitening layer to
+    and third stage halves height and width. A norm and a neuron; global average; linear. A training fits the whitening layer to
     its first batch.
 
     Args:
@@ -140,6 +157,7 @@ def fast_resnet(
         norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
         blocks: the number of blocks of each stage.
+        halving: how the second and the third stage halve height and width.
     """
     width = scaled(128, width_multiplier)
     whitening = Whitening(in_channels)
@@ -149,7 +167,7 @@ def fast_resnet(
     for stage, count in enumerate(blocks):
         outputs = width * 2**stage
         for _ in range(count):
-            body.append(CurrentBlock(inputs, outputs, neuron, norm, stride=outputs // inputs))
+            body.append(CurrentBlock(inputs, outputs, neuron, norm, outputs // inputs, halving))
             inputs = outputs
     return SpikingNetwork(
         stem=PerStep(whitening, first, nn.MaxPool2d(2)),

@@ -281,7 +281,7 @@ def moments(x: Tensor) -> Tensor:
 
 
 def pack(spikes: Tensor) -> Tensor:
-    """Pack spikes, dense in any order of their axes, into bits in the order of their memory: uint8 [ceil(n/8)]."""
+    """See `surgrad.kernels.packing.Codec`."""
     bits = torch.empty((spikes.numel() + 7) // 8, dtype=torch.uint8)
     call = _Lif(dtype=DTYPES[spikes.dtype], **_threads())
     _built().surgrad_pack(byref(call), spikes.data_ptr(), spikes.numel(), bits.data_ptr())
@@ -289,15 +289,7 @@ def pack(spikes: Tensor) -> Tensor:
 
 
 def unpack(bits: Tensor, into: Tensor) -> Tensor:
-    """Write the spikes that `pack` was given into dense memory.
-
-    Args:
-        bits: the result of `pack`, uint8 [ceil(n/8)].
-        into: the dense memory of n spikes.
-
-    Returns:
-        `into`.
-    """
+    """See `surgrad.kernels.packing.Codec`."""
     call = _Lif(dtype=DTYPES[into.dtype], **_threads())
     _built().surgrad_unpack(byref(call), bits.data_ptr(), into.numel(), into.data_ptr())
     return into

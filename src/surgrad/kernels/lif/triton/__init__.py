@@ -48,6 +48,20 @@ def norm_gradient(norm: Tensor, sums: Tensor, gain: SumRow, eps: float) -> Tenso
     return binding.norm_gradient(norm, sums, gain, eps)
 
 
+def pack(spikes: Tensor) -> Tensor:
+    """See `surgrad.kernels.packing.Codec`."""
+    from surgrad.kernels.lif.triton import binding
+
+    return binding.pack(spikes)
+
+
+def unpack(bits: Tensor, into: Tensor) -> Tensor:
+    """See `surgrad.kernels.packing.Codec`."""
+    from surgrad.kernels.lif.triton import binding
+
+    return binding.unpack(bits, into)
+
+
 class NormRows(torch.autograd.Function):
     """See `surgrad.kernels.lif.backends.norm_rows`."""
 

@@ -18,6 +18,7 @@ from surgrad.kernels.lif.operators import (
     new_gradients,
     new_outputs,
 )
+from surgrad.kernels.lif.triton import bits as bit_kernels
 from surgrad.kernels.lif.triton import kernels, statistics
 from surgrad.kernels.lif.triton.tiling import Tiling, tiling
 from surgrad.surrogates import CONSTANTS
@@ -25,6 +26,7 @@ from surgrad.surrogates import CONSTANTS
 LONGEST = 16  # the most steps whose potentials stay in registers; of longer sequences they are recomputed in chunks
 CHUNK = 8  # steps of such a chunk, and steps whose loads a forward pass issues together
 MERGED = 128  # programs whose results are read together
+BYTES = 512  # of bits that a program packs
 REGISTERS = 96  # of a thread, for the values that it keeps of its elements
 OVERHEAD = 32  # bytes that it keeps per element for any number of steps
 
@@ -147,6 +149,24 @@ def norm_gradient(norm: Tensor, sums: Tensor, gain: SumRow, eps: float) -> Tenso
             norm, sums, out, eps, channels, SHIFT=int(SumRow.SHIFT), GAIN=int(gain), K=128
         )
     return out
+
+
+def pack(spikes: Tensor) -> Tensor:
+    """See `surgrad.kernels.packing.Codec`."""
+    count = spikes.numel()
+    bits = spikes.new_empty(-(-count // 8), dtype=torch.uint8)
+    if count:
+        with _on_device(spikes):
+            bit_kernels.pack[(-(-len(bits) // BYTES),)](spikes, bits, count, K=BYTES)
+    return bits
+
+
+def unpack(bits: Tensor, into: Tensor) -> Tensor:
+    """See `surgrad.kernels.packing.Codec`."""
+    if len(bits):
+        with _on_device(bits):
+            bit_kernels.unpack[(-(-len(bits) // BYTES),)](bits, into, into.numel(), K=BYTES)
+    return into
 
 
 def _merged(
