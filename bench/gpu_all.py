@@ -36,7 +36,7 @@ def parts(out: Path, data: Path | None, tiny: bool) -> list[tuple[str, int, list
         ("loop", 120, ["bench.loop", "--out", f"{out}/loop.jsonl", *device]),
     ]
     if data is not None:
-        record = ["bench.record", "fixed_cifar10_fast_t1", "--data", str(data), "--seeds", "1"]
+        record = ["bench.record", "fixed_cifar10_fast_t2", "--data", str(data), "--seeds", "1"]
         found.append(("training", 120, [*record, "--out", f"{out}/training.jsonl"]))
     return found
 

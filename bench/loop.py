@@ -33,10 +33,11 @@ CASES: tuple[tuple[str, ...], ...] = (
     (RESNET19, "data.autoaugment=false", "adapt.name=esg"),
     (RESNET19, "data.autoaugment=false", "adapt.name=share"),
     ("lsg_cifar10_resnet19_t4", "data.autoaugment=false"),
-    ("fixed_cifar10_fast_t1",),
+    ("fixed_cifar10_fast_t2",),
 )
 TINY = ("model.width_multiplier=0.0625", "data.batch=8")
-WARM_UP = 6
+WARM_UP = 70
+"""Steps before the measured ones, in which controllers decide, and graphs of all kinds of steps are recorded."""
 BUSY_CYCLES = 10**8
 """For which the device is kept busy while the host's time is measured; some 50 ms."""
 
@@ -52,7 +53,8 @@ def main() -> None:
     _add(given.out, {"machine": {**machine(), "gpu": gpu}})
     for name, *sets in CASES:
         recipe = set_fields(find_recipe(name), (f"run.device={given.device}", *sets, *(TINY if given.tiny else ())))
-        row = {"recipe": name, "sets": sets, **measured(recipe, steps=3 if given.tiny else 40)}
+        warm_up, steps = (2, 3) if given.tiny else (WARM_UP, 40)
+        row = {"recipe": name, "sets": sets, **measured(recipe, warm_up, steps)}
         _add(given.out, row)
         print(
             " ".join(
@@ -61,9 +63,9 @@ def main() -> None:
         )
 
 
-def measured(recipe: Recipe, steps: int) -> dict[str, float]:
+def measured(recipe: Recipe, warm_up: int, steps: int) -> dict[str, float]:
     """The row of one recipe."""
-    parts = build(recipe, noise(recipe.data.batch * (WARM_UP + 2 * steps)))
+    parts = build(recipe, noise(recipe.data.batch * (warm_up + 2 * steps)))
     parts.model.train()
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(parts, recipe.optim, Path(folder), Lines(1))
@@ -74,7 +76,7 @@ def measured(recipe: Recipe, steps: int) -> dict[str, float]:
             loop.at.batch += 1
 
         first = _seconds(step)
-        for _ in range(WARM_UP - 1):
+        for _ in range(warm_up - 1):
             step()
         together = _seconds(lambda: [step() for _ in range(steps)]) / steps
         host = statistics.median(_host_seconds(step) for _ in range(steps // 4 or 1))

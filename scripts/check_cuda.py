@@ -83,6 +83,8 @@ SHORT = (
     Layer(RESNET19, dtype=torch.float32, watch=True, shape=(2, 3, 5, 3)),
     Layer(RESNET19, ("surrogate.steps=2", "surrogate.per_channel=true")),
 )
+WIDE = ("forward", "gather", "finish", "pack", "unpack")
+"""Kernels whose accesses should be of 16 bytes."""
 UNEVEN = {str(layer) for layer in SHORT if layer.shape[1] % 8}
 """Layers whose channels do not fill accesses of 16 bytes."""
 LAYERS = (
@@ -233,7 +235,7 @@ def faults(rows: list[Compiled]) -> list[str]:
     """What is wrong with some kernels, a sentence each."""
     miscounted = [row for row in rows if row.counted not in (0, row.elements)]
     spilled = [row for row in rows if row.stack > MOST_STACK]
-    even = [row for row in rows if row.kernel in ("forward", "gather", "finish", "pack", "unpack") and row.layer not in UNEVEN]
+    even = [row for row in rows if row.kernel in WIDE and row.layer not in UNEVEN]
     narrow = [row for row in even if row.widest < 16]
     return [
         *(f"{row.kernel} of {row.layer} for sm_{row.arch} keeps {row.stack} bytes in memory" for row in spilled),
