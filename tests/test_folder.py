@@ -7,39 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from picture_tree import CLASSES, picture_tree
 from PIL import Image
 from safetensors.torch import load_file
 
 from surgrad.config.recipe import Part, Recipe
-from surgrad.data import DATASETS, load, load_folder
+from surgrad.data import DATASETS, load_folder
 from surgrad.data.folder import FOLDER_SETS, evaluation_view, training_view
 from surgrad.errors import BadValue, DataError, Interrupted, UnknownName
 from surgrad.recipes import find_recipe
 from surgrad.train import Observer, derive, evaluate_run, train
 from surgrad.train.building import build
 
-CLASSES = ("ankle_boot", "coat", "sandal")
-SIZES = ((60, 80), (90, 60), (64, 64), (33, 47))
-
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory) -> Path:
-    """A tree of real pictures: 12 training and 4 test images a class, in colour, of several sizes and formats, some of
-    them one folder deeper."""
-    data = load("fashion_mnist_small")
-    root = tmp_path_factory.mktemp("tree")
-    for split, images, labels, count in (
-        ("train", data.train.images, data.train.labels, 12),
-        ("val", data.test.images, data.test.labels, 4),
-    ):
-        for label, name in enumerate(CLASSES):
-            for number, index in enumerate((labels == label).nonzero().flatten()[:count].tolist()):
-                folder = root / split / name / ("deeper" if number % 3 == 2 else "")
-                folder.mkdir(parents=True, exist_ok=True)
-                picture = Image.fromarray(images[index, 0].numpy()).resize(SIZES[number % 4])
-                suffix = ("JPEG", "png", "jpg")[number % 3]
-                (picture.convert("RGB") if suffix != "png" else picture).save(folder / f"{number}.{suffix}")
-    return root
+    return picture_tree(tmp_path_factory.mktemp("tree"))
 
 
 def recipe(tree: Path, **changes) -> Recipe:

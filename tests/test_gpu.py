@@ -34,6 +34,8 @@ KINDS = {
     "plif": ("neuron.name=plif",),
     "fp32": ("run.precision=fp32",),
     "packed": ("run.pack_spikes=true",),
+    "accumulated": ("optim.accumulate=3",),
+    "checkpointed": ("run.checkpoint=true", "run.pack_spikes=true"),
 }
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from event_files import published
+from picture_tree import picture_tree
 from torch import nn
 
 from surgrad import ranks
@@ -28,17 +30,23 @@ from surgrad.train.progress import Silent
 STEPS = 20
 SMALL = (
     "data.limit=44", "data.batch=11", "model.name=mlp", "model.width_multiplier=0.125", "model.steps=2",
-    "run.precision=fp32", "optim.epochs=5", "data.crop=2",
+    "run.precision=fp32", "optim.epochs=5",
 )  # fmt: skip
 """11 samples are 6 + 5, and 3 + 3 + 3 + 2."""
 CASES = {
     "default": (),
     "convolutions": ("model.name=small_cnn", "model.width_multiplier=0.0625"),
     "clipped": ("optim.clip=0.1",),
+    "accumulated": ("optim.accumulate=2",),
+    "checkpointed": ("run.checkpoint=true", "model.name=small_cnn", "model.width_multiplier=0.0625"),
     "learned widths": ("surrogate.learn=true", "adapt.name=fixed"),
     "membrane norm": ("neuron.name=mpbn", "neuron.train_decay=false", "adapt.name=fixed"),
     "progressive": ("model.name=small_cnn", "model.width_multiplier=0.0625", "progressive.fraction=0.5",
                     "progressive.steps=1", "progressive.image_size=20"),
+    "recordings": ("data.name=n_mnist", "model.name=vggsnn", "model.width_multiplier=0.03125", "data.flip=true",
+                   "data.workers=0", "data.limit=none"),
+    "pictures": ("data.name=image_folder", "model.name=small_resnet", "data.side=16", "data.resize=20",
+                 "data.workers=0", "data.limit=none", "data.flip=true"),
     **{f"norm {name}": (f"norm.name={name}",) for name in NORMS},
     **{f"loss {name}": (f"loss.name={name}",) for name in LOSSES},
     **{f"penalty {name}": (f"penalty.name={name}", "penalty.weight=0.1") for name in PENALTIES},
@@ -48,7 +56,10 @@ CASES = {
 }  # fmt: skip
 
 
-SOME = ("default", "membrane norm", "norm tebn", "loss tet", "penalty recdis", "gradient ottt", "controller dspike")
+SOME = (
+    "default", "accumulated", "recordings", "pictures", "membrane norm", "norm tebn", "loss tet", "penalty recdis",
+    "gradient ottt", "controller dspike",
+)  # fmt: skip
 """What four ranks train too."""
 PAIRS = [*((2, case) for case in CASES), *((4, case) for case in SOME)]
 
@@ -61,13 +72,19 @@ REFUSED = {
 
 
 def recipe_of(settings):
-    return set_fields(find_recipe("lsg_fashion_small_t4"), (*SMALL, *settings))
+    augmented = () if any(setting.startswith("data.name") for setting in settings) else ("data.crop=2",)
+    return set_fields(find_recipe("lsg_fashion_small_t4"), (*SMALL, *augmented, *settings))
+
+
+def data_of(recipe, folder):
+    """Where the data of a recipe is: what the fixture wrote, or nothing for the bundled images."""
+    return {"n_mnist": folder, "image_folder": folder / "tree"}.get(recipe.data.name)
 
 
 def trained(case, folder):
     """The weights, and the sums of the losses and of the correct predictions, after some steps in float64."""
     recipe = recipe_of(CASES[case])
-    parts = building.build(recipe)
+    parts = building.build(recipe, data_of(recipe, Path(folder)))
     parts.model.double()
     loop = Loop(parts, recipe.optim, Path(folder), Silent())
     parts.model.train()
@@ -124,6 +141,8 @@ def refusal(recipe):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
+    published(folder / "n_mnist", "n_mnist", 24)
+    picture_tree(folder / "tree")
     return {1: all_cases(folder), **{count: by_ranks(count, folder, all_cases) for count in (2, 4)}}
 
 

@@ -86,6 +86,11 @@ def active() -> bool:
     return _lengths is not None
 
 
+def lengths() -> Tensor | None:
+    """The lengths of the sequences of padded batches; None where nothing is padded."""
+    return _lengths
+
+
 def count_samples() -> int | None:
     """The number of sequences in a padded batch; None where nothing is padded."""
     return None if _lengths is None else len(_lengths)

@@ -39,6 +39,11 @@ class Place:
         start = self.rank * each + min(self.rank, more)
         return slice(start, start + each + (self.rank < more))
 
+    def shares(self, total: int, parts: int) -> list[range]:
+        """Its part of each of the `parts` parts into which `total` samples are divided."""
+        whole = [range(total)[Place(number, parts).share(total)] for number in range(parts)]
+        return [part[self.share(len(part))] for part in whole]
+
 
 ALONE = Place()
 _place: Place | None = None  # None: outside both contexts
@@ -324,9 +329,10 @@ def shares_batches(module: nn.Module) -> bool:
     return bool(getattr(module, "shares_batches", not isinstance(module, _DropoutNd)))
 
 
-def check_shares(batch: int) -> None:
-    """Raise BadValue where a batch has fewer samples than there are ranks."""
-    if batch < place().count:
-        raise BadValue(
-            f"data.batch = {batch} cannot be shared by {place().count} processes; give at least one for each"
-        )
+def check_shares(batch: int, parts: int) -> None:
+    """Raise BadValue where a part of a batch has fewer samples than there are ranks."""
+    count = place().count
+    if batch < parts * count:
+        shared = f"cannot be shared by {count} processes; give at least" if count > 1 else "is too small; give at least"
+        each = "one for each" if parts == 1 else f"{parts * count} for its {parts} parts (optim.accumulate)"
+        raise BadValue(f"data.batch = {batch} {shared} {each}")

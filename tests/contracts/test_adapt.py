@@ -367,7 +367,7 @@ def test_forgotten_step_warns_once():
     adapter(model, Fixed())
     x = next(batches())[0]
     model(x)
-    with pytest.warns(UserWarning, match=r"two training forward passes without adapter\.step\(\)"):
+    with pytest.warns(UserWarning, match=r"2 training forward passes without adapter\.step\(\)"):
         model(x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

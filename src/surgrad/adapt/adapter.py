@@ -38,6 +38,8 @@ class Adapter:
         steps_per_epoch: optimizer steps of an epoch; for controllers that act once an epoch.
         sample_axes: the axes of the samples in inputs, targets and the model's output, for controllers that split a
             batch; None: found by the shapes (`surgrad.adapt.probe.SampleAxes`).
+        forwards: training forward passes of a step: the parts of a batch whose gradients are added up. Controllers that
+            read potentials see those of the last pass.
 
     Raises:
         BadValue: the controller needs an argument that is missing, or the model has no width to write.
@@ -68,8 +70,9 @@ class Adapter:
         steps: int | None = None,
         steps_per_epoch: int | None = None,
         sample_axes: tuple[int, int, int] | None = None,
+        forwards: int = 1,
     ):
-        for name, count in (("steps", steps), ("steps_per_epoch", steps_per_epoch)):
+        for name, count in (("steps", steps), ("steps_per_epoch", steps_per_epoch), ("forwards", forwards)):
             if count is not None and count < 1:
                 raise BadValue(f"{name} must be 1 or more, got {count}")
         self.model = _unwrapped(model)
@@ -78,6 +81,7 @@ class Adapter:
         self.steps = steps
         self.steps_per_epoch = steps_per_epoch
         self.sample_axes = sample_axes
+        self.forwards = forwards
         self.neurons = _neurons(self.model)
         if self.controller.needs_probe and loss is None:
             raise BadValue(f"{self.controller} probes the loss; give loss=")
@@ -162,7 +166,7 @@ class Adapter:
         self.controller.load_state_dict(state["controller"])
 
     def _step_before(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if not model.training or self._calibrating:
+        if not model.training or self._calibrating or 0 < self._forwards < self.forwards:
             return
         first = self._now == 0 and self.controller.calibrates and len(inputs) == 1
         self._calibrating = True  # the forward pass of a probe does not count as a step
@@ -250,11 +254,12 @@ class Adapter:
             isinstance(n, ForeignNeuron) or getattr(n, "carry", False) for n in self.neurons.values()
         )  # or may be
         training = self.steps is None or self._now < self.steps
-        if self._forwards > 1 and training and not self._warned and not by_step:
+        if self._forwards > self.forwards and training and not self._warned and not by_step:
             self._warned = True
             warnings.warn(
-                "two training forward passes without adapter.step(): the widths did not change; call "
-                "adapter.step(batch) before each, or adapter.attach() once",
+                f"{self._forwards} training forward passes without adapter.step(): the widths did not change; call "
+                "adapter.step(batch) before each, or adapter.attach() once; where a step accumulates the gradient of "
+                "several, give Adapter(forwards=)",
                 stacklevel=2,
             )
 

@@ -215,6 +215,8 @@ class OptimConfig(Part):
         lr: the peak learning rate.
         neuron_lr: that of Adam, which trains the neurons' parameters.
         clip: largest norm of the gradient; 0 for no limit.
+        accumulate: the parts of a batch, computed one after the other, whose gradients are added up: less memory for
+            the same step. Norms use the statistics of each part; controllers see the whole batch.
     """
 
     NAME = "sgd"
@@ -222,6 +224,7 @@ class OptimConfig(Part):
     lr: Positive = 0.1
     neuron_lr: Positive = 3e-4
     clip: NonNegative = 0.0
+    accumulate: Count = 1
 
 
 @dataclass(frozen=True)
@@ -252,6 +255,8 @@ class RunConfig(Settings):
         compile: run the network by torch.compile.
         device: "cpu", "cuda", or "auto", which is CUDA where there is a GPU.
         pack_spikes: keep spikes as bits for the backward pass, which takes less memory and more time.
+        checkpoint: compute the activations of each block of the network again in the backward pass, and keep those
+            between the blocks alone, which takes much less memory and more time.
         graph: run the forward and backward pass of a step as a CUDA graph, which takes the host out of the step: "on",
             "off", or "auto", which is on where the device is CUDA and the recipe allows it.
         sync_norms: of several processes, whether norms use the statistics of the whole batch, so that the result is
@@ -263,6 +268,7 @@ class RunConfig(Settings):
     compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     pack_spikes: bool = False
+    checkpoint: bool = False
     graph: Literal["auto", "on", "off"] = "auto"
     sync_norms: bool = True
 

@@ -7,6 +7,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -80,6 +81,7 @@ class BatchSettings(_Checked):
             See `surgrad.data.sampling.split_holdout`.
         channels_last: the memory format of batches of images.
         progressive: a cheaper first part of the training.
+        parts: into which each training batch is divided, to be computed one after the other.
 
     Raises:
         BadValue: if a value is out of range.
@@ -94,6 +96,7 @@ class BatchSettings(_Checked):
     holdout: Fraction = 0.0
     channels_last: bool = True
     progressive: Progressive = Progressive()
+    parts: Count = 1
 
 
 class Batches(ABC):
@@ -134,6 +137,7 @@ class Batches(ABC):
         self.per_epoch = train_count // self.size
         self.progressive = settings.progressive
         self._seed = settings.seed
+        self._divided = settings.parts
         self._cheaper_batches = round(settings.progressive.fraction * settings.epochs * self.per_epoch)
 
     def check_progressive(self, progressive: Progressive) -> None:
@@ -159,6 +163,16 @@ class Batches(ABC):
     def test(self) -> Iterator[Batch]:
         """The test samples in their order, without augmentation. All of them, or the batches of this rank."""
         return self._evaluation("test", self._chunks(self.test_count))
+
+    def shares(self) -> list[range]:
+        """The samples of a training batch that this rank computes, by their place in the batch: of each part, some."""
+        return ranks.place().shares(self.size, self._divided)
+
+    def own(self) -> slice | list[int]:
+        """The same of all parts, as an index: a slice where they are adjacent."""
+        parts = self.shares()
+        adjacent = all(a.stop == b.start for a, b in pairwise(parts))
+        return slice(parts[0].start, parts[-1].stop) if adjacent else [n for part in parts for n in part]
 
     def starting(self, epoch: int, number: int) -> bool:
         """Whether a training batch belongs to the cheaper first part of the training (see `progressive`)."""

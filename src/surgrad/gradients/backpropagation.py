@@ -10,6 +10,7 @@ class BPTT(Gradient):
     """Backpropagation through time. The memory grows with the number of time steps."""
 
     allows_compile = True
+    allows_checkpoint = True
 
     def check(self, network: SpikingNetwork, steps: int | None = None) -> None:
         """See `Gradient.check`; every network fits."""

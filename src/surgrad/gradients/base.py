@@ -19,6 +19,8 @@ class Gradient(ABC):
 
     allows_compile: ClassVar[bool] = False
     """Whether the network may be one compiled graph of all time steps."""
+    allows_checkpoint: ClassVar[bool] = False
+    """Whether the backward pass may compute activations again, by the network alone (`SpikingNetwork.checkpoint`)."""
 
     @abstractmethod
     def check(self, network: SpikingNetwork, steps: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """Gradients that are computed step by step: the loss of each time step is propagated backward at once, and not to the
 steps before it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -15,7 +15,7 @@ from surgrad.config.values import Count
 from surgrad.errors import BadValue
 from surgrad.gradients.base import Forward, Gradient, LossFunction
 from surgrad.models import SpikingNetwork
-from surgrad.neurons import detach, needs_whole_sequence, neurons, streaming
+from surgrad.neurons import added_histograms, detach, needs_whole_sequence, neurons, streaming
 
 
 class SLTT(Gradient):
@@ -34,6 +34,8 @@ class SLTT(Gradient):
     Raises:
         BadValue: for a number of steps below 1.
     """
+
+    allows_checkpoint = True
 
     def __init__(self, steps: Count | None = None):
         if steps is not None and steps < 1:
@@ -105,7 +107,7 @@ def _step_by_step(
     x = network.encoded(x)
     sequence = network.is_sequence(x)
     total = network.time_steps(x)
-    with _single_steps(network) as add_histograms:
+    with _single_steps(network), added_histograms(network) as add_histograms:
         for step in range(total):
             with torch.set_grad_enabled(step in chosen), mode:
                 output = forward(x[step : step + 1] if sequence else x)
@@ -120,28 +122,15 @@ def _step_by_step(
 
 
 @contextmanager
-def _single_steps(network: SpikingNetwork) -> Iterator[Callable[[], None]]:
-    """Within it, every call of the network runs one time step, and continues from the one before.
-
-    It yields a function to call after each step, which adds up the histograms of the neurons that record them.
-    """
-    recording = {name: neuron for name, neuron in neurons(network).items() if neuron.recording}
+def _single_steps(network: SpikingNetwork) -> Iterator[None]:
+    """Within it, every call of the network runs one time step, and continues from the one before."""
     before = network.steps
-    counts: dict[str, Tensor] = {}
-
-    def add_histograms() -> None:
-        for name, neuron in recording.items():
-            assert neuron.histogram is not None
-            counts[name] = neuron.histogram + counts.get(name, 0)
-
     try:
         network.steps = 1
         with streaming(network):
-            yield add_histograms
+            yield
     finally:
         network.steps = before
-        for name, total in counts.items():
-            recording[name].histogram = total
 
 
 def _check_single_steps(network: SpikingNetwork) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surgrad.errors import BadValue
 from surgrad.kernels.packing import packed_spikes
 from surgrad.layers import PerStep
+from surgrad.models.recomputing import run_in_blocks
 from surgrad.neurons import LIF, streaming
 from surgrad.norm import NoNorm, NormNeuron
 from surgrad.noted import Noted
@@ -115,6 +116,8 @@ class SpikingNetwork(Noted):
 
     Attributes:
         pack_spikes: whether the backward pass keeps spikes as bits (`surgrad.kernels.packing`).
+        checkpoint: whether the backward pass computes the activations of each block of the body again, and keeps those
+            between the blocks alone (`surgrad.models.recomputing`).
         last_step: whether the output is that of the last time step alone, [1, N, classes].
         duplicate_batch: whether, in training, the head receives every sample twice, so that its dropout draws twice:
             the output is [T, 2N, classes], the second draws after the first ones. For `surgrad.losses.rdrop`.
@@ -145,6 +148,7 @@ class SpikingNetwork(Noted):
         self.steps = steps
         self.sample_dims = sample_dims
         self.pack_spikes = False
+        self.checkpoint = False
         self.last_step = False
         self.duplicate_batch = False
         self.coding: nn.Module | None = None
@@ -187,7 +191,8 @@ class SpikingNetwork(Noted):
         x = self.encoded(x)
         static = not self.is_sequence(x)
         current = self.stem(x.unsqueeze(0) if static else x)
-        features = self.body(self.fire(current, steps=self.steps if static else None))
+        spikes = self.fire(current, steps=self.steps if static else None)
+        features = run_in_blocks(self.body, spikes) if self.checkpoint else self.body(spikes)
         if self.duplicate_batch and self.training:
             features = torch.cat([features, features], 1)
         out = self.head(features)

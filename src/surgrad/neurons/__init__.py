@@ -29,6 +29,7 @@ from surgrad.neurons.mlf import MLF as MLF
 from surgrad.neurons.mpbn import MPBN as MPBN
 from surgrad.neurons.network import LeakyReadout as LeakyReadout
 from surgrad.neurons.network import Readout as Readout
+from surgrad.neurons.network import added_histograms as added_histograms
 from surgrad.neurons.network import keep_positive as keep_positive
 from surgrad.neurons.network import needs_whole_sequence as needs_whole_sequence
 from surgrad.neurons.network import neurons as neurons

@@ -1,6 +1,6 @@
 """Functions on all neurons of a network, and the readout of its output."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -98,6 +98,25 @@ def needs_whole_sequence(network: nn.Module) -> dict[str, nn.Module]:
         for name, module in network.named_modules()
         if getattr(module, "per_time_step", False) or not getattr(module, "supports_streaming", True)
     }
+
+
+@contextmanager
+def added_histograms(network: nn.Module) -> Iterator[Callable[[], None]]:
+    """For a step of several forward passes: yields a function to call after each; at the end the neurons that record
+    histograms hold the sums of them."""
+    recording = {name: neuron for name, neuron in neurons(network).items() if neuron.recording}
+    counts: dict[str, Tensor] = {}
+
+    def add() -> None:
+        for name, neuron in recording.items():
+            assert neuron.histogram is not None
+            counts[name] = neuron.histogram + counts.get(name, 0)
+
+    try:
+        yield add
+    finally:
+        for name, total in counts.items():
+            recording[name].histogram = total
 
 
 @contextmanager

@@ -92,6 +92,7 @@ def build(recipe: Recipe, data: Data | None = None) -> Parts:
     model = build_model(recipe, source)
     model.to(device)
     model.pack_spikes = recipe.run.pack_spikes
+    model.checkpoint = recipe.run.checkpoint
     model.duplicate_batch = duplicates_batch(recipe)
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
@@ -310,7 +311,14 @@ def _build_adapter(recipe: Recipe, model: nn.Module, loss: Loss, batches: Batche
             "or surrogate.learn=false"
         )
     steps = batches.per_epoch * recipe.optim.epochs
-    return Adapter(model, controller, loss=loss, steps=steps, steps_per_epoch=batches.per_epoch)
+    return Adapter(
+        model,
+        controller,
+        loss=loss,
+        steps=steps,
+        steps_per_epoch=batches.per_epoch,
+        forwards=recipe.optim.accumulate,
+    )
 
 
 def _fit_whitening(model: SpikingNetwork, batches: Batches) -> None:
@@ -335,6 +343,7 @@ def _batch_settings(recipe: Recipe, device: torch.device) -> BatchSettings:
         holdout=recipe.data.holdout,
         channels_last=recipe.run.channels_last,
         progressive=Progressive(start.fraction, start.steps, start.image_size),
+        parts=recipe.optim.accumulate,
     )
 
 
@@ -344,6 +353,7 @@ def _compiled(model: SpikingNetwork) -> Any:
 
 def _check(recipe: Recipe) -> None:
     """Refuse settings that exclude each other, before the data is loaded."""
+    ranks.check_shares(recipe.data.batch, recipe.optim.accumulate)
     start = recipe.progressive
     if start.fraction and start.steps > recipe.model.steps:
         raise BadValue(
@@ -355,6 +365,11 @@ def _check(recipe: Recipe) -> None:
         raise BadValue(
             f"loss.name = {recipe.loss.name} compares two outputs for every image, and {recipe.adapt.name} probes for "
             "one; give another loss, or a controller that does not probe"
+        )
+    if recipe.run.checkpoint and not GRADIENTS[recipe.gradient.name].allows_checkpoint:
+        raise BadValue(
+            f"run.checkpoint computes blocks again in the backward pass, and gradient.name = {recipe.gradient.name} "
+            "changes what they compute; set run.checkpoint=false or gradient.name=bptt"
         )
     if recipe.run.compile:
         _check_compiled(recipe)
@@ -381,11 +396,12 @@ def _check_compiled(recipe: Recipe) -> None:
             f"run.compile is true, and coding.name = {recipe.coding.name} decides by the values of its batch, "
             "which a graph cannot; set run.compile=false"
         )
-    if recipe.run.pack_spikes:
-        raise BadValue(
-            "run.compile and run.pack_spikes are both true, and a compiled graph decides itself what it keeps; "
-            "set one of them"
-        )
+    for name in ("pack_spikes", "checkpoint"):
+        if getattr(recipe.run, name):
+            raise BadValue(
+                f"run.compile and run.{name} are both true, and a compiled graph decides itself what it keeps; "
+                "set one of them"
+            )
     if recipe.gradient.name != "bptt":
         raise BadValue(
             f"run.compile compiles all time steps as one graph, and gradient.name = {recipe.gradient.name} runs them "

@@ -22,8 +22,8 @@ from surgrad.config.recipe import OptimConfig, described_as, to_dict
 from surgrad.config.text import differences
 from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
 from surgrad.files import append_rows, keep_rows
+from surgrad.neurons import added_histograms, neurons
 from surgrad.neurons import keep_positive as keep_thresholds_positive
-from surgrad.neurons import neurons
 from surgrad.optim import scale_lr
 from surgrad.optim.device import keep_on_device, plain_state
 from surgrad.surrogates import find_surrogates, keep_positive
@@ -229,9 +229,9 @@ class Loop:
     def _in_parts(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """A step that observers see from within, or that is judged before the optimisers use its gradient."""
         self._forget_gradients()
-        loss, output = self._run(*batch)
+        loss, correct = self._run(*batch)
         self.observers.after_backward(self, loss)
-        values = self._values(loss, output, batch[1])
+        values = self._values(loss, correct)
         self._judge(batch, values)
         self._update(values)
         return loss, values
@@ -239,8 +239,8 @@ class Loop:
     def _compute(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """All that the device computes in a step, from the batch to the new weights: the loss, and `_values`."""
         self._forget_gradients()
-        loss, output = self._find(x, labels)
-        values = self._values(loss, output, labels)
+        loss, correct = self._find(x, labels)
+        values = self._values(loss, correct)
         self._update(values)
         return loss, values
 
@@ -294,18 +294,40 @@ class Loop:
 
     @exact_arithmetic()
     def _find(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the gradient of the loss and the penalty; the loss and the output."""
+        """Find the gradient of the loss and the penalty; the loss and the number of correct predictions."""
+        whole = self.parts.batches.size if ranks.several() else len(labels)
+        if self.config.accumulate == 1:
+            found = self._find_part(x, labels, len(labels) / whole)
+        else:
+            found = self._accumulated(x, labels, whole)
+        ranks.sum_gradients(self.parts.model.parameters())
+        return found
+
+    def _accumulated(self, x: Tensor, labels: Tensor, whole: int) -> tuple[Tensor, Tensor]:
+        """`_find_part` for the parts of a batch of `whole` samples, one after the other; the sums of its results."""
+        model = self.parts.model
+        sizes = [len(share) for share in self.parts.batches.shares()]
+        inputs = x.split(sizes, int(model.is_sequence(x)))
+        losses, corrects = [], []
+        with added_histograms(model) as add:
+            for piece, targets in zip(inputs, labels.split(sizes), strict=True):
+                loss, correct = self._find_part(piece, targets, len(targets) / whole)
+                losses.append(loss)
+                corrects.append(correct)
+                add()
+        return torch.stack(losses).sum(), torch.stack(corrects).sum()
+
+    def _find_part(self, x: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """Add the gradient of a share of a batch; its share of the loss, and its correct predictions."""
         parts = self.parts
         progress = self.step_number / self.steps
-        share = len(labels) / parts.batches.size if ranks.several() else 1.0
 
         def loss(output: Tensor) -> Tensor:
             found = parts.loss(output, labels) + parts.penalty(progress)
             return found if share == 1.0 else share * found
 
-        found = parts.gradient.find(parts.model, x, loss, self._forward)
-        ranks.sum_gradients(parts.model.parameters())
-        return found
+        found, output = parts.gradient.find(parts.model, x, loss, self._forward)
+        return found, correct_in(output, labels)
 
     def _forget_gradients(self) -> None:
         for optimizer in self.parts.optimizers:
@@ -316,14 +338,14 @@ class Loop:
         groups = [group for optimizer in self.parts.optimizers for group in optimizer.param_groups]
         return tuple(repr(value) for group in groups for key, value in group.items() if key not in _IN_MEMORY)
 
-    def _values(self, loss: Tensor, output: Tensor, labels: Tensor) -> Tensor:
+    def _values(self, loss: Tensor, correct: Tensor) -> Tensor:
         """Clip the gradient, if it is to be clipped; loss, correct predictions and the gradient's norm before. A spike
         hides a NaN, its gradient does not."""
         parameters = [p for p in self.parts.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.config.clip:
             nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
-        own = [loss.double(), correct_in(output, labels).double()]
+        own = [loss.double(), correct.double()]
         if not ranks.several():
             return torch.stack([*own, norm.double()])
         asked = torch.full_like(own[0], self._stopping)

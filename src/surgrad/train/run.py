@@ -71,7 +71,6 @@ def train(
     recipe = naming_data(recipe, data)
     with ranks.joined(recipe.run.sync_norms) as place:
         show = Silent() if place.rank else show or progress(recipe.optim.epochs)
-        ranks.on_each(lambda: ranks.check_shares(recipe.data.batch))
         with _claimed(recipe, out, resume, show) as continues:
             parts = ranks.on_each(lambda: build(recipe, data))
             ranks.on_each(lambda: check_for_ranks(parts))

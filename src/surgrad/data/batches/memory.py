@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from surgrad import ranks
 from surgrad.data.augment import window
 from surgrad.data.base import Split
 from surgrad.data.sampling import divide, seeded
@@ -91,7 +90,7 @@ class MemoryBatches(Batches):
             for number, batch, labels in zip(
                 numbers, samples.split(size), train.labels[members].split(size), strict=True
             ):
-                own = ranks.place().share(size)  # only now: each sample has the draws that it has in the whole batch
+                own = self.own()  # only now: each sample has the draws that it has in the whole batch
                 yield self._finished(self._windowed(batch, epoch, number)[own]), labels[own]
 
     def _alternated(self, samples: Tensor, members: Tensor, epoch: int) -> Tensor:

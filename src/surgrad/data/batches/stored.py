@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from surgrad import ranks
 from surgrad.data.sampling import Part, Parts
 from surgrad.data.source import Batch, Batches, BatchSettings, Progressive
 from surgrad.errors import BadValue, DataError
@@ -61,8 +60,8 @@ class StoredBatches(Batches, Generic[P]):
 
     def _training(self, epoch: int, first: int, chosen: Sequence[Tensor]) -> Iterator[Batch]:
         views = self.views(self._parts.train, (self._seed, epoch))
-        own = ranks.place()
-        return self._loaded(views, [members[own.share(len(members))].tolist() for members in chosen])
+        own = self.own()
+        return self._loaded(views, [members[own].tolist() for members in chosen])
 
     def _evaluation(self, part: str, chosen: Sequence[range]) -> Iterator[Batch]:
         return self._loaded(self.views(getattr(self._parts, part), None), chosen)

@@ -289,8 +289,9 @@ def _direct_path(name: str, kernel: Kernel, by_operator: Backward) -> Callable[.
         return tuple(found)
 
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        a = LIFArguments(*ctx.saved_tensors, *ctx.options)
-        compute = by_operator if torch.is_grad_enabled() or observed(ctx.saved_tensors) else kernel.backward
+        saved = ctx.saved_tensors  # once: hooks may compute them again at every reading
+        a = LIFArguments(*saved, *ctx.options)
+        compute = by_operator if torch.is_grad_enabled() or observed(saved) else kernel.backward
         direct = compute is kernel.backward
         of_norm = getattr(kernel, "norm_gradient", norm_gradient) if direct else norm_gradient
         return (*_gradients(ctx, grads, a, compute, of_norm), *[None] * len(OPTIONS))

@@ -47,10 +47,11 @@ class _LIF(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         wanted = PerTensor(*ctx.needs_input_grad[1 : 1 + len(TENSORS)])
+        saved = ctx.saved_tensors
         with torch.no_grad():
-            found = _backward(LIFArguments(*ctx.saved_tensors, *ctx.options), wanted, *grads[:2])
+            found = _backward(LIFArguments(*saved, *ctx.options), wanted, *grads[:2])
         if torch.is_grad_enabled():  # create_graph: the first derivative is right, and a second is refused
-            inputs = (*ctx.saved_tensors, *grads[:2])
+            inputs = (*saved, *grads[:2])
             found = PerTensor(*(None if g is None else _Once.apply(g, *inputs) for g in found))
         return (None, *found, *[None] * len(OPTIONS))
 

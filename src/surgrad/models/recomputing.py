@@ -1,0 +1,86 @@
+"""Activation checkpointing: the backward pass computes a block's activations again, so that they need not be kept."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from surgrad import padding, ranks
+from surgrad.neurons import neurons
+from surgrad.state import stateful_modules
+
+
+def run_in_blocks(body: nn.Module, x: Tensor) -> Tensor:
+    """The output of a network's body, of which the backward pass keeps the inputs of its `blocks` alone.
+
+    Each block is then computed a second time. That leaves no trace: running statistics, histograms and potentials stay
+    as the first computation left them, and random numbers repeat. Gradients are the same to the last bit. While a
+    forward hook is on one of the modules, which would run twice, everything is kept.
+
+    Args:
+        body: what is run; an `nn.Sequential` has several blocks, any other module is one.
+        x: its input.
+    """
+    if not torch.is_grad_enabled() or _has_hooks(body):
+        return body(x)
+    for block in blocks(body):
+        x = _run(block, x)
+    return x
+
+
+def blocks(body: nn.Module) -> list[nn.Module]:
+    """The parts of a body that are computed one after the other. Each ends with a module that has neurons, so that what
+    is kept between two of them are spikes, or the currents of a residual network."""
+    if not isinstance(body, nn.Sequential):
+        return [body]
+    found: list[list[nn.Module]] = [[]]
+    for module in body:
+        found[-1].append(module)
+        if neurons(module):
+            found.append([])
+    return [nn.Sequential(*modules) for modules in found if modules]
+
+
+def _has_hooks(body: nn.Module) -> bool:
+    return any(module._forward_hooks or module._forward_pre_hooks for module in body.modules())
+
+
+def _run(block: nn.Module, x: Tensor) -> Tensor:
+    draws = not all(map(ranks.shares_batches, block.modules()))
+    before = _State(block)
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), before.again()
+
+    return checkpoint(block, x, use_reentrant=False, preserve_rng_state=draws, context_fn=contexts)
+
+
+class _State:
+    """What decides the result of a block besides its parameters and its input."""
+
+    def __init__(self, block: nn.Module):
+        self.block = block
+        self.buffers = [(buffer, buffer.clone()) for buffer in block.buffers()]
+        self.declared = [(module, module.state()) for module in stateful_modules(block).values()]
+        self.lengths = padding.lengths()
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put back what the modules held."""
+        for buffer, value in self.buffers:
+            buffer.copy_(value)
+        for module, state in self.declared:
+            module.load_state(state)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Within it, the block computes what it computed in this state. Afterwards its state is what it was before."""
+        now = _State(self.block)
+        self.restore()
+        try:
+            with nullcontext() if self.lengths is None else padding.padded(self.lengths):
+                yield
+        finally:
+            now.restore()
