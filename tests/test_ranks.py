@@ -81,20 +81,34 @@ def data_of(recipe, folder):
     return {"n_mnist": folder, "image_folder": folder / "tree"}.get(recipe.data.name)
 
 
+def loop_of(case, folder):
+    recipe = recipe_of(CASES[case])
+    parts = building.build(recipe, data_of(recipe, folder))
+    parts.model.double().train()
+    folder.mkdir(exist_ok=True)
+    return Loop(parts, recipe.optim, folder, Silent())
+
+
+def steps_of(loop, numbers):
+    """Train the steps with these numbers."""
+    batches = loop.parts.batches
+    for step in numbers:
+        loop.at.epoch, loop.at.batch = divmod(step, batches.per_epoch)
+        x, labels = next(iter(batches.train(loop.at.epoch, loop.at.batch)))
+        loop.train_step((x.double(), labels))
+    loop.at.epoch, loop.at.batch = divmod(numbers.stop, batches.per_epoch)
+
+
+def result(loop):
+    state = {name: value for name, value in loop.parts.model.state_dict().items() if value.is_floating_point()}
+    return {**state, "loss": torch.tensor(loop.at.loss_sum), "correct": torch.tensor(float(loop.at.correct))}
+
+
 def trained(case, folder):
     """The weights, and the sums of the losses and of the correct predictions, after some steps in float64."""
-    recipe = recipe_of(CASES[case])
-    parts = building.build(recipe, data_of(recipe, Path(folder)))
-    parts.model.double()
-    loop = Loop(parts, recipe.optim, Path(folder), Silent())
-    parts.model.train()
-    for step in range(STEPS):
-        epoch, batch = divmod(step, parts.batches.per_epoch)
-        loop.at.epoch, loop.at.batch = epoch, batch
-        x, labels = next(iter(parts.batches.train(epoch, batch)))
-        loop.train_step((x.double(), labels))
-    state = {name: value for name, value in parts.model.state_dict().items() if value.is_floating_point()}
-    return {**state, "loss": torch.tensor(loop.at.loss_sum), "correct": torch.tensor(float(loop.at.correct))}
+    loop = loop_of(case, folder)
+    steps_of(loop, range(STEPS))
+    return result(loop)
 
 
 def process(rank, count, folder, work):
@@ -102,7 +116,7 @@ def process(rank, count, folder, work):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting{count}", rank=rank, world_size=count)
     try:
         with ranks.joined():
-            found = work(folder)
+            found = work(Path(folder))
     except Exception:
         (Path(folder) / f"error{rank}").write_text(traceback.format_exc())
         raise
@@ -126,6 +140,25 @@ def all_cases(folder):
             found[case] = str(error)
     for what, settings in REFUSED.items():
         found[what] = refusal(recipe_of(settings))
+    return found
+
+
+def half(folder):
+    """Train half of the steps, and save."""
+    loop = loop_of("default", folder / f"run{ranks.place().count}")
+    steps_of(loop, range(STEPS // 2))
+    loop.save()
+
+
+def other_half(folder):
+    """Continue, by as many processes as there are, what two or one began."""
+    found = {}
+    for began in (1, 2):
+        loop = loop_of("default", folder / f"run{began}")
+        loop.resume()
+        assert loop.step_number == STEPS // 2
+        steps_of(loop, range(STEPS // 2, STEPS))
+        found[began] = result(loop)
     return found
 
 
@@ -155,6 +188,16 @@ def test_ranks_train_as_one_process_does(results, count, case):
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-10), name
+
+
+def test_other_numbers_of_ranks_continue(results, tmp_path):
+    """One process, and four, continue what one or two began: all end where one that does it all ends."""
+    half(tmp_path)
+    by_ranks(2, tmp_path, half)
+    ends = [*other_half(tmp_path).values(), *by_ranks(4, tmp_path, other_half).values()]
+    for found in ends:
+        for name, value in results[1]["default"].items():
+            assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-10), name
 
 
 @pytest.mark.parametrize("what", REFUSED)

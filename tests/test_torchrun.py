@@ -136,3 +136,42 @@ def test_norms_by_rank(tmp_path, whole):
     result = run(tmp_path / "run", "run.sync_norms=false")
     assert result.returncode == 0, result.stderr
     assert weights(tmp_path / "run") != weights(whole[0])
+
+
+STUCK = """
+import os, time
+from dataclasses import replace
+from surgrad.config import Part
+from surgrad.losses import LOSSES, cross_entropy
+from surgrad.recipes import find_recipe
+
+calls = []
+
+def wait_for_ever(output, labels):
+    calls.append(1)
+    if len(calls) == 6 and os.environ["RANK"] == "1":
+        time.sleep(10000)
+    return cross_entropy(output, labels)
+
+LOSSES.add("stuck", wait_for_ever)
+
+def recipe():
+    return replace(find_recipe(), loss=Part("stuck"))
+"""
+
+
+def test_a_process_that_hangs_ends_and_every_one_says_where_it_is(tmp_path):
+    """In a bounded time; the other process waits for it in an exchange."""
+    (tmp_path / "stuck.py").write_text(STUCK)
+    command = words(tmp_path / "run", "run.timeout=4")
+    command.insert(command.index("train") + 1, f"{tmp_path / 'stuck.py'}:recipe")
+    began = time.monotonic()
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert result.returncode != 0
+    assert time.monotonic() - began < 90
+    for rank in range(2):
+        assert f"surgrad: rank {rank} of 2 has finished no step for 4 s (run.timeout)" in result.stderr
+    assert "in wait_for_ever" in result.stderr
+    assert "in all_reduce" in result.stderr

@@ -112,6 +112,12 @@ def share_statistics() -> bool:
     return several() and _norms_too
 
 
+def has_variance(values: int) -> bool:
+    """Whether a norm finds a variance where a channel has so many values on this rank; of several ranks that share
+    their statistics, each has one at least."""
+    return values > 1 or share_statistics()
+
+
 def total(value: Tensor) -> Tensor:
     """The sum over all ranks. Its gradient is right where each rank's loss is its summand of the whole loss."""
     return _Total.apply(value) if several() else value

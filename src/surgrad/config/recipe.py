@@ -261,6 +261,8 @@ class RunConfig(Settings):
             "off", or "auto", which is on where the device is CUDA and the recipe allows it.
         sync_norms: of several processes, whether norms use the statistics of the whole batch, so that the result is
             that of one process, or those of each process's share.
+        timeout: of several processes, the seconds without a finished step after which each prints where it is, and
+            ends; at most two hours.
     """
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -271,6 +273,7 @@ class RunConfig(Settings):
     checkpoint: bool = False
     graph: Literal["auto", "on", "off"] = "auto"
     sync_norms: bool = True
+    timeout: Annotated[float, Range(1, 7200)] = 1200.0
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class MPBN(SteppedNeuron):
 
     def _normalised(self, u: Tensor, share: float) -> Tensor:
         values = (u if self.norm_weight.ndim else u.reshape(1, 1, -1)).to(self.norm_mean.dtype)
-        by_batch = self.training and values.numel() > self.norm_weight.numel()
+        by_batch = self.training and ranks.has_variance(values.numel() // self.norm_weight.numel())
         mean = self.norm_mean.view(-1)  # views, so that batch_norm writes to the buffers
         variance = self.norm_variance.view(-1)
         weight = self.norm_weight.view(-1)

@@ -108,7 +108,7 @@ class BatchNorm(nn.Module):
             raise BadValue(f"input {list(input.shape)} does not fit; give [T, N, {self.num_features}, ...]")
 
     def _check_count(self, values: Tensor) -> None:
-        if self.training and values.numel() < 2 * self.channels:
+        if self.training and not ranks.has_variance(values.numel() // self.channels):
             raise BadValue(
                 f"{list(values.shape)} is one value per channel, which has no variance; give a larger batch (of "
                 "padded sequences, one whose last step more than one reaches), or a norm of all steps together"

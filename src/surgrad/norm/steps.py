@@ -181,7 +181,7 @@ class TAB(BatchNorm):
         if not self.training:
             return running_mean[:steps], running_var[:steps]
         values = input.to(torch.promote_types(input.dtype, torch.float32)).movedim(2, 1).flatten(2)
-        if values.shape[2] < 2:
+        if not ranks.has_variance(values.shape[2]):
             raise BadValue(
                 f"input {list(input.shape)} has one value per channel and step, which has no variance; give a larger "
                 "batch"

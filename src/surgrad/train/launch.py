@@ -10,8 +10,10 @@ import torch.distributed as dist
 
 from surgrad.errors import BadValue
 
-TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for the others in one exchange: more than an evaluation by one of them takes."""
+MEETING = timedelta(minutes=30)
+"""How long a process waits for the others to begin."""
+EXCHANGE = timedelta(hours=2)
+"""How long it waits for them in one exchange. A training has its own limit, run.timeout."""
 
 
 @contextmanager
@@ -36,11 +38,11 @@ def process_group(device: str) -> Iterator[None]:
     if gpus:
         torch.cuda.set_device(local % gpus)
     alone_on_gpu = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    store, rank, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    store, rank, count = next(dist.rendezvous("env://", timeout=MEETING))
     # a group that torchrun starts again may meet in the same store, and must not read the addresses of the one before
     attempt = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
     backend = "nccl" if gpus and alone_on_gpu else "gloo"
-    dist.init_process_group(backend, store=attempt, rank=rank, world_size=count, timeout=TIMEOUT)
+    dist.init_process_group(backend, store=attempt, rank=rank, world_size=count, timeout=EXCHANGE)
     try:
         yield
         dist.barrier()  # a process that ends early would break the connections of the others

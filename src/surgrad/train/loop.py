@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +34,7 @@ from surgrad.train.events import Observer, Observers
 from surgrad.train.faults import locate_nonfinite
 from surgrad.train.parts import Parts
 from surgrad.train.progress import Progress
+from surgrad.train.watch import Watch
 from surgrad.transfer import Reading
 
 SAVE_SECONDS = 600.0
@@ -124,6 +125,7 @@ class Loop:
         self._stopping = False
         self._agreed = False  # of several ranks: whether one of them was asked to stop before the newest known step
         self._saved = time.monotonic()
+        self._watch = Watch(parts.recipe.run.timeout)
 
     @property
     def step_number(self) -> int:
@@ -176,7 +178,7 @@ class Loop:
             Interrupted: after Ctrl-C, SIGTERM, SIGHUP or `stop`, when the state is saved.
             TrainingStopped: where the loss or the gradient is not finite.
         """
-        with self._on_interrupt():
+        with self._on_interrupt(), self._watch.watching() if ranks.several() else nullcontext():
             try:
                 self._begin()
                 while self.at.epoch < self.config.epochs:
@@ -268,6 +270,7 @@ class Loop:
         since = time.monotonic()
         for batch in batches.train(at.epoch, at.batch):
             self.train_step(batch)
+            self._watch.alive()
             if at.batch + 1 == batches.per_epoch:
                 self._read_last()
             now = time.monotonic()
@@ -407,6 +410,7 @@ class Loop:
     def _finish_epoch(self) -> None:
         self.parts.model.steps = self._time_steps
         scores = self._evaluated()
+        self._watch.alive()
         self._stop_if_asked()
         row = self._row(scores)
         accuracy = scores[f"{selection_split(self.parts)}_accuracy"]
