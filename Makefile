@@ -45,7 +45,7 @@ $(READY): pyproject.toml constraints.txt setup.py tests/peers.txt $(NATIVE)
 	touch $(READY)
 
 # Benchmark against other libraries, in a separate environment, so that their dependencies do not change ours. WHAT selects
-# parts (layer step memory scaling) and options.
+# parts (layer step memory scaling levels) and options.
 bench: .venv-bench/.ready
 	.venv-bench/bin/python -m bench $(WHAT)
 

@@ -1,4 +1,5 @@
-"""`python -m bench [layer step scaling memory] [--quick] [--out DIR]`: measure; print tables, write JSON and plots."""
+"""`python -m bench [layer step scaling memory levels] [--quick] [--out DIR]`: measure; print tables, write JSON and
+plots."""
 
 import argparse
 import json
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench import layer, memory, plots, scaling, step, tables
+from bench import layer, levels, memory, plots, scaling, step, tables
 from bench.check import agreements, records
 from bench.machine import machine, words
 from bench.options import Options
@@ -18,7 +19,13 @@ from bench.timing import Effort, empty_compilation_cache
 from surgrad.files import replace_file
 
 # Each yields what it has found so far. In this order: measuring the memory changes how the process allocates.
-PARTS = {"layer": layer.run, "step": step.run, "scaling": scaling.run, "memory": memory.run}
+PARTS = {
+    "layer": layer.run,
+    "step": step.run,
+    "scaling": scaling.run,
+    "memory": memory.run,
+    "levels": levels.run,
+}
 QUICK = Effort(rounds=2, budget=1.0, least=1)
 
 

@@ -209,7 +209,7 @@ PICTURES: dict[str, dict[str, Callable[[dict[str, Any]], Figure]]] = {
 
 def draw(part: str, record: dict[str, Any], save: Callable[[str, Callable[[Path], object]], object]) -> None:
     """Draw every plot of a part. save: takes the name of a file and the function that writes it."""
-    for name, make in PICTURES[part].items():
+    for name, make in PICTURES.get(part, {}).items():
         figure = make(record)
         figure.tight_layout()
         save(f"{name}.png", partial(figure.savefig, dpi=130, bbox_inches="tight"))

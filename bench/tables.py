@@ -120,7 +120,27 @@ def _fit(exponent: float | None) -> str:
     return "–" if exponent is None else f"{exponent:.2f}"  # a single point, if the measurement was aborted
 
 
-PARTS = {"layer": layer, "step": step, "scaling": scaling, "memory": memory}
+def levels(record: dict[str, Any]) -> str:
+    """Format the time of a step and its memory, for every level of saving memory, and their ratios to the first."""
+    parts = []
+    for (steps,), rows in grouped(record["rows"], "T").items():
+        first = rows[0]
+        lines = [
+            [
+                row["name"],
+                f"{row['median']:.3g}",
+                f"{row['median'] / first['median']:.2f}",
+                f"{row['peak'] / 2**20:.0f}",
+                f"{row['peak'] / first['peak']:.2f}",
+            ]
+            for row in rows
+        ]
+        head = ["level", "s a step", "of the first", "peak MiB", "of the first"]
+        parts += [f"### A step of ResNet-19, T = {steps}, {first['dtype']}", table(head, lines)]
+    return "\n\n".join(parts)
+
+
+PARTS = {"layer": layer, "step": step, "scaling": scaling, "memory": memory, "levels": levels}
 
 
 def agreement(found: list[dict[str, Any]]) -> str:

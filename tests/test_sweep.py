@@ -1,11 +1,13 @@
 """Sweeps: what is missing is trained, a sweep can be stopped and resumed, and the results make one table."""
 
+import io
 import json
 import math
 import os
 import re
 import signal
 import sys
+import tarfile
 import threading
 import time
 import types
@@ -14,11 +16,13 @@ from statistics import mean, stdev
 
 import pytest
 
-from surgrad import sweep
+from surgrad import load_run, sweep
 from surgrad.cli import main
 from surgrad.config.recipe import derive, to_dict
 from surgrad.errors import BadValue, SurgradError, UnknownName
+from surgrad.files import read_json
 from surgrad.recipes import find_recipe
+from surgrad.sweep.remote import MARK, Outcome, train_here, unpack
 
 FILE = """
 set = [{common}]
@@ -46,7 +50,8 @@ def test_a_file_of_runs_is_read(file):
     assert [job.folder.name for job in queue] == ["lsg-seed0", "fixed-seed0", "lsg-seed1", "fixed-seed1"]
     words = queue[2].words(None)
     assert words[:4] == ["train", "lsg_fashion_small_t4", "--seed", "1"]
-    assert words[-3:] == ["--out", str(file.parent / "lsg-seed1"), "--resume"]
+    assert words[-2] == "--set"
+    assert queue[2].folder == file.parent / "lsg-seed1"
 
 
 def test_the_label_of_a_recipe_in_a_file_is_its_function():
@@ -223,20 +228,22 @@ def test_on_a_cluster(file, monkeypatch):
     """With a stand-in of Ray: remote, wait, get."""
     ran = []
 
-    class Remote:
-        def __init__(self, function):
-            self.function = function
-
-        def remote(self, words):
+    class Task:
+        def remote(self, words, folder, token):
+            assert (Path(folder) / MARK).read_text() == token
             ran.append(words)
             return len(ran) - 1
+
+    def remote(**share):
+        ran.append(share)
+        return lambda function: Task()
 
     ray = types.SimpleNamespace(
         init=lambda **options: ran.append(options["address"]),
         shutdown=lambda: None,
-        remote=Remote,
+        remote=remote,
         wait=lambda refs, num_returns: (refs[:1], refs[1:]),
-        get=lambda ref: "broke" if ref == 2 else "",
+        get=lambda ref: Outcome("broke" if ref == 3 else "", b""),
     )
     monkeypatch.setitem(sys.modules, "ray", ray)
     queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
@@ -244,18 +251,85 @@ def test_on_a_cluster(file, monkeypatch):
         job.folder.mkdir(parents=True)
     monkeypatch.setattr(sweep.Job, "metrics", property(lambda self: [{"epoch": 1, "epochs": 2, "test_accuracy": 0.5}]))
     with pytest.raises(SurgradError, match="fixed-seed0: broke"):
-        sweep.train_all(queue, address="auto", say=lambda _: None)
-    assert ran == ["auto", queue[0].words(None), queue[1].words(None)]
+        sweep.train_all(queue, address="auto", share=sweep.Share(2, 0.5, 1), say=lambda _: None)
+    share = {"num_cpus": 2, "num_gpus": 0.5, "max_retries": 1}
+    assert ran == ["auto", share, queue[0].words(None), queue[1].words(None)]
+    assert not list(file.parent.rglob(MARK))
+
+
+@pytest.mark.parametrize("share", [(0, 0, 0), (1, -1, 0), (1, 0, -1)])
+def test_a_share_that_cannot_be(share):
+    with pytest.raises(BadValue, match="give more than 0 cores, and 0 or more of the others"):
+        sweep.Share(*share)
+
+
+SMALL = ("data.limit=32", "data.batch=32", "model.width_multiplier=0.125", "optim.epochs=1")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_machine_trains_in_the_folder_or_returns_its_files(tmp_path, shared):
+    """Where it sees another folder under that path, it touches nothing there."""
+    (job,) = sweep.jobs_of([sweep.Entry("small", "lsg_fashion_small_t4", SMALL)], 1, tmp_path)
+    job.folder.mkdir()
+    (job.folder / MARK).write_text("this" if shared else "that")
+    outcome = train_here(job.words(None), str(job.folder), "this")
+    assert outcome.fault == ""
+    assert job.done == shared
+    if not shared:
+        unpack(outcome.files, job.folder)
+        assert job.done
+    assert len(load_run(job.folder).state_dict()) > 3
+
+
+def test_a_machine_says_what_went_wrong(tmp_path):
+    words = ["train", "lsg_fashion_small_t4", "--set", "optim.lr=0"]
+    assert "optim.lr = 0" in train_here(words, str(tmp_path / "run"), "").fault
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out"])
+def test_an_archive_writes_nowhere_else(tmp_path, name):
+    memory = io.BytesIO()
+    with tarfile.open(fileobj=memory, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(tarfile.FilterError):
+        unpack(memory.getvalue(), tmp_path)
 
 
 def test_on_ray_itself(tmp_path):
     pytest.importorskip("ray", reason="needs the extra surgrad[cluster]")
-    small = ("data.limit=32", "data.batch=32", "model.width_multiplier=0.125", "optim.epochs=1")
-    queue = sweep.jobs_of([sweep.Entry("small", "lsg_fashion_small_t4", small)], 2, tmp_path)
+    queue = sweep.jobs_of([sweep.Entry("small", "lsg_fashion_small_t4", SMALL)], 2, tmp_path)
     said = []
     sweep.train_all(queue, address="local", say=said.append)
     assert len(said) == 3
     assert all(job.done for job in queue)
+
+
+def test_a_lost_machine_of_a_cluster(tmp_path):
+    """Two machines with a training each; one is killed in the middle. Its training continues on the other."""
+    ray = pytest.importorskip("ray", reason="needs the extra surgrad[cluster]")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    settings = (*SMALL[:-1], "data.limit=512", "optim.epochs=6")
+    queue = sweep.jobs_of([sweep.Entry("small", "lsg_fashion_small_t4", settings)], 2, tmp_path)
+
+    def kill() -> None:
+        while not all(job.folder.exists() and job.metrics for job in queue):
+            time.sleep(0.1)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        sweep.train_all(queue, address=cluster.address, say=lambda _: None)
+    finally:
+        killer.join()
+        cluster.shutdown()
+        ray.shutdown()
+    assert all(job.done for job in queue)
+    resumed = [read_json(job.folder / "env.json")["resumed"] for job in queue]
+    assert sorted(map(len, resumed)) == [0, 1]
 
 
 def test_a_cluster_that_does_not_answer(file, monkeypatch):

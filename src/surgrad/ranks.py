@@ -215,13 +215,13 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, local: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
         count = x.numel() // x.shape[axis]
-        rows = gathered(torch.stack([*local.double(), torch.full_like(local[0], count, dtype=torch.float64)]))
-        means, variances, counts = rows.unbind(1)  # [ranks, C] each
-        weights = counts / counts.sum(0)
-        average = (weights * means).sum(0)
-        variance = (weights * (variances + (means - average).square())).sum(0)
-        average, variance = average.to(local.dtype), variance.to(local.dtype)
-        whole = counts[:, 0].sum()
+        mean, variance = local.double()
+        sums = torch.stack([torch.ones_like(mean), mean, variance + mean.square()])
+        counts, first, second = summed(count * sums)  # in float64, in which a difference of squares is exact enough
+        average = first / counts
+        variance = (second / counts - average.square()).clamp(min=0).to(local.dtype)
+        average = average.to(local.dtype)
+        whole = counts[0]
         ctx.save_for_backward(x, average, whole)
         ctx.axis = axis
         ctx.mark_non_differentiable(whole)
@@ -230,10 +230,11 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, of_mean: Tensor, of_variance: Tensor, _of_count: Tensor) -> tuple[Tensor, None, None]:
         x, average, whole = ctx.saved_tensors
-        gradients = summed(torch.stack([of_mean, of_variance])) / whole.to(of_mean.dtype)
+        shift, slope = summed(torch.stack([of_mean, of_variance])) / whole.to(of_mean.dtype)
         shape = [-1 if other == ctx.axis else 1 for other in range(x.ndim)]
-        shift, slope, average = (row.view(shape) for row in (*gradients, average))
-        return (shift + 2 * slope * (x - average)).to(x.dtype), None, None
+        slope = 2 * slope
+        start = shift - slope * average
+        return torch.addcmul(start.view(shape), x, slope.view(shape)).to(x.dtype), None, None
 
 
 def batch_norm(
@@ -253,8 +254,8 @@ def batch_norm(
     follow((running_mean, running_var), found, momentum)
     shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
     gain = weight * torch.rsqrt(found.variance + eps)
-    out = (x - found.mean.view(shape)) * gain.view(shape)
-    return (out if bias is None else out + bias.view(shape)).to(x.dtype)
+    shift = -found.mean * gain if bias is None else bias - found.mean * gain
+    return torch.addcmul(shift.view(shape), x, gain.view(shape)).to(x.dtype)
 
 
 def follow(estimates: tuple[Tensor, Tensor], found: Moments, momentum: float) -> None:

@@ -9,9 +9,9 @@ from surgrad.cli.arguments import data_option, path_argument, write_page
 def run_sweep(arguments: argparse.Namespace) -> int:
     """Train several recipes with several seeds, and write a table.
 
-    Trains what the folder --out does not have yet, and continues what it has in part. Then writes table.md, table.json,
-    table.png and report.html there. Ctrl-C stops after the current steps; the same command continues. A FILE.toml lists
-    runs:
+    Trains what the folder --out does not have yet, and continues what it has in part. After each training it writes
+    table.md, table.json and table.png there, and in the end report.html. Ctrl-C stops after the current steps; the same
+    command continues. A FILE.toml lists runs:
 
     set = ["optim.epochs=3"]    # for all runs
     [[run]]
@@ -24,6 +24,11 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     """
     from surgrad import sweep
 
+    def write_lines() -> list[sweep.Line]:
+        lines = sweep.outcome(queue)
+        sweep.write_table(lines, arguments.out)
+        return lines
+
     queue = sweep.jobs_of(sweep.entries(arguments.what), arguments.seeds, arguments.out)
     try:
         sweep.train_all(
@@ -31,13 +36,14 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             data=arguments.data,
             address=arguments.address,
+            share=sweep.Share(arguments.cpus, arguments.gpus, arguments.retries),
             say=lambda text: print(text, flush=True),
+            after=write_lines,
         )
     finally:
-        lines = sweep.outcome(queue)
         done = [job.folder for job in queue if job.done]
         if done:
-            sweep.write_table(lines, arguments.out)
+            lines = write_lines()
             write_page(done, arguments.out / "report.html")
             print(f"{sweep.table_of(lines)}\nin {arguments.out}: table.md, table.json, table.png, report.html")
     return 0
@@ -60,8 +66,16 @@ def describe_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="HOST",
-        help="train on this Ray cluster; all its machines must see --out and --data (pip install 'surgrad[cluster]')",
+        help="train on this Ray cluster, whose machines must all see --data (pip install 'surgrad[cluster]')",
     )
+    for name, kind, default, what in (
+        ("cpus", float, 1.0, "cores of each training"),
+        ("gpus", float, 0.0, "GPUs of each training, as 0.5"),
+        ("retries", int, 3, "times that a training is begun again whose machine was lost"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, metavar="N", help=f"on a cluster: {what} (default: %(default)s)"
+        )
     parser.add_argument(
         "--out",
         type=path_argument,

@@ -55,11 +55,11 @@ class Job:
     folder: Path
 
     def words(self, data: Path | None) -> list[str]:
-        """The arguments of the command line that trains it, or continues its training."""
+        """The arguments of the command line that trains it, but for its folder."""
         where = [] if data is None else ["--data", str(data.resolve())]
         settings = [word for setting in self.entry.settings for word in ("--set", setting)]
         seed = ["--seed", str(self.seed)]
-        return ["train", self.entry.recipe, *where, *seed, *settings, "--out", str(self.folder), "--resume"]
+        return ["train", self.entry.recipe, *where, *seed, *settings]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

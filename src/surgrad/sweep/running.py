@@ -1,6 +1,7 @@
 """Running the trainings of a sweep, on this machine or on a cluster."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -9,14 +10,41 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 from surgrad.errors import BadValue, Interrupted, SurgradError
 from surgrad.process import PARENT
 from surgrad.sweep.jobs import Job
+from surgrad.sweep.remote import MARK, Outcome, train_here, unpack
 
 Submit = Callable[[Sequence[Job]], Iterable[tuple[Job, str]]]
 """Starts trainings; yields each with what went wrong (empty: nothing) when it has ended."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a training has of a machine of a cluster.
+
+    Attributes:
+        cpus: cores, 1 or more.
+        gpus: GPUs, as 0.5 for two trainings on one.
+        retries: how often a training is begun again whose machine was lost.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    retries: int = 3
+
+    def __post_init__(self) -> None:
+        if self.cpus <= 0 or self.gpus < 0 or self.retries < 0:
+            raise BadValue(
+                f"a training cannot have {self.cpus:g} cores, {self.gpus:g} GPUs and {self.retries} retries; give more "
+                "than 0 cores, and 0 or more of the others"
+            )
+
+
+WHOLE_CORE = Share()
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -26,7 +54,9 @@ def train_all(
     workers: int = 1,
     data: Path | None = None,
     address: str | None = None,
+    share: Share = WHOLE_CORE,
     say: Callable[[str], None] = print,
+    after: Callable[[], object] = lambda: None,
 ) -> None:
     """Train all jobs that are not done.
 
@@ -35,10 +65,13 @@ def train_all(
     Args:
         queue: see `jobs_of`.
         workers: the number of trainings at a time; they share the cores.
-        data: where the data sets are.
-        address: the address of a Ray cluster, whose machines all see the run folders under the same path. A training
-            there that is stopped loses what came after its last checkpoint.
+        data: where the data sets are; on all machines of a cluster under the same path.
+        address: the address of a Ray cluster. A machine that sees the run folders trains in them; another one returns
+            its files at the end of a training. A training whose machine is lost is begun again, and continues from its
+            last checkpoint where the folders are shared.
+        share: what a training has of a machine of the cluster.
         say: called with every line of progress.
+        after: called after each training, as to write a table of those that are done.
 
     Raises:
         SurgradError: some trainings failed; the others are done.
@@ -50,7 +83,7 @@ def train_all(
     say(f"trainings: {len(queue)}, done: {len(queue) - len(waiting)}")
     if not waiting:
         return
-    backend = _RayTrainings(address, data) if address else _LocalTrainings(workers, data)
+    backend = _RayTrainings(address, data, share) if address else _LocalTrainings(workers, data)
     began = time.monotonic()
     failed = []
     with backend as submit:
@@ -62,6 +95,7 @@ def train_all(
                 failed.append(f"{job.folder.name}: {fault}")
             outcome = fault or f"{100 * job.metrics[-1]['test_accuracy']:.2f} %"
             say(f"{number}/{len(waiting)}  {job.folder.name}  {outcome}  {rest / 60:.0f} min left")
+            after()
     if failed:
         raise SurgradError(
             f"{len(failed)} of {len(waiting)} trainings failed, and the others are done; the same command tries the "
@@ -127,7 +161,7 @@ class _LocalTrainings:
         """Train in a separate process; returns what went wrong, or an empty text."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = max(1, cores // self.workers)
-        words = [sys.executable, "-m", "surgrad", *job.words(self.data)]
+        words = [sys.executable, "-m", "surgrad", *job.words(self.data), "--out", str(job.folder), "--resume"]
         env = {**os.environ, "OMP_NUM_THREADS": str(threads), PARENT: str(self.pipe[0])}
         with (job.folder / "log.txt").open("a") as log:
             with self.lock:
@@ -152,7 +186,7 @@ class _LocalTrainings:
 class _RayTrainings:
     """Trainings on a Ray cluster, one task each."""
 
-    def __init__(self, address: str, data: Path | None):
+    def __init__(self, address: str, data: Path | None, share: Share):
         try:
             import ray
         except ImportError as error:
@@ -160,6 +194,8 @@ class _RayTrainings:
         self.ray = ray
         self.address = address
         self.data = data
+        self.share = share
+        self.token = secrets.token_hex(8)
 
     def __enter__(self) -> Submit:
         host, _, port = self.address.rpartition("/")[2].rpartition(":")
@@ -177,17 +213,24 @@ class _RayTrainings:
         self.ray.shutdown()
 
     def _submit(self, queue: Sequence[Job]) -> Iterable[tuple[Job, str]]:
-        def work(words: list[str]) -> str:
-            command = [sys.executable, "-m", "surgrad", *words]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["failed"])[-1]
-
-        remote = self.ray.remote(work)
-        running = {remote.remote(job.words(self.data)): job for job in queue}
+        share = self.share
+        remote = self.ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=share.retries)(train_here)
+        running = {}
+        for job in queue:
+            (job.folder / MARK).write_text(self.token)
+            running[remote.remote(job.words(self.data), str(job.folder), self.token)] = job
         while running:
             ready, _ = self.ray.wait([*running], num_returns=1)
             job = running.pop(ready[0])
             try:
-                yield job, self.ray.get(ready[0])
+                yield job, self._received(job, self.ray.get(ready[0]))
             except Exception as error:  # the other trainings continue, whatever ended this one
                 yield job, f"{type(error).__name__}: {error}"
+
+    @staticmethod
+    def _received(job: Job, outcome: Outcome) -> str:
+        """Keep the files of a training; what went wrong with it."""
+        if outcome.files:
+            unpack(outcome.files, job.folder)
+        (job.folder / MARK).unlink(missing_ok=True)
+        return outcome.fault
