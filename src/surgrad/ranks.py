@@ -113,8 +113,8 @@ def share_statistics() -> bool:
 
 
 def has_variance(values: int) -> bool:
-    """Whether a norm finds a variance where a channel has so many values on this rank; of several ranks that share
-    their statistics, each has one at least."""
+    """Whether a norm finds a variance where a channel has this number of values on this rank; of several ranks that
+    share their statistics, each has one at least."""
     return values > 1 or share_statistics()
 
 

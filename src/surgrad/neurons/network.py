@@ -102,8 +102,24 @@ def needs_whole_sequence(network: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def added_histograms(network: nn.Module) -> Iterator[Callable[[], None]]:
-    """For a step of several forward passes: yields a function to call after each; at the end the neurons that record
-    histograms hold the sums of them."""
+    """Within it, the histograms of several forward passes are added up, for a step that has several.
+
+    It yields a function to call after each pass. At the end the neurons that record histograms hold the sums.
+
+    Args:
+        network: the network, in training mode.
+
+    Example:
+        >>> from surgrad import LIF
+        >>> neuron = LIF()
+        >>> neuron.record_histogram = True
+        >>> with added_histograms(neuron) as add:
+        ...     for _ in range(3):
+        ...         spikes = neuron(torch.ones(2, 1, 5))
+        ...         add()
+        >>> neuron.histogram.sum().item()
+        30
+    """
     recording = {name: neuron for name, neuron in neurons(network).items() if neuron.recording}
     counts: dict[str, Tensor] = {}
 
