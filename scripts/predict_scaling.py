@@ -63,8 +63,8 @@ def norm_seconds(network: Network, gpus: int) -> float:
 
 
 def row(network: Network, gpus: int) -> list[str]:
-    """GPUs; exchanges; steps as the code is, with a graph on one GPU alone, and as a graph on all, with shared norms and
-    with each GPU's own."""
+    """GPUs; exchanges; steps as the code is, which has a graph on one GPU alone, and as a graph on all, with shared
+    norms and with each GPU's own."""
     gradient, norms = gradient_seconds(network, gpus), norm_seconds(network, gpus)
     eager = max(network.host, network.device + gradient + norms) if gpus > 1 else network.device
     graph = network.device + gradient + norms
