@@ -71,6 +71,16 @@ REFUSED = {
 """What several processes would not compute as one does, by what the error names."""
 
 
+TALKING = {
+    "fixed": ("adapt.name=fixed",),
+    "lsg": ("adapt.name=lsg",),
+    "esg": ("adapt.name=esg", "adapt.period=4"),
+    "share": ("adapt.name=share", "adapt.period=4"),
+    "dspike": ("adapt.name=dspike",),
+}
+"""Whose exchanges are counted."""
+
+
 def recipe_of(settings):
     augmented = () if any(setting.startswith("data.name") for setting in settings) else ("data.crop=2",)
     return set_fields(find_recipe("lsg_fashion_small_t4"), (*SMALL, *augmented, *settings))
@@ -162,6 +172,34 @@ def other_half(folder):
     return found
 
 
+def exchanges(folder):
+    """How often each of some steps exchanges tensors, by controller."""
+    counts = []
+    plain = dist.all_reduce
+
+    def counted(*given, **options):
+        counts.append(1)
+        return plain(*given, **options)
+
+    found = {}
+    dist.all_reduce = counted
+    try:
+        for case, settings in TALKING.items():
+            recipe = recipe_of(settings)
+            parts = building.build(recipe)
+            parts.model.train()
+            loop = Loop(parts, recipe.optim, folder, Silent())
+            found[case] = []
+            for _ in range(9):
+                counts.clear()
+                loop.train_step(next(iter(parts.batches.train(*divmod(loop.step_number, parts.batches.per_epoch)))))
+                loop.at.epoch, loop.at.batch = divmod(loop.step_number + 1, parts.batches.per_epoch)
+                found[case].append(len(counts))
+    finally:
+        dist.all_reduce = plain
+    return found
+
+
 def refusal(recipe):
     """The error of the check for several processes; empty where it has none."""
     try:
@@ -198,6 +236,17 @@ def test_other_numbers_of_ranks_continue(results, tmp_path):
     for found in ends:
         for name, value in results[1]["default"].items():
             assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-10), name
+
+
+def test_controllers_exchange_no_more_than_they_read(tmp_path):
+    """Potentials of all layers go in one exchange, in the steps in which they are read."""
+    found = by_ranks(2, tmp_path, exchanges)
+    usual = found["fixed"]
+    more = {case: [own - others for own, others in zip(found[case], usual, strict=True)] for case in TALKING}
+    assert more["lsg"] == [0] * 9
+    assert more["esg"] == [0] + [1] * 8
+    assert more["share"][1:] == [int(step in (1, 2, 4, 8)) for step in range(1, 9)]  # it calibrates before, with norms
+    assert more["dspike"][1:4] == [0, 0, 0]  # it searches once an epoch, of four steps
 
 
 @pytest.mark.parametrize("what", REFUSED)

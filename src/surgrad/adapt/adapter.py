@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from surgrad.adapt.base import Computed, Controller, StepContext, Widths, as_controller, widths_from
 from surgrad.adapt.controllers import CONTROLLERS
 from surgrad.adapt.foreign import Alpha, ForeignNeuron, neuron_of
-from surgrad.adapt.probe import Batch, Loss, Probe, all_reduce
+from surgrad.adapt.probe import Batch, Loss, Probe, all_reduced
 from surgrad.errors import BadValue, unknown
 from surgrad.norm import BatchNorm, NormNeuron
 from surgrad.transfer import Reading, to_device
@@ -190,8 +190,9 @@ class Adapter:
     def _histograms(self, reduce: bool = True) -> dict[str, Tensor]:
         if not self.controller.needs_histograms:
             return {}
-        counts = {name: getattr(neuron, "histogram", None) for name, neuron in self.neurons.items()}
-        return {name: all_reduce(c) if reduce else c for name, c in counts.items() if c is not None}
+        held = {name: getattr(neuron, "histogram", None) for name, neuron in self.neurons.items()}
+        counts = {name: histogram for name, histogram in held.items() if histogram is not None}
+        return all_reduced(counts) if reduce else counts
 
     @torch.no_grad()
     def _write(self, widths: Widths) -> None:

@@ -377,6 +377,19 @@ def all_reduce(value: Tensor, *, mean: bool = False) -> Tensor:
     return value / dist.get_world_size() if mean else value
 
 
+def all_reduced(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`all_reduce` of several tensors, in one exchange for each device and type."""
+    if not ranks.reaches_others():
+        return dict(values)
+    found: dict[str, Tensor] = {}
+    for kind in dict.fromkeys((value.device, value.dtype) for value in values.values()):  # in the order of all ranks
+        own = {name: value for name, value in values.items() if (value.device, value.dtype) == kind}
+        sums = all_reduce(torch.cat([value.flatten() for value in own.values()]))
+        parts = sums.split([value.numel() for value in own.values()])
+        found |= {name: part.view_as(value) for (name, value), part in zip(own.items(), parts, strict=True)}
+    return {name: found[name] for name in values}
+
+
 def _has_trained_matrix(module: nn.Module) -> bool:
     weight = getattr(module, "weight", None)
     return isinstance(weight, Tensor) and weight.ndim > 1 and weight.requires_grad

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from surgrad.adapt.base import Controller, StepContext
-from surgrad.adapt.probe import all_reduce
+from surgrad.adapt.probe import all_reduced
 from surgrad.config.values import Count, Fraction, Range
 from surgrad.criteria import GOOD_SHARE
 from surgrad.kernels.lif import BINS, PER_THRESHOLD, reaches_of
@@ -114,7 +114,7 @@ class KeepShare(Controller):
         if context.probe is None:
             return {}
         found = context.probe.histograms(by_width=True)
-        counts = {name: all_reduce(found[name]) for name in context.neurons if found.get(name) is not None}
+        counts = all_reduced({name: found[name] for name in context.neurons if found.get(name) is not None})
         if not counts:
             return {}
         self.half = self._aims(counts)
