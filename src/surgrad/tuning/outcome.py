@@ -71,7 +71,8 @@ class Outcome:
         """What to use, with its score, and how sure that is."""
         first, *others = self.finalists
         as_it_is = next(standing for standing in self.finalists if standing.candidate.label == self.baseline)
-        score = f"{self.measure} {self._score(first.sample)}, {first.sample.n} seeds, {self.steps} steps each"
+        seeds = "1 seed" if first.sample.n == 1 else f"{first.sample.n} seeds"
+        score = f"{self.measure} {self._score(first.sample)}, {seeds}, {self.steps} steps each"
         if first is as_it_is:
             return f"Keep the surrogate as it is: {score}. No candidate was better; {self._distance(first, others[0])}."
         text = f"Use {first.candidate.label}: {score}. As it is: {self._score(as_it_is.sample)}; "
