@@ -11,6 +11,7 @@ import tarfile
 import threading
 import time
 import types
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -22,7 +23,9 @@ from surgrad.config.recipe import derive, to_dict
 from surgrad.errors import BadValue, SurgradError, UnknownName
 from surgrad.files import read_json
 from surgrad.recipes import find_recipe
+from surgrad.sweep import remote
 from surgrad.sweep.remote import MARK, Outcome, train_here, unpack
+from surgrad.train.run_folder import claimed
 
 FILE = """
 set = [{common}]
@@ -279,6 +282,21 @@ def test_a_machine_trains_in_the_folder_or_returns_its_files(tmp_path, shared):
         unpack(outcome.files, job.folder)
         assert job.done
     assert len(load_run(job.folder).state_dict()) > 3
+
+
+def test_a_machine_waits_for_the_process_of_a_lost_worker(tmp_path, monkeypatch):
+    """Which still writes in the folder; here until the first wait."""
+    (job,) = sweep.jobs_of([sweep.Entry("small", "lsg_fashion_small_t4", SMALL)], 1, tmp_path)
+    job.folder.mkdir()
+    (job.folder / MARK).write_text("this")
+    with ExitStack() as stack:
+        stack.enter_context(claimed(job.folder, None, print))
+        monkeypatch.setattr(remote, "WAIT", -1.0)
+        assert "another training is writing" in train_here(job.words(None), str(job.folder), "this").fault
+        monkeypatch.setattr(remote, "WAIT", 100.0)
+        monkeypatch.setattr(remote.time, "sleep", lambda seconds: stack.close())
+        assert train_here(job.words(None), str(job.folder), "this").fault == ""
+    assert job.done
 
 
 def test_a_machine_says_what_went_wrong(tmp_path):

@@ -27,7 +27,7 @@ class Share:
     """What a training has of a machine of a cluster.
 
     Attributes:
-        cpus: cores, 1 or more.
+        cpus: cores, above 0.
         gpus: GPUs, as 0.5 for two trainings on one.
         retries: how often a training is begun again whose machine was lost.
     """
