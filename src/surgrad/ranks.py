@@ -184,12 +184,12 @@ class Moments:
     Attributes:
         mean: [C].
         variance: biased, [C].
-        count: values in a channel, 0-d.
+        count: values in a channel, 0-d, or a number.
     """
 
     mean: Tensor
     variance: Tensor
-    count: Tensor
+    count: Tensor | int
 
 
 def moments(x: Tensor, axis: int, local: Callable[[Tensor], Tensor] | None = None) -> Moments:

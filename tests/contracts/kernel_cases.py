@@ -73,12 +73,18 @@ class Case:
     memory: str = "contiguous"  # of currents and start: see `laid_out`
     above: str = "contiguous"  # of the gradients that arrive
     eps: float = 1e-5  # of both norms
+    scales: tuple[float, float] = (1.0, 1.0)  # of the norms of current, plus
+    shared: bool = False  # whether the statistics of "batch" are those of all ranks
     seed: int = 7
     width_rows: int = 0  # S of a width for each step, [S, 1] or [S, C]; 0: one width for all steps
 
     @property
     def channels(self) -> int:
         return self.size[1] if len(self.size) > 1 else 1
+
+    def weight(self, values: "Values", prefix: str) -> Array:
+        """The weight of a norm, times its scale."""
+        return self.scales[prefix == "plus_"] * values[f"{prefix}weight"]
 
     @property
     def terms(self) -> tuple[tuple[str, str, str, bool], ...]:
@@ -182,7 +188,7 @@ def summand(case: Case, values: Values, name: str, norm: str, prefix: str) -> Ar
     x = values[name]
     if norm:
         x = slow_lif.standardised(x, values[f"{prefix}mean"], values[f"{prefix}variance"], case.eps)
-        x = x * across(values[f"{prefix}weight"], x.ndim) + across(values[f"{prefix}bias"], x.ndim)
+        x = x * across(case.weight(values, prefix), x.ndim) + across(values[f"{prefix}bias"], x.ndim)
     return np.broadcast_to(x, (case.T, *case.size))
 
 
@@ -248,7 +254,7 @@ def _normalised_from(case: Case, values: Values, name: str, norm: str, prefix: s
     """The size of the numbers whose difference a normalised current is: of x·gain and mean·gain."""
     if not norm or not values[name].size:
         return 0.0
-    gain = values[f"{prefix}weight"] / np.sqrt(values[f"{prefix}variance"] + case.eps)
+    gain = case.weight(values, prefix) / np.sqrt(values[f"{prefix}variance"] + case.eps)
     x = np.abs(values[name]) + across(np.abs(values[f"{prefix}mean"]), values[name].ndim)
     return float((x * across(np.abs(gain), x.ndim)).max())
 
@@ -264,13 +270,14 @@ def _to_summand(
     sizes[name] = largest
     if not norm:
         return
-    mean, variance, weight = (values[f"{prefix}{part}"] for part in ("mean", "variance", "weight"))
+    mean, variance = (values[f"{prefix}{part}"] for part in ("mean", "variance"))
+    weight = case.weight(values, prefix)
     of[name], by_weight = slow_lif.through_norm(
         values[name], delta, mean, variance, weight, case.eps, batch=norm == "batch"
     )
     xhat = np.abs(slow_lif.standardised(values[name], mean, variance, case.eps)).max(initial=0)
     sizes[name] = (weight / np.sqrt(variance + case.eps)).max(initial=0) * largest * (1 + xhat)
-    for part, terms in (("weight", by_weight), ("bias", delta)):
+    for part, terms in (("weight", case.scales[prefix == "plus_"] * by_weight), ("bias", delta)):
         of[f"{prefix}{part}"] = summed(terms, weight.shape)
         sizes[f"{prefix}{part}"] = summed(np.abs(terms), weight.shape) + largest
 
@@ -334,9 +341,9 @@ def run(
         if not kind:
             return None
         mean, variance = (torch.tensor(values[prefix + n], dtype=state, device=device) for n in ("mean", "variance"))
-        return Norm(
-            mean, variance, leaf(prefix + "weight", state), leaf(prefix + "bias", state), case.eps, kind == "batch"
-        )
+        weight, bias = (leaf(prefix + n, state) for n in ("weight", "bias"))
+        scale = case.scales[prefix == "plus_"]
+        return Norm(mean, variance, weight, bias, case.eps, kind == "batch", scale, case.shared)
 
     out = lif(
         leaf("current", dtype, case.memory),

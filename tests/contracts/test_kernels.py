@@ -41,6 +41,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from surgrad import ranks
 from surgrad.errors import BadValue, UnknownName
 from surgrad.kernels.lif import (
     BACKENDS,
@@ -214,8 +215,31 @@ NORMS = ("", "batch", "fixed")
 def test_a_normalised_current(backend: str, device: str, detach_reset: bool, norm: str, layout: str, memory: str):
     for reset, T in product(RESETS, (1, 4)):
         assert_serves(
-            Case(T, LAYOUTS[layout], "triangle", reset, detach_reset, norm=norm, memory=memory), backend, device
+            Case(T, LAYOUTS[layout], "triangle", reset, detach_reset, norm=norm, memory=memory, scales=(0.5, 1.0)),
+            backend,
+            device,
         )
+
+
+@every_backend
+@pytest.mark.parametrize("plus", [False, True])
+@pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
+def test_a_norm_that_ranks_share(backend: str, device: str, plus: bool, memory: str, monkeypatch: pytest.MonkeyPatch):
+    """Two ranks with the same share of a batch: each finds what one process finds for it in the whole batch. Of two
+    summands, one is the same at every step, and has fewer values."""
+    own = draw(Case(4, LAYOUTS["TNCHW"], norm="batch", plus=plus, plus_norm="batch" * plus, shown=(False, True)))
+    names = ("current", "plus", "start", "to_spikes", "to_potential", "to_history")
+    twice = {name: np.concatenate([own[name]] * 2, axis=-len(LAYOUTS["TNCHW"])) for name in names}
+    N, *rest = LAYOUTS["TNCHW"]
+    options = {"norm": "batch", "plus": plus, "plus_norm": "batch" * plus, "shown": (False, True), "memory": memory}
+    wanted = run(Case(4, (2 * N, *rest), **options), own | twice, backend, device)
+    monkeypatch.setattr(ranks, "summed", lambda value: 2 * value)
+    found = run(Case(4, (N, *rest), **options, shared=True), own, backend, device)
+    assert torch.equal(found.out.spikes, wanted.out.spikes[:, :N])
+    for name, gradient in found.gradients.items():
+        whole = wanted.gradients[name]
+        half = whole.narrow(-len(LAYOUTS["TNCHW"]), 0, N) if name in names else whole / 2
+        torch.testing.assert_close(gradient, half, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @every_backend
@@ -411,6 +435,7 @@ def random_case(chance: random.Random, seed: int) -> Case:
         above=chance.choice([*ways, "expanded"]),
         eps=chance.choice([1e-5, 1e-2]),
         seed=seed,
+        scales=(chance.choice([0.5, 1.0, 3.0]), chance.choice([0.5, 1.0, 3.0])),
     )
 
 
@@ -1302,8 +1327,11 @@ def operator_samples(device: str) -> list[LIFArguments]:
         plain = {
             "eps": 0.0,
             "plus_eps": 0.0,
+            "scale": 1.0,
+            "plus_scale": 1.0,
             "batch": False,
             "plus_batch": False,
+            "shared": False,
             "steps": 3,
             "detach_reset": False,
             "return_histogram": False,

@@ -79,26 +79,29 @@ class BatchNorm(nn.Module):
         """
         self._check(input)
         if not self.training:
-            return Norm(self.running_mean, self.running_var, self._gain(), self.bias, self.eps, False)
-        count = input.numel() // self.num_features
+            return self._norm(self.running_mean, self.running_var, batch=False)
         self._check_count(input)
-        momentum = self._next_momentum()
-        estimates = (self.running_mean, self.running_var)
-        if ranks.share_statistics():
-            shared = ranks.moments(input, 2, lambda share: moments(backend, share))
-            ranks.follow(estimates, shared, momentum)
-            return _through(shared, self._gain(), self.bias, self.eps)
-        rows = norm_rows(backend, input, self.weight, self.bias, *estimates, self.scale, momentum)
-        if rows is not None:
-            mean, variance, weight, bias = rows.unbind()
-            return Norm(mean, variance, weight, bias, self.eps, True, rows)
-        found = moments(backend, input)
-        with torch.no_grad():
-            unbiased = found[1] * (count / (count - 1))
-            for estimate, new in zip(estimates, (found[0], unbiased), strict=True):
-                estimate.lerp_(new.to(estimate), momentum)
-        mean, variance = found
-        return Norm(mean, variance, self._gain(), self.bias, self.eps, True)
+        shared = ranks.share_statistics()
+        if self.momentum is not None and not shared:
+            state = (self.running_mean, self.running_var, self.num_batches_tracked)
+            rows = norm_rows(backend, input, self.weight, self.bias, *state, self.momentum)
+            if rows is not None:
+                mean, variance, weight, bias = rows.unbind()
+                return Norm(mean, variance, weight, bias, self.eps, True, self.scale, rows=rows)
+        found = self._of_batch(input, backend, shared)
+        ranks.follow((self.running_mean, self.running_var), found, self._next_momentum())
+        return self._norm(found.mean, found.variance, batch=True, shared=shared)
+
+    @torch.no_grad()
+    def _of_batch(self, input: Tensor, backend: str, shared: bool) -> ranks.Moments:
+        """Statistics of each channel, over all ranks if shared."""
+        if shared:
+            return ranks.moments(input, 2, lambda share: moments(backend, share))
+        mean, variance = moments(backend, input)
+        return ranks.Moments(mean, variance, input.numel() // self.num_features)
+
+    def _norm(self, mean: Tensor, variance: Tensor, *, batch: bool, shared: bool = False) -> Norm:
+        return Norm(mean, variance, self.weight, self.bias, self.eps, batch, self.scale, shared)
 
     def _gain(self) -> Tensor:
         return self.weight * self.scale if self.scale != 1 else self.weight
@@ -133,16 +136,6 @@ class BatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
-
-
-def _through(found: ranks.Moments, weight: Tensor, bias: Tensor, eps: float) -> Norm:
-    """A `Norm` for a kernel, which gives mean and variance no gradient: it flows to them through weight and bias, whose
-    values do not change."""
-    mean, variance = found.mean.detach(), found.variance.detach()
-    deviation = torch.rsqrt(found.variance + eps)
-    gain = weight * torch.sqrt(variance + eps) * deviation
-    shift = bias + weight * (mean - found.mean) * deviation
-    return Norm(mean, variance, gain, shift, eps, False)
 
 
 class NoNorm(nn.Identity):

@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 import torch
 from torch import Tensor
 
+from surgrad import ranks
 from surgrad.broadcasting import broadcast_channels
 from surgrad.deprecated import warn
 from surgrad.errors import BadValue, unknown
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 class Norm(NamedTuple):
-    """A batch normalisation, applied to each channel: (x - mean)/√(variance + eps)·weight + bias.
+    """A batch normalisation, applied to each channel: (x - mean)/√(variance + eps)·scale·weight + bias.
 
     Args:
         mean: [C], float32; it receives no gradient.
@@ -27,6 +28,8 @@ class Norm(NamedTuple):
         eps: ε.
         batch: whether mean and variance are those of x itself (the biased variance), so that the gradient of x also
             flows through them.
+        scale: s, a factor of the weight.
+        shared: whether x is this rank's share of the values of mean and variance, with `batch` (`surgrad.ranks`).
         rows: the first four as one tensor [4, C], where they are its rows.
     """
 
@@ -36,6 +39,8 @@ class Norm(NamedTuple):
     bias: Tensor
     eps: float
     batch: bool
+    scale: float = 1.0
+    shared: bool = False
     rows: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -49,11 +54,17 @@ class Norm(NamedTuple):
         x = x.to(dtype)
         mean, variance, weight, bias = (shaped(row.to(dtype)) for row in self[:4])
         if self.batch:
-            others = [axis for axis in range(x.ndim) if axis != channel]
-            variance, mean = torch.var_mean(x, others, correction=0)
-            mean = shaped(mean)
-            variance = shaped(variance)
-        return (x - mean) * torch.rsqrt(variance + self.eps) * weight + bias
+            mean, variance = map(shaped, self._moments(x, channel))
+        return (x - mean) * torch.rsqrt(variance + self.eps) * (self.scale * weight) + bias
+
+    def _moments(self, x: Tensor, channel: int) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance of x, with their gradients."""
+        if self.shared:
+            found = ranks.moments(x, channel)
+            return found.mean, found.variance
+        others = [axis for axis in range(x.ndim) if axis != channel]
+        variance, mean = torch.var_mean(x, others, correction=0)
+        return mean, variance
 
 
 class Summand(NamedTuple):
@@ -64,12 +75,16 @@ class Summand(NamedTuple):
         norm: [4, C], the tensors of its `Norm` in that order, or None.
         eps: see `Norm`.
         batch: see `Norm`.
+        scale: see `Norm`.
+        shared: see `Norm`.
     """
 
     x: Tensor
     norm: Tensor | None
     eps: float
     batch: bool
+    scale: float
+    shared: bool
 
     def current(self, steps: int) -> Tensor:
         """Compute it, [T, N, C, ...], float32 or better."""
@@ -78,7 +93,7 @@ class Summand(NamedTuple):
             x = self.x.to(dtype)
         else:
             mean, variance, weight, bias = self.norm.unbind(0)
-            x = Norm(mean, variance, weight, bias, self.eps, self.batch)(self.x)
+            x = Norm(mean, variance, weight, bias, *self[2:])(self.x)
         return x if len(x) == steps else x.expand(steps, *x.shape[1:])
 
 
@@ -139,8 +154,11 @@ class LIFArguments:
         initial_potential: [N, C, ...] in the state's dtype, or None for 0.
         eps: ε of `norm`.
         plus_eps: ε of `plus_norm`.
+        scale: of `norm`.
+        plus_scale: of `plus_norm`.
         batch: whether the statistics of `norm` are those of `x` itself.
         plus_batch: as `batch`, of `plus`.
+        shared: whether such statistics are those of the shares of all ranks.
         steps: T.
         detach_reset: as in `surgrad.lif`, like all that follow.
         return_histogram: whether the result has the histogram.
@@ -160,8 +178,11 @@ class LIFArguments:
     initial_potential: Tensor | None
     eps: float
     plus_eps: float
+    scale: float
+    plus_scale: float
     batch: bool
     plus_batch: bool
+    shared: bool
     steps: int
     detach_reset: bool
     return_histogram: bool
@@ -173,10 +194,13 @@ class LIFArguments:
     @property
     def summands(self) -> tuple[Summand, ...]:
         """The one or two summands of the current."""
-        first = Summand(self.x, self.norm, self.eps, self.batch)
+        first = Summand(self.x, self.norm, self.eps, self.batch, self.scale, self.shared)
         if self.plus is None:
             return (first,)
-        return (first, Summand(self.plus, self.plus_norm, self.plus_eps, self.plus_batch))
+        return (
+            first,
+            Summand(self.plus, self.plus_norm, self.plus_eps, self.plus_batch, self.plus_scale, self.shared),
+        )
 
     @property
     def channels(self) -> int:
@@ -269,8 +293,11 @@ def lif_arguments(
         initial_potential=_checked_potential(initial_potential, current, dtype),
         eps=0.0 if norm is None else norm.eps,
         plus_eps=0.0 if plus_norm is None else plus_norm.eps,
+        scale=1.0 if norm is None else norm.scale,
+        plus_scale=1.0 if plus_norm is None else plus_norm.scale,
         batch=norm is not None and norm.batch,
         plus_batch=plus_norm is not None and plus_norm.batch,
+        shared=any(given is not None and given.shared for given in (norm, plus_norm)),
         steps=steps,
         detach_reset=detach_reset,
         return_histogram=return_histogram,

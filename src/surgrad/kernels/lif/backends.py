@@ -80,10 +80,10 @@ def norm_rows(
     bias: Tensor,
     running_mean: Tensor,
     running_var: Tensor,
-    scale: float,
+    batches: Tensor,
     momentum: float,
 ) -> Tensor | None:
-    """Normalise x by its own statistics: all of a `Norm`, computed by a backend's kernels.
+    """Find the statistics of x for a `Norm`, and note them in the running estimates, by a backend's kernels.
 
     Args:
         backend: one of `COMPILED`.
@@ -92,18 +92,18 @@ def norm_rows(
         bias: [C], float32.
         running_mean: [C], float32, moved towards the mean of x.
         running_var: [C], float32, moved towards the unbiased variance of x.
-        scale: of the weight.
+        batches: 0-d, int64, which is increased by one.
         momentum: the share of the way that the running estimates are moved.
 
     Returns:
-        The rows mean, biased variance, scale·weight and bias [4, C], float32; None where the backend has no kernel for
-        it, or something observes the call.
+        The rows mean, biased variance, weight and bias [4, C], float32; None where the backend has no kernel for it, or
+        something observes the call.
     """
     tensors = (x, weight, bias, running_mean, running_var)
     if backend != "triton" or observed(tensors) or any(t.dtype != torch.float32 for t in tensors[1:]):
         return None
     laid_out = dense(x.detach(), wants_channels_last(x))
-    rows: Tensor = triton.NormRows.apply(laid_out, weight, bias, running_mean, running_var, scale, momentum)
+    rows: Tensor = triton.NormRows.apply(laid_out, weight, bias, running_mean, running_var, batches, momentum)
     return rows
 
 

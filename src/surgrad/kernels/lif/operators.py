@@ -1,7 +1,7 @@
 """One torch operator for each compiled kernel, so that autograd, torch.compile and export know it; and a direct path
 that bypasses the dispatcher where nothing observes the call.
 
-A kernel is a module of three functions: `forward`, `backward` and `moments`; it may have `norm_gradient` too.
+A kernel is a module of three functions: `forward`, `backward` and `moments`.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,9 @@ from torch import Tensor
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 from torch.autograd import forward_ad
 
+from surgrad import ranks
 from surgrad.errors import BadValue
-from surgrad.kernels.lif.arguments import OPTIONS, TENSORS, LIFArguments, LIFOutput, Norm, PerTensor
+from surgrad.kernels.lif.arguments import OPTIONS, TENSORS, LIFArguments, LIFOutput, PerTensor
 from surgrad.kernels.lif.histograms import BINS
 from surgrad.surrogates import SURROGATE_BUILDERS, SURROGATES, SurrogateFunction
 
@@ -23,7 +24,7 @@ NO_SECOND = "of the LIF backends only the reference has a second derivative; use
 
 
 class SumRow(IntEnum):
-    """The rows of the sums over a layer that a backward pass returns; native/lif.h has the same."""
+    """The rows of the sums over a layer that a backward pass takes; native/lif.h has the same."""
 
     SHIFT = 0  # Σδ
     GAIN = 1  # Σδ(x - mean) of the first summand
@@ -92,17 +93,6 @@ class KernelOutput(NamedTuple):
     history: Tensor
 
 
-class KernelGradients(NamedTuple):
-    """A kernel's gradients; a tensor that is not wanted is empty.
-
-    sums: [len(SumRow), C] float64, from which the gradients of the parameters and the norms are computed."""
-
-    x: Tensor
-    plus: Tensor
-    initial_potential: Tensor
-    sums: Tensor
-
-
 class Kernel(Protocol):
     """The functions of a compiled backend. Tensors are dense, and x, plus and the gradients are laid out alike."""
 
@@ -117,14 +107,14 @@ class Kernel(Protocol):
         wanted: PerTensor[bool],
         a: LIFArguments,
         /,
-    ) -> KernelGradients:
-        """Compute the gradients that are wanted."""
+    ) -> PerTensor[Tensor]:
+        """Compute the gradients that are wanted; the others are empty. Those of the rows of a norm: mean and variance
+        receive none, zeros."""
 
     def moments(self, x: Tensor, /) -> Tensor:
         """Compute mean and biased variance of each channel of x [T, N, C, ...], [2, C] float32."""
 
 
-NormGradient = Callable[[Tensor, Tensor, SumRow, float], Tensor]
 Backward = Callable[[Tensor | None, Tensor | None, Tensor | None, PerTensor[bool], LIFArguments], tuple[Tensor, ...]]
 
 
@@ -183,28 +173,41 @@ def empty(like: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
 def new_outputs(a: LIFArguments) -> KernelOutput:
     """Memory for the outputs of a kernel."""
     state = torch.float32
-    nothing = (0,)
+
+    def nothing(dtype: torch.dtype) -> Tensor:
+        return a.x.new_empty(0, dtype=dtype)
+
     return KernelOutput(
         spikes=empty(a.x, a.steps),
         # not a view of anything, so that it may be written to
-        potential=torch.empty_like(a.x[0], dtype=state) if a.return_potential else a.x.new_empty(nothing, dtype=state),
-        histogram=torch.zeros(BINS if a.return_histogram else 0, dtype=torch.int64, device=a.x.device),
-        history=empty(a.x, a.steps, state) if a.return_history else a.x.new_empty(nothing, dtype=state),
+        potential=torch.empty_like(a.x[0], dtype=state) if a.return_potential else nothing(state),
+        histogram=a.x.new_zeros(BINS, dtype=torch.int64) if a.return_histogram else nothing(torch.int64),
+        history=empty(a.x, a.steps, state) if a.return_history else nothing(state),
     )
 
 
-def new_gradients(wanted: PerTensor[bool], a: LIFArguments) -> KernelGradients:
-    """Memory for the gradients of a kernel; the sums are zeros."""
-    none = a.x.new_empty(0)
-    initial = a.initial_potential
-    return KernelGradients(
-        x=torch.empty_like(a.x) if wanted.x else none,
-        plus=torch.empty_like(a.plus) if a.plus is not None and wanted.plus else none.clone(),
-        initial_potential=(
-            torch.empty_like(initial) if initial is not None and wanted.initial_potential else none.float().clone()
-        ),
-        sums=torch.zeros(len(SumRow), a.channels, dtype=torch.float64, device=a.x.device),
-    )
+def new_gradients(wanted: PerTensor[bool], a: LIFArguments) -> PerTensor[Tensor]:
+    """Memory for the gradients of a kernel."""
+    found = [
+        a.x.new_empty(0) if tensor is None or not wants else torch.empty_like(tensor)
+        for tensor, wants in zip(tensors_of(a), wanted, strict=True)
+    ]
+    return PerTensor(*found)
+
+
+def over_ranks(sums: Tensor, a: LIFArguments) -> Tensor:
+    """The sums that complete the gradients of batch norms, over all ranks where these share their statistics, times
+    this rank's share of the samples: to be divided by the number of this rank's values, as its sums are.
+
+    Args:
+        sums: [rows, C] of `SumRow`, over this rank's share.
+        a: the call.
+    """
+    if not a.shared:
+        return sums
+    samples = sums.new_full((1,), a.x.shape[1])
+    totals = ranks.summed(torch.cat([sums.flatten(), samples]))
+    return totals[:-1].view_as(sums) * (samples / totals[-1])
 
 
 # --- operators and the direct path ------------------------------------------------------------------------------------
@@ -225,7 +228,7 @@ def register(
 
     def backward_of(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         a = unflattened(*ctx.saved_tensors, *ctx.options)
-        return (*_gradients(ctx, grads, a, backward, norm_gradient), *[None] * len(ctx.options))
+        return (*_gradients(ctx, grads, a, backward), *[None] * len(ctx.options))
 
     library = _LIBRARIES[-1]
     torch.library.register_autograd(f"surgrad::{name}", backward_of, setup_context=_save, lib=library)
@@ -254,7 +257,7 @@ def _define(name: str, kernel: Kernel, devices: tuple[str, ...]) -> None:
     library.define(f"{name}({_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor)")
     library.define(
         f"{name}_backward(Tensor? grad_spikes, Tensor? grad_potential, Tensor? grad_history, bool[] wanted, "
-        f"{_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor)"
+        f"{_SCHEMA}) -> ({', '.join(['Tensor'] * len(TENSORS))})"
     )
     library.define(f"{name}_moments(Tensor x) -> Tensor")
 
@@ -292,9 +295,7 @@ def _direct_path(name: str, kernel: Kernel, by_operator: Backward) -> Callable[.
         saved = ctx.saved_tensors  # once: hooks may compute them again at every reading
         a = LIFArguments(*saved, *ctx.options)
         compute = by_operator if torch.is_grad_enabled() or observed(saved) else kernel.backward
-        direct = compute is kernel.backward
-        of_norm = getattr(kernel, "norm_gradient", norm_gradient) if direct else norm_gradient
-        return (*_gradients(ctx, grads, a, compute, of_norm), *[None] * len(OPTIONS))
+        return (*_gradients(ctx, grads, a, compute), *[None] * len(OPTIONS))
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     function: Any = type(f"surgrad::{name}", (torch.autograd.Function,), methods)  # profilers show that name
@@ -338,7 +339,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _gradients(
-    ctx: Any, grads: tuple[Tensor | None, ...], a: LIFArguments, compute: Backward, of_norm: NormGradient
+    ctx: Any, grads: tuple[Tensor | None, ...], a: LIFArguments, compute: Backward
 ) -> tuple[Tensor | None, ...]:
     """The gradients of the tensors of a call, None where not wanted."""
     grad_spikes, grad_potential, _, grad_history = grads
@@ -351,30 +352,5 @@ def _gradients(
     wanted = PerTensor(*ctx.needs_input_grad[: len(TENSORS)])
     if a.steps == 1 and a.initial_potential is None:  # the decay plays no part: no gradient, rather than 0
         wanted = wanted._replace(decay=False)
-    to_x, to_plus, to_initial, sums = compute(grad_spikes, grad_potential, grad_history, wanted, a)
-    return (
-        to_x if wanted.x else None,
-        of_norm(a.norm, sums, SumRow.GAIN, a.eps) if wanted.norm and a.norm is not None else None,
-        to_plus if wanted.plus else None,
-        of_norm(a.plus_norm, sums, SumRow.PLUS_GAIN, a.plus_eps)
-        if wanted.plus_norm and a.plus_norm is not None
-        else None,
-        _to_parameter(a.decay, sums[SumRow.DECAY]) if wanted.decay else None,
-        _to_parameter(a.threshold, sums[SumRow.THRESHOLD]) if wanted.threshold else None,
-        _to_parameter(a.width, sums[SumRow.WIDTH]) if wanted.width else None,
-        to_initial if wanted.initial_potential else None,
-    )
-
-
-def _to_parameter(parameter: Tensor, sums: Tensor) -> Tensor:
-    return (sums if parameter.ndim else sums.sum()).to(parameter.dtype)
-
-
-_VARIANCE = Norm._fields.index("variance")
-
-
-def norm_gradient(norm: Tensor, sums: Tensor, gain: SumRow, eps: float) -> Tensor:
-    """The gradient of the rows of a norm: of weight and bias; mean and variance receive none."""
-    to_weight = sums[gain] * torch.rsqrt(norm[_VARIANCE].double() + eps)
-    nothing = torch.zeros_like(to_weight)
-    return torch.stack([nothing, nothing, to_weight, sums[SumRow.SHIFT]]).to(norm.dtype)
+    found = compute(grad_spikes, grad_potential, grad_history, wanted, a)
+    return tuple([gradient if wants else None for gradient, wants in zip(found, wanted, strict=True)])

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from surgrad.kernels.lif.arguments import LIFArguments, PerTensor, per_channel
 from surgrad.kernels.lif.operators import (
-    KernelGradients,
     KernelOutput,
+    SumRow,
     laid_out_last,
     new_gradients,
     new_outputs,
+    over_ranks,
 )
 from surgrad.surrogates import CONSTANTS
 
@@ -47,6 +48,7 @@ class _Summand(Structure):
         ("stride", c_int64),
         ("norm", c_void_p),
         ("eps", c_float),
+        ("scale", c_float),
         ("batch", c_int32),
         ("grad", c_void_p),
     ]
@@ -107,7 +109,7 @@ def declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.surgrad_sources.restype = ctypes.c_char_p
     if library.surgrad_sources().decode() != digest():
         raise ValueError(f"{Path(library._name).name} {OTHER_SOURCES}")
-    for function in (library.surgrad_forward, library.surgrad_backward):
+    for function in (library.surgrad_forward, library.surgrad_backward, library.surgrad_finish):
         function.argtypes = [POINTER(_Lif)]
         function.restype = None
     library.surgrad_moments.argtypes = [POINTER(_Lif), c_void_p]
@@ -202,13 +204,14 @@ def _call(a: LIFArguments, grads: tuple[Tensor | None, ...] = (None, None), **fi
         **_layout(a.x),
         **fields,
     )
-    for slot, (x, norm, eps, batch), grad in zip(call.summands, a.summands, grads, strict=False):
-        slot.x = _pointer(x)
-        slot.norm = _pointer(norm)
-        slot.eps = eps
-        slot.batch = batch
+    for slot, summand, grad in zip(call.summands, a.summands, grads, strict=False):
+        slot.x = _pointer(summand.x)
+        slot.norm = _pointer(summand.norm)
+        slot.eps = summand.eps
+        slot.scale = summand.scale
+        slot.batch = summand.batch
         slot.grad = _pointer(grad)
-        slot.stride = call.elements if x.shape[0] > 1 else 0
+        slot.stride = call.elements if summand.x.shape[0] > 1 else 0
     for name in ("decay", "threshold", "width"):
         value: Tensor = getattr(a, name)
         setattr(call, name, value.data_ptr())
@@ -240,16 +243,36 @@ def backward(
     grad_history: Tensor | None,
     wanted: PerTensor[bool],
     a: LIFArguments,
-) -> KernelGradients:
+) -> PerTensor[Tensor]:
     """Compute a call's gradients.
 
     The parameters are those of `surgrad.kernels.lif.operators.Kernel.backward`.
     """
     found = new_gradients(wanted, a)
-    if not a.x.numel():
-        return found
+    sums = torch.zeros(len(SumRow), a.channels, dtype=torch.float64)
+    if a.x.numel():
+        call = _backward_call(grad_spikes, grad_potential, grad_history, wanted, a, found)
+        call.sums = sums.data_ptr()
+        _built().surgrad_backward(byref(call))
+        if a.batch or a.plus_batch:
+            totals = over_ranks(sums, a)
+            call.sums = totals.data_ptr()
+            _built().surgrad_finish(byref(call))
+    _fill_parameters(found, sums, a)
+    return found
+
+
+def _backward_call(
+    grad_spikes: Tensor | None,
+    grad_potential: Tensor | None,
+    grad_history: Tensor | None,
+    wanted: PerTensor[bool],
+    a: LIFArguments,
+    found: PerTensor[Tensor],
+) -> _Lif:
+    """The struct of a backward pass, without the sums."""
     norms = a.norm is not None or a.plus_norm is not None
-    call = _call(
+    return _call(
         a,
         (found.x, found.plus),
         wants=(
@@ -262,10 +285,26 @@ def backward(
         grad_potential=_pointer(grad_potential),
         grad_history=_pointer(grad_history),
         grad_initial=_pointer(found.initial_potential),
-        sums=_pointer(found.sums),
     )
-    _built().surgrad_backward(byref(call))
-    return found
+
+
+def _fill_parameters(found: PerTensor[Tensor], sums: Tensor, a: LIFArguments) -> None:
+    """The gradients of norms and parameters, where there is memory for them, from the sums of a backward pass."""
+    if a.norm is not None and found.norm.numel():
+        _fill_norm(found.norm, a.norm, sums, SumRow.GAIN, a.eps, a.scale)
+    if a.plus_norm is not None and found.plus_norm.numel():
+        _fill_norm(found.plus_norm, a.plus_norm, sums, SumRow.PLUS_GAIN, a.plus_eps, a.plus_scale)
+    rows = ((found.decay, SumRow.DECAY), (found.threshold, SumRow.THRESHOLD), (found.width, SumRow.WIDTH))
+    for gradient, row in rows:
+        if gradient.numel():
+            gradient.copy_(sums[row] if gradient.ndim else sums[row].sum())
+
+
+def _fill_norm(gradient: Tensor, norm: Tensor, sums: Tensor, gain: SumRow, eps: float, scale: float) -> None:
+    """The gradient of the rows mean, variance, weight and bias of a norm."""
+    gradient[:2] = 0.0
+    gradient[2] = sums[gain] * torch.rsqrt(norm[1].double() + eps).mul_(scale)
+    gradient[3] = sums[SumRow.SHIFT]
 
 
 def moments(x: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ struct Affine {
     for (int64_t c = 0; c < n; ++c) {
       mean.push_back(means[c]);
       rstd.push_back(1.0f / std::sqrt(variances[c] + summand.eps));
-      gain.push_back(rstd[c] * weights[c]);
+      gain.push_back(rstd[c] * (summand.scale * weights[c]));
       shift.push_back(biases[c] - means[c] * gain[c]);
     }
   }

@@ -29,9 +29,10 @@ void centre(int n, float* __restrict d, const float* __restrict x, const float* 
   for (int i = 0; i < n; ++i) d[i] = gain[i] * (d[i] - off[i] - (x[i] - mean[i]) * tilt[i]);
 }
 
-// ∂L/∂x through batch statistics: gain·(δ - mean of δ - (x - mean)·rstd²·mean of δ(x - mean)), in place over δ.
-void finish(const Lif& a, const Affine& affine, int k, const Cut& cut) {
+void complete(const Lif& a, int k) {
   const Summand& summand = a.summands[k];
+  const Affine affine(a, summand);
+  const Cut cut(a);
   const int64_t steps = summand.stride ? a.steps : 1;
   const double count = double(a.elements) / a.channels * steps;
   std::vector<float> offset, slope;
@@ -77,8 +78,13 @@ void backward(const Lif& a) {
     });
   });
   for (size_t i = 0; i < partial.size(); ++i) a.sums[i % (SUMS * a.channels)] += partial[i];
+}
+
+// ∂L/∂x through batch statistics: gain·(δ - mean of δ - (x - mean)·rstd²·mean of δ(x - mean)), in place over δ, with the
+// sums of `backward`, or those over all ranks.
+void finish(const Lif& a) {
   for (int k = 0; k < 2; ++k)
-    if (a.summands[k].grad && a.summands[k].batch) finish(a, affine[k], k, cut);
+    if (a.summands[k].grad && a.summands[k].batch) complete(a, k);
 }
 
 void deviations(int n, const float* __restrict x, const float* __restrict near, float* __restrict sum,
@@ -162,5 +168,6 @@ void surgrad_unpack(const Lif* call, const uint8_t* from, int64_t n, void* to) {
 }
 void surgrad_forward(const Lif* call) { forward(*call); }
 void surgrad_backward(const Lif* call) { backward(*call); }
+void surgrad_finish(const Lif* call) { finish(*call); }
 void surgrad_moments(const Lif* call, float* out) { moments(*call, out); }
 }

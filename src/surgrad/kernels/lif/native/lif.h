@@ -7,7 +7,7 @@ struct Summand {
   const void* x;      // null: no such summand
   int64_t stride;     // elements from one step to the next; 0: the same at every step
   const float* norm;  // rows mean, variance, weight, bias, each [channels]; null: no norm
-  float eps;
+  float eps, scale;  // scale: a factor of the weight
   int32_t batch;  // whether mean and variance are those of x itself, so that gradients flow through them
   void* grad;     // ∂L/∂x, of the currents' type; null: not wanted
 };

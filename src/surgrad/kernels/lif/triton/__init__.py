@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from surgrad.kernels.lif.arguments import LIFArguments, PerTensor
-from surgrad.kernels.lif.operators import KernelGradients, KernelOutput, SumRow
+from surgrad.kernels.lif.operators import KernelOutput
 
 
 def forward(a: LIFArguments) -> KernelOutput:
@@ -27,7 +27,7 @@ def backward(
     grad_history: Tensor | None,
     wanted: PerTensor[bool],
     a: LIFArguments,
-) -> KernelGradients:
+) -> PerTensor[Tensor]:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     from surgrad.kernels.lif.triton import binding
 
@@ -39,13 +39,6 @@ def moments(x: Tensor) -> Tensor:
     from surgrad.kernels.lif.triton import binding
 
     return binding.moments(x)
-
-
-def norm_gradient(norm: Tensor, sums: Tensor, gain: SumRow, eps: float) -> Tensor:
-    """See `surgrad.kernels.lif.operators.norm_gradient`."""
-    from surgrad.kernels.lif.triton import binding
-
-    return binding.norm_gradient(norm, sums, gain, eps)
 
 
 def pack(spikes: Tensor) -> Tensor:
@@ -73,18 +66,17 @@ class NormRows(torch.autograd.Function):
         bias: Tensor,
         running_mean: Tensor,
         running_var: Tensor,
-        scale: float,
+        batches: Tensor,
         momentum: float,
     ) -> Tensor:
         from surgrad.kernels.lif.triton import binding
 
-        ctx.scale = scale
-        return binding.norm_rows(x, weight, bias, running_mean, running_var, scale, momentum)
+        return binding.norm_rows(x, weight, bias, running_mean, running_var, batches, momentum)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        _, _, to_gain, to_bias = grads[0]
-        return None, to_gain * ctx.scale if ctx.scale != 1 else to_gain, to_bias, None, None, None, None
+        _, _, to_weight, to_bias = grads[0]
+        return None, to_weight, to_bias, None, None, None, None
 
 
 def why_not(device: torch.device) -> str:

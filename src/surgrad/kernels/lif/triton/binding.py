@@ -12,14 +12,15 @@ from triton.runtime import JITFunction
 from surgrad.kernels.lif.arguments import LIFArguments, PerTensor, per_channel
 from surgrad.kernels.lif.histograms import PER_THRESHOLD
 from surgrad.kernels.lif.operators import (
-    KernelGradients,
     KernelOutput,
     SumRow,
     new_gradients,
     new_outputs,
+    over_ranks,
 )
 from surgrad.kernels.lif.triton import bits as bit_kernels
 from surgrad.kernels.lif.triton import kernels, statistics
+from surgrad.kernels.lif.triton import sums as sum_kernels
 from surgrad.kernels.lif.triton.tiling import Tiling, tiling
 from surgrad.surrogates import CONSTANTS
 
@@ -56,18 +57,15 @@ def backward(
     grad_history: Tensor | None,
     wanted: PerTensor[bool],
     a: LIFArguments,
-) -> KernelGradients:
+) -> PerTensor[Tensor]:
     """See `surgrad.kernels.lif.operators.Kernel`."""
     found = new_gradients(wanted, a)
     if a.x.numel() == 0:
-        return found
-    norms = a.norm is not None or a.plus_norm is not None
-    parameters = wanted.decay or wanted.threshold or wanted.width
+        return PerTensor(*[gradient.zero_() for gradient in found])
     chunk = a.steps if a.steps <= LONGEST else CHUNK
     tiles = tiling(a.x, 1, _per_thread(a, chunk), by_channel=_by_channel(a))
-    sums = found.sums
-    partial = sums.new_empty(len(SumRow), tiles.slots, tiles.channels, dtype=torch.float32)
-    kept = sums.new_empty(-(-a.steps // chunk), a.x[0].numel(), dtype=torch.float32) if chunk < a.steps else None
+    partial = a.x.new_empty(len(SumRow), tiles.slots, tiles.channels, dtype=torch.float32)
+    kept = a.x.new_empty(-(-a.steps // chunk), a.x[0].numel(), dtype=torch.float32) if chunk < a.steps else None
     with _on_device(a.x):
         kernels.backward[tiles.grid](
             **_common(a, chunk, tiles),
@@ -75,11 +73,9 @@ def backward(
             grad_spikes=grad_spikes,
             grad_potential=grad_potential,
             grad_history=grad_history,
-            to_x=found.x if wanted.x else None,
-            to_plus=found.plus if a.plus is not None and wanted.plus else None,
-            to_initial=(
-                found.initial_potential if a.initial_potential is not None and wanted.initial_potential else None
-            ),
+            to_x=_if_any(found.x),
+            to_plus=_if_any(found.plus),
+            to_initial=_if_any(found.initial_potential),
             partial=partial,
             kept=kept,
             **_constants(a),
@@ -95,14 +91,13 @@ def backward(
             WANT_THRESHOLD=wanted.threshold,
             WANT_WIDTH=wanted.width,
         )
-        first = 0 if norms else SumRow.DECAY
-        last = len(SumRow) if parameters else SumRow.DECAY
-        if norms or parameters:  # the shares of the channels are not needed for scalar parameters
-            _total(partial, sums, first, last)
+        sums = _totals(partial, tiles, found, a)
+        if a.batch or a.plus_batch:
+            sums = over_ranks(sums, a)
         if a.batch and a.norm is not None and wanted.x:
-            _finish(a.x, found.x, a.norm, a.eps, sums, SumRow.GAIN)
+            _finish(a.x, found.x, a.norm, a.eps, a.scale, sums, SumRow.GAIN)
         if a.plus_batch and a.plus is not None and a.plus_norm is not None and wanted.plus:
-            _finish(a.plus, found.plus, a.plus_norm, a.plus_eps, sums, SumRow.PLUS_GAIN)
+            _finish(a.plus, found.plus, a.plus_norm, a.plus_eps, a.plus_scale, sums, SumRow.PLUS_GAIN)
     return found
 
 
@@ -112,10 +107,15 @@ def _constants(a: LIFArguments) -> dict[str, float]:
     return {f"c{i}": float(constant) for i, constant in enumerate(constants)}
 
 
-def _finish(x: Tensor, to_x: Tensor, norm: Tensor, eps: float, sums: Tensor, gain: SumRow) -> None:
+def _if_any(gradient: Tensor) -> Tensor | None:
+    """The memory of a gradient; None where it is not wanted."""
+    return gradient if gradient.numel() else None
+
+
+def _finish(x: Tensor, to_x: Tensor, norm: Tensor, eps: float, scale: float, sums: Tensor, gain: SumRow) -> None:
     tiles = tiling(x, len(x), 16 // x.itemsize, by_channel=True)
     kernels.finish[tiles.grid](
-        x, to_x, norm, sums, eps, count=x.numel() // tiles.channels, GAIN_ROW=int(gain), **tiles.arguments()
+        x, to_x, norm, sums, eps, scale, count=x.numel() // tiles.channels, GAIN_ROW=int(gain), **tiles.arguments()
     )
 
 
@@ -131,24 +131,13 @@ def norm_rows(
     bias: Tensor,
     running_mean: Tensor,
     running_var: Tensor,
-    scale: float,
+    batches: Tensor,
     momentum: float,
 ) -> Tensor:
     """See `surgrad.kernels.lif.backends.norm_rows`."""
     out = x.new_empty(4, len(weight), dtype=torch.float32)
     count = x.numel() // len(weight)
-    return _merged(x, out, weight, bias, running_mean, running_var, scale, momentum, count / (count - 1))
-
-
-def norm_gradient(norm: Tensor, sums: Tensor, gain: SumRow, eps: float) -> Tensor:
-    """See `surgrad.kernels.lif.operators.norm_gradient`."""
-    out = torch.empty_like(norm)
-    channels = norm.shape[1]
-    with _on_device(norm):
-        statistics.to_norm[(-(-channels // 128),)](
-            norm, sums, out, eps, channels, SHIFT=int(SumRow.SHIFT), GAIN=int(gain), K=128
-        )
-    return out
+    return _merged(x, out, weight, bias, running_mean, running_var, batches, momentum, count / (count - 1))
 
 
 def pack(spikes: Tensor) -> Tensor:
@@ -176,7 +165,7 @@ def _merged(
     bias: Tensor | None = None,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
-    scale: float = 1.0,
+    batches: Tensor | None = None,
     momentum: float = 0.0,
     unbiased: float = 1.0,
 ) -> Tensor:
@@ -194,7 +183,7 @@ def _merged(
             bias,
             running_mean,
             running_var,
-            scale,
+            batches,
             momentum,
             unbiased,
             tiles.slots,
@@ -208,12 +197,42 @@ def _merged(
     return out
 
 
-def _total(partial: Tensor, sums: Tensor, first: int, last: int) -> None:
-    """Add the shares of all programs, of the rows from `first` to before `last`."""
-    _, slots, channels = partial.shape
-    statistics.total[(-(-channels // 16), last - first)](
-        partial, sums, first, slots, channels, sums.shape[1], R=MERGED, K=16, num_warps=8
+def _totals(partial: Tensor, tiles: Tiling, found: PerTensor[Tensor], a: LIFArguments) -> Tensor:
+    """Add the shares of all programs: write the gradients of norms and parameters, and return the sums of the norms,
+    [rows of norms, C], float64."""
+    channels = tiles.channels
+    sums = partial.new_empty(SumRow.DECAY, channels, dtype=torch.float64)
+    parameters = any(gradient.numel() for gradient in (found.decay, found.threshold, found.width))
+    first = 0 if a.norm is not None or a.plus_norm is not None else SumRow.DECAY
+    last = len(SumRow) if parameters else SumRow.DECAY
+    if first == last:
+        return sums
+    sum_kernels.total[(-(-channels // 16), last - first)](
+        partial,
+        sums,
+        a.norm,
+        a.plus_norm,
+        _if_any(found.norm),
+        _if_any(found.plus_norm),
+        _if_any(found.decay),
+        _if_any(found.threshold),
+        _if_any(found.width),
+        a.eps,
+        a.plus_eps,
+        a.scale,
+        a.plus_scale,
+        int(first),
+        tiles.slots,
+        channels,
+        programs=tiles.grid[0],
+        DECAYS=per_channel(a.decay),
+        THRESHOLDS=per_channel(a.threshold),
+        WIDTHS=per_channel(a.width),
+        R=MERGED,
+        K=16,
+        num_warps=8,
     )
+    return sums
 
 
 def _common(a: LIFArguments, chunk: int, tiles: Tiling) -> dict[str, object]:
@@ -233,6 +252,8 @@ def _common(a: LIFArguments, chunk: int, tiles: Tiling) -> dict[str, object]:
         "plus_stride": strides[1],
         "eps": a.eps,
         "plus_eps": a.plus_eps,
+        "scale": a.scale,
+        "plus_scale": a.plus_scale,
         "steps": a.steps,
         "elements": elements,
         "DECAYS": per_channel(a.decay),

@@ -4,9 +4,9 @@ backward pass. The programs of a group of tiles take its tiles in turn, and hold
 import triton
 import triton.language as tl
 
-from surgrad.kernels.lif.operators import SumRow
 from surgrad.kernels.lif.triton.counters import add_counters, bin_of, count, count_at_once, new_counters
 from surgrad.kernels.lif.triton.slopes import slope, width_slope
+from surgrad.kernels.lif.triton.sums import DECAY, GAIN, PLUS_GAIN, SHIFT, THRESHOLD, WIDTH, store_sum
 from surgrad.kernels.lif.triton.tiles import (
     affine,
     after_reset,
@@ -21,12 +21,6 @@ from surgrad.kernels.lif.triton.tiles import (
 )
 from surgrad.surrogates import base as surrogates
 
-SHIFT = tl.constexpr(int(SumRow.SHIFT))
-GAIN = tl.constexpr(int(SumRow.GAIN))
-PLUS_GAIN = tl.constexpr(int(SumRow.PLUS_GAIN))
-DECAY = tl.constexpr(int(SumRow.DECAY))
-THRESHOLD = tl.constexpr(int(SumRow.THRESHOLD))
-WIDTH = tl.constexpr(int(SumRow.WIDTH))
 NARROWEST = tl.constexpr(surrogates.NARROWEST)
 
 
@@ -47,6 +41,8 @@ def forward(
     plus_stride,
     eps,
     plus_eps,
+    scale,
+    plus_scale,
     steps,
     elements,
     outer,
@@ -75,8 +71,8 @@ def forward(
     at, exists, channel = place(pid % groups, columns, row_stride, column_blocks, R, K, LAST)
     beta = parameter(decay, channel, channels, DECAYS)
     th = parameter(threshold, channel, channels, THRESHOLDS)
-    scale = affine(norm, channel, channels, eps)
-    plus_scale = affine(plus_norm, channel, channels, plus_eps)
+    map_x = affine(norm, channel, channels, eps, scale)
+    map_plus = affine(plus_norm, channel, channels, plus_eps, plus_scale)
     if counts is not None:
         per = tl.div_rn(PER_THRESHOLD, th)
         if SHARED:
@@ -90,7 +86,7 @@ def forward(
             ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
             for i in tl.static_range(CHUNK):
                 there = live & (first + i < steps) if RAGGED else live
-                u = beta * v + current(xs, scale, ps, plus_scale, i)
+                u = beta * v + current(xs, map_x, ps, map_plus, i)
                 fired = tl.where(u >= th, 1.0, 0.0).to(spikes.dtype.element_ty)
                 tl.store(spikes + (base + wide(first + i, elements)) + at, fired, there)
                 if history is not None:
@@ -110,11 +106,11 @@ def forward(
 
 
 @triton.jit
-def potentials(xs, scale, ps, plus_scale, v, beta, th, RESET: tl.constexpr, CHUNK: tl.constexpr):
+def potentials(xs, map_x, ps, map_plus, v, beta, th, RESET: tl.constexpr, CHUNK: tl.constexpr):
     """u of CHUNK steps, from v before them."""
     us = ()
     for i in tl.static_range(CHUNK):
-        u = beta * v + current(xs, scale, ps, plus_scale, i)
+        u = beta * v + current(xs, map_x, ps, map_plus, i)
         us += (u,)
         v = after_reset(u, th, RESET)
     return us
@@ -132,21 +128,11 @@ def through_spike(u, g, e, th, w, c0, c1, c2, SURROGATE: tl.constexpr, RESET: tl
 
 
 @triton.jit
-def store_gradient(to, delta, scale, BATCH: tl.constexpr, there):
+def store_gradient(to, delta, affine_map, BATCH: tl.constexpr, there):
     """Store ∂L/∂x of a step; that of a batch norm is completed by `finish`, once all sums are known."""
-    if len(scale) > 0 and not BATCH:
-        delta = delta * scale[1]
+    if len(affine_map) > 0 and not BATCH:
+        delta = delta * affine_map[1]
     tl.store(to, delta.to(to.dtype.element_ty), there)
-
-
-@triton.jit
-def store_sum(partial, row: tl.constexpr, total, slot, slots, channel, channels, LAST: tl.constexpr):
-    """Store a program's share of a row of the sums."""
-    to = partial + (row * slots + slot) * channels + channel
-    if LAST:
-        tl.store(to, tl.sum(total, 0, keep_dims=True), channel < channels)
-    else:
-        tl.store(to, tl.sum(total))
 
 
 @triton.jit
@@ -171,6 +157,8 @@ def backward(
     plus_stride,
     eps,
     plus_eps,
+    scale,
+    plus_scale,
     c0,
     c1,
     c2,
@@ -215,8 +203,8 @@ def backward(
     beta = parameter(decay, channel, channels, DECAYS)
     th = parameter(threshold, channel, channels, THRESHOLDS)
     w = tl.maximum(parameter(width, channel, channels, WIDTHS), NARROWEST)
-    scale = affine(norm, channel, channels, eps)
-    plus_scale = affine(plus_norm, channel, channels, plus_eps)
+    map_x = affine(norm, channel, channels, eps, scale)
+    map_plus = affine(plus_norm, channel, channels, plus_eps, plus_scale)
     zeros = tl.zeros((R, K), tl.float32)
     shift = zeros
     gain = zeros
@@ -233,7 +221,7 @@ def backward(
                 tl.store(kept + (base + wide(chunk, elements)) + at, v, live)
                 xs = read(x, base, at, chunk * CHUNK, steps, stride, live, COUNT, RAGGED)
                 ps = read(plus, base, at, chunk * CHUNK, steps, plus_stride, live, PLUS_COUNT, RAGGED)
-                v = after_reset(potentials(xs, scale, ps, plus_scale, v, beta, th, RESET, CHUNK)[CHUNK - 1], th, RESET)
+                v = after_reset(potentials(xs, map_x, ps, map_plus, v, beta, th, RESET, CHUNK)[CHUNK - 1], th, RESET)
             tl.debug_barrier()
         e = state(grad_potential, base, at, live, R, K)
         whole = zeros
@@ -246,7 +234,7 @@ def backward(
             ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
             gs = read(grad_spikes, base, at, first, steps, elements, live, CHUNK, RAGGED)
             hs = read(grad_history, base, at, first, steps, elements, live, CHUNK, RAGGED)
-            us = potentials(xs, scale, ps, plus_scale, v, beta, th, RESET, CHUNK)
+            us = potentials(xs, map_x, ps, map_plus, v, beta, th, RESET, CHUNK)
             for i in tl.static_range(CHUNK - 1, -1, -1):
                 u = us[i]
                 there = live
@@ -270,35 +258,34 @@ def backward(
                 if norm is not None or plus_norm is not None:
                     shift += delta
                 if norm is not None:
-                    gain += delta * (xs[i if COUNT > 1 else 0].to(tl.float32) - scale[0])
+                    gain += delta * (xs[i if COUNT > 1 else 0].to(tl.float32) - map_x[0])
                 if plus_norm is not None:
-                    plus_gain += delta * (ps[i if PLUS_COUNT > 1 else 0].to(tl.float32) - plus_scale[0])
+                    plus_gain += delta * (ps[i if PLUS_COUNT > 1 else 0].to(tl.float32) - map_plus[0])
                 if COUNT < CHUNK:
                     whole += delta
                 elif to_x is not None:
-                    store_gradient(to_x + (base + wide(first + i, elements)) + at, delta, scale, BATCH, there)
+                    store_gradient(to_x + (base + wide(first + i, elements)) + at, delta, map_x, BATCH, there)
                 if PLUS_COUNT < CHUNK:
                     plus_whole += delta
                 elif to_plus is not None:
                     store_gradient(
-                        to_plus + (base + wide(first + i, elements)) + at, delta, plus_scale, PLUS_BATCH, there
+                        to_plus + (base + wide(first + i, elements)) + at, delta, map_plus, PLUS_BATCH, there
                     )
                 e = tl.where(first + i < steps, beta * delta, e) if RAGGED else beta * delta
         if to_initial is not None:
             tl.store(to_initial + base + at, e, live)
         if COUNT < CHUNK and to_x is not None:
-            store_gradient(to_x + base + at, whole, scale, BATCH, live)
+            store_gradient(to_x + base + at, whole, map_x, BATCH, live)
         if PLUS_COUNT < CHUNK and to_plus is not None:
-            store_gradient(to_plus + base + at, plus_whole, plus_scale, PLUS_BATCH, live)
+            store_gradient(to_plus + base + at, plus_whole, map_plus, PLUS_BATCH, live)
     slot = pid // groups if LAST else pid // groups * column_blocks + group % column_blocks
-    if norm is not None or plus_norm is not None:
-        store_sum(partial, SHIFT, shift, slot, slots, channel, channels, LAST)
-        store_sum(partial, GAIN, gain, slot, slots, channel, channels, LAST)
-        store_sum(partial, PLUS_GAIN, plus_gain, slot, slots, channel, channels, LAST)
-    if WANT_DECAY or WANT_THRESHOLD or WANT_WIDTH:
-        store_sum(partial, DECAY, to_decay, slot, slots, channel, channels, LAST)
-        store_sum(partial, THRESHOLD, to_threshold, slot, slots, channel, channels, LAST)
-        store_sum(partial, WIDTH, to_width, slot, slots, channel, channels, LAST)
+    any_norm: tl.constexpr = norm is not None or plus_norm is not None
+    store_sum(partial, SHIFT, shift, slot, slots, channel, channels, any_norm, LAST, True)
+    store_sum(partial, GAIN, gain, slot, slots, channel, channels, any_norm, LAST, True)
+    store_sum(partial, PLUS_GAIN, plus_gain, slot, slots, channel, channels, any_norm, LAST, True)
+    store_sum(partial, DECAY, to_decay, slot, slots, channel, channels, WANT_DECAY, LAST, DECAYS)
+    store_sum(partial, THRESHOLD, to_threshold, slot, slots, channel, channels, WANT_THRESHOLD, LAST, THRESHOLDS)
+    store_sum(partial, WIDTH, to_width, slot, slots, channel, channels, WANT_WIDTH, LAST, WIDTHS)
 
 
 @triton.jit
@@ -308,6 +295,7 @@ def finish(
     norm,
     sums,
     eps,
+    scale,
     count,
     outer,
     channels,
@@ -325,7 +313,7 @@ def finish(
     """∂L/∂x through batch statistics, in place over δ: gain·(δ - mean of δ - (x - mean)·rstd²·mean of δ(x - mean))."""
     pid = tl.program_id(0)
     at, exists, channel = place(pid % groups, columns, row_stride, column_blocks, R, K, LAST)
-    mean, gain, _ = affine(norm, channel, channels, eps)
+    mean, gain, _ = affine(norm, channel, channels, eps, scale)
     rstd = deviation(norm, channel, channels, eps)
     share = 1.0 / tl.cast(count, tl.float64)
     inside = channel < channels

@@ -1,5 +1,4 @@
-"""Mean and variance of every channel, in two kernels, so that order and rounding do not depend on the machine; and the
-sums of a backward pass over its programs."""
+"""Mean and variance of every channel, in two kernels, so that order and rounding do not depend on the machine."""
 
 import triton
 import triton.language as tl
@@ -83,7 +82,7 @@ def merge(
     bias,
     running_mean,
     running_var,
-    scale,
+    batches,
     momentum,
     unbiased,
     slots,
@@ -94,7 +93,7 @@ def merge(
     K: tl.constexpr,
 ):
     """out [2, channels], mean and biased variance, from the results of `gather`. With the tensors of a norm out has
-    [4, channels], the rows of `Norm`, and the running estimates are updated."""
+    [4, channels], the rows of `Norm`, the running estimates are updated, and the batch is counted."""
     channel = tl.program_id(0) * K + tl.arange(0, K)[None, :]
     inside = channel < channels
     total = tl.zeros((R, K), tl.float64)
@@ -118,37 +117,9 @@ def merge(
     tl.store(out + channel, mean, inside)
     tl.store(out + channels + channel, variance, inside)
     if weight is not None:
-        gain = tl.load(weight + channel, inside, other=0.0) * scale
-        tl.store(out + 2 * channels + channel, gain, inside)
+        tl.store(out + 2 * channels + channel, tl.load(weight + channel, inside, other=0.0), inside)
         tl.store(out + 3 * channels + channel, tl.load(bias + channel, inside, other=0.0), inside)
         approach(running_mean + channel, mean, momentum, inside)
         approach(running_var + channel, variance * unbiased, momentum, inside)
-
-
-@triton.jit
-def total(partial, sums, first, slots, channels, row_length, R: tl.constexpr, K: tl.constexpr):
-    """sums [rows, row_length], float64: the shares of all programs, partial [rows, slots, channels], of a row."""
-    row = first + tl.program_id(1)
-    channel = tl.program_id(0) * K + tl.arange(0, K)[None, :]
-    inside = channel < channels
-    found = tl.zeros((R, K), tl.float64)
-    for block in tl.range(0, slots, R):
-        slot = block + tl.arange(0, R)[:, None]
-        at = partial + (row * slots + slot) * channels + channel
-        found += tl.load(at, (slot < slots) & inside, other=0.0).to(tl.float64)
-    tl.store(sums + row * row_length + channel, tl.sum(found, 0, keep_dims=True), inside)
-
-
-@triton.jit
-def to_norm(norm, sums, out, eps, channels, SHIFT: tl.constexpr, GAIN: tl.constexpr, K: tl.constexpr):
-    """out [4, channels], the gradient of the rows of a norm; mean and variance receive none."""
-    channel = tl.program_id(0) * K + tl.arange(0, K)
-    inside = channel < channels
-    variance = tl.load(norm + channels + channel, inside, other=1.0).to(tl.float64)
-    gain = tl.load(sums + GAIN * channels + channel, inside, other=0.0) * tl.rsqrt(variance + eps)
-    shift = tl.load(sums + SHIFT * channels + channel, inside, other=0.0)
-    nothing = tl.zeros((K,), tl.float32)
-    tl.store(out + channel, nothing, inside)
-    tl.store(out + channels + channel, nothing, inside)
-    tl.store(out + 2 * channels + channel, gain.to(tl.float32), inside)
-    tl.store(out + 3 * channels + channel, shift.to(tl.float32), inside)
+        if tl.program_id(0) == 0:
+            tl.store(batches, tl.load(batches) + 1)

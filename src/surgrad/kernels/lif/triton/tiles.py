@@ -36,7 +36,7 @@ def parameter(pointer, channel, channels, MANY: tl.constexpr):
 
 
 @triton.jit
-def affine(norm, channel, channels, eps):
+def affine(norm, channel, channels, eps, scale):
     """(mean, gain, bias) with which a norm is (x - mean)·gain + bias; empty without norm."""
     if norm is None:
         out = ()
@@ -44,7 +44,7 @@ def affine(norm, channel, channels, eps):
         mean = parameter(norm, channel, channels, True)
         weight = parameter(norm + 2 * channels, channel, channels, True)
         bias = parameter(norm + 3 * channels, channel, channels, True)
-        out = (mean, deviation(norm, channel, channels, eps) * weight, bias)
+        out = (mean, deviation(norm, channel, channels, eps) * (scale * weight), bias)
     return out
 
 
