@@ -30,6 +30,8 @@ CONTENDERS: dict[str, tuple[str, dict[str, str]]] = {
     "SpikingJelly, mixed precision": ("SpikingJelly LIF, mixed precision", {}),
     "SpikingJelly, triton": ("SpikingJelly LIF", {CHOICE: "triton"}),
     "SpikingJelly, torch": ("SpikingJelly LIF", {CHOICE: "torch"}),
+    "SpikingJelly, FlexSN": ("SpikingJelly FlexSN", {}),
+    "SpikingJelly, compiled": ("SpikingJelly LIF, compiled", {}),
     "plain loop, compiled": ("plain loop, compiled", {}),
     "plain loop": ("plain loop", {}),
     "surgrad reference": ("surgrad reference", {}),

@@ -1,10 +1,10 @@
 """`make gpu OUT=DIR [DATA=DIR]`: everything that a GPU should be asked, in a quarter of an hour.
 
 In this order: the tests of kernels and trainings; one layer and one network next to SpikingJelly, a compiled plain loop
-and the same network without neurons; the training loop of recipes; a training of CIFAR-10 where DATA has it. Every part
-has a time limit and a log in DIR, and writes its results row by row, so that what was measured until then is kept
-wherever it is cut off. It installs nothing: it needs torch, triton, numpy, pytest and pytest-xdist, and SpikingJelly to
-be compared with it.
+and the same network without neurons; the training loop of recipes; memory, the more of it is saved; a training of one
+process and of two on the device; a training of CIFAR-10 where DATA has it. Every part has a time limit and a log in
+DIR, and writes its results row by row, so that what was measured until then is kept wherever it is cut off. It installs
+nothing: it needs torch, triton, numpy, pytest and pytest-xdist, and SpikingJelly to be compared with it.
 """
 
 import argparse
@@ -19,6 +19,7 @@ CONTENDERS = (
     "surgrad",
     "surgrad, spikes as bits",
     "SpikingJelly, mixed precision",
+    "SpikingJelly, FlexSN",
     "plain loop, compiled",
     "no neuron",
 )
@@ -31,14 +32,23 @@ def parts(out: Path, data: Path | None, tiny: bool) -> list[tuple[str, int, list
     chosen = ["tests/test_cuda_graph.py"] if tiny else [*TESTS, "-k", "test_triton or test_gpu or (triton and cuda)"]
     short = [] if tiny else ["--short"]
     found = [
-        ("tests", 300, ["pytest", "-n", "auto", "--noconftest", "-o", "addopts=", "-q", *chosen]),
-        ("step", 240, ["bench.gpu", "--out", f"{out}/step", "--limit", "60", *short, *device, "--only", *CONTENDERS]),
-        ("loop", 120, ["bench.loop", "--out", f"{out}/loop.jsonl", *device]),
+        ("tests", 240, ["pytest", "-n", "auto", "--noconftest", "-o", "addopts=", "-q", *chosen]),
+        ("step", 220, ["bench.gpu", "--out", f"{out}/step", "--limit", "60", *short, *device, "--only", *CONTENDERS]),
+        ("loop", 100, ["bench.loop", "--out", f"{out}/loop.jsonl", *device]),
+        ("levels", 60, ["bench.levels", "--out", f"{out}/levels.json", *device]),
+        *((f"ranks-{count}", 40, ranks(count, out, tiny)) for count in (1, 2)),
     ]
     if data is not None:
         record = ["bench.record", "fixed_cifar10_fast_t2", "--data", str(data), "--seeds", "1"]
         found.append(("training", 120, [*record, "--out", f"{out}/training.jsonl"]))
     return found
+
+
+def ranks(count: int, out: Path, tiny: bool) -> list[str]:
+    """A training by one process, or by two, which exchange tensors of one GPU by gloo."""
+    shorter = ["--set", "data.limit=600", "--set", "run.device=cpu"] if tiny else []
+    training = ["surgrad", "train", "--out", f"{out}/ranks-{count}", "--set", "optim.epochs=1", *shorter]
+    return ["torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m", *training]
 
 
 def main() -> None:

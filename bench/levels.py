@@ -25,6 +25,7 @@ from bench.timing import Effort, interleave
 from surgrad.models import Block
 
 STEPS = (4, 16)
+TINY = Setup("resnet19", 0.0625, batch=4, image=16)
 OURS = {
     "surgrad": {},
     "surgrad, bits": {"pack_spikes": True},
@@ -40,7 +41,7 @@ ON_GPU = (1, 2, 3, 4)
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
     """Measure ResNet-19 at T = 4 and 16, in float32."""
-    setup = Setup("resnet19", 0.0625, batch=4, image=16) if options.quick else Setup("resnet19", 1.0, batch=4)
+    setup = TINY if options.quick else Setup("resnet19", 1.0, batch=4)
     found: list[dict[str, Any]] = []
     for steps in STEPS[:1] if options.quick else STEPS:
         options.say(f"memory levels: {setup.network}, T = {steps}")
@@ -122,14 +123,16 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="a small network, to check that it runs")
     given = parser.parse_args()
-    rows = []
+    whole = Setup("resnet19", 1.0, batch=given.batch)
+    setup, effort = (TINY, Effort(rounds=1, budget=1)) if given.tiny else (whole, Effort(rounds=9, budget=10))
+    rows: list[dict[str, Any]] = []
     for steps in STEPS:
-        setup = Setup("resnet19", 1.0, steps=steps, batch=given.batch)
-        rows += measured(setup, given.device, "bf16", Effort(rounds=9, budget=20))
-    print(levels({"rows": rows}))
-    if given.out is not None:
-        given.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+        rows += measured(replace(setup, steps=steps), given.device, "bf16", effort)
+        print(levels({"rows": rows}), flush=True)
+        if given.out is not None:
+            given.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -59,6 +59,44 @@ class SpikingJellyNode(OverTime):
         return self.node(x)
 
 
+class SpikingJellyFlexSN(OverTime):
+    """SpikingJelly's FlexSN, which compiles a neuron from its Python code, with the width as a tensor: only so can a
+    controller change the width without compiling again. In bfloat16 it keeps its state in bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from spikingjelly.activation_based.neuron import FlexSN
+
+        self.node = FlexSN(_step, num_states=1, static_inputs=(torch.tensor(WIDTH),), step_mode="m")
+
+    def reset(self) -> None:
+        self.node.reset()
+
+    def run(self, x: Tensor) -> Tensor:
+        if self.node.static_inputs[0].dtype != x.dtype:
+            self.node.to(x.dtype)
+        return self.node(x)
+
+
+class _SpikeOfWidth(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, width: Tensor) -> Tensor:
+        ctx.save_for_backward(x, width)
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        x, width = ctx.saved_tensors
+        z = x / width
+        return grads[0] / (math.pi * width * (1 + z * z)), None
+
+
+def _step(x: Tensor, potential: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    u = DECAY * potential + x
+    spike = _SpikeOfWidth.apply(u - THRESHOLD, width)
+    return spike, u * (1 - spike)
+
+
 class SnnTorchLeaky(OverTime):
     """snnTorch's Leaky in the loop of its tutorials."""
 
@@ -220,6 +258,7 @@ TRAINED = "surgrad, trained decay"
 NOTHING = "no neuron"
 SJ = "SpikingJelly LIF"
 SJ_COMPILED = "SpikingJelly LIF, compiled"
+FLEXSN = "SpikingJelly FlexSN"
 LOOP = "plain loop"
 LOOP_COMPILED = "plain loop, compiled"
 PACKED = "surgrad, spikes as bits"
@@ -247,6 +286,7 @@ _ALL = (
     Peer(REFERENCE, lambda: ours("reference")),
     Peer(SJ, spikingjelly_lif, "spikingjelly"),
     Peer(SJ_COMPILED, lambda: compiled(spikingjelly_lif), "spikingjelly", compiled=True),
+    Peer(FLEXSN, SpikingJellyFlexSN, "spikingjelly", note="width as a tensor"),
     Peer("SpikingJelly PLIF", spikingjelly_plif, "spikingjelly", note="decay trained"),
     Peer("snnTorch Leaky", SnnTorchLeaky, "snntorch", note=_DETACHED),
     Peer("Norse LIFBox", NorseLIFBox, "norse", note="SuperSpike's slope, its width fixed by the library"),

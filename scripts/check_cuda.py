@@ -4,10 +4,10 @@
     python scripts/check_cuda.py --arch 90 --short --json     # what tests/test_cuda_compiled.py compares
     python scripts/check_cuda.py --write                      # records/gpu/compiled.json again
 
-The layers below are those of recipes. Each is called forward and backward with a driver that compiles every launch for
-the wanted GPU and runs none of them, so that specialisations and tiles are those of a real call. It fails where a
-kernel keeps registers in memory, where no access is 16 bytes wide though sizes allow it, or where a histogram does not
-count every element once.
+The layers below are those of recipes. Each is called forward and backward, and every launch is compiled for the wanted
+GPU and not run, so that specialisations and tiles are those of a real call. It fails where a kernel keeps registers in
+memory, where no access is 16 bytes wide though sizes allow it, where a histogram does not count every element once, and
+where counting or the backward pass takes too many instructions.
 """
 
 import argparse
@@ -21,18 +21,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 os.environ.pop("TRITON_INTERPRET", None)
 os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp()
 
 import torch
 import triton
-from triton.backends.compiler import GPUTarget
-from triton.runtime.jit import JITFunction
 
 from surgrad.config import set_fields
 from surgrad.kernels.lif import triton as backend
+from surgrad.kernels.lif.triton.compiling import compiling_for
 from surgrad.norm import NormNeuron
 from surgrad.recipes import find_recipe
 from surgrad.train.building import build_neuron, norm_factory
@@ -77,14 +75,23 @@ RESNET19 = "lsg_cifar10_resnet19_t2"
 SHORT = (
     Layer(RESNET19),
     Layer(RESNET19, plus=True),
-    Layer(RESNET19, watch=True),
     Layer(RESNET19, packed=True),
     Layer(RESNET19, ("model.steps=4",)),
+    Layer(RESNET19, ("model.steps=4",), watch=True),
     Layer(RESNET19, dtype=torch.float32, watch=True, shape=(2, 3, 5, 3)),
     Layer(RESNET19, ("surrogate.steps=2", "surrogate.per_channel=true")),
 )
+MOST_BACKWARD = 30
+"""Instructions of a backward pass with a norm, for an element and step in bfloat16 with rectangles. An H200 moves the 6
+bytes of an element in the time of 41."""
+MOST_WATCHING = 1.5
+"""A forward pass that counts potentials, at T=4, in instructions of one that does not."""
+PLAIN_ARITHMETIC = 90
+"""The newest GPU that is held to it. Later ones add and multiply two numbers in one instruction, and count one."""
 WIDE = ("forward", "gather", "finish", "pack", "unpack")
 """Kernels whose accesses should be of 16 bytes."""
+LEAN = {str(Layer(RESNET19)), str(Layer(RESNET19, ("model.steps=4",)))}
+"""Layers whose backward pass is held to MOST_BACKWARD; of those with T=4, the forward pass is held to MOST_WATCHING."""
 UNEVEN = {str(layer) for layer in SHORT if layer.shape[1] % 8}
 """Layers whose channels do not fill accesses of 16 bytes."""
 LAYERS = (
@@ -92,7 +99,7 @@ LAYERS = (
     Layer(RESNET19, dtype=torch.float32),
     Layer(RESNET19, ("model.steps=4",), dtype=torch.float32),
     Layer(RESNET19, ("model.steps=4",), plus=True),
-    Layer(RESNET19, ("model.steps=4",), watch=True),
+    Layer(RESNET19, watch=True),
     Layer(RESNET19, ("model.steps=6",)),
     Layer(RESNET19, ("model.steps=1",)),
     Layer(RESNET19, shape=(4, 512, 8, 8)),
@@ -114,6 +121,7 @@ class Compiled:
         registers: of a thread.
         stack: bytes of a thread in memory.
         instructions: in its machine code.
+        looped: of them, in its longest loop, over its tiles; all, where it has none.
         widest: bytes of its widest access to global memory.
         counted: additions to shared memory, as for a histogram.
         barriers: in its machine code.
@@ -126,48 +134,15 @@ class Compiled:
     registers: int
     stack: int
     instructions: int
+    looped: int
     widest: int
     counted: int
     barriers: int
 
 
-class Driver:
-    """Says that there is a GPU of a kind; nothing is ever launched on it."""
-
-    def __init__(self, arch: int):
-        self.arch = arch
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", self.arch, 32)
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
-
-    def get_active_torch_device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def is_active(self) -> bool:
-        return True
-
-
 def compiled(layer: Layer, arch: int) -> Iterator[Compiled]:
     """The kernels of a layer."""
-    launches: list[tuple[str, Any, dict[str, Any]]] = []
-    run = JITFunction.run
-
-    def compile_only(self: JITFunction, *args: Any, grid: Any, warmup: bool, **options: Any) -> Any:
-        kernel = run(self, *args, grid=grid, warmup=True, **options)
-        launches.append((self.fn.__name__, kernel, options))
-        return kernel
-
-    triton.runtime.driver.set_active(Driver(arch))
-    with (
-        mock.patch.object(JITFunction, "run", compile_only),
-        mock.patch.object(backend, "_interpreted", return_value=True),
-    ):
+    with compiling_for(arch) as launches:
         _call(layer)
     for name, kernel, options in launches:
         yield _measured(layer, arch, name, kernel.asm["cubin"], options)
@@ -208,10 +183,19 @@ def _measured(layer: Layer, arch: int, name: str, binary: bytes, options: dict[s
         registers=_number(r"REG:(\d+)", usage),
         stack=_number(r"STACK:(\d+)", usage),
         instructions=len(operations),
+        looped=_longest_loop(code) or len(operations),
         widest=max(_width(operation) for operation in memory),
         counted=sum(operation.startswith("ATOMS") for operation in operations),
         barriers=sum(operation.startswith("BAR") for operation in operations),
     )
+
+
+def _longest_loop(code: str) -> int:
+    """The most instructions between a branch and an earlier one that it leads to; 0 without."""
+    places = [int(place, 16) for place in re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s", code, re.MULTILINE)]
+    branches = re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\d+\s+)?BRA.*?0x([0-9a-f]+)", code, re.MULTILINE)
+    spans = [(int(to, 16), int(place, 16)) for place, to in branches]
+    return max((sum(first <= place <= last for place in places) for first, last in spans if first < last), default=0)
 
 
 def _tool(name: str, *words: str) -> str:
@@ -233,15 +217,37 @@ def _width(operation: str) -> int:
 
 def faults(rows: list[Compiled]) -> list[str]:
     """What is wrong with some kernels, a sentence each."""
-    miscounted = [row for row in rows if row.counted not in (0, row.elements)]
-    spilled = [row for row in rows if row.stack > MOST_STACK]
-    even = [row for row in rows if row.kernel in WIDE and row.layer not in UNEVEN]
-    narrow = [row for row in even if row.widest < 16]
+    sentences = {
+        "keeps {row.stack} bytes in memory": [row for row in rows if row.stack > MOST_STACK],
+        "has no access of 16 bytes": [
+            row for row in rows if row.kernel in WIDE and row.layer not in UNEVEN and row.widest < 16
+        ],
+        "counts {row.counted} of {row.elements:g} elements": [
+            row for row in rows if row.counted not in (0, row.elements)
+        ],
+        f"takes {{row.looped}} instructions for {{row.elements:g}} elements, more than {MOST_BACKWARD} for each": [
+            row
+            for row in rows
+            if row.kernel == "backward" and row.layer in LEAN and row.looped > MOST_BACKWARD * row.elements
+        ],
+        f"takes {{row.looped}} instructions, more than {MOST_WATCHING} times those of one that does not count": [
+            row
+            for row, plain in _watching(rows)
+            if "steps=4" in row.layer and row.arch <= PLAIN_ARITHMETIC and row.looped > MOST_WATCHING * plain.looped
+        ],
+    }
     return [
-        *(f"{row.kernel} of {row.layer} for sm_{row.arch} keeps {row.stack} bytes in memory" for row in spilled),
-        *(f"{row.kernel} of {row.layer} for sm_{row.arch} has no access of 16 bytes" for row in narrow),
-        *(f"{row.kernel} of {row.layer} counts {row.counted} of {row.elements:g} elements" for row in miscounted),
+        f"{row.kernel} of {row.layer} for sm_{row.arch} {sentence.format(row=row)}"
+        for sentence, wrong in sentences.items()
+        for row in wrong
     ]
+
+
+def _watching(rows: list[Compiled]) -> list[tuple[Compiled, Compiled]]:
+    """Forward passes that count potentials, each with one that does not and is the same otherwise."""
+    forward = {(row.layer, row.arch): row for row in rows if row.kernel == "forward"}
+    names = {key: (key[0].removesuffix(" watched"), key[1]) for key in forward}
+    return [(forward[key], forward[plain]) for key, plain in names.items() if plain != key and plain in forward]
 
 
 def _of_one(arch: int, given: argparse.Namespace, *, apart: bool) -> list[Compiled]:

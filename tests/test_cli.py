@@ -30,6 +30,7 @@ COMMANDS = (
     "sweep",
     "tune",
     "figures",
+    "kernels",
 )
 
 
@@ -97,6 +98,7 @@ def test_each_command_has_help(command, capsys):
         "sweep": ["--seeds", "--workers", "--address"],
         "tune": ["--minutes", "--seeds", "--workers", "--address"],
         "figures": ["--out"],
+        "kernels": ["--arch", "--out", "--set", "--data"],
     }
     for option in options[command]:
         assert re.search(rf"^  {option}\b", said, re.MULTILINE), option

@@ -1,6 +1,7 @@
 """The kernels compiled for a GPU, on a machine without one, against the committed table."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,56 @@ def triton_version() -> str | None:
         return version("triton")
     except PackageNotFoundError:
         return None
+
+
+MOST_KERNELS = 12
+"""Which a training compiles, for want of a reason for more."""
+BUILD = """
+import sys, torch
+from surgrad.config import set_fields
+from surgrad.data import ArraySource
+from surgrad.recipes import find_recipe
+from surgrad.train.precompiling import precompile
+images = (torch.rand(128, 3, 32, 32), torch.arange(128) % 10)
+recipe = set_fields(find_recipe(sys.argv[1]), ("data.batch=128",))
+print(len({id(launch.compiled) for launch in precompile(recipe, 90, ArraySource(images, images))}))
+"""
+
+
+@pytest.mark.skipif(triton_version() is None, reason="triton is not installed")
+@pytest.mark.parametrize("recipe", ["lsg_cifar10_resnet19_t2", "tdbn_cifar10_resnet19_t4", "fixed_cifar10_fast_t2"])
+def test_a_training_compiles_few_kernels(recipe, tmp_path):
+    """Whatever the sizes of its layers are."""
+    done = python("-c", BUILD, recipe, cache=tmp_path)
+    assert 5 < int(done.stdout) <= MOST_KERNELS
+
+
+@pytest.mark.skipif(triton_version() is None, reason="triton is not installed")
+def test_kernels_are_compiled_ahead_once(tmp_path):
+    """The command writes a cache in which the next process finds all kernels."""
+    words = ("-m", "surgrad", "kernels", "lsg_fashion_small_t4", "--arch", "90", "--out", str(tmp_path / "kernels"))
+    first = python(*words, cache=tmp_path / "unused")
+    assert " kernels for sm_90 in " in first.stdout
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "kernels").rglob("*.cubin")}
+    assert len(written) > 5
+    again = python(*words, cache=tmp_path / "unused")
+    assert again.stdout == first.stdout
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kernels").rglob("*.cubin")} == written
+    assert not (tmp_path / "unused").exists()
+
+
+def python(*words, cache):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment, "TRITON_CACHE_DIR": str(cache)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
 
 
 @pytest.mark.skipif(triton_version() != RECORD["triton"], reason=f"the table is of triton {RECORD['triton']}")

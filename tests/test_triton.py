@@ -2,14 +2,17 @@
 
 Triton reads TRITON_INTERPRET when it is imported; where something imported it before, these tests are skipped."""
 
+import math
 import os
 import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -23,6 +26,7 @@ if DEVICE.type == "cpu" and "triton" not in sys.modules:
 from surgrad import LIF, TDBN, BatchNorm, NormNeuron  # noqa: E402
 from surgrad.kernels.lif import LIFArguments, Norm, lif_arguments, native, reference, triton  # noqa: E402
 from surgrad.kernels.lif.arguments import TENSORS  # noqa: E402
+from surgrad.kernels.lif.histograms import BINS, PER_THRESHOLD, histogram  # noqa: E402
 from surgrad.kernels.lif.operators import flattened, register  # noqa: E402
 from surgrad.surrogates import SURROGATES  # noqa: E402
 
@@ -30,7 +34,7 @@ IMPORTED = "import sys, surgrad.kernels.lif.triton as t; sys.exit(t.__name__ + '
 if triton.why_not(DEVICE):
     pytest.skip(f"triton {triton.why_not(DEVICE)}", allow_module_level=True)
 
-from surgrad.kernels.lif.triton import bits, kernels, statistics, sums, tiling  # noqa: E402
+from surgrad.kernels.lif.triton import bits, counters, kernels, launches, statistics, sums, tiling  # noqa: E402
 
 fused = register("triton_under_test", triton)
 BOTH = ("reference", "triton")
@@ -44,7 +48,7 @@ AT_REST = {
     f"aten::{name}"
     for name in (
         *("new_empty", "empty", "empty_like", "empty_strided"),
-        *("detach", "select", "as_strided", "unbind", "to", "promote_types"),
+        *("detach", "select", "slice", "as_strided", "unbind", "to", "promote_types"),
     )
 }
 """Operations that launch nothing on a GPU: `to` only where `_to_copy` follows."""
@@ -198,6 +202,95 @@ def test_the_histogram_counts_every_unit(size: tuple[int, ...], monkeypatch: pyt
     expected = reference.lif(call)[2]
     assert counts is not None
     assert torch.equal(counts, expected)
+
+
+def test_the_instructions_for_a_gpu_find_the_bins():
+    """Interpreted here: what lies 1e-4 of a bin away from every edge is in the histogram's bin, 0 too, and what lies
+    beyond, is infinite or NaN is in the first or the last."""
+    draws = random.Random(0)
+    per = np.float32(PER_THRESHOLD / np.float32(0.3))
+    inner = [(draws.randrange(-BINS // 2, BINS // 2) + draws.uniform(1e-4, 1 - 1e-4)) / per for _ in range(2000)]
+    ends = [scale * sign for scale in (BINS / per, 1e9, 1e38, math.inf) for sign in (1, -1)]
+    values = np.array([*inner, *ends, 0.0, -0.0, -1e-30, 1e-30, math.nan], dtype=np.float32)
+    expected = [histogram(torch.tensor(x), torch.tensor(0.3)).argmax().item() for x in values]
+    found = [counter_of(x, per * np.float32(1 / BINS), table=1024) for x in values]
+    assert [min(number, BINS - 1) for number in found] == expected
+    assert max(found) == BINS  # the counter that is added to the last bin's
+
+
+def counter_of(x: np.float32, per: np.float32, table: int) -> int:
+    """The number of the counter to which `counters.ADD` adds, from its instructions."""
+    of: dict[str, Any] = {"$1": x, "$2": per, "$3": np.uint32(table)}
+    for line in counters.ADD.value.strip("{}").split(";"):
+        name, _, rest = line.strip().partition(" ")
+        to, *given = [word.strip(" []") for word in rest.split(",")]
+        values = [np.uint32(int(w[2:], 16)).view(np.float32) if w.startswith("0f") else of.get(w) for w in given]
+        if name.startswith(("fma", "add")):
+            of[to] = rounded(*values, down=name.endswith("rm.f32"))
+            of[to] = np.float32(min(max(of[to], 0), 1) if of[to] == of[to] else 0) if ".sat" in name else of[to]
+        elif name == "mov.b32":
+            of[to] = values[0].view(np.float32 if to == "table" else np.uint32)
+    return divmod(int(of["address"]) - table, 4)[0]
+
+
+def rounded(a: np.float32, b: np.float32, c: np.float32 | None = None, *, down: bool = False) -> np.float32:
+    """a·b + c, or a + b, of which only the result is rounded: to the nearest float32, or to the one below."""
+    wide = float(a) + float(b) if c is None else float(a) * float(b) + float(c)
+    if not math.isfinite(wide):
+        return np.float32(wide)
+    exact = Fraction(float(a)) + Fraction(float(b)) if c is None else Fraction(float(a) * float(b)) + Fraction(float(c))
+    with np.errstate(over="ignore"):
+        near = np.float32(wide)
+    if down and (np.isposinf(near) or (np.isfinite(near) and Fraction(float(near)) > exact)):
+        near = np.nextafter(near, np.float32(-math.inf))
+    return near
+
+
+class FakeKernel:
+    """Compiles for a call by `kernel[grid](...)`, and notes what is launched."""
+
+    arg_names = ("x", "y", "SIZE", "scale")
+
+    def __init__(self) -> None:
+        self.compiled: list[dict[str, Any]] = []
+        self.launched: list[tuple[Any, ...]] = []
+
+    def __getitem__(self, grid: Any) -> Any:
+        def compile_and_launch(**arguments: Any) -> Any:
+            self.compiled.append(arguments)
+            return self
+
+        def launch_compiled(*arguments: Any) -> None:
+            assert grid == (7, 1, 1)
+            self.launched.append(arguments)
+
+        return launch_compiled if len(grid) == 3 else compile_and_launch
+
+
+def test_a_kernel_is_looked_up_by_what_decides_its_compilation(monkeypatch: pytest.MonkeyPatch):
+    """Types, alignment, absence, sizes and options; and no values of tensors or floats."""
+    monkeypatch.setattr(launches, "JITFunction", FakeKernel)
+    monkeypatch.setattr(launches, "_prepared", {})
+    kernel = FakeKernel()
+    a, b = torch.zeros(64), torch.ones(64)
+
+    def launch(x: Any, y: Any = None, scale: float = 1.0, size: int = 2) -> int:
+        launches.launch(kernel, (7,), {"x": x, "y": y, "scale": scale}, {"SIZE": size, "num_warps": 4})
+        return len(kernel.compiled)
+
+    assert launch(a) == 1
+    assert launch(b, scale=3.0) == 1
+    assert kernel.launched == [(b, None, 2, 3.0)]
+    assert launch(a[4:]) == 1  # at 16 bytes again
+    assert launch(a[1:]) == 2
+    assert launch(a.double()) == 3
+    assert launch(a, b) == 4
+    assert launch(a, size=3) == 5
+    assert launch(b, a, 2.0) == 5
+    assert kernel.launched[-1] == (b, a, 2, 2.0)
+    monkeypatch.setattr(launches, "MOST", 5)
+    assert launch(a, size=4) == 6  # forgets the others
+    assert launch(a) == 7
 
 
 def test_calls_repeat_to_the_last_bit(monkeypatch: pytest.MonkeyPatch):

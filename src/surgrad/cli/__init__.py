@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import surgrad
 from surgrad import process
 from surgrad.cli.converting import convert, describe_convert
+from surgrad.cli.kernels import compile_kernels, describe_kernels
 from surgrad.cli.measuring import count_energy, describe_diagnose, describe_energy, diagnose
 from surgrad.cli.options import describe_options, show_options
 from surgrad.cli.showing import describe_show, show
@@ -55,6 +56,7 @@ COMMANDS: dict[str, tuple[Any, Any]] = {
     "sweep": (run_sweep, describe_sweep),
     "tune": (run_tune, describe_tune),
     "figures": (figures, describe_figures),
+    "kernels": (compile_kernels, describe_kernels),
 }
 
 

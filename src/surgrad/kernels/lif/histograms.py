@@ -10,7 +10,8 @@ PER_THRESHOLD = 32  # bins to one threshold: the range is ±8 thresholds around 
 def histogram(x: Tensor, threshold: Tensor, *, by_channel: bool = False) -> Tensor:
     """Count x/threshold, x = u - threshold.
 
-    The number of fired units is exact, since 0 starts a bin. NaN, which does not fire, is counted in the first bin.
+    The number of fired units is exact, since 0 starts a bin. At the edges of other bins a backend may round to either
+    side. NaN, which does not fire, is counted in the first bin.
 
     Args:
         x: potentials minus threshold.

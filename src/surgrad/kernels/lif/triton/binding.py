@@ -21,6 +21,7 @@ from surgrad.kernels.lif.operators import (
 from surgrad.kernels.lif.triton import bits as bit_kernels
 from surgrad.kernels.lif.triton import kernels, statistics
 from surgrad.kernels.lif.triton import sums as sum_kernels
+from surgrad.kernels.lif.triton.launches import launch
 from surgrad.kernels.lif.triton.tiling import Tiling, tiling
 from surgrad.surrogates import CONSTANTS
 
@@ -39,14 +40,24 @@ def forward(a: LIFArguments) -> KernelOutput:
         return out
     tiles = tiling(a.x, 1, 16 // a.x.itemsize, by_channel=_by_channel(a))
     with _on_device(a.x):
-        kernels.forward[tiles.grid](
-            **_common(a, min(a.steps, CHUNK), tiles),
-            spikes=out.spikes,
-            potential=out.potential if a.return_potential else None,
-            counts=out.histogram if a.return_histogram else None,
-            history=out.history if a.return_history else None,
-            PER_THRESHOLD=float(PER_THRESHOLD),
-            SHARED=isinstance(kernels.forward, JITFunction) and tiles.fills_threads,  # the interpreter knows no PTX
+        launch(
+            kernels.forward,
+            tiles.grid,
+            {
+                **_given(a),
+                "plus_norm": a.norm if a.plus is not None and a.plus_norm is None else a.plus_norm,
+                "spikes": out.spikes,
+                "potential": out.potential if a.return_potential else None,
+                "counts": out.histogram if a.return_histogram else None,
+                "history": out.history if a.return_history else None,
+            },
+            {
+                **_fixed(a, min(a.steps, CHUNK), tiles),
+                "plus_is_normed": int(a.plus_norm is not None),
+                "PER_THRESHOLD": float(PER_THRESHOLD),
+                # the interpreter knows no PTX
+                "SHARED": isinstance(kernels.forward, JITFunction) and tiles.fills_threads,
+            },
         )
     return out
 
@@ -67,38 +78,53 @@ def backward(
     partial = a.x.new_empty(len(SumRow), tiles.slots, tiles.channels, dtype=torch.float32)
     kept = a.x.new_empty(-(-a.steps // chunk), a.x[0].numel(), dtype=torch.float32) if chunk < a.steps else None
     with _on_device(a.x):
-        kernels.backward[tiles.grid](
-            **_common(a, chunk, tiles),
-            width=a.width,
-            grad_spikes=grad_spikes,
-            grad_potential=grad_potential,
-            grad_history=grad_history,
-            to_x=_if_any(found.x),
-            to_plus=_if_any(found.plus),
-            to_initial=_if_any(found.initial_potential),
-            partial=partial,
-            kept=kept,
-            **_constants(a),
-            slots=tiles.slots,
-            width_rows=len(a.width) if a.width.ndim == 2 else 1,
-            WIDTHS=per_channel(a.width),
-            WIDTH_STEPS=a.width.ndim == 2,
-            SURROGATE=a.surrogate.name,
-            THROUGH=a.reset != "none" and not a.detach_reset,
-            BATCH=a.batch,
-            PLUS_BATCH=a.plus_batch,
-            WANT_DECAY=wanted.decay,
-            WANT_THRESHOLD=wanted.threshold,
-            WANT_WIDTH=wanted.width,
+        launch(
+            kernels.backward,
+            tiles.grid,
+            {
+                **_given(a),
+                "width": a.width,
+                "grad_spikes": grad_spikes,
+                "grad_potential": grad_potential,
+                "grad_history": grad_history,
+                "to_x": _if_any(found.x),
+                "to_plus": _if_any(found.plus),
+                "to_initial": _if_any(found.initial_potential),
+                "partial": partial,
+                "kept": kept,
+                **_constants(a),
+            },
+            {
+                **_fixed(a, chunk, tiles),
+                # a summand that is the same at every step is read once
+                "COUNT": chunk if len(a.x) == a.steps else 1,
+                "PLUS_COUNT": chunk if a.plus is not None and len(a.plus) == a.steps else 1,
+                "slots": tiles.slots,
+                "width_rows": len(a.width) if a.width.ndim == 2 else 1,
+                "WIDTHS": per_channel(a.width),
+                "WIDTH_STEPS": a.width.ndim == 2,
+                "SURROGATE": a.surrogate.name,
+                "THROUGH": a.reset != "none" and not a.detach_reset,
+                "BATCH": a.batch,
+                "PLUS_BATCH": a.plus_batch,
+                "WANT_DECAY": wanted.decay,
+                "WANT_THRESHOLD": wanted.threshold,
+                "WANT_WIDTH": wanted.width,
+            },
         )
-        sums = _totals(partial, tiles, found, a)
+        sums, parameters = _totals(partial, tiles, wanted, a)
         if a.batch or a.plus_batch:
             sums = over_ranks(sums, a)
         if a.batch and a.norm is not None and wanted.x:
             _finish(a.x, found.x, a.norm, a.eps, a.scale, sums, SumRow.GAIN)
         if a.plus_batch and a.plus is not None and a.plus_norm is not None and wanted.plus:
             _finish(a.plus, found.plus, a.plus_norm, a.plus_eps, a.plus_scale, sums, SumRow.PLUS_GAIN)
-    return found
+    return PerTensor(
+        *[
+            memory if gradient is None or not wants else gradient
+            for memory, gradient, wants in zip(found, parameters, wanted, strict=True)
+        ]
+    )
 
 
 def _constants(a: LIFArguments) -> dict[str, float]:
@@ -114,8 +140,11 @@ def _if_any(gradient: Tensor) -> Tensor | None:
 
 def _finish(x: Tensor, to_x: Tensor, norm: Tensor, eps: float, scale: float, sums: Tensor, gain: SumRow) -> None:
     tiles = tiling(x, len(x), 16 // x.itemsize, by_channel=True)
-    kernels.finish[tiles.grid](
-        x, to_x, norm, sums, eps, scale, count=x.numel() // tiles.channels, GAIN_ROW=int(gain), **tiles.arguments()
+    launch(
+        kernels.finish,
+        tiles.grid,
+        {"x": x, "to_x": to_x, "norm": norm, "sums": sums, "eps": eps, "scale": scale},
+        {"count": x.numel() // tiles.channels, "gain_row": int(gain), **tiles.arguments()},
     )
 
 
@@ -146,7 +175,8 @@ def pack(spikes: Tensor) -> Tensor:
     bits = spikes.new_empty(-(-count // 8), dtype=torch.uint8)
     if count:
         with _on_device(spikes):
-            bit_kernels.pack[(-(-len(bits) // BYTES),)](spikes, bits, count, K=BYTES)
+            grid = (-(-len(bits) // BYTES),)
+            launch(bit_kernels.pack, grid, {"spikes": spikes, "bits": bits}, {"count": count, "K": BYTES})
     return bits
 
 
@@ -154,7 +184,8 @@ def unpack(bits: Tensor, into: Tensor) -> Tensor:
     """See `surgrad.kernels.packing.Codec`."""
     if len(bits):
         with _on_device(bits):
-            bit_kernels.unpack[(-(-len(bits) // BYTES),)](bits, into, into.numel(), K=BYTES)
+            grid = (-(-len(bits) // BYTES),)
+            launch(bit_kernels.unpack, grid, {"bits": bits, "spikes": into}, {"count": into.numel(), "K": BYTES})
     return into
 
 
@@ -174,72 +205,92 @@ def _merged(
     tiles = tiling(x, len(x), 32 // x.itemsize, by_channel=True)
     partial = out.new_empty(3, tiles.slots, channels)
     with _on_device(x):
-        statistics.gather[tiles.grid](x, partial, slots=tiles.slots, **tiles.arguments())
-        statistics.merge[(-(-channels // 16),)](
-            x,
-            partial,
-            out,
-            weight,
-            bias,
-            running_mean,
-            running_var,
-            batches,
-            momentum,
-            unbiased,
-            tiles.slots,
-            channels,
-            tiles.columns,
-            tiles.last,
-            R=MERGED,
-            K=16,
-            num_warps=8,
+        found = {"x": x, "partial": partial}
+        launch(statistics.gather, tiles.grid, found, {"slots": tiles.slots, **tiles.arguments()})
+        launch(
+            statistics.merge,
+            (-(-channels // 16),),
+            {
+                **found,
+                "out": out,
+                "weight": weight,
+                "bias": bias,
+                "running_mean": running_mean,
+                "running_var": running_var,
+                "batches": batches,
+                "momentum": momentum,
+                "unbiased": unbiased,
+            },
+            {
+                "slots": tiles.slots,
+                "channels": channels,
+                "columns": tiles.columns,
+                "LAST": tiles.last,
+                "R": MERGED,
+                "K": 16,
+                "num_warps": 8,
+            },
         )
     return out
 
 
-def _totals(partial: Tensor, tiles: Tiling, found: PerTensor[Tensor], a: LIFArguments) -> Tensor:
-    """Add the shares of all programs: write the gradients of norms and parameters, and return the sums of the norms,
-    [rows of norms, C], float64."""
+def _totals(
+    partial: Tensor, tiles: Tiling, wanted: PerTensor[bool], a: LIFArguments
+) -> tuple[Tensor, PerTensor[Tensor | None]]:
+    """Add the shares of all programs: the sums of the norms [rows of norms, C], float64, and the gradients of norms and
+    parameters."""
     channels = tiles.channels
+    parameters = (a.decay, a.threshold, a.width)
     sums = partial.new_empty(SumRow.DECAY, channels, dtype=torch.float64)
-    parameters = any(gradient.numel() for gradient in (found.decay, found.threshold, found.width))
+    out = partial.new_empty(8 + len(parameters), channels)
     first = 0 if a.norm is not None or a.plus_norm is not None else SumRow.DECAY
-    last = len(SumRow) if parameters else SumRow.DECAY
-    if first == last:
-        return sums
-    sum_kernels.total[(-(-channels // 16), last - first)](
-        partial,
-        sums,
-        a.norm,
-        a.plus_norm,
-        _if_any(found.norm),
-        _if_any(found.plus_norm),
-        _if_any(found.decay),
-        _if_any(found.threshold),
-        _if_any(found.width),
-        a.eps,
-        a.plus_eps,
-        a.scale,
-        a.plus_scale,
-        int(first),
-        tiles.slots,
-        channels,
-        programs=tiles.grid[0],
-        DECAYS=per_channel(a.decay),
-        THRESHOLDS=per_channel(a.threshold),
-        WIDTHS=per_channel(a.width),
-        R=MERGED,
-        K=16,
-        num_warps=8,
+    last = len(SumRow) if wanted.decay or wanted.threshold or wanted.width else SumRow.DECAY
+    if first < last:
+        launch(
+            sum_kernels.total,
+            (-(-channels // 16), last - first),
+            {
+                "partial": partial,
+                "sums": sums,
+                "out": out,
+                "norm": out if a.norm is None else a.norm,  # without a norm, any memory of its size
+                "plus_norm": out if a.plus_norm is None else a.plus_norm,
+                "eps": a.eps,
+                "plus_eps": a.plus_eps,
+                "scale": a.scale,
+                "plus_scale": a.plus_scale,
+            },
+            {
+                "first": int(first),
+                "many": _many(a),
+                "slots": tiles.slots,
+                "row_length": channels,
+                "programs": tiles.grid[0],
+                "R": MERGED,
+                "K": 16,
+                "num_warps": 8,
+            },
+        )
+    decay, threshold, width = (
+        row if parameter.ndim else row[0] for row, parameter in zip(out[8:], parameters, strict=True)
     )
-    return sums
+    return sums, PerTensor(None, out[:4], None, out[4:8], decay, threshold, width, None)
 
 
-def _common(a: LIFArguments, chunk: int, tiles: Tiling) -> dict[str, object]:
-    """The arguments that both passes take; a summand that is the same at every step is read once."""
-    elements = a.x[0].numel()
-    strides = [elements if x is not None and len(x) > 1 else 0 for x in (a.x, a.plus)]
-    counts = [chunk if stride or a.steps == 1 else 1 for stride in strides]
+def _many(a: LIFArguments) -> int:
+    """A bit for each row of the sums from which a gradient for each channel follows."""
+    rows = {
+        SumRow.GAIN: a.norm is not None,
+        SumRow.PLUS_GAIN: a.plus_norm is not None,
+        SumRow.DECAY: per_channel(a.decay),
+        SumRow.THRESHOLD: per_channel(a.threshold),
+        SumRow.WIDTH: per_channel(a.width),
+    }
+    return sum(1 << row for row, many in rows.items() if many)
+
+
+def _given(a: LIFArguments) -> dict[str, Tensor | float | None]:
+    """The tensors and numbers that both passes take."""
     return {
         "x": a.x,
         "norm": a.norm,
@@ -248,19 +299,24 @@ def _common(a: LIFArguments, chunk: int, tiles: Tiling) -> dict[str, object]:
         "decay": a.decay,
         "threshold": a.threshold,
         "initial": a.initial_potential,
-        "stride": strides[0],
-        "plus_stride": strides[1],
         "eps": a.eps,
         "plus_eps": a.plus_eps,
         "scale": a.scale,
         "plus_scale": a.plus_scale,
+    }
+
+
+def _fixed(a: LIFArguments, chunk: int, tiles: Tiling) -> dict[str, int | str]:
+    """The sizes and options that both passes take."""
+    elements = a.x[0].numel()
+    return {
+        "stride": elements if len(a.x) > 1 else 0,
+        "plus_stride": elements if a.plus is not None and len(a.plus) > 1 else 0,
         "steps": a.steps,
         "elements": elements,
         "DECAYS": per_channel(a.decay),
         "THRESHOLDS": per_channel(a.threshold),
         "RESET": a.reset,
-        "COUNT": counts[0],
-        "PLUS_COUNT": counts[1],
         "CHUNK": chunk,
         "RAGGED": a.steps % chunk > 0,
         "LONG": a.steps > chunk,  # without it there is no loop over chunks, which costs 3 to 6 instructions an element

@@ -9,9 +9,11 @@ from surgrad.kernels.lif.triton.slopes import slope, width_slope
 from surgrad.kernels.lif.triton.sums import DECAY, GAIN, PLUS_GAIN, SHIFT, THRESHOLD, WIDTH, store_sum
 from surgrad.kernels.lif.triton.tiles import (
     affine,
+    affine_if,
     after_reset,
     current,
     deviation,
+    kernel,
     parameter,
     place,
     read,
@@ -24,7 +26,7 @@ from surgrad.surrogates import base as surrogates
 NARROWEST = tl.constexpr(surrogates.NARROWEST)
 
 
-@triton.jit
+@kernel
 def forward(
     x,
     norm,
@@ -43,6 +45,7 @@ def forward(
     plus_eps,
     scale,
     plus_scale,
+    plus_is_normed,
     steps,
     elements,
     outer,
@@ -56,8 +59,6 @@ def forward(
     DECAYS: tl.constexpr,
     THRESHOLDS: tl.constexpr,
     RESET: tl.constexpr,
-    COUNT: tl.constexpr,
-    PLUS_COUNT: tl.constexpr,
     PER_THRESHOLD: tl.constexpr,
     SHARED: tl.constexpr,
     CHUNK: tl.constexpr,
@@ -72,7 +73,7 @@ def forward(
     beta = parameter(decay, channel, channels, DECAYS)
     th = parameter(threshold, channel, channels, THRESHOLDS)
     map_x = affine(norm, channel, channels, eps, scale)
-    map_plus = affine(plus_norm, channel, channels, plus_eps, plus_scale)
+    map_plus = affine_if(plus_is_normed, plus_norm, channel, channels, plus_eps, plus_scale)
     if counts is not None:
         per = tl.div_rn(PER_THRESHOLD, th)
         if SHARED:
@@ -82,21 +83,20 @@ def forward(
         base = wide(block, row_stride) * R
         v = state(initial, base, at, live, R, K)
         for first in tl.range(0, steps if LONG else CHUNK, CHUNK):
-            xs = read(x, base, at, first, steps, stride, live, COUNT, RAGGED)
-            ps = read(plus, base, at, first, steps, plus_stride, live, PLUS_COUNT, RAGGED)
+            xs = read(x, base, at, first, steps, stride, live, CHUNK, RAGGED)
+            ps = read(plus, base, at, first, steps, plus_stride, live, CHUNK, RAGGED)
             for i in tl.static_range(CHUNK):
                 there = live & (first + i < steps) if RAGGED else live
                 u = beta * v + current(xs, map_x, ps, map_plus, i)
+                if counts is not None:
+                    if SHARED:
+                        count(counters, u - th, per, there)
+                    else:
+                        count_at_once(counts, bin_of(u - th, per, there), there)
                 fired = tl.where(u >= th, 1.0, 0.0).to(spikes.dtype.element_ty)
                 tl.store(spikes + (base + wide(first + i, elements)) + at, fired, there)
                 if history is not None:
                     tl.store(history + (base + wide(first + i, elements)) + at, u, there)
-                if counts is not None:
-                    bins = bin_of(u - th, per, there)
-                    if SHARED:
-                        count(counters, bins)
-                    else:
-                        count_at_once(counts, bins, there)
                 after = after_reset(u, th, RESET)
                 v = tl.where(first + i < steps, after, v) if RAGGED else after
         if potential is not None:
@@ -135,7 +135,7 @@ def store_gradient(to, delta, affine_map, BATCH: tl.constexpr, there):
     tl.store(to, delta.to(to.dtype.element_ty), there)
 
 
-@triton.jit
+@kernel
 def backward(
     x,
     norm,
@@ -288,7 +288,7 @@ def backward(
     store_sum(partial, WIDTH, to_width, slot, slots, channel, channels, WANT_WIDTH, LAST, WIDTHS)
 
 
-@triton.jit
+@kernel
 def finish(
     x,
     to_x,
@@ -305,7 +305,7 @@ def finish(
     groups,
     blocks,
     programs,
-    GAIN_ROW: tl.constexpr,
+    gain_row,
     LAST: tl.constexpr,
     R: tl.constexpr,
     K: tl.constexpr,
@@ -318,7 +318,7 @@ def finish(
     share = 1.0 / tl.cast(count, tl.float64)
     inside = channel < channels
     offset = (tl.load(sums + SHIFT * channels + channel, inside, other=0.0) * share).to(tl.float32)
-    tilt = (tl.load(sums + GAIN_ROW * channels + channel, inside, other=0.0) * share).to(tl.float32) * rstd * rstd
+    tilt = (tl.load(sums + gain_row * channels + channel, inside, other=0.0) * share).to(tl.float32) * rstd * rstd
     for block in tl.range(pid // groups, blocks, programs):
         live = rows(block, outer, exists, R)
         base = wide(block, row_stride) * R

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from surgrad.kernels.lif.triton.tiles import place, rows, wide
+from surgrad.kernels.lif.triton.tiles import kernel, place, rows, wide
 
 
 @triton.jit
@@ -12,7 +12,7 @@ def pivot(x, channel, channels, columns, LAST: tl.constexpr):
     return tl.load(x + channel * (1 if LAST else columns), channel < channels, other=0.0).to(tl.float32)
 
 
-@triton.jit
+@kernel
 def gather(
     x,
     partial,
@@ -73,7 +73,7 @@ def approach(to, value, share, inside):
     tl.store(to, tl.where(share < 0.5, held + share * step, value - step * (1.0 - share)), inside)
 
 
-@triton.jit
+@kernel
 def merge(
     x,
     partial,

@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 
 from surgrad.kernels.lif.operators import SumRow
+from surgrad.kernels.lif.triton.tiles import kernel
 
 SHIFT = tl.constexpr(int(SumRow.SHIFT))
 GAIN = tl.constexpr(int(SumRow.GAIN))
@@ -40,18 +41,8 @@ def store_sum(
 
 
 @triton.jit
-def to_parameter(to, own: tl.constexpr, row, partial, programs, found, slots, channel, channels, MANY: tl.constexpr):
-    """Store the gradient of a parameter in the row that is its own: [channels], or one number."""
-    if row == own:
-        if MANY:
-            tl.store(to + channel, found.to(tl.float32), channel < channels)
-        elif tl.program_id(0) == 0:
-            tl.store(to, of_all(partial + row * slots * channels, programs))
-
-
-@triton.jit
 def of_all(shares, programs):
-    """The sum of a share of each program."""
+    """The sum of one share of each program."""
     found = tl.zeros((LANES,), tl.float64)
     for first in tl.range(0, programs, LANES):
         at = first + tl.arange(0, LANES)
@@ -60,63 +51,60 @@ def of_all(shares, programs):
 
 
 @triton.jit
-def to_norm_rows(to, norm, row, gain: tl.constexpr, found, eps, scale, channel, channels):
-    """Store the gradient of the rows of a norm [4, channels], of which mean and variance receive none."""
-    inside = channel < channels
-    if row == SHIFT:
-        tl.store(to + channel, tl.zeros_like(found).to(tl.float32), inside)
-        tl.store(to + channels + channel, tl.zeros_like(found).to(tl.float32), inside)
-        tl.store(to + 3 * channels + channel, found.to(tl.float32), inside)
-    elif row == gain:
-        variance = tl.load(norm + channels + channel, inside, other=1.0).to(tl.float64)
-        tl.store(to + 2 * channels + channel, (found * (scale * tl.rsqrt(variance + eps))).to(tl.float32), inside)
+def by_weight(norm, found, eps, scale, channel, channels):
+    """The gradient of a norm's weight."""
+    variance = tl.load(norm + channels + channel, channel < channels, other=1.0).to(tl.float64)
+    return (found * (scale * tl.rsqrt(variance + eps))).to(tl.float32)
 
 
-@triton.jit
+@kernel
 def total(
     partial,
     sums,
+    out,
     norm,
     plus_norm,
-    to_norm,
-    to_plus_norm,
-    to_decay,
-    to_threshold,
-    to_width,
     eps,
     plus_eps,
     scale,
     plus_scale,
     first,
+    many,
     slots,
-    channels,
+    row_length,
     programs,
-    DECAYS: tl.constexpr,
-    THRESHOLDS: tl.constexpr,
-    WIDTHS: tl.constexpr,
     R: tl.constexpr,
     K: tl.constexpr,
 ):
-    """Add the shares of all programs, partial [rows of SumRow, slots, channels], of a row; store the gradients of norms
-    and parameters, and what `finish` needs to sums [rows of norms, channels], float64."""
+    """Add the shares of all programs, partial [rows of SumRow, slots, row_length], of a row.
+
+    Stores what `finish` needs to sums [rows of norms, row_length], float64; and gradients to out [11, row_length]: the
+    four rows of `norm` and of `plus_norm`, mean and variance without one, then decay, threshold and width. Bit r of
+    `many` says that there is a norm for row r, or that its parameter is one for each channel and not one number. So
+    what a layer has of these does not change the compiled kernel: one serves all."""
     row = first + tl.program_id(1)
     channel = tl.program_id(0) * K + tl.arange(0, K)[None, :]
-    inside = channel < channels
+    inside = channel < row_length
+    shares = partial + row * slots * row_length
     found = tl.zeros((R, K), tl.float64)
     for block in tl.range(0, slots, R):
         slot = block + tl.arange(0, R)[:, None]
-        at = partial + (row * slots + slot) * channels + channel
-        found += tl.load(at, (slot < slots) & inside, other=0.0).to(tl.float64)
+        found += tl.load(shares + slot * row_length + channel, (slot < slots) & inside, other=0.0).to(tl.float64)
     found = tl.sum(found, 0, keep_dims=True)
+    to = out + channel
+    is_many = (many >> row) & 1 == 1
     if row < DECAY:
-        tl.store(sums + row * channels + channel, found, inside)
-    if to_norm is not None:
-        to_norm_rows(to_norm, norm, row, GAIN, found, eps, scale, channel, channels)
-    if to_plus_norm is not None:
-        to_norm_rows(to_plus_norm, plus_norm, row, PLUS_GAIN, found, plus_eps, plus_scale, channel, channels)
-    if to_decay is not None:
-        to_parameter(to_decay, DECAY, row, partial, programs, found, slots, channel, channels, DECAYS)
-    if to_threshold is not None:
-        to_parameter(to_threshold, THRESHOLD, row, partial, programs, found, slots, channel, channels, THRESHOLDS)
-    if to_width is not None:
-        to_parameter(to_width, WIDTH, row, partial, programs, found, slots, channel, channels, WIDTHS)
+        tl.store(sums + row * row_length + channel, found, inside)
+    if row == SHIFT:
+        for of_norm in tl.static_range(0, 8, 4):
+            tl.store(to + of_norm * row_length, tl.zeros_like(found).to(tl.float32), inside)
+            tl.store(to + (of_norm + 1) * row_length, tl.zeros_like(found).to(tl.float32), inside)
+            tl.store(to + (of_norm + 3) * row_length, found.to(tl.float32), inside)
+    elif (row == GAIN) & is_many:
+        tl.store(to + 2 * row_length, by_weight(norm, found, eps, scale, channel, row_length), inside)
+    elif (row == PLUS_GAIN) & is_many:
+        tl.store(to + 6 * row_length, by_weight(plus_norm, found, plus_eps, plus_scale, channel, row_length), inside)
+    elif (row >= DECAY) & is_many:
+        tl.store(to + (8 + row - DECAY) * row_length, found.to(tl.float32), inside)
+    elif (row >= DECAY) & (tl.program_id(0) == 0):
+        tl.store(out + (8 + row - DECAY) * row_length, of_all(shares, programs))

@@ -7,6 +7,18 @@ channel, or, if inner is 1 (LAST), of the channels. Offsets within a tile fit 32
 import triton
 import triton.language as tl
 
+COUNTS = (
+    *("outer", "column_blocks", "groups", "blocks", "programs", "slots", "steps", "width_rows"),
+    *("first", "count", "gain_row", "many", "plus_is_normed", "row_length"),
+)
+"""Arguments of kernels whose divisibility changes no access to memory: no value of them compiles a kernel again."""
+
+
+def kernel(function):
+    """`triton.jit`, for the functions that are launched."""
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return triton.jit(function, do_not_specialize=[name for name in COUNTS if name in names])
+
 
 @triton.jit
 def place(group, columns, row_stride, column_blocks, R: tl.constexpr, K: tl.constexpr, LAST: tl.constexpr):
@@ -45,6 +57,17 @@ def affine(norm, channel, channels, eps, scale):
         weight = parameter(norm + 2 * channels, channel, channels, True)
         bias = parameter(norm + 3 * channels, channel, channels, True)
         out = (mean, deviation(norm, channel, channels, eps) * (scale * weight), bias)
+    return out
+
+
+@triton.jit
+def affine_if(exists, norm, channel, channels, eps, scale):
+    """`affine`, or with `exists` 0 a map that changes nothing: not a property of the compiled kernel."""
+    if norm is None:
+        out = ()
+    else:
+        mean, gain, bias = affine(norm, channel, channels, eps, scale)
+        out = (tl.where(exists != 0, mean, 0.0), tl.where(exists != 0, gain, 1.0), tl.where(exists != 0, bias, 0.0))
     return out
 
 

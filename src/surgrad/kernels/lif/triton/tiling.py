@@ -1,6 +1,7 @@
 """How the elements of a step are divided into tiles; tiles.py describes how the kernels use them."""
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 from torch import Tensor
@@ -78,22 +79,30 @@ def tiling(x: Tensor, steps: int, per_thread: int, *, by_channel: bool) -> Tilin
 
     by_channel: whether channels differ in a parameter or a norm."""
     size = THREADS * per_thread
-    outer, channels, columns, last = _view(x, steps, size if not by_channel else 0)
-    k = _columns_of_tile(columns, WIDEST_ROW if last else size)
+    return _tiling(tuple(x.shape[1:]), laid_out_last(x), steps, size, by_channel, WIDEST_ROW, MOST_PROGRAMS)
+
+
+@lru_cache(4096)
+def _tiling(
+    shape: tuple[int, ...], last: bool, steps: int, size: int, by_channel: bool, widest: int, most: int
+) -> Tiling:
+    """The tiles, of `size` elements, of steps of that shape [N, C, ...]."""
+    outer, channels, columns, last = _view(shape, last, steps, size if not by_channel else 0)
+    k = _columns_of_tile(columns, widest if last else size)
     row_stride = columns if last else channels * columns
     r = size // k if size // k * row_stride < 2**31 else 1
     whole = Tiling(outer, channels, columns, last, r, k, 1)
-    return whole._replace(programs=min(whole.blocks, max(1, MOST_PROGRAMS // whole.groups)))
+    return whole._replace(programs=min(whole.blocks, max(1, most // whole.groups)))
 
 
-def _view(x: Tensor, steps: int, size: int) -> tuple[int, int, int, bool]:
+def _view(shape: tuple[int, ...], last: bool, steps: int, size: int) -> tuple[int, int, int, bool]:
     """(outer, channels, columns, last); with a size, the layout does not matter, and rows are chosen to divide it."""
-    elements = x[0].numel()
+    elements = math.prod(shape)
     side = math.gcd(elements, size)
     if size and side >= 32:
         return steps * elements // side, 1, side, False
-    channels = x.shape[2] if x.ndim > 2 else 1
-    inner = 1 if laid_out_last(x) else elements // (x.shape[1] * channels) if x.ndim > 2 else elements
+    channels = shape[1] if len(shape) > 1 else 1
+    inner = 1 if last else elements // (shape[0] * channels) if len(shape) > 1 else elements
     outer = steps * elements // (channels * inner)
     return (outer, channels, channels, True) if inner == 1 else (outer, channels, inner, False)
 
