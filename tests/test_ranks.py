@@ -3,6 +3,7 @@
 import fcntl
 import os
 import traceback
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from event_files import published
-from picture_tree import picture_tree
+from picture_tree import picture_shards, picture_tree
 from torch import nn
 
 from surgrad import ranks
@@ -25,6 +26,7 @@ from surgrad.penalties import PENALTIES
 from surgrad.ranks import Place
 from surgrad.recipes import find_recipe
 from surgrad.train import building
+from surgrad.train import loop as loop_module
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Silent
 
@@ -38,8 +40,10 @@ SMALL = (
 """11 samples are 6 + 5, and 3 + 3 + 3 + 2."""
 CASES = {
     "default": (),
+    "short": ("optim.epochs=2", "run.device=cpu"),
     "convolutions": ("model.name=small_cnn", "model.width_multiplier=0.0625"),
     "clipped": ("optim.clip=0.1",),
+    "a period": ("adapt.name=esg", "adapt.period=4"),  # of which two steps are over where the training is cut
     "accumulated": ("optim.accumulate=2",),
     "checkpointed": ("run.checkpoint=true", "model.name=small_cnn", "model.width_multiplier=0.0625"),
     "learned widths": ("surrogate.learn=true", "adapt.name=fixed"),
@@ -50,6 +54,8 @@ CASES = {
                    "data.workers=0", "data.limit=none", "optim.clip=0.1"),  # unclipped, it amplifies rounding by 1e14
     "pictures": ("data.name=image_folder", "model.name=small_resnet", "data.side=16", "data.resize=20",
                  "data.workers=0", "data.limit=none", "data.flip=true"),
+    "shards": ("data.name=image_shards", "model.name=small_resnet", "data.side=16", "data.resize=20",
+               "data.workers=0", "data.limit=none", "data.flip=true", "data.window=2"),
     **{f"norm {name}": (f"norm.name={name}",) for name in NORMS},
     **{f"loss {name}": (f"loss.name={name}",) for name in LOSSES},
     **{f"penalty {name}": (f"penalty.name={name}", "penalty.weight=0.1") for name in PENALTIES},
@@ -64,6 +70,8 @@ SOME = (
     "gradient ottt", "controller dspike",
 )  # fmt: skip
 """What four ranks train too."""
+RESUMED = ("default", "a period")
+"""What one number of processes begins, and another one continues."""
 PAIRS = [*((2, case) for case in CASES), *((4, case) for case in SOME)]
 
 
@@ -91,7 +99,8 @@ def recipe_of(settings):
 
 def data_of(recipe, folder):
     """Where the data of a recipe is: what the fixture wrote, or nothing for the bundled images."""
-    return {"n_mnist": folder, "image_folder": folder / "tree"}.get(recipe.data.name)
+    places = {"n_mnist": folder, "image_folder": folder / "tree", "image_shards": folder / "shards"}
+    return places.get(recipe.data.name)
 
 
 def loop_of(case, folder):
@@ -120,7 +129,7 @@ def result(loop):
 def trained(case, folder):
     """The weights, and the sums of the losses and of the correct predictions, after some steps in float64."""
     loop = loop_of(case, folder)
-    whole = case in SOME or case.startswith(("controller", "gradient", "progressive"))
+    whole = case in (*SOME, *RESUMED) or case.startswith(("controller", "gradient", "progressive"))
     steps_of(loop, range(STEPS if whole else FEW))
     return result(loop)
 
@@ -159,21 +168,33 @@ def all_cases(folder):
 
 def half(folder):
     """Train half of the steps, and save."""
-    loop = loop_of("default", folder / f"run{ranks.place().count}")
-    steps_of(loop, range(STEPS // 2))
-    loop.save()
+    for case in RESUMED:
+        loop = loop_of(case, folder / f"{case}{ranks.place().count}")
+        steps_of(loop, range(STEPS // 2))
+        loop.save()
 
 
 def other_half(folder):
     """Continue, by as many processes as there are, what two or one began."""
     found = {}
-    for began in (1, 2):
-        loop = loop_of("default", folder / f"run{began}")
+    for case, began in product(RESUMED, (1, 2)):
+        loop = loop_of(case, folder / f"{case}{began}")
         loop.resume()
         assert loop.step_number == STEPS // 2
         steps_of(loop, range(STEPS // 2, STEPS))
-        found[began] = result(loop)
+        found[case, began] = result(loop)
     return found
+
+
+def saves(folder):
+    """A training in which the clock of each rank asks for a checkpoint at other moments: rank 0 decides."""
+    loop_module.SAVE_SECONDS = 1e9 if ranks.place().rank else 0.0
+    loop = loop_of("short", folder / "run")
+    saved = []
+    plain = loop.save
+    loop.save = lambda: (saved.append(loop.step_number), plain())
+    loop.run()
+    return saved
 
 
 def exchanges(folder):
@@ -228,7 +249,7 @@ def results(tmp_path_factory):
 
 def computed(folder):
     published(folder / "n_mnist", "n_mnist", 24)
-    picture_tree(folder / "tree")
+    picture_shards(folder / "shards", picture_tree(folder / "tree"))
     return {1: all_cases(folder), **{count: by_ranks(count, folder, all_cases) for count in (2, 4)}}
 
 
@@ -247,10 +268,16 @@ def test_other_numbers_of_ranks_continue(results, tmp_path):
     """One process, and four, continue what one or two began: all end where one that does it all ends."""
     half(tmp_path)
     by_ranks(2, tmp_path, half)
-    ends = [*other_half(tmp_path).values(), *by_ranks(4, tmp_path, other_half).values()]
-    for found in ends:
-        for name, value in results[1]["default"].items():
-            assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-10), name
+    for ends in (other_half(tmp_path), by_ranks(4, tmp_path, other_half)):
+        for (case, began), found in ends.items():
+            for name, value in results[1][case].items():
+                assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-10), (case, began, name)
+
+
+def test_ranks_save_together(tmp_path):
+    """After every step but those in the end of an epoch, after which there is one anyway; the checkpoint before the
+    first step is the first rank's alone."""
+    assert by_ranks(2, tmp_path, saves) == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_controllers_exchange_no_more_than_they_read(tmp_path):
@@ -259,7 +286,7 @@ def test_controllers_exchange_no_more_than_they_read(tmp_path):
     usual = found["fixed"]
     more = {case: [own - others for own, others in zip(found[case], usual, strict=True)] for case in TALKING}
     assert more["lsg"] == [0] * 9
-    assert more["esg"] == [0] + [1] * 8
+    assert more["esg"] == [0, 0, 0, 0, 1, 0, 0, 0, 1]  # once in its period of four steps
     assert more["share"][1:] == [int(step in (1, 2, 4, 8)) for step in range(1, 9)]  # it calibrates before, with norms
     assert more["dspike"][1:4] == [0, 0, 0]  # it searches once an epoch, of four steps
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from surgrad import ranks
 from surgrad.adapt.base import Computed, Controller, StepContext, Widths, as_controller, widths_from
 from surgrad.adapt.controllers import CONTROLLERS
 from surgrad.adapt.foreign import Alpha, ForeignNeuron, neuron_of
@@ -93,6 +94,7 @@ class Adapter:
         self._attached: Any = None
         self._calibrating = False
         self._written: _Written | None = None
+        self._counts: dict[str, Tensor] = {}  # of this rank, since the controller last read them
         for neuron in self.neurons.values() if self.controller.needs_histograms else ():
             neuron.histogram_by_width = self.controller.histograms_by_width
         self._record(0)
@@ -110,7 +112,12 @@ class Adapter:
         if self._forwards:
             self._check_counted()
         self._forwards = 0
-        histograms = self._histograms() if self.controller.wants_histograms(self._now) else {}
+        if self.controller.wants_histograms(self._now):
+            self._counts = self._counted()
+        histograms = {}
+        if self.controller.reads_histograms(self._now):
+            histograms = all_reduced(self._counts)
+            self._counts = {}
         self._write(widths_from(self.controller, self._context(batch, histograms)))
         self._record(self._now + 1)
         for neuron in self.neurons.values():
@@ -150,9 +157,14 @@ class Adapter:
         self._attached = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs besides the model, whose state holds the widths."""
+        """What a resumed training needs besides the model, whose state holds the widths.
+
+        Within `surgrad.ranks.joined` all ranks call it, and each gets what all of them have counted. In a loop of your
+        own, each rank saves and loads what it has counted.
+        """
         self._check_written()
-        histograms = {name: counts.clone() for name, counts in self._histograms(reduce=False).items()}
+        histograms = self._counted() if self.controller.wants_histograms(self._now) else self._counts
+        histograms = all_reduced(histograms) if ranks.several() else histograms
         alphas = {name: width for name, width in self._slots().items() if self._is_alpha(name)}
         controller = self.controller.state_dict()
         return {"step": self._now, "controller": controller, "histograms": histograms, "alphas": alphas}
@@ -160,8 +172,11 @@ class Adapter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._now = state["step"]
-        for name, counts in state["histograms"].items():
-            self.neurons[name].histogram = counts.to(self.neurons[name].surrogate.width.device)
+        others = ranks.place().rank > 0  # the first rank holds what all have counted
+        self._counts = {
+            name: (torch.zeros_like(counts) if others else counts).to(self.neurons[name].surrogate.width.device)
+            for name, counts in state["histograms"].items()
+        }
         self._write(state["alphas"])
         self.controller.load_state_dict(state["controller"])
 
@@ -187,12 +202,16 @@ class Adapter:
         gains = Computed(before, _gain)
         return StepContext(self._now, self.steps, self.steps_per_epoch, self.neurons, histograms, probe, gains)
 
-    def _histograms(self, reduce: bool = True) -> dict[str, Tensor]:
+    def _counted(self) -> dict[str, Tensor]:
+        """What was counted since the controller last read it, the last forward pass included."""
         if not self.controller.needs_histograms:
             return {}
         held = {name: getattr(neuron, "histogram", None) for name, neuron in self.neurons.items()}
-        counts = {name: histogram for name, histogram in held.items() if histogram is not None}
-        return all_reduced(counts) if reduce else counts
+        new = {name: histogram for name, histogram in held.items() if histogram is not None}
+        both = [name for name in new if name in self._counts]
+        sums = torch._foreach_add([self._counts[name] for name in both], [new[name] for name in both]) if both else []
+        first = {name: counts.clone() for name, counts in new.items() if name not in self._counts}
+        return self._counts | first | dict(zip(both, sums, strict=True))
 
     @torch.no_grad()
     def _write(self, widths: Widths) -> None:

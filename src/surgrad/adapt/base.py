@@ -49,9 +49,9 @@ class StepContext:
         steps: steps of the whole training, or None where the Adapter was not given them.
         steps_per_epoch: steps of one epoch, or None likewise.
         neurons: by module path, each with `.surrogate`, `.decay` and `.threshold`, in the order of the network.
-        histograms: by module path, the histogram of the membrane potentials in the last training forward pass
-            (`surgrad.kernels.lif`), summed over ranks. Empty before the first forward pass, and unless the controller
-            sets `needs_histograms`.
+        histograms: by module path, the histogram of the membrane potentials in the training forward passes since they
+            were last read (`surgrad.kernels.lif`), summed over ranks. Empty before the first forward pass, in steps in
+            which the controller does not read them, and unless it sets `needs_histograms`.
         probe: evaluates the loss of the coming batch with other parameters or widths. None when the adapter is built
             or attached, and without a loss.
         gains: by module path, the mean weight of the norm before the neuron (in its `surgrad.norm.NormNeuron`, or
@@ -124,8 +124,13 @@ class Controller:
         return type(self).__name__
 
     def wants_histograms(self, step: int) -> bool:
-        """Whether it reads, before the step with this number, the histograms of the step before."""
+        """Whether the histograms of the step before the one with this number are counted."""
         return self.needs_histograms
+
+    def reads_histograms(self, step: int) -> bool:
+        """Whether it reads, before the step with this number, the histograms counted since it last did. Several ranks
+        exchange them then. By default whenever there are new ones."""
+        return self.wants_histograms(step)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs: tensors, numbers and words, in dicts and lists."""

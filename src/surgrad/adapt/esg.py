@@ -105,7 +105,10 @@ class ESG(Controller):
         self.freeze = freeze
         self.half: dict[str, float] = {}  # k by layer (or of "all"), in thresholds
         self.ratios: dict[str, Tensor] = {}  # by layer with several widths, those of its channels to k
-        self.counts: dict[str, Tensor] = {}  # of the period so far
+        self.counts: dict[str, Tensor] = {}  # of the period
+
+    def reads_histograms(self, step: int) -> bool:
+        return step > 0 and step % self.period == 0
 
     def __call__(self, context: StepContext) -> dict[str, Tensor]:
         progress = context.progress
@@ -114,7 +117,7 @@ class ESG(Controller):
         for name, counts in context.histograms.items():
             key = self._key(name)
             self.counts[key] = self.counts[key].to(counts.device) + counts if key in self.counts else counts.clone()
-        if context.step == 0 or context.step % self.period:
+        if not self.reads_histograms(context.step):
             return {}
         if not self.warmup <= progress < 1 - self.freeze:
             self.counts = {}

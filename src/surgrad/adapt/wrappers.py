@@ -20,6 +20,9 @@ class _Wrapper(Controller):
     def wants_histograms(self, step: int) -> bool:
         return self.controller.wants_histograms(step)
 
+    def reads_histograms(self, step: int) -> bool:
+        return self.controller.reads_histograms(step)
+
     def state_dict(self) -> dict[str, Any]:
         return self.controller.state_dict()
 

@@ -21,9 +21,10 @@ from surgrad.data.events.sets import EVENT_SETS, EventData, load_events
 from surgrad.data.folder import FOLDER_SETS, FolderData, load_folder
 from surgrad.data.image_sets import IMAGE_SETS
 from surgrad.data.loading import data_root, load_spec
+from surgrad.data.shards import ShardData, load_shards
 from surgrad.data.source import Batch, Batches, BatchSettings, DataSource, Progressive
 from surgrad.data.sources.arrays import ArraySource
-from surgrad.data.sources.folders import FolderSource
+from surgrad.data.sources.folders import FolderSource, ShardSource
 from surgrad.data.sources.images import ImageSource, load
 from surgrad.data.sources.recordings import EventSource
 from surgrad.data.sources.spoken import SpokenSource
@@ -47,6 +48,8 @@ __all__ = [
     "ImageData",
     "ImageSource",
     "Progressive",
+    "ShardData",
+    "ShardSource",
     "Split",
     "SpokenSource",
     "as_source",
@@ -54,6 +57,7 @@ __all__ = [
     "load",
     "load_events",
     "load_folder",
+    "load_shards",
     "load_spec",
 ]
 

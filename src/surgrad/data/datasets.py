@@ -10,8 +10,10 @@ from surgrad.data.events.sets import EVENT_SETS, EventData
 from surgrad.data.events.spoken import SPOKEN_SETS
 from surgrad.data.folder import FOLDER_SETS, FolderData
 from surgrad.data.image_sets import IMAGE_SETS
+from surgrad.data.shards import NAME as SHARDS
+from surgrad.data.shards import ShardData
 from surgrad.data.source import DataSource
-from surgrad.data.sources.folders import FolderSource
+from surgrad.data.sources.folders import FolderSource, ShardSource
 from surgrad.data.sources.images import ImageSource
 from surgrad.data.sources.recordings import EventSource
 from surgrad.data.sources.spoken import SpokenSource
@@ -22,6 +24,7 @@ DATASETS: Registry[Callable[..., DataSource]] = Registry(
     {
         **{name: partial(ImageSource, name) for name in IMAGE_SETS},
         **{name: partial(FolderSource, name) for name in FOLDER_SETS},
+        SHARDS: ShardSource,
         **{name: partial(EventSource, name) for name in EVENT_SETS},
         **{name: partial(SpokenSource, name) for name in SPOKEN_SETS},
     },
@@ -32,6 +35,7 @@ DATASETS: Registry[Callable[..., DataSource]] = Registry(
 _KINDS: dict[type, Callable[..., DataSource]] = {
     ImageData: ImageSource,
     FolderData: FolderSource,
+    ShardData: ShardSource,
     EventData: EventSource,
 }
 

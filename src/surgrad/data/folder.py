@@ -4,13 +4,14 @@ ROOT/imagenet/train/n01440764/n01440764_10026.JPEG
 ROOT/imagenet/val/n01440764/ILSVRC2012_val_00000293.JPEG
 """
 
+import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from surgrad.data.class_folders import check_same_classes, class_names, part_folders
 from surgrad.data.loading import data_root
+from surgrad.data.sampling import Part
 from surgrad.errors import BadValue, DataError, unknown
 
 if TYPE_CHECKING:
@@ -31,6 +33,17 @@ _DAMAGED = (OSError, ValueError, SyntaxError)
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("val", "validation", "test")
 """The names that the folders of training and test images may have."""
+
+
+class Held(Protocol):
+    """An image within a larger file."""
+
+    def read(self) -> bytes:
+        """Its bytes; OSError where they cannot be read."""
+
+
+Place = str | Held
+"""The path of an image, or an image within a file; its str() is for messages."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,13 @@ FOLDER_SETS = {
 }
 
 
+class Images(Part, Protocol):
+    """The images of one part of a data set, with their labels."""
+
+    def place(self, index: int) -> Place:
+        """Where an image is."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """The images of one part of a data set: their paths, in the order of classes and names, and labels int64 [N]."""
@@ -59,6 +79,10 @@ class Tree:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def place(self, index: int) -> str:
+        """Where an image is."""
+        return self.paths[index]
 
     def only(self, chosen: Sequence[int]) -> "Tree":
         """The images with these numbers, in the order given."""
@@ -80,8 +104,8 @@ class FolderData:
     """
 
     name: str
-    train: Tree
-    test: Tree
+    train: Images
+    test: Images
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -157,43 +181,43 @@ def check_views(side: int, resize: int) -> None:
         raise DataError("images are read with pillow, which is not installed: pip install 'surgrad[images]'")
 
 
-def training_view(path: str, side: int, flip: bool, seed: tuple[int, ...]) -> Tensor:
+def training_view(place: Place, side: int, flip: bool, seed: tuple[int, ...]) -> Tensor:
     """Cut a random part of an image as a square, uint8 [3, side, side].
 
     The part has 8 to 100 % of the image's area and a ratio of 3/4 to 4/3 (RandomResizedCrop of Szegedy et al. 2015).
     With `flip` it is mirrored with probability 1/2. Equal seeds give equal views.
     """
     rng = np.random.default_rng(seed)
-    with opened_image(path) as image:
-        return _cut(image, _random_box(rng, *image.size), side, flip and rng.random() < 0.5, path)
+    with opened_image(place) as image:
+        return _cut(image, _random_box(rng, *image.size), side, flip and rng.random() < 0.5, place)
 
 
-def evaluation_view(path: str, side: int, resize: int) -> Tensor:
+def evaluation_view(place: Place, side: int, resize: int) -> Tensor:
     """Cut the middle of an image, uint8 [3, side, side].
 
     The result is that of resizing the shorter side to `resize` and cutting the middle square of `side` pixels, in one
     resampling.
     """
-    with opened_image(path) as image:
+    with opened_image(place) as image:
         width, height = image.size
         half = min(width, height) * side / resize / 2
         box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
-        return _cut(image, box, side, False, path)
+        return _cut(image, box, side, False, place)
 
 
-def opened_image(path: str) -> "Image":
+def opened_image(place: Place) -> "Image":
     """Open an image of a format of `FORMATS`, whatever its name says; its pixels are not decoded yet. It is used as it
     is stored: a rotation that its EXIF data ask for is not applied, as in torchvision."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        if not os.path.isfile(path):
+        if isinstance(place, str) and not os.path.isfile(place):
             raise OSError("it is not a plain file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path, formats=FORMATS)
+            return Image.open(place if isinstance(place, str) else io.BytesIO(place.read()), formats=FORMATS)
     except (*_DAMAGED, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}); replace or remove it") from error
+        raise DataError(f"{place} cannot be read as an image ({error}); replace or remove it") from error
 
 
 def _in_colour(image: "Image") -> "Image":
@@ -223,7 +247,7 @@ def _random_box(rng: np.random.Generator, width: int, height: int) -> tuple[floa
     return ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
 
 
-def _cut(image: "Image", box: tuple[float, float, float, float], side: int, mirror: bool, path: str) -> Tensor:
+def _cut(image: "Image", box: tuple[float, float, float, float], side: int, mirror: bool, place: Place) -> Tensor:
     from PIL.Image import Resampling
 
     width, height = image.size
@@ -236,6 +260,6 @@ def _cut(image: "Image", box: tuple[float, float, float, float], side: int, mirr
         there = (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
         pixels = np.asarray(_in_colour(image).resize((side, side), Resampling.BILINEAR, box=there))
     except _DAMAGED as error:
-        raise DataError(f"{path} is truncated or altered ({error}); replace or remove it") from error
+        raise DataError(f"{place} is truncated or altered ({error}); replace or remove it") from error
     pixels = pixels[:, ::-1] if mirror else pixels
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -148,10 +148,14 @@ class Batches(ABC):
                 "samples are recordings with their own time steps; set progressive.fraction=0"
             )
 
+    def order(self, epoch: int) -> Tensor:
+        """The numbers of the training samples in the order of an epoch."""
+        return torch.randperm(self.train_count, generator=seeded(self._seed, 0, epoch))
+
     def train(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The training batches of an epoch in its shuffled order, from batch `first` on; of each, the share of this
         rank (`surgrad.ranks`)."""
-        order = torch.randperm(self.train_count, generator=seeded(self._seed, 0, epoch))
+        order = self.order(epoch)
         chosen = [order[n * self.size : (n + 1) * self.size] for n in range(first, self.per_epoch)]
         return self._training(epoch, first, chosen)
 

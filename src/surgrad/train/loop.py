@@ -123,7 +123,9 @@ class Loop:
         self._unread: _Outcome | None = None
         self._loss = 0.0  # the newest that is known
         self._stopping = False
-        self._agreed = False  # of several ranks: whether one of them was asked to stop before the newest known step
+        # what several ranks agree to do after the newest known step
+        self._stop_agreed = False
+        self._save_agreed = False
         self._saved = time.monotonic()
         self._watch = Watch(parts.recipe.run.timeout)
 
@@ -247,20 +249,22 @@ class Loop:
         return loss, values
 
     def save(self) -> None:
-        """Save a checkpoint; of several ranks, the first does."""
+        """Save a checkpoint; of several ranks, which all call it, the first does."""
         self._read_last()
+        self._saved = time.monotonic()
+        self._save_agreed = False
+        adapter = self.parts.adapter.state_dict()
         if ranks.place().rank:
             return
         state = {
             "recipe": to_dict(resolved(self.parts.recipe)),
             "progress": asdict(self.at),
             "optimizers": [plain_state(optimizer) for optimizer in self.parts.optimizers],
-            "adapter": self.parts.adapter.state_dict(),
+            "adapter": adapter,
             "observers": self.observers.state_dict(),
             "rng": _random_state(),
         }
         checkpoint.save(self.folder, self.parts.model, state)
-        self._saved = time.monotonic()
 
     def _train_epoch(self) -> None:
         batches = self.parts.batches
@@ -278,9 +282,14 @@ class Loop:
             at.epoch_seconds = at.epoch_seconds + now - since
             since = now
             self.progress.advance(batches.size, self._loss)
-            if now - self._saved > SAVE_SECONDS and at.batch < batches.per_epoch:
+            save_due = self._save_agreed if ranks.several() else self._wants_to_save()
+            if save_due and at.batch < batches.per_epoch:
                 self.save()
             self._stop_if_asked()
+
+    def _wants_to_save(self) -> bool:
+        """Whether the last checkpoint is old; of several ranks, the first says so."""
+        return not ranks.place().rank and time.monotonic() - self._saved > SAVE_SECONDS
 
     def _set_schedules(self, batch: Batch) -> None:
         """Set what changes over a training: the number of time steps, the learning rate, the widths."""
@@ -351,8 +360,8 @@ class Loop:
         own = [loss.double(), correct.double()]
         if not ranks.several():
             return torch.stack([*own, norm.double()])
-        asked = torch.full_like(own[0], self._stopping)
-        of_all = ranks.summed(torch.stack([*own, asked]))
+        asked = [torch.full_like(own[0], flag) for flag in (self._stopping, self._wants_to_save())]
+        of_all = ranks.summed(torch.stack([*own, *asked]))
         return torch.cat([of_all[:2], norm.double()[None], of_all[2:]])
 
     def _update(self, values: Tensor) -> None:
@@ -393,7 +402,8 @@ class Loop:
         self.at.loss_sum = self.at.loss_sum + loss
         self.at.correct = self.at.correct + int(correct)
         self._loss = loss
-        self._agreed = bool(asked and asked[0])
+        if asked:
+            self._stop_agreed, self._save_agreed = map(bool, asked)
 
     def _refuse(self, outcome: _Outcome, loss: float, norm: float) -> NoReturn:
         what, value = ("gradient", norm) if math.isfinite(loss) else ("loss", loss)
@@ -454,7 +464,7 @@ class Loop:
         }
 
     def _stop_if_asked(self) -> None:
-        if self._agreed if ranks.several() else self._stopping:
+        if self._stop_agreed if ranks.several() else self._stopping:
             self.save()
             raise Interrupted(
                 f"stopped at epoch {self.at.epoch + 1}, batch {self.at.batch}; saved. Continue with "

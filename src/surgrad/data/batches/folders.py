@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from surgrad.data.batches.stored import StoredBatches, View
-from surgrad.data.folder import FolderData, Tree, evaluation_view, training_view
+from surgrad.data.folder import FolderData, Images, evaluation_view, training_view
 from surgrad.data.sampling import divide, random_part
+from surgrad.data.shards import ShardData, Shards
 from surgrad.data.source import BatchSettings
 from surgrad.errors import DataError
 
@@ -23,7 +24,7 @@ class Cuts:
     flip: bool
 
 
-class FolderBatches(StoredBatches[Tree]):
+class FolderBatches(StoredBatches[Images]):
     """Batches of squares [N, 3, side, side], cut at random from the images of a tree of class folders.
 
     A limit takes a random part of each part, since images are stored class by class.
@@ -43,29 +44,42 @@ class FolderBatches(StoredBatches[Tree]):
         self._mean = 255 * torch.tensor(data.mean, device=settings.device).view(1, -1, 1, 1)
         self._std = 255 * torch.tensor(data.std, device=settings.device).view(1, -1, 1, 1)
 
-    def views(self, part: Tree, seed: tuple[int, int] | None) -> Dataset[View]:
+    def views(self, part: Images, seed: tuple[int, int] | None) -> Dataset[View]:
         return _Views(part, self._cuts, seed)
 
     def finished(self, samples: Tensor) -> Tensor:
         return ((samples.float() - self._mean) / self._std).contiguous(memory_format=self._format)
 
 
-class _Views(Dataset[View]):
-    """Squares of a tree's images; seed: of the random ones, None for the middle of each."""
+class ShardBatches(FolderBatches):
+    """The same of images in shards, of which `window` at a time are mixed."""
 
-    def __init__(self, tree: Tree, cuts: Cuts, seed: tuple[int, int] | None):
-        self._tree = tree
+    def __init__(self, data: ShardData, cuts: Cuts, settings: BatchSettings, workers: int | None, window: int):
+        super().__init__(data, cuts, settings, workers)
+        self._window = window
+
+    def order(self, epoch: int) -> Tensor:
+        shards = self._parts.train
+        assert isinstance(shards, Shards)
+        return shards.mixed(self._window, self._seed, 0, epoch)
+
+
+class _Views(Dataset[View]):
+    """Squares of images; seed: of the random ones, None for the middle of each."""
+
+    def __init__(self, images: Images, cuts: Cuts, seed: tuple[int, int] | None):
+        self._images = images
         self._cuts = cuts
         self._seed = seed
 
     def __getitem__(self, index: int) -> View:
-        path = self._tree.paths[index]
+        place = self._images.place(index)
         cuts = self._cuts
         try:
             if self._seed is None:
-                image = evaluation_view(path, cuts.side, cuts.resize)
+                image = evaluation_view(place, cuts.side, cuts.resize)
             else:
-                image = training_view(path, cuts.side, cuts.flip, (*self._seed, index))
+                image = training_view(place, cuts.side, cuts.flip, (*self._seed, index))
         except DataError as error:  # raised again in the main process
-            return str(error), torch.empty(0), self._tree.labels[index]
-        return None, image, self._tree.labels[index]
+            return str(error), torch.empty(0), self._images.labels[index]
+        return None, image, self._images.labels[index]

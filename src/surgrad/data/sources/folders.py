@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from surgrad.config.values import Range, Size
-from surgrad.data.batches.folders import Cuts, FolderBatches
+from surgrad.config.values import Count, Range, Size
+from surgrad.data.batches.folders import Cuts, FolderBatches, ShardBatches
 from surgrad.data.folder import FolderData, check_views, load_folder
+from surgrad.data.shards import ShardData, load_shards
 from surgrad.data.source import BatchSettings
 
 Side = Annotated[int, Range(8)]
@@ -50,3 +51,48 @@ class FolderSource:
     def batches(self, settings: BatchSettings) -> FolderBatches:
         """The batches of these images for the settings of a run."""
         return FolderBatches(self.data, self.cuts, settings, self.workers)
+
+
+class ShardSource(FolderSource):
+    """The same of images in tar files of WebDataset's format (`surgrad.data.shards`).
+
+    Each epoch has the shards in a random order and mixes the images of `window` successive ones, so that a training
+    reads few files at a time.
+
+    Args:
+        data: what `load_shards` returned; None: the shards below the root.
+        root: as in `FolderSource`.
+        window: how many shards are mixed.
+        cache: the folder in which the indices of shards are kept; None: .surgrad in the root.
+        side: as in `FolderSource`.
+        resize: as in `FolderSource`.
+        flip: as in `FolderSource`.
+        workers: as in `FolderSource`.
+
+    Raises:
+        BadValue: as in `FolderSource`.
+        DataError: if shards are missing or damaged, or pillow is not installed.
+    """
+
+    data: ShardData
+
+    def __init__(
+        self,
+        data: ShardData | None = None,
+        root: Path | str | None = None,
+        *,
+        window: Count = 16,
+        cache: str | None = None,
+        side: Side = 224,
+        resize: Side = 256,
+        flip: bool = False,
+        workers: Size | None = None,
+    ):
+        check_views(side, resize)
+        data = load_shards(root, cache=cache) if data is None else data
+        super().__init__(data, side=side, resize=resize, flip=flip, workers=workers)
+        self.window = window
+
+    def batches(self, settings: BatchSettings) -> ShardBatches:
+        """The batches of these images for the settings of a run."""
+        return ShardBatches(self.data, self.cuts, settings, self.workers, self.window)
