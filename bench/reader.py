@@ -1,11 +1,16 @@
-"""`python -m bench.reader --data DIR [--out FILE]`: how fast folders of images are read, by number of workers."""
+"""`python -m bench.reader --data DIR [--out FILE]`: how fast images are read, from folders and from tar shards.
+
+By number of workers; compared with processes that only decode and cut, and hand nothing on: one, and one for each core.
+"""
 
 import argparse
 import io
 import json
 import os
+import tarfile
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ from bench.machine import machine, words
 from bench.tables import table
 from bench.timing import quartiles
 from surgrad.data import DATASETS, BatchSettings, load
+from surgrad.data.folder import training_view
 from surgrad.files import replace_file
 
 SIZE = (375, 500)  # ImageNet's pictures have 400 × 350 pixels on average, most of them 500 × 375
@@ -32,8 +38,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write the record here, as JSON")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        size = _tree(Path(folder), given.data, given.images)
-        found = [_read(Path(folder), workers, given) for workers in (0, *range(1, (os.cpu_count() or 1) + 1))]
+        tree, shards = Path(folder, "tree"), Path(folder, "shards")
+        size = _tree(tree, given.data, given.images)
+        _pack(tree, shards)
+        cores = os.cpu_count() or 1
+        found = [_plain(tree, count, given) for count in sorted({1, cores})]
+        for name, place in (("image_folder", tree), ("image_shards", shards)):
+            found += [_read(name, place, workers, given) for workers in range(cores + 1)]
     record = {"machine": machine(), "images": given.images, "pixels": SIZE, "kilobytes": size / 1024, "rows": found}
     print(f"{words(record['machine'])}\n\n{shown(record)}")
     if given.out:
@@ -59,9 +70,44 @@ def _tree(folder: Path, data: Path | None, count: int) -> float:
     return total / count
 
 
-def _read(folder: Path, workers: int, given: Any) -> dict[str, Any]:
+def _pack(tree: Path, shards: Path) -> None:
+    """Write the same images as shards of 64."""
+    names = sorted(path.name for path in (tree / "train").iterdir())
+    for split in ("train", "val"):
+        (shards / split).mkdir(parents=True)
+        pictures = sorted((tree / split).rglob("*.jpg"), key=lambda path: int(path.stem))
+        for first in range(0, len(pictures), 64):
+            with tarfile.open(shards / split / f"{first:06}.tar", "w") as tar:
+                for picture in pictures[first : first + 64]:
+                    tar.add(picture, picture.name)
+                    label = str(names.index(picture.parent.name)).encode()
+                    member = tarfile.TarInfo(f"{picture.stem}.cls")
+                    member.size = len(label)
+                    tar.addfile(member, io.BytesIO(label))
+
+
+def _plain(folder: Path, processes: int, given: Any) -> dict[str, Any]:
+    """Images a second that these processes decode and cut, each a share of them, and hand to none."""
+    paths = sorted(map(str, (folder / "train").rglob("*.jpg")))
+    speeds = []
+    with ProcessPoolExecutor(processes) as pool:
+        for epoch in range(given.rounds + 1):
+            start = time.perf_counter()
+            list(pool.map(_decode, [(epoch, paths[share::processes]) for share in range(processes)]))
+            speeds.append(len(paths) / (time.perf_counter() - start))
+    return {"what": "decoding alone", "workers": processes, "images_per_second": speeds[1:]}
+
+
+def _decode(work: tuple[int, list[str]]) -> None:
+    torch.set_num_threads(1)
+    epoch, paths = work
+    for number, path in enumerate(paths):
+        training_view(path, 224, True, (0, epoch, number))
+
+
+def _read(name: str, folder: Path, workers: int, given: Any) -> dict[str, Any]:
     """Images a second of whole epochs: decoded, cropped at random to 224, flipped, normalised and in batches of 64."""
-    source = DATASETS.build("image_folder", {"flip": True, "workers": workers}, root=folder)
+    source = DATASETS.build(name, {"flip": True, "workers": workers}, root=folder)
     batches = source.batches(BatchSettings(batch=64, seed=0, device=torch.device("cpu"), epochs=given.rounds + 1))
     speeds = []
     for epoch in range(given.rounds + 1):
@@ -70,18 +116,22 @@ def _read(folder: Path, workers: int, given: Any) -> dict[str, Any]:
         for images, _ in batches.train(epoch):
             seen += len(images)
         speeds.append(seen / (time.perf_counter() - start))
-    return {"workers": workers, "images_per_second": speeds[1:]}  # the first starts the workers and fills the cache
+    return {
+        "what": name,
+        "workers": workers,
+        "images_per_second": speeds[1:],
+    }  # the first starts the workers and fills the cache
 
 
 def shown(record: dict[str, Any]) -> str:
     lines = []
     for row in record["rows"]:
         low, middle, high = quartiles(row["images_per_second"])
-        lines.append([str(row["workers"]), f"{middle:.0f}", f"{low:.0f}–{high:.0f}"])
+        lines.append([row["what"], str(row["workers"]), f"{middle:.0f}", f"{low:.0f}–{high:.0f}"])
     height, width = record["pixels"]
     return (
         f"{record['images']} JPEG files of {width}×{height}, {record['kilobytes']:.0f} KiB on average, cut at "
-        f"random to 224×224:\n\n{table(['workers', 'images a second', 'quartiles'], lines)}"
+        f"random to 224×224:\n\n{table(['', 'workers', 'images a second', 'quartiles'], lines)}"
     )
 
 

@@ -262,4 +262,4 @@ def _cut(image: "Image", box: tuple[float, float, float, float], side: int, mirr
     except _DAMAGED as error:
         raise DataError(f"{place} is truncated or altered ({error}); replace or remove it") from error
     pixels = pixels[:, ::-1] if mirror else pixels
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)  # channels stay last in memory
