@@ -81,13 +81,18 @@ static inline double total(const float* __restrict values, int n) {
   return sum;
 }
 
+// With pointers to the first elements: from their indices the compiler makes slow code.
+static inline void add_to(double* __restrict sums, const float* __restrict values, int n) {
+  for (int i = 0; i < n; ++i) sums[i] += values[i];
+}
+
 // sums[channel] += values, the reverse of spread.
 static inline void gather(const Lif& a, const float* __restrict values, int64_t first, int n, double* __restrict sums) {
   int64_t channel = first / a.inner % a.channels;
   if (a.inner == 1 && a.channels > 1) {
     for (int i = 0; i < n; channel = 0) {
       const int run = int(std::min<int64_t>(n - i, a.channels - channel));
-      for (int j = 0; j < run; ++j) sums[channel + j] += values[i + j];
+      add_to(sums + channel, values + i, run);
       i += run;
     }
     return;

@@ -240,7 +240,7 @@ struct Block {
   void prepare() {
     for (int64_t t = 0; t < a.steps; ++t) forward_step(t, u + t * size);
     for (int row = 0; row < SUMS; ++row)
-      if (a.wants & wants_of(row)) std::fill(sums[row], sums[row] + n, 0.0f);
+      if (is_wanted(row)) std::fill(sums[row], sums[row] + n, 0.0f);
     for (int k = 0; k < 2; ++k)
       if (a.summands[k].grad && a.summands[k].stride == 0) std::fill(whole[k], whole[k] + n, 0.0f);
     if (a.grad_potential)
@@ -336,10 +336,17 @@ struct Block {
     for (int k = 0; k < 2; ++k)
       if (a.summands[k].x && a.summands[k].grad && a.summands[k].stride == 0) write(k, 0, whole[k]);
     for (int row = 0; row < SUMS; ++row)
-      if (a.wants & wants_of(row)) gather(a, sums[row], first, n, totals + row * a.channels);
+      if (is_wanted(row)) gather(a, sums[row], first, n, totals + row * a.channels);
   }
 
-  static int wants_of(int sum) {
-    return sum == DECAY ? WANT_DECAY : sum == THRESHOLD ? WANT_THRESHOLD : sum == WIDTH ? WANT_WIDTH : WANT_NORM;
+  bool is_wanted(int sum) const {
+    switch (sum) {
+      case SHIFT: return a.wants & WANT_NORM;
+      case GAIN: return a.summands[0].norm;
+      case PLUS_GAIN: return a.summands[1].norm;
+      case DECAY: return a.wants & WANT_DECAY;
+      case THRESHOLD: return a.wants & WANT_THRESHOLD;
+      default: return a.wants & WANT_WIDTH;
+    }
   }
 };

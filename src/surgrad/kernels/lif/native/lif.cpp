@@ -77,7 +77,10 @@ void backward(const Lif& a) {
       b.finish(partial.data() + task * SUMS * a.channels);
     });
   });
-  for (size_t i = 0; i < partial.size(); ++i) a.sums[i % (SUMS * a.channels)] += partial[i];
+  for (int64_t task = 0; task < cut.tasks; ++task) {
+    const double* share = partial.data() + task * SUMS * a.channels;
+    for (int64_t i = 0; i < SUMS * a.channels; ++i) a.sums[i] += share[i];
+  }
 }
 
 // ∂L/∂x through batch statistics: gain·(δ - mean of δ - (x - mean)·rstd²·mean of δ(x - mean)), in place over δ, with the
