@@ -132,29 +132,49 @@ void moments(const Lif& a, float* out) {
 }
 
 // Spikes to bits, element i in bit i % 8 of byte i / 8, and the reverse.
+
+// Eight bytes of 0 or 1 as bits: the product has byte i shifted to bit 56 + i.
+uint8_t bits_of_flags(const uint8_t* flags) {
+  uint64_t eight;
+  std::memcpy(&eight, flags, 8);
+  return uint8_t(eight * 0x0102040810204080u >> 56);
+}
+
 template <class Format>
 void pack(const Lif& a, const void* from, int64_t n, uint8_t* to) {
+  constexpr int at_once = 64;
   const auto* x = static_cast<const typename Format::Stored*>(from);
-  const int64_t bytes = (n + 7) / 8, tasks = tasks_of(n);
+  const int64_t groups = (n + at_once - 1) / at_once, tasks = tasks_of(n);
   parallel(a, tasks, [&](int64_t task) {
-    for (int64_t b = bytes * task / tasks, last = bytes * (task + 1) / tasks; b < last; ++b) {
-      unsigned byte = 0;
-      const int count = int(std::min<int64_t>(8, n - 8 * b));
-      for (int k = 0; k < count; ++k) byte |= unsigned(x[8 * b + k] != 0) << k;
-      to[b] = uint8_t(byte);
+    for (int64_t g = groups * task / tasks, last = groups * (task + 1) / tasks; g < last; ++g) {
+      const int count = int(std::min<int64_t>(at_once, n - g * at_once));
+      uint8_t flags[at_once] = {};
+      for (int k = 0; k < count; ++k) flags[k] = x[g * at_once + k] != 0;
+      for (int b = 0; 8 * b < count; ++b) to[g * at_once / 8 + b] = bits_of_flags(flags + 8 * b);
     }
   });
 }
 
+// The spikes of every byte.
+template <class Format>
+struct Unpacked {
+  typename Format::Stored of[256][8];
+  Unpacked() {
+    for (int byte = 0; byte < 256; ++byte)
+      for (int k = 0; k < 8; ++k) of[byte][k] = byte >> k & 1 ? Format::one : typename Format::Stored(0);
+  }
+};
+
 template <class Format>
 void unpack(const Lif& a, const uint8_t* from, int64_t n, void* to) {
+  static const Unpacked<Format> unpacked;
   auto* x = static_cast<typename Format::Stored*>(to);
-  const int64_t bytes = (n + 7) / 8, tasks = tasks_of(n);
+  const int64_t whole = n / 8, tasks = tasks_of(n);
   parallel(a, tasks, [&](int64_t task) {
-    for (int64_t b = bytes * task / tasks, last = bytes * (task + 1) / tasks; b < last; ++b)
-      for (int k = 0, count = int(std::min<int64_t>(8, n - 8 * b)); k < count; ++k)
-        x[8 * b + k] = from[b] >> k & 1 ? Format::one : typename Format::Stored(0);
+    for (int64_t b = whole * task / tasks, last = whole * (task + 1) / tasks; b < last; ++b)
+      std::memcpy(x + 8 * b, unpacked.of[from[b]], sizeof unpacked.of[0]);
   });
+  if (n % 8) std::memcpy(x + 8 * whole, unpacked.of[from[whole]], size_t(n % 8) * sizeof *x);
 }
 
 }  // namespace
