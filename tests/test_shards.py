@@ -141,8 +141,10 @@ def shard_with(folder, **files):
         ({"jpg": b"x"}, r"sample 'a' has \.jpg; each needs one image .* and its class as a number in \.cls"),
         ({"cls": b"1"}, r"sample 'a' has \.cls; each needs one image"),
         ({"jpg": b"x", "png": b"x", "cls": b"1"}, r"sample 'a' has \.jpg, \.png, \.cls; each needs one image"),
-        ({"jpg": b"x", "cls": b"cat"}, r"the class of sample 'a' is b'cat'; give a number from 0 on"),
-        ({"jpg": b"x", "cls": b"-1"}, r"the class of sample 'a' is b'-1'; give a number from 0 on"),
+        ({"jpg": b"x", "cls": b"cat"}, r"the class of sample 'a' is b'cat'; give a number from 0 to less than"),
+        ({"jpg": b"x", "cls": b"-1"}, r"the class of sample 'a' is b'-1'; give a number from 0 to less than 1048576"),
+        ({"jpg": b"x", "cls": b"4000000000"}, r"the class of sample 'a' is b'4000000000'; give a number from 0 to"),
+        ({"jpg": b"x", "cls": b"9" * 24}, r"the class of sample 'a' is b'9{24}'; give a number from 0 to less"),
         ({}, r"holds no sample; remove it"),
         ({"jpg": b"x", "cls": b"7"}, r"classes\.txt names 3 classes, and there are images of class 7"),
     ],
@@ -157,7 +159,12 @@ def test_what_is_no_sample_is_refused(sharded, files, error):
 def test_what_is_no_plain_tar_file_is_refused(sharded):
     shard = sharded / "train" / "000000.tar"
     whole = shard.read_bytes()
-    for damaged in (gzip.compress(whole), whole[:1500], b"", b"<html>not found</html>" * 99):
+    with tarfile.open(shard) as tar:
+        headers = [member.offset for member in tar]
+    flipped = bytearray(whole)
+    flipped[headers[4] + 100] ^= 1
+    cut = (whole[:1500], whole[: headers[4]], whole[: headers[4] + 100], bytes(flipped), whole + whole)
+    for damaged in (gzip.compress(whole), *cut, b"", b"<html>not found</html>" * 99):
         shard.write_bytes(damaged)
         with pytest.raises(DataError, match=r"000000\.tar (cannot be read as a plain tar file|holds no sample)"):
             load_shards(sharded)

@@ -94,7 +94,7 @@ def random_call(seed: int) -> LIFArguments:
             return x, None
         flat = x.float().movedim(2, 0).flatten(1)
         rows = (flat.mean(1), flat.var(1, unbiased=False), torch.rand(channels) + 0.5, torch.randn(channels) * 0.2)
-        return x, Norm(*(row.to(DEVICE) for row in rows), 1e-5, batch, choose.choice((0.5, 1.0, 3.0)))
+        return x, Norm(*(row.to(DEVICE) for row in rows), 1e-5, batch, scale=choose.choice((0.5, 1.0, 3.0)))
 
     def parameter(low: float, high: float) -> Tensor:
         return (torch.rand(per_channel) * (high - low) + low).to(DEVICE)
@@ -287,6 +287,8 @@ def test_a_kernel_is_looked_up_by_what_decides_its_compilation(monkeypatch: pyte
     assert launch(a, b) == 4
     assert launch(a, size=3) == 5
     assert launch(b, a, 2.0) == 5
+    with pytest.raises(AssertionError):
+        launch(a, scale=1)  # a whole number, whose value would decide
     assert kernel.launched[-1] == (b, a, 2, 2.0)
     monkeypatch.setattr(launches, "MOST", 5)
     assert launch(a, size=4) == 6  # forgets the others

@@ -343,7 +343,7 @@ def run(
         mean, variance = (torch.tensor(values[prefix + n], dtype=state, device=device) for n in ("mean", "variance"))
         weight, bias = (leaf(prefix + n, state) for n in ("weight", "bias"))
         scale = case.scales[prefix == "plus_"]
-        return Norm(mean, variance, weight, bias, case.eps, kind == "batch", scale, case.shared)
+        return Norm(mean, variance, weight, bias, case.eps, kind == "batch", scale=scale, shared=case.shared)
 
     out = lif(
         leaf("current", dtype, case.memory),

@@ -172,6 +172,8 @@ class Adapter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._now = state["step"]
+        for name in state["histograms"]:
+            self.neurons[name].histogram = None  # of passes before the one that was saved
         others = ranks.place().rank > 0  # the first rank holds what all have counted
         self._counts = {
             name: (torch.zeros_like(counts) if others else counts).to(self.neurons[name].surrogate.width.device)
@@ -209,7 +211,8 @@ class Adapter:
         held = {name: getattr(neuron, "histogram", None) for name, neuron in self.neurons.items()}
         new = {name: histogram for name, histogram in held.items() if histogram is not None}
         both = [name for name in new if name in self._counts]
-        sums = torch._foreach_add([self._counts[name] for name in both], [new[name] for name in both]) if both else []
+        earlier = [self._counts[name].to(new[name].device) for name in both]
+        sums = torch._foreach_add(earlier, [new[name] for name in both]) if both else []
         first = {name: counts.clone() for name, counts in new.items() if name not in self._counts}
         return self._counts | first | dict(zip(both, sums, strict=True))
 

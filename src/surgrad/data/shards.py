@@ -37,6 +37,7 @@ CLASS_NAMES = "classes.txt"
 MOST_OPEN = 64
 """Shards that a process keeps open."""
 LONGEST_LABEL = 32
+MOST_CLASSES = 2**20
 AT_ONCE = 8
 """Shards that are indexed at the same time."""
 
@@ -162,11 +163,13 @@ def load_shards(root: Path | str | None = None, *, cache: Path | str | None = No
 
 
 def _shards_of(where: Path, words: Sequence[str]) -> list[Path]:
-    """The shards of a part: those in the first folder of these names that has any, or those with one in their name."""
+    """The shards of a part: those in the first folder of these names that has any, or with the first of these words in
+    their names that any has."""
     for folder in (where / word for word in words):
         if found := sorted(folder.glob("*.tar")):
             return found
-    return sorted(path for path in where.glob("*.tar") if any(word in path.name for word in words))
+    found = sorted(where.glob("*.tar"))
+    return next(filter(None, ([path for path in found if word in path.name] for word in words)), [])
 
 
 def _class_names(where: Path, *parts: Shards) -> tuple[str, ...]:
@@ -235,7 +238,7 @@ def _kept(path: Path) -> Index | None:
     try:
         with np.load(path, allow_pickle=False) as held:
             return Index(*(held[name] for name in Index._fields))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
@@ -262,8 +265,10 @@ def _label(shard: Path, key: str, text: bytes) -> int:
         label = int(text)
     except ValueError:
         label = -1
-    if label < 0:
-        raise DataError(f"{shard}: the class of sample '{key}' is {text!r}; give a number from 0 on")
+    if not 0 <= label < MOST_CLASSES:
+        raise DataError(
+            f"{shard}: the class of sample '{key}' is {text!r}; give a number from 0 to less than {MOST_CLASSES}"
+        )
     return label
 
 
@@ -288,6 +293,21 @@ def _samples(shard: Path) -> Iterator[tuple[str, Sample]]:
         yield key, files
 
 
+def _check_end(shard: Path, offset: int) -> None:
+    """A tar file ends in blocks of zeros; tarfile also takes a damaged header for the end."""
+    with shard.open("rb") as file:
+        file.seek(offset)
+        rest = file.read(tarfile.BLOCKSIZE)
+        if len(rest) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it has no end: it may be cut off")
+        while rest:
+            if rest.strip(b"\0"):
+                raise tarfile.ReadError(
+                    f"a header is damaged at byte {offset}, or there is another file behind its end"
+                )
+            rest = file.read(2**20)
+
+
 def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     """The plain files of a tar file, with the text of those that hold a class."""
     size = shard.stat().st_size
@@ -300,5 +320,6 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
                     raise tarfile.ReadError("it is cut off")
                 file = tar.extractfile(member) if member.name.endswith(f".{LABEL}") else None
                 yield member, b"" if file is None else file.read(LONGEST_LABEL)
+            _check_end(shard, tar.offset)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{shard} cannot be read as a plain tar file ({error}); replace it") from error

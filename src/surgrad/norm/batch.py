@@ -87,7 +87,7 @@ class BatchNorm(nn.Module):
             rows = norm_rows(backend, input, self.weight, self.bias, *state, self.momentum)
             if rows is not None:
                 mean, variance, weight, bias = rows.unbind()
-                return Norm(mean, variance, weight, bias, self.eps, True, self.scale, rows=rows)
+                return Norm(mean, variance, weight, bias, self.eps, True, rows, self.scale)
         found = self._of_batch(input, backend, shared)
         ranks.follow((self.running_mean, self.running_var), found, self._next_momentum())
         return self._norm(found.mean, found.variance, batch=True, shared=shared)
@@ -101,7 +101,7 @@ class BatchNorm(nn.Module):
         return ranks.Moments(mean, variance, input.numel() // self.num_features)
 
     def _norm(self, mean: Tensor, variance: Tensor, *, batch: bool, shared: bool = False) -> Norm:
-        return Norm(mean, variance, self.weight, self.bias, self.eps, batch, self.scale, shared)
+        return Norm(mean, variance, self.weight, self.bias, self.eps, batch, scale=self.scale, shared=shared)
 
     def _gain(self) -> Tensor:
         return self.weight * self.scale if self.scale != 1 else self.weight

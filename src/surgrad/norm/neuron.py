@@ -40,9 +40,6 @@ class NormNeuron(nn.Module):
 
     def forward(self, x: Tensor, plus: Tensor | None = None, steps: int | None = None) -> Tensor:
         """x, plus [T, N, C, ...], or [1, N, C, ...] repeated for `steps` steps -> spikes [T, N, C, ...]."""
-        if steps is None and _is_expanded(x) and not active():
-            steps = len(x)
-            x = x[:1]
         backend = self._fused(x, plus)
         if backend is not None:
             norm = cast(BatchNorm, self.norm)
@@ -73,11 +70,6 @@ class NormNeuron(nn.Module):
         neuron = cast(FusedNeuron, self.neuron)
         backend = choose(neuron.backend, x, neuron.surrogate.function)
         return backend if backend in COMPILED else None
-
-
-def _is_expanded(x: Tensor) -> bool:
-    """Whether all steps of x [T, N, ...] are the same memory, as of an image that is shown again and again."""
-    return len(x) > 1 and x.stride(0) == 0
 
 
 def _runs(module: nn.Module, kind: type[nn.Module]) -> bool:

@@ -47,7 +47,8 @@ def precompile(recipe: Recipe, arch: int, data: Data | None = None) -> list[Laun
         The launches, of which several may have the same compiled kernel.
     """
     bf16 = recipe.run.precision in ("auto", "bf16")
-    parts = build(derive(recipe, run={"device": "cpu", "precision": "bf16" if bf16 else "fp32"}), data)
+    on_cpu = {"device": "cpu", "graph": "off", "compile": False, "precision": "bf16" if bf16 else "fp32"}
+    parts = build(derive(recipe, run=on_cpu), data)
     parts.adapter.detach()
     calls = [call for training, batch in _batches(parts) for call in _calls(parts, batch, training=training)]
     for neuron in neurons(parts.model).values():

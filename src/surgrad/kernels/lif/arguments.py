@@ -28,9 +28,9 @@ class Norm(NamedTuple):
         eps: ε.
         batch: whether mean and variance are those of x itself (the biased variance), so that the gradient of x also
             flows through them.
+        rows: the first four as one tensor [4, C], where they are its rows.
         scale: s, a factor of the weight.
         shared: whether x is this rank's share of the values of mean and variance, with `batch` (`surgrad.ranks`).
-        rows: the first four as one tensor [4, C], where they are its rows.
     """
 
     mean: Tensor
@@ -39,9 +39,9 @@ class Norm(NamedTuple):
     bias: Tensor
     eps: float
     batch: bool
+    rows: Tensor | None = None
     scale: float = 1.0
     shared: bool = False
-    rows: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise x [T, N, C, ...] (or [T, N], one channel); the result is float32 or better."""
@@ -93,7 +93,8 @@ class Summand(NamedTuple):
             x = self.x.to(dtype)
         else:
             mean, variance, weight, bias = self.norm.unbind(0)
-            x = Norm(mean, variance, weight, bias, *self[2:])(self.x)
+            norm = Norm(mean, variance, weight, bias, self.eps, self.batch, scale=self.scale, shared=self.shared)
+            x = norm(self.x)
         return x if len(x) == steps else x.expand(steps, *x.shape[1:])
 
 
@@ -291,10 +292,10 @@ def lif_arguments(
         threshold=threshold,
         width=width,
         initial_potential=_checked_potential(initial_potential, current, dtype),
-        eps=0.0 if norm is None else norm.eps,
-        plus_eps=0.0 if plus_norm is None else plus_norm.eps,
-        scale=1.0 if norm is None else norm.scale,
-        plus_scale=1.0 if plus_norm is None else plus_norm.scale,
+        eps=0.0 if norm is None else float(norm.eps),
+        plus_eps=0.0 if plus_norm is None else float(plus_norm.eps),
+        scale=1.0 if norm is None else float(norm.scale),
+        plus_scale=1.0 if plus_norm is None else float(plus_norm.scale),
         batch=norm is not None and norm.batch,
         plus_batch=plus_norm is not None and plus_norm.batch,
         shared=any(given is not None and given.shared for given in (norm, plus_norm)),

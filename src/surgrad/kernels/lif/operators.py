@@ -124,24 +124,33 @@ def laid_out_last(x: Tensor) -> bool:
 
 
 def wants_channels_last(x: Tensor) -> bool:
-    """Whether a kernel takes this current with adjacent channels: if it is laid out so; else it is made contiguous."""
+    """Whether a kernel takes this current with adjacent channels: if its steps are laid out so; else it is made
+    contiguous. Steps may follow each other in memory, or all be the same one (`expand`)."""
     if x.ndim < 4 or x.is_contiguous():
         return False
+    extent = _extent_with_last_channels(x)
+    return extent > 0 and (x.shape[0] == 1 or x.stride(0) in (extent, 0))
+
+
+def _extent_with_last_channels(x: Tensor) -> int:
+    """The elements of a step, if it is dense in memory with adjacent channels; else 0."""
     shape = x.shape
     strides = x.stride()
     expected = 1
-    for axis in (2, *range(x.ndim - 1, 2, -1), 1, 0):
+    for axis in (2, *range(x.ndim - 1, 2, -1), 1):
         if shape[axis] != 1 and strides[axis] != expected:
-            return False
+            return 0
         expected *= shape[axis]
-    return True
+    return expected
 
 
 def dense(x: Tensor, last: bool) -> Tensor:
     """x [T, N, C, ...] laid out as a kernel takes it, without a copy where it is so already."""
     if not last:
         return x.contiguous()
-    return x if wants_channels_last(x) else x.movedim(2, -1).contiguous().movedim(-1, 2)
+    if wants_channels_last(x) and (x.shape[0] == 1 or x.stride(0)):
+        return x
+    return x.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
 def _dense_tensors(a: LIFArguments) -> PerTensor[Any]:

@@ -135,9 +135,15 @@ void moments(const Lif& a, float* out) {
 
 // Eight bytes of 0 or 1 as bits: the product has byte i shifted to bit 56 + i.
 uint8_t bits_of_flags(const uint8_t* flags) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  uint8_t bits = 0;
+  for (int k = 0; k < 8; ++k) bits |= uint8_t(flags[k] << k);
+  return bits;
+#else
   uint64_t eight;
   std::memcpy(&eight, flags, 8);
   return uint8_t(eight * 0x0102040810204080u >> 56);
+#endif
 }
 
 template <class Format>

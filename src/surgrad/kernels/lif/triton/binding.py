@@ -112,19 +112,14 @@ def backward(
                 "WANT_WIDTH": wanted.width,
             },
         )
-        sums, parameters = _totals(partial, tiles, wanted, a)
+        sums = _totals(partial, tiles, found, a)
         if a.batch or a.plus_batch:
             sums = over_ranks(sums, a)
         if a.batch and a.norm is not None and wanted.x:
             _finish(a.x, found.x, a.norm, a.eps, a.scale, sums, SumRow.GAIN)
         if a.plus_batch and a.plus is not None and a.plus_norm is not None and wanted.plus:
             _finish(a.plus, found.plus, a.plus_norm, a.plus_eps, a.plus_scale, sums, SumRow.PLUS_GAIN)
-    return PerTensor(
-        *[
-            memory if gradient is None or not wants else gradient
-            for memory, gradient, wants in zip(found, parameters, wanted, strict=True)
-        ]
-    )
+    return found
 
 
 def _constants(a: LIFArguments) -> dict[str, float]:
@@ -218,7 +213,7 @@ def _merged(
                 "running_mean": running_mean,
                 "running_var": running_var,
                 "batches": batches,
-                "momentum": momentum,
+                "momentum": float(momentum),
                 "unbiased": unbiased,
             },
             {
@@ -234,59 +229,58 @@ def _merged(
     return out
 
 
-def _totals(
-    partial: Tensor, tiles: Tiling, wanted: PerTensor[bool], a: LIFArguments
-) -> tuple[Tensor, PerTensor[Tensor | None]]:
-    """Add the shares of all programs: the sums of the norms [rows of norms, C], float64, and the gradients of norms and
-    parameters."""
+def _totals(partial: Tensor, tiles: Tiling, found: PerTensor[Tensor], a: LIFArguments) -> Tensor:
+    """Add the shares of all programs: write the gradients of norms and parameters that there is memory for, and return
+    the sums of the norms, [rows of norms, C], float64."""
     channels = tiles.channels
-    parameters = (a.decay, a.threshold, a.width)
     sums = partial.new_empty(SumRow.DECAY, channels, dtype=torch.float64)
-    out = partial.new_empty(8 + len(parameters), channels)
-    first = 0 if a.norm is not None or a.plus_norm is not None else SumRow.DECAY
-    last = len(SumRow) if wanted.decay or wanted.threshold or wanted.width else SumRow.DECAY
-    if first < last:
-        launch(
-            sum_kernels.total,
-            (-(-channels // 16), last - first),
-            {
-                "partial": partial,
-                "sums": sums,
-                "out": out,
-                "norm": out if a.norm is None else a.norm,  # without a norm, any memory of its size
-                "plus_norm": out if a.plus_norm is None else a.plus_norm,
-                "eps": a.eps,
-                "plus_eps": a.plus_eps,
-                "scale": a.scale,
-                "plus_scale": a.plus_scale,
-            },
-            {
-                "first": int(first),
-                "many": _many(a),
-                "slots": tiles.slots,
-                "row_length": channels,
-                "programs": tiles.grid[0],
-                "R": MERGED,
-                "K": 16,
-                "num_warps": 8,
-            },
-        )
-    decay, threshold, width = (
-        row if parameter.ndim else row[0] for row, parameter in zip(out[8:], parameters, strict=True)
-    )
-    return sums, PerTensor(None, out[:4], None, out[4:8], decay, threshold, width, None)
-
-
-def _many(a: LIFArguments) -> int:
-    """A bit for each row of the sums from which a gradient for each channel follows."""
-    rows = {
-        SumRow.GAIN: a.norm is not None,
-        SumRow.PLUS_GAIN: a.plus_norm is not None,
-        SumRow.DECAY: per_channel(a.decay),
-        SumRow.THRESHOLD: per_channel(a.threshold),
-        SumRow.WIDTH: per_channel(a.width),
+    outputs = {
+        SumRow.GAIN: ("to_norm", found.norm),
+        SumRow.PLUS_GAIN: ("to_plus_norm", found.plus_norm),
+        SumRow.DECAY: ("to_decay", found.decay),
+        SumRow.THRESHOLD: ("to_threshold", found.threshold),
+        SumRow.WIDTH: ("to_width", found.width),
     }
-    return sum(1 << row for row, many in rows.items() if many)
+    wanted = [row for row, (_, gradient) in outputs.items() if gradient.numel()]
+    first = 0 if a.norm is not None or a.plus_norm is not None else SumRow.DECAY
+    last = len(SumRow) if any(row >= SumRow.DECAY for row in wanted) else SumRow.DECAY
+    if first == last:
+        return sums
+    launch(
+        sum_kernels.total,
+        (-(-channels // 16), last - first),
+        {
+            "partial": partial,
+            "sums": sums,
+            # what no wanted row uses is any memory, so that one compiled kernel serves all layers
+            "norm": partial if a.norm is None else a.norm,
+            "plus_norm": partial if a.plus_norm is None else a.plus_norm,
+            **{name: gradient if gradient.numel() else partial for name, gradient in outputs.values()},
+            "eps": a.eps,
+            "plus_eps": a.plus_eps,
+            "scale": a.scale,
+            "plus_scale": a.plus_scale,
+        },
+        {
+            "first": int(first),
+            "wanted": sum(1 << row for row in wanted),
+            "many": sum(
+                per_channel(parameter) << row
+                for row, parameter in (
+                    (SumRow.DECAY, a.decay),
+                    (SumRow.THRESHOLD, a.threshold),
+                    (SumRow.WIDTH, a.width),
+                )
+            ),
+            "slots": tiles.slots,
+            "row_length": channels,
+            "programs": tiles.grid[0],
+            "R": MERGED,
+            "K": 16,
+            "num_warps": 8,
+        },
+    )
+    return sums
 
 
 def _given(a: LIFArguments) -> dict[str, Tensor | float | None]:

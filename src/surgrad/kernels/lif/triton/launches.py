@@ -23,7 +23,8 @@ def launch(kernel: Any, grid: tuple[int, ...], given: dict[str, Any], fixed: dic
     Args:
         kernel: a `triton.jit` function, or what a test puts in its place.
         grid: the number of programs along each axis.
-        given: the arguments that differ from call to call: tensors, None and floats.
+        given: the arguments that differ from call to call: tensors, None and floats. No whole numbers, whose values
+            decide how Triton compiles.
         fixed: the other arguments, whole numbers and names, and the options of the launch.
     """
     if instead is not None:
@@ -47,6 +48,7 @@ def _kind(value: Any) -> Hashable:
     """What of a value decides how a kernel is compiled: a tensor's type, and whether it starts at 16 bytes."""
     if isinstance(value, Tensor):
         return value.dtype, value.data_ptr() % 16 == 0
+    assert value is None or type(value) is float, value
     return type(value)
 
 

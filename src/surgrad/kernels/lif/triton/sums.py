@@ -57,18 +57,42 @@ def by_weight(norm, found, eps, scale, channel, channels):
     return (found * (scale * tl.rsqrt(variance + eps))).to(tl.float32)
 
 
+@triton.jit
+def store_bias(to, found, channel, channels):
+    """Store the gradient of a norm's bias, and zeros for mean and variance, which receive none."""
+    inside = channel < channels
+    nothing = tl.zeros_like(found).to(tl.float32)
+    tl.store(to + channel, nothing, inside)
+    tl.store(to + channels + channel, nothing, inside)
+    tl.store(to + 3 * channels + channel, found.to(tl.float32), inside)
+
+
+@triton.jit
+def store_parameter(to, found, shares, is_many, channel, channels, programs):
+    """Store the gradient of a parameter: one for each channel, or one number."""
+    if is_many:
+        tl.store(to + channel, found.to(tl.float32), channel < channels)
+    elif tl.program_id(0) == 0:
+        tl.store(to, of_all(shares, programs))
+
+
 @kernel
 def total(
     partial,
     sums,
-    out,
     norm,
     plus_norm,
+    to_norm,
+    to_plus_norm,
+    to_decay,
+    to_threshold,
+    to_width,
     eps,
     plus_eps,
     scale,
     plus_scale,
     first,
+    wanted,
     many,
     slots,
     row_length,
@@ -78,10 +102,10 @@ def total(
 ):
     """Add the shares of all programs, partial [rows of SumRow, slots, row_length], of a row.
 
-    Stores what `finish` needs to sums [rows of norms, row_length], float64; and gradients to out [11, row_length]: the
-    four rows of `norm` and of `plus_norm`, mean and variance without one, then decay, threshold and width. Bit r of
-    `many` says that there is a norm for row r, or that its parameter is one for each channel and not one number. So
-    what a layer has of these does not change the compiled kernel: one serves all."""
+    Stores what `finish` needs to sums [rows of norms, row_length], float64; and the gradients of norms, [4,
+    row_length], and parameters. Bit r of `wanted` says whether there is memory for the gradient in row r (of a norm: in
+    its row GAIN or PLUS_GAIN), bit r of `many` whether that parameter is one for each channel. So what a layer has of
+    these does not change the compiled kernel: one serves all."""
     row = first + tl.program_id(1)
     channel = tl.program_id(0) * K + tl.arange(0, K)[None, :]
     inside = channel < row_length
@@ -91,20 +115,23 @@ def total(
         slot = block + tl.arange(0, R)[:, None]
         found += tl.load(shares + slot * row_length + channel, (slot < slots) & inside, other=0.0).to(tl.float64)
     found = tl.sum(found, 0, keep_dims=True)
-    to = out + channel
     is_many = (many >> row) & 1 == 1
+    is_wanted = (wanted >> row) & 1 == 1
     if row < DECAY:
         tl.store(sums + row * row_length + channel, found, inside)
-    if row == SHIFT:
-        for of_norm in tl.static_range(0, 8, 4):
-            tl.store(to + of_norm * row_length, tl.zeros_like(found).to(tl.float32), inside)
-            tl.store(to + (of_norm + 1) * row_length, tl.zeros_like(found).to(tl.float32), inside)
-            tl.store(to + (of_norm + 3) * row_length, found.to(tl.float32), inside)
-    elif (row == GAIN) & is_many:
-        tl.store(to + 2 * row_length, by_weight(norm, found, eps, scale, channel, row_length), inside)
-    elif (row == PLUS_GAIN) & is_many:
-        tl.store(to + 6 * row_length, by_weight(plus_norm, found, plus_eps, plus_scale, channel, row_length), inside)
-    elif (row >= DECAY) & is_many:
-        tl.store(to + (8 + row - DECAY) * row_length, found.to(tl.float32), inside)
-    elif (row >= DECAY) & (tl.program_id(0) == 0):
-        tl.store(out + (8 + row - DECAY) * row_length, of_all(shares, programs))
+    if (row == SHIFT) & ((wanted >> GAIN) & 1 == 1):
+        store_bias(to_norm, found, channel, row_length)
+    if (row == SHIFT) & ((wanted >> PLUS_GAIN) & 1 == 1):
+        store_bias(to_plus_norm, found, channel, row_length)
+    if (row == GAIN) & is_wanted:
+        gradient = by_weight(norm, found, eps, scale, channel, row_length)
+        tl.store(to_norm + 2 * row_length + channel, gradient, inside)
+    if (row == PLUS_GAIN) & is_wanted:
+        gradient = by_weight(plus_norm, found, plus_eps, plus_scale, channel, row_length)
+        tl.store(to_plus_norm + 2 * row_length + channel, gradient, inside)
+    if (row == DECAY) & is_wanted:
+        store_parameter(to_decay, found, shares, is_many, channel, row_length, programs)
+    if (row == THRESHOLD) & is_wanted:
+        store_parameter(to_threshold, found, shares, is_many, channel, row_length, programs)
+    if (row == WIDTH) & is_wanted:
+        store_parameter(to_width, found, shares, is_many, channel, row_length, programs)

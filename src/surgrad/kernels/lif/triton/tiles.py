@@ -9,7 +9,7 @@ import triton.language as tl
 
 COUNTS = (
     *("outer", "column_blocks", "groups", "blocks", "programs", "slots", "steps", "width_rows"),
-    *("first", "count", "gain_row", "many", "plus_is_normed", "row_length"),
+    *("first", "count", "gain_row", "wanted", "many", "plus_is_normed", "row_length"),
 )
 """Arguments of kernels whose divisibility changes no access to memory: no value of them compiles a kernel again."""
 
