@@ -29,7 +29,7 @@ from surgrad.data import ArraySource
 from surgrad.recipes import find_recipe
 from surgrad.train.precompiling import precompile
 images = (torch.rand(128, 3, 32, 32), torch.arange(128) % 10)
-recipe = set_fields(find_recipe(sys.argv[1]), ("data.batch=128",))
+recipe = set_fields(find_recipe(sys.argv[1]), ("data.batch=128", "run.graph=on"))
 print(len({id(launch.compiled) for launch in precompile(recipe, 90, ArraySource(images, images))}))
 """
 

@@ -295,6 +295,14 @@ def test_a_kernel_is_looked_up_by_what_decides_its_compilation(monkeypatch: pyte
     assert launch(a) == 7
 
 
+def test_numbers_of_a_norm_are_floats():
+    """Whole numbers would be compiled into a kernel, of which the key knows the kind alone."""
+    x = torch.zeros(2, 3, 4, device=DEVICE)
+    row = torch.ones(4, device=DEVICE)
+    found = lif_arguments(x, 0.5, 1.0, norm=Norm(row, row, row, row, 1, False, scale=1))
+    assert [type(value) for value in (found.eps, found.scale, found.plus_eps, found.plus_scale)] == [float] * 4
+
+
 def test_calls_repeat_to_the_last_bit(monkeypatch: pytest.MonkeyPatch):
     small_tiles(monkeypatch)
     call = random_call(8)

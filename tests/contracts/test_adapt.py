@@ -4,6 +4,7 @@ import inspect
 import io
 import math
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -446,6 +447,24 @@ def test_resumes_exactly(name):
         train(resumed, again, data[stop:])
         assert equal(widths(resumed), widths(whole)), stop
         assert equal(resumed.state_dict(), whole.state_dict()), stop
+
+
+def test_a_state_replaces_what_was_counted_before():
+    """Loaded into an adapter that has already run: going back ends where it ended the first time."""
+    model = network()
+    data = list(batches())
+    adapt = adapter(model, ESG(period=3))
+    train(model, adapt, data[:2])
+    weights, state, rng = deepcopy(model.state_dict()), deepcopy(adapt.state_dict()), torch.get_rng_state()
+    assert sum(counts.sum() for counts in state["histograms"].values()) > 0
+    ends = []
+    for _ in range(2):
+        train(model, adapt, data[2:])
+        ends.append(deepcopy(model.state_dict()))
+        model.load_state_dict(weights)
+        adapt.load_state_dict(state)
+        torch.set_rng_state(rng)
+    assert equal(*ends)
 
 
 def test_a_learned_width_is_not_written():
