@@ -21,6 +21,7 @@ from PIL import Image
 from bench.machine import machine, words
 from bench.tables import table
 from bench.timing import quartiles
+from surgrad import process
 from surgrad.data import DATASETS, BatchSettings, load
 from surgrad.data.folder import training_view
 from surgrad.files import replace_file
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the record here, as JSON")
     given = parser.parse_args()
+    process.tune()  # as the command does
     with tempfile.TemporaryDirectory() as folder:
         tree, shards = Path(folder, "tree"), Path(folder, "shards")
         size = _tree(tree, given.data, given.images)

@@ -66,8 +66,9 @@ CASES = {
 
 
 SOME = (
+    *(f"controller {name}" for name in CONTROLLERS),
     "default", "accumulated", "recordings", "pictures", "membrane norm", "norm tebn", "loss tet", "penalty recdis",
-    "gradient ottt", "controller dspike",
+    "gradient ottt",
 )  # fmt: skip
 """What four ranks train too."""
 RESUMED = ("default", "a period")
@@ -190,6 +191,7 @@ def saves(folder):
     """A training in which the clock of each rank asks for a checkpoint at other moments: rank 0 decides."""
     loop_module.SAVE_SECONDS = 1e9 if ranks.place().rank else 0.0
     loop = loop_of("short", folder / "run")
+    loop.parts.model.float()  # as the batches are that it takes itself
     saved = []
     plain = loop.save
     loop.save = lambda: (saved.append(loop.step_number), plain())

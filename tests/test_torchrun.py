@@ -106,24 +106,23 @@ def test_a_killed_rank_leaves_no_trace(whole, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes in /proc")
-def test_four_ranks_of_which_two_are_killed(tmp_path):
-    """At moments that are not chosen, one after the other, while a controller has counted half of its period."""
+def test_one_of_four_ranks_is_killed(tmp_path):
+    """At a moment that is not chosen, while a controller has counted a part of its period."""
     options = ("adapt.name=esg", "adapt.period=3")
-    whole = run(tmp_path / "whole", *options, count=4)
+    whole = run(tmp_path / "whole", *options, count=4, epochs=2)
     assert whole.returncode == 0, whole.stderr
     out = tmp_path / "run"
-    command = [*words(out, *options, count=4, options=("--max-restarts", "2")), "--resume"]
+    command = [*words(out, *options, count=4, epochs=2, options=("--max-restarts", "1")), "--resume"]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
     try:
-        for epochs, victim in ((1, 3), (2, 1)):
-            wait_for(lambda epochs=epochs: len(read_rows(out / "metrics.jsonl")) >= epochs)
-            os.kill(ranks_of(process.pid)[victim], signal.SIGKILL)
+        wait_for(lambda: len(read_rows(out / "metrics.jsonl")) >= 1)
+        os.kill(ranks_of(process.pid)[3], signal.SIGKILL)
         said = process.communicate(timeout=240)[1]
         assert process.returncode == 0, said
     finally:
         process.kill()
-    assert [row["epoch"] for row in read_rows(out / "metrics.jsonl")] == [1, 2, 3]
-    assert len(json.loads((out / "env.json").read_text())["resumed"]) == 2
+    assert [row["epoch"] for row in read_rows(out / "metrics.jsonl")] == [1, 2]
+    assert len(json.loads((out / "env.json").read_text())["resumed"]) == 1
     assert weights(out) == weights(tmp_path / "whole")
 
 
