@@ -172,8 +172,9 @@ class Adapter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._now = state["step"]
-        for name in state["histograms"]:
-            self.neurons[name].histogram = None  # of passes before the one that was saved
+        self._forwards = 0
+        for neuron in self.neurons.values() if self.controller.needs_histograms else ():
+            neuron.histogram = None  # of passes that the state does not know
         others = ranks.place().rank > 0  # the first rank holds what all have counted
         self._counts = {
             name: (torch.zeros_like(counts) if others else counts).to(self.neurons[name].surrogate.width.device)
