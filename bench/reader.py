@@ -1,6 +1,7 @@
 """`python -m bench.reader --data DIR [--out FILE]`: how fast images are read, from folders and from tar shards.
 
-By number of workers; compared with processes that only decode and cut, and hand nothing on: one, and one for each core.
+By number of workers; compared with one process that reads for itself, with one for each core, and with such processes
+that only decode and cut the images.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import os
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from bench.machine import machine, words
 from bench.tables import table
 from bench.timing import quartiles
 from surgrad import process
-from surgrad.data import DATASETS, BatchSettings, load
+from surgrad.data import DATASETS, Batches, BatchSettings, load
 from surgrad.data.folder import training_view
 from surgrad.files import replace_file
 
@@ -34,8 +36,8 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.reader", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of CIFAR-10, whose pictures are enlarged")
-    parser.add_argument("--images", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=8192, help="an eighth is for evaluation")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="also write the record here, as JSON")
     given = parser.parse_args()
     process.tune()  # as the command does
@@ -44,7 +46,9 @@ def main() -> None:
         size = _tree(tree, given.data, given.images)
         _pack(tree, shards)
         cores = os.cpu_count() or 1
-        found = [_plain(tree, count, given) for count in sorted({1, cores})]
+        counts = sorted({1, cores})
+        found = [_alone("decoding alone", _decode, tree, count, given) for count in counts]
+        found += [_alone("readers, each for itself", _epoch, tree, count, given) for count in counts]
         for name, place in (("image_folder", tree), ("image_shards", shards)):
             found += [_read(name, place, workers, given) for workers in range(cores + 1)]
     record = {"machine": machine(), "images": given.images, "pixels": SIZE, "kilobytes": size / 1024, "rows": found}
@@ -88,29 +92,38 @@ def _pack(tree: Path, shards: Path) -> None:
                     tar.addfile(member, io.BytesIO(label))
 
 
-def _plain(folder: Path, processes: int, given: Any) -> dict[str, Any]:
-    """Images a second that these processes decode and cut, each a share of them, and hand to none."""
-    paths = sorted(map(str, (folder / "train").rglob("*.jpg")))
+def _alone(
+    what: str, work: Callable[[Path, int, int], int], tree: Path, processes: int, given: argparse.Namespace
+) -> dict[str, Any]:
+    """Images a second of processes with one thread each that do the same work and exchange nothing."""
     speeds = []
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for epoch in range(given.rounds + 1):
             start = time.perf_counter()
-            list(pool.map(_decode, [(epoch, paths[share::processes]) for share in range(processes)]))
-            speeds.append(len(paths) / (time.perf_counter() - start))
-    return {"what": "decoding alone", "workers": processes, "images_per_second": speeds[1:]}
+            counts = list(pool.map(work, [tree] * processes, [epoch] * processes, range(processes)))
+            speeds.append(sum(counts) / (time.perf_counter() - start))
+    return {"what": what, "processes": processes, "images_per_second": speeds[1:]}
 
 
-def _decode(work: tuple[int, list[str]]) -> None:
-    torch.set_num_threads(1)
-    epoch, paths = work
+def _decode(tree: Path, epoch: int, seed: int) -> int:
+    paths = sorted(map(str, (tree / "train").rglob("*.jpg")))
     for number, path in enumerate(paths):
-        training_view(path, 224, True, (0, epoch, number))
+        training_view(path, 224, True, (seed, epoch, number))
+    return len(paths)
+
+
+def _epoch(tree: Path, epoch: int, seed: int) -> int:
+    return sum(len(images) for images, _ in _batches("image_folder", tree, 0, epoch + 1, seed).train(epoch))
+
+
+def _batches(name: str, folder: Path, workers: int, epochs: int, seed: int = 0) -> Batches:
+    source = DATASETS.build(name, {"flip": True, "workers": workers}, root=folder)
+    return source.batches(BatchSettings(batch=64, seed=seed, device=torch.device("cpu"), epochs=epochs))
 
 
 def _read(name: str, folder: Path, workers: int, given: Any) -> dict[str, Any]:
     """Images a second of whole epochs: decoded, cropped at random to 224, flipped, normalised and in batches of 64."""
-    source = DATASETS.build(name, {"flip": True, "workers": workers}, root=folder)
-    batches = source.batches(BatchSettings(batch=64, seed=0, device=torch.device("cpu"), epochs=given.rounds + 1))
+    batches = _batches(name, folder, workers, given.rounds + 1)
     speeds = []
     for epoch in range(given.rounds + 1):
         start = time.perf_counter()
@@ -120,6 +133,7 @@ def _read(name: str, folder: Path, workers: int, given: Any) -> dict[str, Any]:
         speeds.append(seen / (time.perf_counter() - start))
     return {
         "what": name,
+        "processes": workers + 1,
         "workers": workers,
         "images_per_second": speeds[1:],
     }  # the first starts the workers and fills the cache
@@ -129,11 +143,13 @@ def shown(record: dict[str, Any]) -> str:
     lines = []
     for row in record["rows"]:
         low, middle, high = quartiles(row["images_per_second"])
-        lines.append([row["what"], str(row["workers"]), f"{middle:.0f}", f"{low:.0f}–{high:.0f}"])
+        lines.append(
+            [row["what"], str(row["processes"]), str(row.get("workers", "")), f"{middle:.0f}", f"{low:.0f}–{high:.0f}"]
+        )
     height, width = record["pixels"]
     return (
         f"{record['images']} JPEG files of {width}×{height}, {record['kilobytes']:.0f} KiB on average, cut at "
-        f"random to 224×224:\n\n{table(['', 'workers', 'images a second', 'quartiles'], lines)}"
+        f"random to 224×224:\n\n{table(['', 'processes', 'of them workers', 'images a second', 'quartiles'], lines)}"
     )
 
 

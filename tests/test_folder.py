@@ -122,6 +122,16 @@ def test_a_training_view_is_a_part_of_its_image(tmp_path: Path):
     assert thin.shape == (3, 32, 32), "no box of that ratio fits: its middle"
 
 
+def test_a_mirrored_view_is_the_other_read_backwards(tmp_path: Path):
+    path = ramp(tmp_path / "a.png", 40, 30)
+    views = [training_view(path, 16, True, (seed,)) for seed in range(8)]
+    plain = [training_view(path, 16, False, (seed,)) for seed in range(8)]
+    mirrored = [not torch.equal(view, other) for view, other in zip(views, plain, strict=True)]
+    assert 0 < sum(mirrored) < 8
+    for view, other, flipped in zip(views, plain, mirrored, strict=True):
+        assert torch.equal(view, other.flip(2) if flipped else other)
+
+
 def test_trains_and_resumes_and_is_evaluated(tree: Path, tmp_path: Path):
     chosen = recipe(tree)
     run = train(chosen, tmp_path / "run", data=tree)

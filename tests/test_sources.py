@@ -2,6 +2,10 @@
 
 import json
 import pickle
+import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +82,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def source_of(kind: str, root: Path) -> DataSource:
+def source_of(kind: str, root: Path, workers: int = 0) -> DataSource:
     """A data source of each kind: 20 training and 8 test samples of two classes."""
     if kind == "arrays":
         return ArraySource(numbered(20, 2), numbered(8, 2), crop=1, flip=True)
@@ -89,10 +93,10 @@ def source_of(kind: str, root: Path) -> DataSource:
         train, test = (Split(*numbered(count, 2)) for count in (20, 8))
         return as_source(ImageData("own", train, test, ("x", "y"), (0.5,), (0.25,)), {"crop": 1, "cutout": 2})
     if kind == "folders":
-        return DATASETS.build("image_folder", {"side": 8, "resize": 9, "workers": 0}, root=root / "images")
+        return DATASETS.build("image_folder", {"side": 8, "resize": 9, "workers": workers}, root=root / "images")
     if kind == "spoken":
         return DATASETS.build("shd", {"bins": 70}, root=root)
-    return DATASETS.build("n_mnist", {"side": 8, "roll": 2, "workers": 0}, root=root / "events")
+    return DATASETS.build("n_mnist", {"side": 8, "roll": 2, "workers": workers}, root=root / "events")
 
 
 KINDS = ("arrays", "recordings in arrays", "images", "folders", "recordings", "spoken")
@@ -219,6 +223,50 @@ def test_sources_keep_their_promises(kind: str, folders: Path):
     assert torch.equal(tested[0][0], next(batches.test())[0]), "no augmentation"
     assert list(batches.holdout()) == []
     assert batches.holdout_count == 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["folders", "recordings"])
+def test_a_batch_stays_when_later_ones_are_read(kind: str, workers: int, folders: Path):
+    """Workers write into memory that is used again; of one sample and one time step, a transposed batch is no copy."""
+    source = source_of(kind, folders, workers)
+    small = settings(batch=1, steps=1)
+    kept = list(source.batches(small).train(0))
+    read = [(images.clone(), labels.clone()) for images, labels in source_of(kind, folders).batches(small).train(0)]
+    assert len(kept) == 20
+    assert len({images.sum().item() for images, _ in kept}) > 15
+    for one, other in zip(kept, read, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+
+
+def test_reading_leaves_the_number_of_threads(folders: Path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        batches = source_of("folders", folders, workers=1).batches(settings())
+        assert {torch.get_num_threads() for _ in batches.train(0)} == {2}
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_too_little_shared_memory_is_said(folders: Path):
+    """Where files may have 4 KiB, as in a container where /dev/shm is small."""
+    script = f"""
+        import resource
+        import torch
+        from surgrad.data import DATASETS, BatchSettings
+        source = DATASETS.build("image_folder", {{"side": 32, "workers": 2}}, root={str(folders / "images")!r})
+        batches = source.batches(BatchSettings(batch=4, seed=0, device=torch.device("cpu")))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        next(batches.train(0))
+    """
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert re.search(
+        r"DataError: data\.workers = 2 need 5\.7e-05 GiB of shared memory .* \(unable to .*\); set data\.workers or "
+        r"data\.batch to less, or allow more memory \(in a container: --shm-size\)$",
+        ran.stderr.strip(),
+    )
 
 
 @every_kind

@@ -224,6 +224,8 @@ def _in_colour(image: "Image") -> "Image":
     """The image as RGB. Pillow cuts 16-bit levels off at 255; here they are scaled, as in an 8-bit image."""
     from PIL import Image
 
+    if image.mode == "RGB":
+        return image  # convert() copies it
     if not image.mode.startswith(("I", "F")):
         return image.convert("RGB")
     levels = np.asarray(image)
@@ -248,7 +250,7 @@ def _random_box(rng: np.random.Generator, width: int, height: int) -> tuple[floa
 
 
 def _cut(image: "Image", box: tuple[float, float, float, float], side: int, mirror: bool, place: Place) -> Tensor:
-    from PIL.Image import Resampling
+    from PIL.Image import Resampling, Transpose
 
     width, height = image.size
     shrink = min(box[2] - box[0], box[3] - box[1]) / side
@@ -258,8 +260,8 @@ def _cut(image: "Image", box: tuple[float, float, float, float], side: int, mirr
         x = image.size[0] / width
         y = image.size[1] / height
         there = (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
-        pixels = np.asarray(_in_colour(image).resize((side, side), Resampling.BILINEAR, box=there))
+        square = _in_colour(image).resize((side, side), Resampling.BILINEAR, box=there)
     except _DAMAGED as error:
         raise DataError(f"{place} is truncated or altered ({error}); replace or remove it") from error
-    pixels = pixels[:, ::-1] if mirror else pixels
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)  # channels stay last in memory
+    pixels = np.array(square.transpose(Transpose.FLIP_LEFT_RIGHT) if mirror else square)
+    return torch.from_numpy(pixels).permute(2, 0, 1)  # channels stay last in memory

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from surgrad.data.batches.stored import StoredBatches, View
+from surgrad.data.batches.slots import View
+from surgrad.data.batches.stored import StoredBatches
 from surgrad.data.folder import FolderData, Images, evaluation_view, training_view
 from surgrad.data.sampling import divide, random_part
 from surgrad.data.shards import ShardData, Shards
@@ -41,15 +42,15 @@ class FolderBatches(StoredBatches[Images]):
         super().__init__(parts, settings, workers)
         self._cuts = cuts
         self._format = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self._mean = 255 * torch.tensor(data.mean, device=settings.device).view(1, -1, 1, 1)
-        self._std = 255 * torch.tensor(data.std, device=settings.device).view(1, -1, 1, 1)
+        self._mean = 255 * torch.tensor(data.mean, device=settings.device).repeat(cuts.side)  # of a row of pixels
+        self._std = 255 * torch.tensor(data.std, device=settings.device).repeat(cuts.side)
 
     def views(self, part: Images, seed: tuple[int, int] | None) -> Dataset[View]:
         return _Views(part, self._cuts, seed)
 
     def finished(self, samples: Tensor) -> Tensor:
-        images = samples.permute(0, 3, 1, 2)
-        return images.to(torch.float32, memory_format=self._format).sub_(self._mean).div_(self._std)
+        rows = samples.flatten(2).to(torch.float32).sub_(self._mean).div_(self._std)
+        return rows.view(samples.shape).permute(0, 3, 1, 2).contiguous(memory_format=self._format)
 
 
 class ShardBatches(FolderBatches):
@@ -83,4 +84,4 @@ class _Views(Dataset[View]):
                 image = training_view(place, cuts.side, cuts.flip, (*self._seed, index))
         except DataError as error:  # raised again in the main process
             return str(error), torch.empty(0), self._images.labels[index]
-        return None, image.permute(1, 2, 0), self._images.labels[index]  # as in memory, so that stacking them is fast
+        return None, image.permute(1, 2, 0), self._images.labels[index]  # as in memory, so that copying it is fast

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from surgrad.data.batches.stored import StoredBatches, View, worker_count
+from surgrad.data.batches.slots import View
+from surgrad.data.batches.stored import StoredBatches, worker_count
 from surgrad.data.events.cache import FrameCache
 from surgrad.data.events.sets import EventData, Recordings, Span
 from surgrad.data.events.views import View as FrameView
@@ -74,7 +75,7 @@ class EventBatches(StoredBatches[Recordings]):
         return _Views(part, self._cache, self._view, seed)
 
     def finished(self, samples: Tensor) -> Tensor:
-        return samples.transpose(0, 1).contiguous()
+        return samples.transpose(0, 1).clone(memory_format=torch.contiguous_format)
 
 
 def prepare(

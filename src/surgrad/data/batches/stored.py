@@ -3,20 +3,20 @@
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from contextlib import contextmanager, nullcontext
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from surgrad.data.batches.slots import AHEAD, Filled, Slots, View, unchanged
 from surgrad.data.sampling import Part, Parts
 from surgrad.data.source import Batch, Batches, BatchSettings, Progressive
 from surgrad.errors import BadValue, DataError
 from surgrad.transfer import to_device
 
 P = TypeVar("P", bound=Part)
-View = tuple[str | None, Tensor, Tensor]
-"""The error text of a sample that cannot be read, or None; the sample; its label."""
 
 
 def worker_count(workers: int | None) -> int:
@@ -69,24 +69,37 @@ class StoredBatches(Batches, Generic[P]):
     def _loaded(self, views: Dataset[View], chosen: Sequence[Sequence[int]]) -> Iterator[Batch]:
         if not chosen:
             return
+        error, sample, _ = views[chosen[0][0]]
+        if error is not None:
+            raise DataError(error)
+        slots = Slots(sample, max(map(len, chosen)), self._workers)
         # With no generator given, each loader draws a seed from torch's global one, and a resumed training draws once
         # more than an uninterrupted one.
         private = torch.Generator()
+        items: Any = [(number % slots.count, members) for number, members in enumerate(chosen)]
         loader = DataLoader(
-            views,
-            batch_sampler=[list(members) for members in chosen],
+            Filled(views, slots),
+            batch_sampler=items,
             num_workers=self._workers,
+            prefetch_factor=AHEAD if self._workers else None,
             generator=private,
-            collate_fn=_collate,
+            collate_fn=unchanged,
         )
-        for error, samples, labels in loader:
+        for members, (slot, error) in zip(chosen, loader, strict=True):
             if error is not None:
                 raise DataError(error)
-            yield self.finished(to_device(samples, self._device)), to_device(labels, self._device)
+            with _one_thread() if self._workers else nullcontext():
+                samples, labels = (to_device(whole[slot, : len(members)], self._device) for whole in slots.memory)
+                batch = self.finished(samples), labels.clone()
+            yield batch
 
 
-def _collate(views: list[View]) -> View:
-    """One batch, or the error of its first sample that has one."""
-    errors, samples, labels = zip(*views, strict=True)
-    error = next((error for error in errors if error is not None), None)
-    return (error, samples[0], labels[0]) if error is not None else (None, torch.stack(samples), torch.stack(labels))
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: others would wait for cores that the workers have, and take them while they wait."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
