@@ -19,6 +19,7 @@ import conftest
 import torch
 
 from surgrad.config import Recipe, set_fields
+from surgrad.data import load
 from surgrad.errors import Interrupted, SurgradError
 from surgrad.files import read_json, read_rows
 from surgrad.recipes import find_recipe
@@ -27,7 +28,8 @@ from surgrad.train.events import Observer
 from surgrad.train.progress import Lines
 
 LIBRARY = ctypes.CDLL(None)
-RECIPE: Recipe = set_fields(find_recipe(), (*conftest.TINY, "data.limit=64", "optim.epochs=2"))
+RECIPE: Recipe = set_fields(find_recipe(), (*conftest.TINY, "model.name=mlp", "data.limit=64", "optim.epochs=2"))
+DATA = load("fashion_mnist_small")
 FINISHED = ("recipe.json", "env.json", "model.json")
 
 
@@ -47,7 +49,7 @@ class Silent(Lines):
 
 
 def run(out, *observers):
-    train(RECIPE, out, resume=True, show=Silent(2), observers=observers)
+    train(RECIPE, out, data=DATA, resume=True, show=Silent(2), observers=observers)
 
 
 def set_faults(folder, number, code):

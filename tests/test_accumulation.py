@@ -29,7 +29,8 @@ SMALL = (
 )  # fmt: skip
 WITHOUT_NORMS = ("norm.name=none", "neuron.train_decay=false", "adapt.name=fixed")
 RECORDINGS = (
-    "data.name=n_mnist", "model.name=vggsnn", "model.width_multiplier=0.03125", "data.workers=0", "data.limit=none",
+    "data.name=n_mnist", "model.name=vggsnn", "model.width_multiplier=0.03125", "data.side=34",
+    "data.workers=0", "data.limit=none",
 )  # fmt: skip
 
 

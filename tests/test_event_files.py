@@ -16,6 +16,7 @@ from surgrad.data.events import EVENT, FORMATS, pack, raw, read, read_frames, re
 from surgrad.data.events.cache import Slicing
 from surgrad.errors import BadValue, DataError, SurgradError, UnknownName
 
+IN_A_PROCESS = ("aedat4", "h5", "hdf5", "mat")
 every_format = pytest.mark.parametrize("name", WRITERS)
 
 
@@ -605,12 +606,12 @@ def test_no_permission_to_read():
 
 @every_format
 def test_altered_bytes_are_read_or_refused_by_name(tmp_path: Path, name: str):
-    """Hundreds of flips, cuts and insertions: the only exceptions are surgrad's own. Fewer for AEDAT 4 and MATLAB,
-    since each of their files is decoded in a process."""
+    """Hundreds of flips, cuts and insertions: the only exceptions are surgrad's own. Fewer where each file is decoded
+    in a process."""
     rng = np.random.default_rng(0)
     path = written(tmp_path, name, bounded(name, count=40))
     whole = path.read_bytes()
-    for _ in range(30 if name in ("aedat4", "mat") else 150):
+    for _ in range(30 if name in IN_A_PROCESS else 150):
         data = bytearray(whole)
         for _ in range(rng.integers(1, 4)):
             at = int(rng.integers(0, len(data)))

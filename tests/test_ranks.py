@@ -51,7 +51,8 @@ CASES = {
     "progressive": ("model.name=small_cnn", "model.width_multiplier=0.0625", "progressive.fraction=0.5",
                     "progressive.steps=1", "progressive.image_size=20"),
     "recordings": ("data.name=n_mnist", "model.name=vggsnn", "model.width_multiplier=0.03125", "data.flip=true",
-                   "data.workers=0", "data.limit=none", "optim.clip=0.1"),  # unclipped, it amplifies rounding by 1e14
+                   "data.side=34", "data.workers=0", "data.limit=none",
+                   "optim.clip=0.1"),  # unclipped, it amplifies rounding by 1e14
     "pictures": ("data.name=image_folder", "model.name=small_resnet", "data.side=16", "data.resize=20",
                  "data.workers=0", "data.limit=none", "data.flip=true"),
     "shards": ("data.name=image_shards", "model.name=small_resnet", "data.side=16", "data.resize=20",
