@@ -1,7 +1,8 @@
 """`python -m bench.ranks --data DIR [--out FILE]`: trainings of one process and of two, on two cores.
 
-Each is a command, `surgrad train`, alone or by torchrun; the rate is that of its second epoch. FILE gets a JSON line
-after each.
+Each is a command, `surgrad train`, alone or by torchrun; the rate is that of its second epoch. So is the time of a
+search of `dspike`, whose directions the ranks divide: an epoch of two steps and one search. FILE gets a JSON line after
+each.
 """
 
 import argparse
@@ -20,17 +21,28 @@ SETTINGS = (
     *("data.limit=1024", "data.batch=128", "optim.epochs=2", "run.precision=fp32", "run.device=cpu"),
     *("progressive.fraction=0", "progressive.image_size=none", "adapt.name=share"),
 )
-NETWORKS = {
-    "small_resnet": ("model.width_multiplier=0.5",),
-    "resnet19": ("model.name=resnet19", "model.width_multiplier=0.125"),
-}
+ALONE = "one, 1 thread"
 WAYS: dict[str, tuple[int, int, tuple[str, ...]]] = {
-    "one, 1 thread": (1, 1, ()),
+    ALONE: (1, 1, ()),
     "one, 2 threads": (1, 2, ()),
     "two, shared norms": (2, 1, ()),
     "two, own norms": (2, 1, ("run.sync_norms=false",)),
 }
 """Processes, threads of each, and settings."""
+WORK: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
+    ("small_resnet", ("model.width_multiplier=0.5",), tuple(WAYS), "images_per_second"),
+    ("resnet19", ("model.name=resnet19", "model.width_multiplier=0.125"), tuple(WAYS), "images_per_second"),
+    (
+        "search",  # hardly more than that
+        (
+            *("model.width_multiplier=0.25", "data.limit=256", "neuron.train_decay=false", "surrogate.name=dspike"),
+            *("adapt.name=dspike", "adapt.samples=128"),
+        ),
+        (ALONE, "two, shared norms"),
+        "epoch_seconds",
+    ),
+)
+"""Names, settings, ways, and what of the last epoch is compared."""
 
 
 def main() -> None:
@@ -40,24 +52,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    _add(given.out, {"machine": machine(), "settings": SETTINGS, "networks": NETWORKS})
-    rates: dict[tuple[str, str], list[float]] = {}
+    _add(given.out, {"machine": machine(), "settings": SETTINGS, "work": WORK})
+    found: dict[tuple[str, str], list[float]] = {}
     for _ in range(given.rounds):
-        for network, sizes in NETWORKS.items():
-            for way, (processes, threads, more) in WAYS.items():
-                rate = _rate(processes, threads, (*SETTINGS, *sizes, *more), given.data)
-                rates.setdefault((network, way), []).append(rate)
-                _add(given.out, {"network": network, "way": way, "images_per_second": rate})
-    for (network, way), found in rates.items():
-        share = statistics.median(found) / (2 * statistics.median(rates[network, "one, 1 thread"]))
-        listed = ", ".join(f"{rate:.0f}" for rate in found)
-        print(f"{network}, {way}: {listed} images/s; {share:.0%} of twice one process with one thread")
+        for what, settings, ways, unit in WORK:
+            for way in ways:
+                value = _last_epoch(way, (*SETTINGS, *settings), given.data)[unit]
+                found.setdefault((what, way), []).append(value)
+                _add(given.out, {"what": what, "way": way, unit: value})
+    for (what, way), values in found.items():
+        factor = statistics.median(values) / statistics.median(found[what, ALONE])
+        print(f"{what}, {way}: {', '.join(f'{value:.3g}' for value in values)}; {factor:.2f} of one process's")
 
 
-def _rate(processes: int, threads: int, settings: tuple[str, ...], data: Path) -> float:
-    """The images a second of a training's second epoch."""
+def _last_epoch(way: str, settings: tuple[str, ...], data: Path) -> dict[str, Any]:
+    """The metrics of a training's last epoch."""
+    processes, threads, more = WAYS[way]
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
-    sets = [word for setting in settings for word in ("--set", setting)]
+    sets = [word for setting in (*settings, *more) for word in ("--set", setting)]
     with tempfile.TemporaryDirectory() as folder:
         words = ["surgrad", "train", "lsg_cifar10_small_t2", "--data", str(data), "--out", f"{folder}/run", *sets]
         subprocess.run(
@@ -66,8 +78,8 @@ def _rate(processes: int, threads: int, settings: tuple[str, ...], data: Path) -
             capture_output=True,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
-        rate: float = read_rows(Path(folder, "run", "metrics.jsonl"))[-1]["images_per_second"]
-    return rate
+        row: dict[str, Any] = read_rows(Path(folder, "run", "metrics.jsonl"))[-1]
+    return row
 
 
 def _add(out: Path | None, row: dict[str, Any]) -> None:
