@@ -1,7 +1,7 @@
 """`python -m bench.ranks --data DIR [--out FILE]`: trainings of one process and of two, on two cores.
 
-Each is a command, `surgrad train`, alone or by torchrun; the rate is that of its second epoch. So is the time of a
-search of `dspike`, whose directions the ranks divide: an epoch of two steps and one search. FILE gets a JSON line after
+Each is a command, `surgrad train`, alone or by torchrun; the rate is that of its second epoch. Of a search of `dspike`,
+whose directions the ranks divide, it is the time of an epoch of two steps and one search. FILE gets a JSON line after
 each.
 """
 
@@ -33,7 +33,7 @@ WORK: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     ("small_resnet", ("model.width_multiplier=0.5",), tuple(WAYS), "images_per_second"),
     ("resnet19", ("model.name=resnet19", "model.width_multiplier=0.125"), tuple(WAYS), "images_per_second"),
     (
-        "search",  # hardly more than that
+        "search",  # it takes most of this epoch
         (
             *("model.width_multiplier=0.25", "data.limit=256", "neuron.train_decay=false", "surrogate.name=dspike"),
             *("adapt.name=dspike", "adapt.samples=128"),
@@ -62,7 +62,7 @@ def main() -> None:
                 _add(given.out, {"what": what, "way": way, unit: value})
     for (what, way), values in found.items():
         factor = statistics.median(values) / statistics.median(found[what, ALONE])
-        print(f"{what}, {way}: {', '.join(f'{value:.3g}' for value in values)}; {factor:.2f} of one process's")
+        print(f"{what}, {way}: {', '.join(f'{value:.3g}' for value in values)}; {factor:.2f} times that of one process")
 
 
 def _last_epoch(way: str, settings: tuple[str, ...], data: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -49,6 +50,35 @@ def stopped(tiny, tmp_path):
     with pytest.raises(Interrupted):
         train(tiny(), tmp_path / "stopped", observers=[Stopper()])
     return tmp_path / "stopped"
+
+
+OUTLIVED = """
+import os, signal, sys, time
+from pathlib import Path
+from surgrad.train.run_folder import claimed
+
+with claimed(Path(sys.argv[1]), True, print):
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+    print(child, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_worker_that_outlives_a_killed_training_leaves_its_folder(tmp_path):
+    """As those that read data do for a while: torchrun may start the training again at once."""
+    training = subprocess.Popen([sys.executable, "-c", OUTLIVED, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert training.stdout is not None
+    worker = int(training.stdout.readline())
+    assert training.wait() == -signal.SIGKILL
+    try:
+        os.kill(worker, 0)  # it lives
+        with claimed(tmp_path, True, print) as continues:
+            assert not continues
+    finally:
+        os.kill(worker, signal.SIGKILL)
 
 
 # every system call

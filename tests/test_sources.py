@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 from event_files import ndataset, published, some_events, spoken
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from surgrad import process
 from surgrad.config.recipe import DataConfig, ModelConfig, Recipe, derive
 from surgrad.config.registry import Option
 from surgrad.data import (
@@ -35,6 +38,7 @@ from surgrad.data import (
     load_events,
     load_folder,
 )
+from surgrad.data.batches.slots import Filled, Slots
 from surgrad.data.events import frames as framing
 from surgrad.data.events.spoken import SPOKEN_SETS, read_spoken
 from surgrad.data.sampling import split_holdout
@@ -240,7 +244,32 @@ def test_a_batch_stays_when_later_ones_are_read(kind: str, workers: int, folders
         assert torch.equal(one[1], other[1])
 
 
-def test_reading_leaves_the_number_of_threads(folders: Path):
+def test_a_slot_is_not_used_again_before_its_batch_is_finished(folders: Path):
+    """By workers that are far ahead of the main process."""
+    wanted = [labels.item() for _, labels in source_of("folders", folders).batches(settings(batch=1)).train(0)]
+    batches = source_of("folders", folders, workers=2).batches(settings(batch=1))
+    finished = batches.finished
+    batches.finished = lambda samples: (time.sleep(0.1), finished(samples))[1]
+    assert [labels.item() for _, labels in batches.train(0)] == wanted
+
+
+def test_samples_of_other_shapes_are_refused():
+    class Growing(Dataset):
+        def __getitem__(self, index):
+            return None, torch.zeros(1, index + 1), torch.tensor(0)
+
+    filled = Filled(Growing(), Slots(torch.zeros(1, 1), [2], 0))
+    assert filled.__getitems__((0, [0])) == (0, None)
+    assert filled.__getitems__((0, [0, 4])) == (
+        0,
+        "sample 4 is torch.float32 [1, 5], and the first one was torch.float32 [1, 1]; all samples of a data set must "
+        "be alike",
+    )
+
+
+def test_reading_leaves_the_number_of_threads(folders: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where workers take all cores, the main process uses one thread for a moment."""
+    monkeypatch.setattr(process, "cores", lambda: 1)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -531,8 +560,8 @@ def test_spoken_digits_are_counts_of_time_steps_and_channels(folders: Path, bins
     for number, (events, _) in enumerate(read_spoken(folders / "SHD" / "shd_test.h5")):
         found = np.zeros((5, bins))
         t = events["t"].astype(int)
-        for event, time in zip(events, t - t[0], strict=True):
-            step = min(time * 5 // (t[-1] - t[0]), 4) if slicing == "time" else time // 100_000
+        for event, since in zip(events, t - t[0], strict=True):
+            step = min(since * 5 // (t[-1] - t[0]), 4) if slicing == "time" else since // 100_000
             if step < 5:
                 found[step, int(event["x"]) * bins // 700] += 1
         assert np.array_equal(samples[:, number, 0], found)

@@ -80,6 +80,7 @@ class DCT(Coding):
     """
 
     reads_values = True
+    shares_batches = False  # percentiles are not those of the shares put together
     tracks_batch_statistics = True
     """Whether it uses statistics of the batch in training, and a running estimate of them in evaluation."""
 

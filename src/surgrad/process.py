@@ -1,9 +1,10 @@
-"""Settings of a process: how its threads wait, how it allocates memory, what it prints, and when it ends."""
+"""A process: how its threads wait and it allocates memory, what it prints, if it is alive, and when it ends."""
 
 import os
 import signal
 import sys
 import threading
+import time
 from typing import TextIO
 
 PARENT = "SURGRAD_PARENT_PIPE"
@@ -38,6 +39,25 @@ def print_what_can_be_printed() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_alive = time.monotonic()
+
+
+def alive() -> None:
+    """Note that long work goes forward; called between its parts."""
+    global _alive
+    _alive = time.monotonic()
+
+
+def seconds_since_alive() -> float:
+    """How long ago `alive` was called."""
+    return time.monotonic() - _alive
 
 
 def silence(stream: TextIO) -> None:

@@ -159,14 +159,21 @@ def summed(value: Tensor) -> Tensor:
     if not several():
         return value
     value = value.detach().clone(memory_format=torch.contiguous_format)
-    try:
+    with exchanging():
         dist.all_reduce(value)
+    return value
+
+
+@contextmanager
+def exchanging() -> Iterator[None]:
+    """Within it, an exchange that fails is a `LostRank`."""
+    try:
+        yield
     except RuntimeError as error:  # of every backend
         raise LostRank(
             f"rank {place().rank} of {place().count}: an exchange with the other processes failed "
             f"({str(error).splitlines()[0]}); one of them has ended, and its message, or torchrun's, says why"
         ) from error
-    return value
 
 
 def gathered(value: Tensor) -> Tensor:
@@ -284,8 +291,9 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 def equalise(tensors: Iterable[Tensor]) -> None:
     """Give every rank the values that rank 0 has."""
     if several():
-        for tensor in tensors:
-            dist.broadcast(tensor.data, 0)
+        with exchanging():
+            for tensor in tensors:
+                dist.broadcast(tensor.data, 0)
 
 
 def from_first(function: Callable[[], T]) -> T:
@@ -296,22 +304,38 @@ def from_first(function: Callable[[], T]) -> T:
     if place().rank == 0:
         with alone():
             outcome = _outcome(function)
-    dist.broadcast_object_list(outcome, 0)
-    return _opened([outcome])
+    with exchanging():
+        dist.broadcast_object_list(outcome, 0)
+    result, error = outcome
+    if error is not None:
+        raise _of_all(error)
+    return result
 
 
 def on_each(function: Callable[[], T]) -> T:
     """Call a function on every rank. Where it fails on any, raise the error of the first of them on all."""
     if not several():
         return function()
-    own = _outcome(function)
-    errors: list[Any] = [None] * place().count
-    dist.all_gather_object(errors, own[1])
-    failed = [rank for rank, error in enumerate(errors) if error is not None]
-    if failed and len(failed) < len(errors):
-        first = errors[failed[0]]
-        errors[failed[0]] = type(first)(f"rank {failed[0]} of {len(errors)}: {first}")
-    return _opened([[None, errors[rank]] for rank in failed] + [own])
+    result, error = _outcome(function)
+    if error is not None and error.of_all_ranks:  # the others know: they raised it in the same exchange within
+        raise error
+    gathered_objects(None, error)
+    return result
+
+
+def gathered_objects(value: T, error: SurgradError | None = None) -> list[T]:
+    """What each rank has, by rank. Where any has an error, raise that of the first of them on all."""
+    if not several():
+        return [value]
+    found: list[Any] = [None] * place().count
+    with exchanging():
+        dist.all_gather_object(found, (value, error))
+    failed = [rank for rank, (_, error) in enumerate(found) if error is not None]
+    if failed:
+        first = found[failed[0]][1]
+        named = first if len(failed) == len(found) else type(first)(f"rank {failed[0]} of {len(found)}: {first}")
+        raise _of_all(named) from error
+    return [value for value, _ in found]
 
 
 def _outcome(function: Callable[[], Any]) -> list[Any]:
@@ -322,13 +346,10 @@ def _outcome(function: Callable[[], Any]) -> list[Any]:
         return [None, error]
 
 
-def _opened(outcomes: list[list[Any]]) -> Any:
-    """The result of the first outcome, or its error raised, marked as that of all ranks."""
-    result, error = outcomes[0]
-    if error is not None:
-        error.of_all_ranks = True
-        raise error
-    return result
+def _of_all(error: SurgradError) -> SurgradError:
+    """The error, marked as that of all ranks."""
+    error.of_all_ranks = True
+    return error
 
 
 def shares_batches(module: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from surgrad import padding, ranks
+from surgrad import padding, process, ranks
 from surgrad.adapt.foreign import neuron_of, slot_of
 from surgrad.adapt.preserving import changed, preserved
 from surgrad.arithmetic import exact_arithmetic
@@ -311,6 +311,7 @@ class Probe:
         for name in over:
             if name not in buffers and name not in self._parameters:
                 raise unknown("parameter or buffer", name, [*self._parameters, *buffers])
+        process.alive()
         norms = [] if self._frozen is None else self._norms()
         constant = changed((norm, "training", False) for norm in norms)
         with constant, exact_arithmetic(), torch.autocast(inputs.device.type, enabled=False):
@@ -373,7 +374,8 @@ def all_reduce(value: Tensor, *, mean: bool = False) -> Tensor:
     if not ranks.reaches_others():
         return value
     value = value.clone()
-    dist.all_reduce(value)
+    with ranks.exchanging():
+        dist.all_reduce(value)
     return value / dist.get_world_size() if mean else value
 
 

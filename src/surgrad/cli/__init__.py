@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 import textwrap
+import time
 from typing import Any, NoReturn
 
 import surgrad
@@ -31,12 +32,14 @@ from surgrad.cli.training import (
     train_recipe,
 )
 from surgrad.cli.tuning import describe_tune, run_tune
-from surgrad.errors import Interrupted, SurgradError, unknown
+from surgrad.errors import Interrupted, LostRank, SurgradError, unknown
 
 FAILED = 2
 STOPPED = 130
 UNREAD = 141
 """The reader of the output has ended, as `head` does: the status of a program that SIGPIPE ends."""
+TOLD = 20.0
+"""Seconds that a process waits which has lost another one: that one says why, and torchrun ends the others before."""
 OUT_OF_MEMORY = (
     "not enough memory; the last checkpoint is intact. Give a smaller data.batch, model.steps or "
     "model.width_multiplier, or run.pack_spikes=true"
@@ -73,12 +76,17 @@ def main(words: list[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except Interrupted as stopped:
-        if _is_first(stopped):
-            print(f"surgrad: {stopped}", file=sys.stderr)
+        _say_for_all(stopped)
         return STOPPED
+    except LostRank as error:
+        time.sleep(TOLD)
+        print(f"surgrad: {error}", file=sys.stderr)
+        return FAILED
     except SurgradError as error:
-        if _is_first(error):
-            print(f"surgrad: {error}", file=sys.stderr)
+        if error.of_all_ranks:
+            _say_for_all(error)
+        else:
+            _say(error)
         return FAILED
     except KeyboardInterrupt:
         print("surgrad: aborted; the last checkpoint is intact", file=sys.stderr)
@@ -86,20 +94,28 @@ def main(words: list[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        print(f"surgrad: {OUT_OF_MEMORY}", file=sys.stderr)
+        _say(OUT_OF_MEMORY)
         return FAILED
     except BrokenPipeError:
         process.silence(sys.stdout)
         return UNREAD
     except OSError as error:
         path = f"{error.filename}: " if error.filename else ""
-        print(f"surgrad: {path}{error.strerror or error}", file=sys.stderr)
+        _say(f"{path}{error.strerror or error}")
         return FAILED
 
 
-def _is_first(error: SurgradError) -> bool:
-    """Whether this process tells of an error: of those that all processes of a training have, the first does."""
-    return os.environ.get("RANK", "0") == "0" or not error.of_all_ranks
+def _say(error: object) -> None:
+    """Print an error; of several processes of a training, with the number of this one."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    rank = "" if count == "1" else f"rank {os.environ.get('RANK', '0')} of {count}: "
+    print(f"surgrad: {rank}{error}", file=sys.stderr, flush=True)
+
+
+def _say_for_all(error: SurgradError) -> None:
+    """Print an error that all processes of a training have: the first of them does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"surgrad: {error}", file=sys.stderr, flush=True)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -225,7 +225,7 @@ def _in_colour(image: "Image") -> "Image":
     from PIL import Image
 
     if image.mode == "RGB":
-        return image  # convert() copies it
+        return image  # convert() would only copy it
     if not image.mode.startswith(("I", "F")):
         return image.convert("RGB")
     levels = np.asarray(image)

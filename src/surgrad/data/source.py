@@ -69,7 +69,8 @@ class BatchSettings(_Checked):
     """How a run wants its batches, whatever the data set.
 
     Args:
-        batch: samples in a training batch; evaluation takes twice as many.
+        batch: samples in a training batch. Evaluation takes twice as many as are computed at once in training: of
+            several ranks, or of several parts, twice a rank's share of a part.
         seed: of order, augmentation and holdout.
         device: where the batches are needed.
         epochs: of the whole training; `progressive.fraction` is a share of them.
@@ -138,6 +139,7 @@ class Batches(ABC):
         self.progressive = settings.progressive
         self._seed = settings.seed
         self._divided = settings.parts
+        self._evaluated = 2 * -(-self.size // (settings.parts * ranks.place().count))
         self._cheaper_batches = round(settings.progressive.fraction * settings.epochs * self.per_epoch)
 
     def check_progressive(self, progressive: Progressive) -> None:
@@ -160,8 +162,8 @@ class Batches(ABC):
         return self._training(epoch, first, chosen)
 
     def holdout(self) -> Iterator[Batch]:
-        """The held-out samples in their order, without augmentation; nothing without a holdout. All of them, or of
-        several ranks each the same number of batches, or one more."""
+        """The held-out samples in their order, without augmentation; nothing without a holdout. All of them, or the
+        batches of this rank, which are as many as each other's, or one more."""
         return self._evaluation("holdout", self._chunks(self.holdout_count))
 
     def test(self) -> Iterator[Batch]:
@@ -183,7 +185,8 @@ class Batches(ABC):
         return epoch * self.per_epoch + number < self._cheaper_batches
 
     def _chunks(self, count: int) -> list[range]:
-        chunks = [range(at, min(at + 2 * self.size, count)) for at in range(0, count, 2 * self.size)]
+        size = self._evaluated
+        chunks = [range(at, min(at + size, count)) for at in range(0, count, size)]
         own = ranks.place()
         return chunks[own.rank :: own.count]
 

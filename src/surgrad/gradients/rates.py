@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from surgrad import ranks
 from surgrad.errors import BadValue
 from surgrad.gradients.base import Forward, Gradient, LossFunction
 from surgrad.hooks import forward_hooks, forward_pre_hooks
@@ -113,8 +114,7 @@ def _first_pass(network: SpikingNetwork, averages: _Averages) -> Iterator[None]:
 
     def record_norm(name: str, norm: BatchNorm, inputs: Any) -> None:
         x = inputs[0]
-        values = x.to(torch.promote_types(x.dtype, torch.float32)).movedim(2, 0).flatten(1)
-        averages[name] = _BatchStatistics(values.mean(1), values.var(1, correction=0))
+        averages[name] = _BatchStatistics(*_moments(x.to(torch.promote_types(x.dtype, torch.float32))))
 
     found = neurons(network)
     for neuron in found.values():
@@ -159,6 +159,15 @@ def _batch_norms(network: nn.Module) -> dict[str, BatchNorm]:
     }
 
 
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance [C] of x [T, N, C, ...], with their gradients; over all ranks where norms share them."""
+    if ranks.share_statistics():
+        found = ranks.moments(x, 2)
+        return found.mean, found.variance
+    variance, mean = torch.var_mean(x, [axis for axis in range(x.ndim) if axis != 2], correction=0)
+    return mean, variance
+
+
 def _slope(history: Tensor, spikes: Tensor, neuron: Neuron) -> Tensor:
     """mean_t h(u_t)·∂u_t/∂c̅ [N, C, ...] of the potentials u [T, N, C, ...]; it takes the place of a penalty."""
     decay = broadcast_channels(neuron.decay, history[0])
@@ -183,11 +192,11 @@ def _normalised(norm: BatchNorm, x: Tensor, batch: _BatchStatistics) -> Tensor:
     """The norm's output for averages x [1, N, C, ...]: with the statistics of all time steps, and the gradient of the
     statistics of x."""
     values = x.to(batch.mean.dtype)
-    others = [axis for axis in range(x.ndim) if axis != 2]
-    own = values.mean(others, keepdim=True)
-    mean = broadcast_channels(batch.mean, x, 2) + own - own.detach()
-    own = (values - mean).square().mean(others, keepdim=True)
-    variance = broadcast_channels(batch.variance, x, 2) + own - own.detach()
+    found = [broadcast_channels(value, x, 2) for value in _moments(values)]
+    mean, variance = (
+        broadcast_channels(of_all, x, 2) + own - own.detach()
+        for of_all, own in zip((batch.mean, batch.variance), found, strict=True)
+    )
     gain = broadcast_channels(norm.weight * norm.scale, x, 2)
     shift = broadcast_channels(norm.bias, x, 2)
     return (gain * (values - mean) * torch.rsqrt(variance + norm.eps) + shift).to(x.dtype)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgrad.errors import BadValue, Interrupted, SurgradError
-from surgrad.process import PARENT
+from surgrad.process import PARENT, cores
 from surgrad.sweep.jobs import Job
 from surgrad.sweep.remote import MARK, Outcome, train_here, unpack
 
@@ -28,7 +28,7 @@ class Share:
 
     Attributes:
         cpus: cores, above 0.
-        gpus: GPUs, as 0.5 for two trainings on one.
+        gpus: GPUs, at most 1, as 0.5 for two trainings on one.
         retries: how often a training is begun again whose machine was lost.
     """
 
@@ -41,6 +41,11 @@ class Share:
             raise BadValue(
                 f"a training cannot have {self.cpus:g} cores, {self.gpus:g} GPUs and {self.retries} retries; give more "
                 "than 0 cores, and 0 or more of the others"
+            )
+        if self.gpus > 1:
+            raise BadValue(
+                f"a training of a sweep is one process, and {self.gpus:g} GPUs would leave all but one idle; give at "
+                "most 1, and train by torchrun what needs more"
             )
 
 
@@ -159,8 +164,7 @@ class _LocalTrainings:
 
     def _train(self, job: Job) -> str:
         """Train in a separate process; returns what went wrong, or an empty text."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // self.workers)
+        threads = max(1, cores() // self.workers)
         words = [sys.executable, "-m", "surgrad", *job.words(self.data), "--out", str(job.folder), "--resume"]
         env = {**os.environ, "OMP_NUM_THREADS": str(threads), PARENT: str(self.pipe[0])}
         with (job.folder / "log.txt").open("a") as log:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from surgrad import ranks
+from surgrad import process, ranks
 from surgrad.adapt.probe import Batch
 from surgrad.arithmetic import exact_arithmetic
 from surgrad.models import in_chunks
@@ -32,6 +32,7 @@ def evaluate(parts: Parts, split: Split = "test") -> tuple[float, float]:
             output = in_chunks(parts.model, images, parts.model.steps) if chunked else parts.forward(images)
         loss = parts.loss(output, labels).double() * len(labels)
         sums += torch.stack([loss, correct_in(output, labels).double()])
+        process.alive()
     loss, correct = ranks.summed(sums).tolist()
     return loss / count_examples(parts, split), int(correct) / count_examples(parts, split)
 

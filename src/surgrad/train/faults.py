@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgrad import ranks
 from surgrad.adapt.probe import Batch
 from surgrad.hooks import forward_hooks
 
@@ -18,9 +19,10 @@ def locate_nonfinite(model: nn.Module, batch: Batch) -> str:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"parameter '{name}' is not finite"
-    layer = _first_layer(model, batch)
-    if layer is not None:
-        return f"the first values that are not finite are the output of layer '{layer}'"
+    layers = {layer: rank for rank, layer in enumerate(ranks.gathered_objects(_first_layer(model, batch))) if layer}
+    for layer, rank in layers.items():
+        where = f", on rank {rank}" if ranks.several() else ""
+        return f"the first values that are not finite are the output of layer '{layer}'{where}"
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             return f"the gradient of '{name}' is not finite"

@@ -41,7 +41,7 @@ def process_group(device: str) -> Iterator[None]:
     store, rank, count = next(dist.rendezvous("env://", timeout=MEETING))
     # a group that torchrun starts again may meet in the same store, and must not read the addresses of the one before
     attempt = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
-    backend = "nccl" if gpus and alone_on_gpu else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if gpus and alone_on_gpu else "gloo"
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=count, timeout=EXCHANGE)
     try:
         yield

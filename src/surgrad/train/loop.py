@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from surgrad import ranks
+from surgrad import process, ranks
 from surgrad.adapt.probe import Batch
 from surgrad.arithmetic import exact_arithmetic
 from surgrad.config.parts import resolved
@@ -274,7 +274,7 @@ class Loop:
         since = time.monotonic()
         for batch in batches.train(at.epoch, at.batch):
             self.train_step(batch)
-            self._watch.alive()
+            process.alive()
             if at.batch + 1 == batches.per_epoch:
                 self._read_last()
             now = time.monotonic()
@@ -284,8 +284,17 @@ class Loop:
             self.progress.advance(batches.size, self._loss)
             save_due = self._save_agreed if ranks.several() else self._wants_to_save()
             if save_due and at.batch < batches.per_epoch:
+                self._equalise_norms()
                 self.save()
             self._stop_if_asked()
+
+    def _equalise_norms(self) -> None:
+        """Where ranks have separate statistics (run.sync_norms=false), take those of the first, which are saved."""
+        if not ranks.several() or ranks.share_statistics():
+            return
+        for module in self.parts.model.modules():
+            if getattr(module, "tracks_batch_statistics", False):
+                ranks.equalise(module.buffers(recurse=False))
 
     def _wants_to_save(self) -> bool:
         """Whether the last checkpoint is old; of several ranks, the first says so."""
@@ -419,8 +428,8 @@ class Loop:
 
     def _finish_epoch(self) -> None:
         self.parts.model.steps = self._time_steps
+        self._equalise_norms()
         scores = self._evaluated()
-        self._watch.alive()
         self._stop_if_asked()
         row = self._row(scores)
         accuracy = scores[f"{selection_split(self.parts)}_accuracy"]
@@ -465,6 +474,7 @@ class Loop:
 
     def _stop_if_asked(self) -> None:
         if self._stop_agreed if ranks.several() else self._stopping:
+            self._equalise_norms()
             self.save()
             raise Interrupted(
                 f"stopped at epoch {self.at.epoch + 1}, batch {self.at.batch}; saved. Continue with "

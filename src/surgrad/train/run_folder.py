@@ -13,6 +13,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+from weakref import WeakSet
 
 from surgrad.config.reading import from_dict
 from surgrad.config.recipe import Recipe
@@ -124,6 +126,19 @@ def _make(out: Path) -> bool:
     return fresh
 
 
+_locks: WeakSet[IO[str]] = WeakSet()
+
+
+def _leave_locks() -> None:
+    """In a forked process: a worker that outlives the training must not keep its folder locked."""
+    for file in _locks:
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks)
+
+
 @contextmanager
 def _locked(out: Path, say: Callable[[str], object]) -> Iterator[None]:
     """Lock the folder; refuse one that another training is writing in. Where the system has no locks, say so."""
@@ -137,6 +152,7 @@ def _locked(out: Path, say: Callable[[str], object]) -> Iterator[None]:
         file = path.open("w")
     except OSError as error:
         raise CheckpointError(f"{out} cannot be written in ({error.strerror}); choose another --out") from error
+    _locks.add(file)
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,18 +4,19 @@ import faulthandler
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from surgrad import ranks
+from surgrad import process, ranks
 
+EVERY = 1.0
+"""Seconds after which a watch looks again, so that all processes print their stacks at about the same time."""
 GRACE = 10.0
 """Seconds between the message of a process and its end, in which the others write theirs."""
 
 
 class Watch:
-    """Ends this process where `alive` is not called for a while, after it has printed the stack of every thread.
+    """Ends this process where `surgrad.process.alive` is not called for a while, and prints every thread's stack.
 
     Args:
         seconds: between two calls of `alive`.
@@ -23,18 +24,13 @@ class Watch:
 
     def __init__(self, seconds: float):
         self.seconds = seconds
-        self._seen = time.monotonic()
         self._done = threading.Event()
-
-    def alive(self) -> None:
-        """Note that the training goes forward."""
-        self._seen = time.monotonic()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Within it, a thread watches."""
         thread = threading.Thread(target=self._look, name="surgrad watch", daemon=True)
-        self.alive()
+        process.alive()
         thread.start()
         try:
             yield
@@ -43,8 +39,8 @@ class Watch:
             thread.join()
 
     def _look(self) -> None:
-        while not self._done.wait(self.seconds / 20):
-            if time.monotonic() - self._seen > self.seconds:
+        while not self._done.wait(min(self.seconds / 20, EVERY)):
+            if process.seconds_since_alive() > self.seconds:
                 self._end()
 
     def _end(self) -> None:

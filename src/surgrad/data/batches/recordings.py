@@ -3,12 +3,14 @@
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from surgrad import ranks
 from surgrad.data.batches.slots import View
 from surgrad.data.batches.stored import StoredBatches, worker_count
 from surgrad.data.events.cache import FrameCache
@@ -81,7 +83,7 @@ class EventBatches(StoredBatches[Recordings]):
 def prepare(
     cache: FrameCache, parts: Parts[Recordings], skip_bad: bool, workers: int | None
 ) -> tuple[Parts[Recordings], list[str]]:
-    """Slice every recording that is not yet in the cache.
+    """Slice every recording that is not yet in the cache. Of several ranks, each slices a share.
 
     Args:
         cache: where the frames are kept.
@@ -96,7 +98,7 @@ def prepare(
         DataError: if recordings cannot be read, and `skip_bad` is false or they are more than 1 %.
     """
     items = [item for part in vars(parts).values() for item in part.items()]
-    errors = _errors(cache, items, workers)
+    errors = _errors(cache, items, worker_count(workers))
     if not errors:
         return parts, []
     first = next(iter(errors.values()))
@@ -106,9 +108,10 @@ def prepare(
         raise DataError(f"{first}{more}. Use data.skip_bad=true to leave them out, up to 1 % of all")
     if len(errors) > MOST_BAD * len(items):
         raise DataError(f"{len(errors)} of {len(items)} recordings cannot be read, more than 1 %, the first: {first}")
-    for error in errors.values():
-        print(f"left out: {error}", file=sys.stderr)
-    print(f"left out {len(errors)} of {len(items)} recordings, {len(errors) / len(items):.2%}", file=sys.stderr)
+    if not ranks.place().rank:
+        for error in errors.values():
+            print(f"left out: {error}", file=sys.stderr)
+        print(f"left out {len(errors)} of {len(items)} recordings, {len(errors) / len(items):.2%}", file=sys.stderr)
     bad = {items[number] for number in errors}
     good = {
         name: part.only([number for number, item in enumerate(part.items()) if item not in bad])
@@ -117,15 +120,16 @@ def prepare(
     return Parts(**good), list(errors.values())
 
 
-def _errors(cache: FrameCache, items: list[tuple[str, Span | None]], workers: int | None) -> dict[int, str]:
-    """The error texts of the recordings that cannot be sliced, by their numbers."""
-    workers = worker_count(workers)
+def _errors(cache: FrameCache, items: list[tuple[str, Span | None]], workers: int) -> dict[int, str]:
+    """The error texts of the recordings that cannot be sliced, by their numbers; the same on all ranks."""
+    own = items[ranks.place().share(len(items))]
     slice_one = partial(_slice, cache)
-    if workers > 1 and len(items) > MANY:
+    if workers > 1 and len(own) > MANY:
         with ProcessPoolExecutor(workers) as pool:
-            errors = list(pool.map(slice_one, items, chunksize=50))
+            found = list(pool.map(slice_one, own, chunksize=50))
     else:
-        errors = [slice_one(item) for item in items]
+        found = [slice_one(item) for item in own]
+    errors = chain.from_iterable(ranks.gathered_objects(found))
     return {number: error for number, error in enumerate(errors) if error is not None}
 
 

@@ -23,17 +23,17 @@ class Slots:
 
     Args:
         sample: one of the samples.
-        batch: samples in the largest batch.
+        sizes: samples in each of the batches that are to come.
         workers: processes that write; without any, the main process does.
 
     Raises:
         DataError: if the system has too little shared memory.
     """
 
-    def __init__(self, sample: Tensor, batch: int, workers: int):
-        self.count = AHEAD * workers + 1
-        samples = torch.empty(self.count, batch, *sample.shape, dtype=sample.dtype)
-        labels = torch.empty(self.count, batch, dtype=torch.int64)
+    def __init__(self, sample: Tensor, sizes: Sequence[int], workers: int):
+        self.count = min(AHEAD * workers + 1, len(sizes))
+        samples = torch.empty(self.count, max(sizes), *sample.shape, dtype=sample.dtype)
+        labels = torch.empty(self.count, max(sizes), dtype=torch.int64)
         self.memory = (samples, labels)
         if workers:
             self._share(workers)
@@ -71,6 +71,11 @@ class Filled(Dataset[tuple[int, str | None]]):
         samples, labels = (whole[slot] for whole in self._slots.memory)
         for place, member in enumerate(members):
             error, sample, label = self._views[member]
+            if error is None and (sample.shape, sample.dtype) != (samples.shape[1:], samples.dtype):
+                error = (
+                    f"sample {member} is {sample.dtype} {list(sample.shape)}, and the first one was {samples.dtype} "
+                    f"{list(samples.shape[1:])}; all samples of a data set must be alike"
+                )
             if error is not None:
                 return slot, error
             samples[place] = sample

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from surgrad import process
 from surgrad.data.batches.slots import AHEAD, Filled, Slots, View, unchanged
 from surgrad.data.sampling import Part, Parts
 from surgrad.data.source import Batch, Batches, BatchSettings, Progressive
@@ -20,8 +21,11 @@ P = TypeVar("P", bound=Part)
 
 
 def worker_count(workers: int | None) -> int:
-    """The number of worker processes; by default one for each core, at most 16."""
-    return min(os.cpu_count() or 1, 16) if workers is None else workers
+    """The number of worker processes; by default one for each core, at most 16, shared with the other ranks of the
+    machine."""
+    if workers is not None:
+        return workers
+    return max(1, min(process.cores(), 16) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 class StoredBatches(Batches, Generic[P]):
@@ -72,7 +76,7 @@ class StoredBatches(Batches, Generic[P]):
         error, sample, _ = views[chosen[0][0]]
         if error is not None:
             raise DataError(error)
-        slots = Slots(sample, max(map(len, chosen)), self._workers)
+        slots = Slots(sample, [len(members) for members in chosen], self._workers)
         # With no generator given, each loader draws a seed from torch's global one, and a resumed training draws once
         # more than an uninterrupted one.
         private = torch.Generator()
@@ -88,7 +92,7 @@ class StoredBatches(Batches, Generic[P]):
         for members, (slot, error) in zip(chosen, loader, strict=True):
             if error is not None:
                 raise DataError(error)
-            with _one_thread() if self._workers else nullcontext():
+            with _one_thread() if self._workers >= process.cores() else nullcontext():
                 samples, labels = (to_device(whole[slot, : len(members)], self._device) for whole in slots.memory)
                 batch = self.finished(samples), labels.clone()
             yield batch

@@ -1,0 +1,409 @@
+"""`python scripts/results.py`: what is claimed, computed again from the logs under records/.
+
+Writes docs/results.md, and the same tables into records/README.md, between two comments. To add a claim, add a line to
+ACCURACIES, DIFFERENCES or MEASURED. A place is a folder name below records/ without its -seedN, or FILE.jsonl#LABEL.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from surgrad.files import read_rows, replace_file
+from surgrad.sweep.table import Sample, paired
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "records"
+PAGE = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- by scripts/results.py -->\n", "<!-- end -->"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Test accuracy of the final epoch, over seeds. repeat: the training of seed 0, or the sweep that holds all."""
+
+    what: str
+    place: str
+    repeat: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Points between two rows, seed by seed. claimed: what a paper has, in points, and where."""
+
+    what: str
+    place: str
+    minus: str
+    repeat: str
+    claimed: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A speed or a size. figure: from the content of the log, the text that is claimed."""
+
+    what: str
+    log: str
+    figure: Callable[[Any], str]
+    repeat: str
+
+
+ADAPTIVE = "surgrad sweep sweeps/adaptive_cifar10.toml --data DIR --out OUT --seeds 2"
+METHODS = "surgrad sweep sweeps/methods_cifar10.toml --data DIR --out OUT --seeds 2"
+EIGHTH = "ResNet-19 with an eighth of its channels, CIFAR-10, T=2"
+FIVE = f"{EIGHTH}, 20,000 images for 5 epochs"
+FOUR = f"{EIGHTH}, 12,800 images for 4 epochs"
+TEN = f"{EIGHTH}, 10 epochs"
+SMALL = "small ResNet, CIFAR-10, T=2, 15 epochs"
+CHANCE = 0.1
+"""Test accuracy of a network that has learned nothing, on CIFAR-10."""
+
+
+def start_anywhere(task: str) -> str:
+    return f"surgrad sweep sweeps/start_anywhere_{task}.toml --data DIR --out OUT/{task} --seeds 1"
+
+
+def of_recipe(name: str) -> str:
+    return f"surgrad train {name} --data DIR"
+
+
+ACCURACIES = (
+    Accuracy("LSG, small CNN, 6,000 images of Fashion-MNIST, T=4", "lsg_fashion_small_t4", "surgrad train"),
+    Accuracy(f"LSG, {SMALL}", "lsg_cifar10_small_t2", of_recipe("lsg_cifar10_small_t2")),
+    Accuracy(f"fixed width 1, {SMALL}", "fixed_cifar10_small_t2", of_recipe("fixed_cifar10_small_t2")),
+    Accuracy("LSG, 1,000 recordings of N-MNIST, T=10", "lsg_nmnist_small_t10", of_recipe("lsg_nmnist_small_t10")),
+    Accuracy(f"`share`, {TEN}", "start_anywhere/cifar10.jsonl#chi_0.3", start_anywhere("cifar10")),
+)
+TABLE_1 = "Lian et al. 2023, Table 1"
+DIFFERENCES = (
+    Difference(
+        f"LSG minus fixed width 1, {SMALL}",
+        "lsg_cifar10_small_t2",
+        "fixed_cifar10_small_t2",
+        of_recipe("lsg_cifar10_small_t2"),
+        1.73,
+        TABLE_1,
+    ),
+    Difference(f"LSG minus fixed width 1, {FIVE}", "adaptive/lsg", "adaptive/width_1", ADAPTIVE, 1.73, TABLE_1),
+    Difference(
+        f"LSG minus a trained decay at width 1, {FIVE}",
+        "adaptive/lsg",
+        "adaptive/trained_decay",
+        ADAPTIVE,
+        1.25,
+        TABLE_1,
+    ),
+    Difference(
+        f"trained decay minus a fixed one, {FIVE}",
+        "adaptive/trained_decay",
+        "adaptive/width_1",
+        ADAPTIVE,
+        0.48,
+        TABLE_1,
+    ),
+    *(
+        Difference(
+            f"width {width} minus width 1, {FIVE}",
+            f"adaptive/width_{width}",
+            "adaptive/width_1",
+            ADAPTIVE,
+            claimed,
+            "Lian et al. 2023, Table 2",
+        )
+        for width, claimed in (("0.5", -0.56), ("2.5", -2.0), ("5", -31.14), ("10", -61.86))
+    ),
+    Difference(f"Dspike minus fixed width 1, {FIVE}", "adaptive/dspike", "adaptive/width_1", ADAPTIVE),
+    Difference(f"χ steered (`esg`) minus fixed width 1, {FIVE}", "adaptive/chi", "adaptive/width_1", ADAPTIVE),
+    *(
+        Difference(
+            f"{name} minus STBP-tdBN, {FOUR}",
+            f"methods/{place}_t2",
+            "methods/tdbn_t2",
+            METHODS,
+            claimed,
+            f"{source} and Zheng et al. 2021",
+        )
+        for name, place, claimed, source in (
+            ("TET", "tet", 1.82, "Deng et al. 2022"),
+            ("TEBN", "tebn", 2.23, "Duan et al. 2022"),
+            ("IM-Loss", "imloss", 1.51, "Guo et al. 2022a"),
+            ("RecDis-SNN", "recdis", 1.30, "Guo et al. 2022b"),
+            ("LSG", "lsg", 2.07, "Lian et al. 2023"),
+        )
+    ),
+)
+TASKS = {
+    "fashion": "6,000 images of Fashion-MNIST, T=4",
+    "cifar10": TEN,
+    "vgg": "VGG-11 without norms, CIFAR-10, T=2",
+    "nmnist": "1,000 recordings of N-MNIST, T=10",
+    "rows": "MNIST row by row, T=28",
+    "t32": "Fashion-MNIST, T=32",
+}
+
+
+def against_best(task: str) -> Difference:
+    """`share` minus the fixed width that is best on this task's own accuracies."""
+    file = f"start_anywhere/{task}.jsonl"
+    labels = {row["run"].rpartition("-seed")[0] for row in read_rows(RECORDS / file)}
+    fixed = [f"{file}#{label}" for label in labels if label.startswith("fixed_rect_")]
+    best = max(fixed, key=lambda place: Sample((*scores(place).values(),)).mean)
+    what = f"`share` minus the best of {len(fixed)} fixed widths, {best.rpartition('_')[2]}, {TASKS[task]}"
+    return Difference(what, f"{file}#chi_0.3", best, start_anywhere(task))
+
+
+def rounds(record: dict[str, Any], *keys: str) -> dict[tuple[Any, ...], dict[str, list[float]]]:
+    """The times of each contender, by case: a value of each key."""
+    found: dict[tuple[Any, ...], dict[str, list[float]]] = {}
+    for row in record["rows"]:
+        found.setdefault(tuple(row[key] for key in keys), {})[row["name"]] = row["times"]
+    return found
+
+
+def ratio(times: Sequence[float], ours: Sequence[float]) -> float:
+    """The median, over the rounds that both have, of the time by ours."""
+    return median(mine / our for mine, our in zip(times, ours, strict=False))
+
+
+def layer_ratios(record: dict[str, Any], name: str, dtype: str) -> str:
+    """The time of a contender by ours, over all sizes of a layer that it was measured at."""
+    cases = rounds(record, "T", "elements", "dtype")
+    chosen = [times for case, times in cases.items() if case[-1] == dtype and name in times]
+    found = [ratio(times[name], times["surgrad"]) for times in chosen]
+    return f"{min(found):.1f} to {max(found):.1f} times our time"
+
+
+def step_ratio(record: dict[str, Any], name: str, network: str, dtype: str) -> str:
+    times = rounds(record, "network", "dtype")[network, dtype]
+    return f"{ratio(times[name], times['surgrad']):.2f} times our time"
+
+
+THEIRS = "SpikingJelly, mixed precision"
+
+
+def gpu_step(record: dict[str, Any], name: str, graph: bool) -> dict[str, Any]:
+    (row,) = (row for row in record[name]["step"] if row["graph"] is graph)
+    return dict(row)
+
+
+def gpu_ratio(record: dict[str, Any]) -> str:
+    ours, theirs = gpu_step(record, "surgrad", True), gpu_step(record, THEIRS, False)
+    return f"{theirs['median_ms'] / ours['median_ms']:.2f} times our time ({ours['median_ms']:.1f} ms)"
+
+
+def gpu_memory(record: dict[str, Any], ours: str) -> str:
+    peaks = [gpu_step(record, name, False)["peak_mib"] for name in (ours, THEIRS)]
+    return f"{peaks[0] / peaks[1]:.2f} of SpikingJelly's ({peaks[0]:,} of {peaks[1]:,} MiB)"
+
+
+def two_processes(rows: Sequence[dict[str, Any]], what: str, way: str) -> str:
+    """The rate of two processes by twice that of one."""
+    rates = {
+        name: median(row["images_per_second"] for row in rows if row.get("what") == what and row["way"] == name)
+        for name in (way, "one, 1 thread")
+    }
+    return f"{rates[way] / rates['one, 1 thread'] / 2:.0%} of twice one process"
+
+
+def folder_reading(record: dict[str, Any]) -> str:
+    """Workers that read for one training, by as many processes that only decode and cut images."""
+    cores = record["machine"]["cores"]
+    speeds = {
+        (row["what"], row.get("workers", row["processes"])): median(row["images_per_second"]) for row in record["rows"]
+    }
+    ours, alone = speeds["image_folder", cores], speeds["decoding alone", cores]
+    return f"{ours:.0f} images/s, {ours / alone:.2f} of {cores} processes that only decode"
+
+
+def searched(rows: Sequence[dict[str, Any]]) -> str:
+    """The time of a search by two processes, by that of one."""
+    seconds = {
+        name: median(row["epoch_seconds"] for row in rows if row.get("what") == "search" and row["way"] == name)
+        for name in ("two, shared norms", "one, 1 thread")
+    }
+    return f"{seconds['two, shared norms'] / seconds['one, 1 thread']:.2f} of the time of one"
+
+
+LAYER, STEP, GPU, SCALING = "bench/layer.json", "bench/step.json", "gpu/h200-third/gpu.json", "scaling/two_cores.jsonl"
+RANKS = "python -m bench.ranks --data DIR"
+MEASURED = (
+    *(
+        Measured(
+            f"a layer, fp32, two CPU cores, all sizes: {name}",
+            LAYER,
+            partial(layer_ratios, name=name, dtype="fp32"),
+            "make bench WHAT=layer",
+        )
+        for name in ("SpikingJelly LIF", "SpikingJelly LIF, compiled", "plain loop, compiled")
+    ),
+    *(
+        Measured(
+            f"training step of ResNet-18, T=4, batch 8, {dtype}, two CPU cores: {name}",
+            STEP,
+            partial(step_ratio, name=name, network="resnet18", dtype=dtype),
+            "make bench WHAT=step",
+        )
+        for dtype in ("fp32", "bf16")
+        for name in ("SpikingJelly LIF", "SpikingJelly LIF, network compiled", "plain loop, network compiled")
+    ),
+    Measured(
+        "training step of ResNet-19, T=4, batch 128, bf16, one H200: SpikingJelly, mixed precision (its kernels refuse "
+        "a CUDA graph; ours is one)",
+        GPU,
+        gpu_ratio,
+        "make gpu OUT=DIR",
+    ),
+    Measured("its peak memory, both without a graph", GPU, partial(gpu_memory, ours="surgrad"), "make gpu OUT=DIR"),
+    Measured(
+        "the same with our spikes as bits", GPU, partial(gpu_memory, ours="surgrad, spikes as bits"), "make gpu OUT=DIR"
+    ),
+    *(
+        Measured(
+            f"two processes on two cores, {network}, {norms} norms",
+            SCALING,
+            partial(two_processes, what=network, way=f"two, {norms} norms"),
+            RANKS,
+        )
+        for network in ("small_resnet", "resnet19")
+        for norms in ("shared", "own")
+    ),
+    Measured("a search of `dspike` by two processes", SCALING, searched, RANKS),
+    Measured("images from folders, two workers", "reader.json", folder_reading, "python -m bench.reader --data DIR"),
+)
+
+
+def scores(place: str) -> dict[int, float]:
+    """The test accuracies of the final epoch of whole trainings, by seed."""
+    file, _, label = place.partition("#")
+    if label:
+        runs = [(row["run"], row["metrics"]) for row in read_rows(RECORDS / file)]
+        return {
+            int(run.rpartition("-seed")[2]): last(rows) for run, rows in runs if run.rpartition("-seed")[0] == label
+        }
+    found = sorted(RECORDS.glob(f"{file}-seed[0-9]*/metrics.jsonl"))
+    return {int(path.parent.name.rpartition("-seed")[2]): last(read_rows(path)) for path in found}
+
+
+def last(rows: Sequence[dict[str, Any]]) -> float:
+    row = rows[-1]
+    if row["epoch"] != row["epochs"]:
+        raise ValueError(f"a training ended in epoch {row['epoch']} of {row['epochs']}; only whole ones are claimed")
+    return float(row["test_accuracy"])
+
+
+def verdict(found: Sample, claimed: float | None, base: float = 1.0) -> str:
+    """What the interval of a difference says of a claim.
+
+    Args:
+        found: the differences, in [-1, 1].
+        claimed: in points; None: there is no claim.
+        base: mean accuracy of what is subtracted: nothing falls below chance.
+    """
+    if claimed is None:
+        return "–"
+    if base + claimed / 100 < CHANCE:
+        return "no network here can fall that far"
+    if found.n < 2:
+        return "one seed decides nothing"
+    few = "two seeds: " if found.n == 2 else ""
+    low, high = 100 * (found.mean - found.interval), 100 * (found.mean + found.interval)
+    zero = low <= 0 <= high
+    if low <= claimed <= high:
+        return f"{few}includes the claim{', and zero' if zero else ''}"
+    opposite = high < 0 < claimed or claimed < 0 < low
+    return f"{few}excludes the claim{', includes zero' if zero else ', with the other sign' if opposite else ''}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def link(log: str, base: str) -> str:
+    """A log below records/ (of trainings in folders, that of seed 0) as a link from a page."""
+    file = log.partition("#")[0]
+    there = file if Path(RECORDS, file).exists() else f"{file}-seed0"
+    return f"[{log}]({base}{there})"
+
+
+def accuracies(base: str) -> str:
+    rows = []
+    for claim in ACCURACIES:
+        found = Sample((*scores(claim.place).values(),))
+        figure, interval = found.words()
+        rows.append([claim.what, figure, interval, str(found.n), link(claim.place, base), f"`{claim.repeat}`"])
+    return table(["test accuracy of", "%", "95 % interval", "seeds", "logs", "to repeat"], rows)
+
+
+def differences(base: str) -> str:
+    rows = []
+    for claim in (*DIFFERENCES, *map(against_best, TASKS)):
+        others = scores(claim.minus)
+        found = paired(scores(claim.place), others)
+        figure, interval = found.words("+")
+        claimed = "–" if claim.claimed is None else f"{claim.claimed:+.2f} ({claim.source})"
+        judged = verdict(found, claim.claimed, Sample((*others.values(),)).mean)
+        logs = f"{link(claim.place, base)}, {link(claim.minus, base)}"
+        rows.append([claim.what, figure, interval, str(found.n), claimed, judged, logs, f"`{claim.repeat}`"])
+    head = ["difference", "points", "95 % interval", "seeds", "a paper's claim", "our interval", "logs", "to repeat"]
+    return table(head, rows)
+
+
+def measured(base: str) -> str:
+    rows = []
+    for claim in MEASURED:
+        path = RECORDS / claim.log
+        content = read_rows(path) if path.suffix == ".jsonl" else json.loads(path.read_text())
+        rows.append([claim.what, claim.figure(content), link(claim.log, base), f"`{claim.repeat}`"])
+    return table(["what", "figure", "log", "to repeat"], rows)
+
+
+def tables(base: str) -> str:
+    """All claims, with links to the logs from a page whose way to records/ is `base`."""
+    parts = {"Accuracy": accuracies, "Differences between methods": differences, "Speed and memory": measured}
+    return "\n\n".join(f"## {title}\n\n{part(base)}" for title, part in parts.items())
+
+
+HEAD = """# What we find, next to what papers claim
+
+This page is made from the logs under [records/](../records/README.md) by `python scripts/results.py`, and a test
+compares both. Accuracies are of the final epoch, mean ± standard deviation over seeds. Differences are taken seed by
+seed: both trainings see the same images in the same order. An interval is the 95 % interval of the mean by Student's
+t, which takes differences for normal. With two seeds its width itself is nearly arbitrary.
+
+The papers' networks are ResNet-19 of 12.6 million parameters, trained for hundreds of epochs; the claims about width
+1 and above it are from accuracies above 92 %. The trainings here are far smaller and shorter. **An interval that
+includes a claim does not confirm it at the paper's size, and one that excludes it does not refute it there.** A
+comparison above 90 % is planned ([evidence](../records/evidence/README.md)).
+
+The best fixed width of a task was chosen on the accuracies that are compared here, and the share χ* = 0.3 on those of
+three of the tasks; the intervals know nothing of either. Of the fixed widths, some have one seed.
+"""
+
+
+def page() -> str:
+    return f"{HEAD}\n{tables('../records/')}\n"
+
+
+def with_tables(readme: str) -> str:
+    """The page of the records with its tables as the logs have them."""
+    filled = f"{BEGIN}\n{tables('')}\n\n{END}"
+    return re.sub(re.escape(BEGIN) + ".*" + re.escape(END), lambda _: filled, readme, flags=re.DOTALL)
+
+
+def main() -> None:
+    """The command."""
+    readme = RECORDS / "README.md"
+    text = with_tables(readme.read_text(encoding="utf-8"))
+    replace_file(readme, lambda path: path.write_text(text, encoding="utf-8"))
+    replace_file(PAGE, lambda path: path.write_text(page(), encoding="utf-8"))
+    print(f"{len(ACCURACIES)} accuracies, {len(DIFFERENCES) + len(TASKS)} differences, {len(MEASURED)} measurements")
+
+
+if __name__ == "__main__":
+    main()
