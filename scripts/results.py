@@ -1,7 +1,7 @@
 """`python scripts/results.py`: what is claimed, computed again from the logs under records/.
 
 Writes docs/results.md, and the same tables into records/README.md, between two comments. To add a claim, add a line to
-ACCURACIES, DIFFERENCES or MEASURED. A place is a folder name below records/ without its -seedN, or FILE.jsonl#LABEL.
+ACCURACIES, a comparison or MEASURED. A place is a folder name below records/ without its -seedN, or FILE.jsonl#LABEL.
 """
 
 import json
@@ -38,9 +38,17 @@ class Difference:
     what: str
     place: str
     minus: str
-    repeat: str
     claimed: float | None = None
     source: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Differences between trainings of one network with one budget. repeat: the command that trains all of them."""
+
+    setting: str
+    repeat: str
+    differences: tuple[Difference, ...]
 
 
 @dataclass(frozen=True)
@@ -53,19 +61,14 @@ class Measured:
     repeat: str
 
 
-ADAPTIVE = "surgrad sweep sweeps/adaptive_cifar10.toml --data DIR --out OUT --seeds 2"
-METHODS = "surgrad sweep sweeps/methods_cifar10.toml --data DIR --out OUT --seeds 2"
-EIGHTH = "ResNet-19 with an eighth of its channels, CIFAR-10, T=2"
-FIVE = f"{EIGHTH}, 20,000 images for 5 epochs"
-FOUR = f"{EIGHTH}, 12,800 images for 4 epochs"
-TEN = f"{EIGHTH}, 10 epochs"
 SMALL = "small ResNet, CIFAR-10, T=2, 15 epochs"
+EIGHTH = "ResNet-19 with an eighth of its channels, CIFAR-10, T=2"
 CHANCE = 0.1
 """Test accuracy of a network that has learned nothing, on CIFAR-10."""
 
 
-def start_anywhere(task: str) -> str:
-    return f"surgrad sweep sweeps/start_anywhere_{task}.toml --data DIR --out OUT/{task} --seeds 1"
+def sweep(name: str, seeds: int) -> str:
+    return f"surgrad sweep sweeps/{name}.toml --data DIR --out OUT/{name} --seeds {seeds}"
 
 
 def of_recipe(name: str) -> str:
@@ -77,57 +80,36 @@ ACCURACIES = (
     Accuracy(f"LSG, {SMALL}", "lsg_cifar10_small_t2", of_recipe("lsg_cifar10_small_t2")),
     Accuracy(f"fixed width 1, {SMALL}", "fixed_cifar10_small_t2", of_recipe("fixed_cifar10_small_t2")),
     Accuracy("LSG, 1,000 recordings of N-MNIST, T=10", "lsg_nmnist_small_t10", of_recipe("lsg_nmnist_small_t10")),
-    Accuracy(f"`share`, {TEN}", "start_anywhere/cifar10.jsonl#chi_0.3", start_anywhere("cifar10")),
+    Accuracy(
+        f"`share`, {EIGHTH}, 10 epochs", "start_anywhere/cifar10.jsonl#chi_0.3", sweep("start_anywhere_cifar10", 1)
+    ),
 )
-TABLE_1 = "Lian et al. 2023, Table 1"
-DIFFERENCES = (
-    Difference(
-        f"LSG minus fixed width 1, {SMALL}",
-        "lsg_cifar10_small_t2",
-        "fixed_cifar10_small_t2",
-        of_recipe("lsg_cifar10_small_t2"),
-        1.73,
-        TABLE_1,
+TABLE_1, TABLE_2 = "Lian et al. 2023, Table 1", "Lian et al. 2023, Table 2"
+LSG = Comparison(
+    SMALL,
+    of_recipe("lsg_cifar10_small_t2"),
+    (Difference("LSG minus fixed width 1", "lsg_cifar10_small_t2", "fixed_cifar10_small_t2", 1.73, TABLE_1),),
+)
+ADAPTIVE = Comparison(
+    f"{EIGHTH}, 20,000 images for 5 epochs",
+    sweep("adaptive_cifar10", 2),
+    (
+        Difference("LSG minus fixed width 1", "adaptive/lsg", "adaptive/width_1", 1.73, TABLE_1),
+        Difference("LSG minus a trained decay", "adaptive/lsg", "adaptive/trained_decay", 1.25, TABLE_1),
+        Difference("a trained decay minus a fixed one", "adaptive/trained_decay", "adaptive/width_1", 0.48, TABLE_1),
+        *(
+            Difference(f"width {width} minus width 1", f"adaptive/width_{width}", "adaptive/width_1", claimed, TABLE_2)
+            for width, claimed in (("0.5", -0.56), ("2.5", -2.0), ("5", -31.14), ("10", -61.86))
+        ),
+        Difference("Dspike minus fixed width 1", "adaptive/dspike", "adaptive/width_1"),
+        Difference("χ steered (`esg`) minus fixed width 1", "adaptive/chi", "adaptive/width_1"),
     ),
-    Difference(f"LSG minus fixed width 1, {FIVE}", "adaptive/lsg", "adaptive/width_1", ADAPTIVE, 1.73, TABLE_1),
-    Difference(
-        f"LSG minus a trained decay at width 1, {FIVE}",
-        "adaptive/lsg",
-        "adaptive/trained_decay",
-        ADAPTIVE,
-        1.25,
-        TABLE_1,
-    ),
-    Difference(
-        f"trained decay minus a fixed one, {FIVE}",
-        "adaptive/trained_decay",
-        "adaptive/width_1",
-        ADAPTIVE,
-        0.48,
-        TABLE_1,
-    ),
-    *(
-        Difference(
-            f"width {width} minus width 1, {FIVE}",
-            f"adaptive/width_{width}",
-            "adaptive/width_1",
-            ADAPTIVE,
-            claimed,
-            "Lian et al. 2023, Table 2",
-        )
-        for width, claimed in (("0.5", -0.56), ("2.5", -2.0), ("5", -31.14), ("10", -61.86))
-    ),
-    Difference(f"Dspike minus fixed width 1, {FIVE}", "adaptive/dspike", "adaptive/width_1", ADAPTIVE),
-    Difference(f"χ steered (`esg`) minus fixed width 1, {FIVE}", "adaptive/chi", "adaptive/width_1", ADAPTIVE),
-    *(
-        Difference(
-            f"{name} minus STBP-tdBN, {FOUR}",
-            f"methods/{place}_t2",
-            "methods/tdbn_t2",
-            METHODS,
-            claimed,
-            f"{source} and Zheng et al. 2021",
-        )
+)
+METHODS = Comparison(
+    f"{EIGHTH}, 12,800 images for 4 epochs; the claims are differences between papers",
+    sweep("methods_cifar10", 2),
+    tuple(
+        Difference(f"{name} minus STBP-tdBN", f"methods/{place}_t2", "methods/tdbn_t2", claimed, source)
         for name, place, claimed, source in (
             ("TET", "tet", 1.82, "Deng et al. 2022"),
             ("TEBN", "tebn", 2.23, "Duan et al. 2022"),
@@ -138,12 +120,12 @@ DIFFERENCES = (
     ),
 )
 TASKS = {
-    "fashion": "6,000 images of Fashion-MNIST, T=4",
-    "cifar10": TEN,
+    "fashion": "6,000 images of Fashion-MNIST, small CNN, T=4",
+    "cifar10": f"{EIGHTH}, 10 epochs",
     "vgg": "VGG-11 without norms, CIFAR-10, T=2",
     "nmnist": "1,000 recordings of N-MNIST, T=10",
-    "rows": "MNIST row by row, T=28",
-    "t32": "Fashion-MNIST, T=32",
+    "rows": "MNIST row by row, two LIF layers, T=28",
+    "t32": "6,000 images of Fashion-MNIST, small CNN, T=32",
 }
 
 
@@ -153,8 +135,16 @@ def against_best(task: str) -> Difference:
     labels = {row["run"].rpartition("-seed")[0] for row in read_rows(RECORDS / file)}
     fixed = [f"{file}#{label}" for label in labels if label.startswith("fixed_rect_")]
     best = max(fixed, key=lambda place: Sample((*scores(place).values(),)).mean)
-    what = f"`share` minus the best of {len(fixed)} fixed widths, {best.rpartition('_')[2]}, {TASKS[task]}"
-    return Difference(what, f"{file}#chi_0.3", best, start_anywhere(task))
+    what = f"{TASKS[task]}: minus width {best.rpartition('_')[2]}, the best of {len(fixed)}"
+    return Difference(what, f"{file}#chi_0.3", best)
+
+
+def comparisons() -> tuple[Comparison, ...]:
+    """All of them."""
+    share = Comparison(
+        "`share` minus the best fixed width, rectangles", sweep("start_anywhere_TASK", 1), (*map(against_best, TASKS),)
+    )
+    return (LSG, ADAPTIVE, METHODS, share)
 
 
 def rounds(record: dict[str, Any], *keys: str) -> dict[tuple[Any, ...], dict[str, list[float]]]:
@@ -328,7 +318,7 @@ def link(log: str, base: str) -> str:
     """A log below records/ (of trainings in folders, that of seed 0) as a link from a page."""
     file = log.partition("#")[0]
     there = file if Path(RECORDS, file).exists() else f"{file}-seed0"
-    return f"[{log}]({base}{there})"
+    return f"[{log.rpartition('/')[2]}]({base}{there})"
 
 
 def accuracies(base: str) -> str:
@@ -341,17 +331,20 @@ def accuracies(base: str) -> str:
 
 
 def differences(base: str) -> str:
+    return "\n\n".join(f"**{each.setting}** (`{each.repeat}`)\n\n{compared(each, base)}" for each in comparisons())
+
+
+def compared(comparison: Comparison, base: str) -> str:
     rows = []
-    for claim in (*DIFFERENCES, *map(against_best, TASKS)):
+    for claim in comparison.differences:
         others = scores(claim.minus)
         found = paired(scores(claim.place), others)
         figure, interval = found.words("+")
         claimed = "–" if claim.claimed is None else f"{claim.claimed:+.2f} ({claim.source})"
         judged = verdict(found, claim.claimed, Sample((*others.values(),)).mean)
         logs = f"{link(claim.place, base)}, {link(claim.minus, base)}"
-        rows.append([claim.what, figure, interval, str(found.n), claimed, judged, logs, f"`{claim.repeat}`"])
-    head = ["difference", "points", "95 % interval", "seeds", "a paper's claim", "our interval", "logs", "to repeat"]
-    return table(head, rows)
+        rows.append([claim.what, figure, interval, str(found.n), claimed, judged, logs])
+    return table(["", "points", "95 % interval", "seeds", "a paper's claim", "our interval", "logs"], rows)
 
 
 def measured(base: str) -> str:
@@ -402,7 +395,8 @@ def main() -> None:
     text = with_tables(readme.read_text(encoding="utf-8"))
     replace_file(readme, lambda path: path.write_text(text, encoding="utf-8"))
     replace_file(PAGE, lambda path: path.write_text(page(), encoding="utf-8"))
-    print(f"{len(ACCURACIES)} accuracies, {len(DIFFERENCES) + len(TASKS)} differences, {len(MEASURED)} measurements")
+    count = sum(len(each.differences) for each in comparisons())
+    print(f"{len(ACCURACIES)} accuracies, {count} differences, {len(MEASURED)} measurements")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from torch import nn
 
 from surgrad import ranks
 from surgrad.adapt import CONTROLLERS
+from surgrad.adapt.probe import Probe
 from surgrad.config import set_fields
 from surgrad.data.events.cache import Slicing
 from surgrad.errors import BadValue, DataError
@@ -371,6 +372,32 @@ def test_controllers_exchange_no_more_than_they_read(tmp_path):
     assert more["esg"] == [0, 0, 0, 0, 1, 0, 0, 0, 1]  # once in its period of four steps
     assert more["share"][1:] == [int(step in (1, 2, 4, 8)) for step in range(1, 9)]  # it calibrates before, with norms
     assert more["dspike"][1:4] == [0, 0, 0]  # it searches once an epoch, of four steps
+
+
+def searched(folder):
+    """By rank, the samples of the largest pass of a search that finds a gradient."""
+    passes = []
+    plain = Probe._run
+
+    def noted(self, over, inputs):
+        passes.append((torch.is_grad_enabled(), len(inputs)))
+        return plain(self, over, inputs)
+
+    Probe._run = noted
+    try:
+        recipe = recipe_of(TALKING["dspike"])
+        parts = building.build(recipe)
+        parts.model.train()
+        parts.adapter.step(next(iter(parts.batches.train(0))))
+    finally:
+        Probe._run = plain
+    return ranks.gathered_objects(max(size for grad, size in passes if grad))
+
+
+def test_a_search_is_divided_among_the_ranks(tmp_path):
+    """Its directions (see above), and the batch of the gradient that it compares, so that memory does not grow."""
+    assert searched(tmp_path) == [11]
+    assert by_ranks(2, tmp_path, searched) == [6, 5]
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -84,7 +84,7 @@ def test_claims_are_what_the_logs_say(results):
 def test_every_claim_has_its_logs(results):
     for claim in results.ACCURACIES:
         assert results.scores(claim.place), claim.what
-    for claim in (*results.DIFFERENCES, *map(results.against_best, results.TASKS)):
+    for claim in (claim for each in results.comparisons() for claim in each.differences):
         assert results.scores(claim.place).keys() & results.scores(claim.minus).keys(), claim.what
 
 

@@ -185,12 +185,23 @@ class Probe:
             widths: other widths, by neuron.
             at: another value of the parameter at which the gradient is taken.
         """
+        if self._frozen is not None and self._helpers.count > 1:
+            return self._shared(lambda share: share.grad(parameter, widths, at), parameter)
         value = (self.parameter(parameter) if at is None else at).detach().clone().requires_grad_()
         slots = {name: slot_of(self._model.get_submodule(name)) for name in widths or {}}
         over = {f"{name}.{slots[name]}": width for name, width in (widths or {}).items()}
         with torch.enable_grad(), exact_arithmetic():
             (grad,) = torch.autograd.grad(self._evaluate({**over, parameter: value}), value, materialize_grads=True)
         return all_reduce(grad, mean=True)
+
+    def _shared(self, gradient: Callable[["Probe"], Tensor], parameter: str) -> Tensor:
+        """A gradient of the mean loss, found by ranks that all have the batch: with constant statistics it is the mean
+        of those of their shares."""
+        own = self._helpers.share(len(self))
+        count = own.stop - own.start
+        found = count / len(self) * gradient(self.part(count, own.start)) if count else 0 * self.parameter(parameter)
+        with ranks.at(self._helpers):
+            return ranks.summed(found)
 
     def difference(self, parameter: str, eps: float, coordinates: Sequence[int] | None = None) -> Tensor:
         """The finite-difference gradient (Li et al. 2021, Dspike): [L(w + ε·e_i) - L(w - ε·e_i)]/(2ε), with hard spikes
@@ -229,7 +240,7 @@ class Probe:
             parameter: the parameter's name.
             directions: [K, *shape of the parameter].
             eps: ε, in units of the parameter.
-            stack: directions per pass.
+            stack: directions per pass; of several ranks, all together.
         """
         padding.refuse("a probe of the two halves of the batch (Dspike)")
         if len(self) < 2:
@@ -240,6 +251,7 @@ class Probe:
             if holder is None or self._frozen is None:
                 found = [self._two_slopes(parameter, d, eps) for d in own]
             else:
+                stack = max(1, stack // self._helpers.count)
                 found = [s for some in own.split(stack) for s in self._stacked(parameter, holder, some, eps)]
             slopes = torch.stack(found, 1) if found else directions.new_zeros(2, 0, dtype=torch.float64)
             with ranks.at(self._helpers):
