@@ -132,6 +132,22 @@ def test_two_at_a_time_and_again(file):
     assert path.read_text().splitlines()[2].startswith("| lsg | ")
 
 
+def test_the_table_is_written_after_each_training(file):
+    queue = sweep.jobs_of(sweep.entries([str(file)]), 1, file.parent / "out")
+    tables = []
+    sweep.train_all(
+        queue,
+        say=lambda text: None,
+        after=lambda: tables.append(sweep.write_table(sweep.outcome(queue), file.parent / "out").read_text()),
+    )
+    assert len(tables) == 2
+    lsg, fixed = tables[0].splitlines()[2:4]
+    assert lsg.startswith("| lsg | ")
+    assert "–" not in lsg.split("|")[2]
+    assert fixed.split("|")[2].strip() == "–"
+    assert "–" not in tables[1].splitlines()[3].split("|")[2]
+
+
 def test_stopped_and_resumed(file, capsys):
     """Ctrl-C stops the training under way, and starts no other; the same command continues."""
     out = file.parent / "out"
@@ -264,6 +280,12 @@ def test_on_a_cluster(file, monkeypatch):
 def test_a_share_that_cannot_be(share):
     with pytest.raises(BadValue, match="give more than 0 cores, and 0 or more of the others"):
         sweep.Share(*share)
+
+
+def test_a_training_of_a_sweep_has_one_gpu_at_most():
+    """It is one process, which would leave the others idle."""
+    with pytest.raises(BadValue, match="2 GPUs would leave all but one idle; give at most 1, and train by torchrun"):
+        sweep.Share(1, 2)
 
 
 SMALL = ("data.limit=32", "data.batch=32", "model.width_multiplier=0.125", "optim.epochs=1")
