@@ -42,12 +42,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="*", type=Path)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--images", type=int, default=1000, help="test images of each run (default: %(default)s)")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     record = {
         "claim": CLAIM,
         "needed": [row for steps in STEPS for row in needed(steps)],
-        "runs": [row for run in given.run for row in found(run, given.data)],
+        "runs": [row for run in given.run for row in found(run, given.data, given.images)],
     }
     text = json.dumps(record, indent=1) + "\n"
     print(text, end="")
@@ -86,11 +87,11 @@ def additions(counted: Energy) -> list[float]:
     return [layer.passes * layer.connections * layer.spikes / layer.rate for layer in added]
 
 
-def found(run: Path, data: Path | None) -> list[dict[str, Any]]:
+def found(run: Path, data: Path | None, images: int) -> list[dict[str, Any]]:
     """What a trained network needs on the test images, and its mean rate."""
     rows = []
     for way, accounting in WAYS.items():
-        counted = energy_of_run(run, accounting, data=data)
+        counted = energy_of_run(run, accounting, data=data, images=images)
         rate = sum(layer.acs for layer in counted.layers) / sum(additions(counted))
         row = {"run": run.name, "T": counted.steps, "counting": way, "share": counted.ratio, "rate": rate}
         rows.append({**row, "firing_rates": counted.firing_rates})

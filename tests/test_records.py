@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from surgrad.config.recipe import to_dict
+from surgrad.measure import Energy
+from surgrad.measure.operations import LayerEnergy
 from surgrad.recipes import RECIPES, find_recipe
 from surgrad.recipes.reproduced import FILE, Reproduced, reproduced
 from surgrad.sweep.table import Sample
@@ -141,3 +143,17 @@ def test_every_link_leads_to_a_log(results):
 def test_a_training_that_did_not_end_is_not_claimed(results):
     with pytest.raises(ValueError, match="ended in epoch 3 of 5"):
         results.last([{"epoch": 3, "epochs": 5, "test_accuracy": 0.5}])
+
+
+def test_the_rate_for_an_energy():
+    """A layer of 10 MACs, and two of 100 and 50 additions at a rate of 1, one of which counts four for an average."""
+    claim = loaded("energy_claim")
+    layers = [
+        LayerEnergy("a", 10, 1, "image", 0.5, 0.5, 10, 0),
+        LayerEnergy("b", 50, 2, "spikes", 0.2, 0.2, 0, 20),
+        LayerEnergy("c", 50, 1, "fractions", 0.1, 0.4, 0, 20),
+    ]
+    found = Energy(layers, 2, 1)
+    assert claim.additions(found) == [100, 200]
+    rate = claim.rate_for(found)
+    assert (4.6 * 10 + 0.9 * 300 * rate) / (4.6 * 110) == pytest.approx(0.078)
