@@ -19,10 +19,11 @@ def locate_nonfinite(model: nn.Module, batch: Batch) -> str:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"parameter '{name}' is not finite"
-    layers = {layer: rank for rank, layer in enumerate(ranks.gathered_objects(_first_layer(model, batch))) if layer}
-    for layer, rank in layers.items():
+    layers = ranks.gathered_objects(_first_layer(model, batch))
+    rank = next((rank for rank, layer in enumerate(layers) if layer is not None), None)
+    if rank is not None:
         where = f", on rank {rank}" if ranks.several() else ""
-        return f"the first values that are not finite are the output of layer '{layer}'{where}"
+        return f"the first values that are not finite are the output of layer '{layers[rank]}'{where}"
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             return f"the gradient of '{name}' is not finite"
