@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from surgrad.files import read_rows
 from surgrad.train import evaluate_run
 
 pytestmark = pytest.mark.slow
+ENV = os.environ | {"OMP_NUM_THREADS": "1"}
 TINY = ("data.limit=64", "data.batch=16", "model.width_multiplier=0.125", "model.steps=2", "run.precision=fp32")
 
 
@@ -25,8 +27,7 @@ def words(out, *settings, count=2, options=(), epochs=3):
 
 
 def run(*given, **options):
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(words(*given, **options), capture_output=True, text=True, timeout=300, env=env)
+    return subprocess.run(words(*given, **options), capture_output=True, text=True, timeout=300, env=ENV)
 
 
 def weights(out):
@@ -56,27 +57,12 @@ def test_one_process_shows_and_writes(whole):
 
 
 def test_the_end_is_that_of_one_process(whole, tmp_path):
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
     alone = words(tmp_path / "one")
     alone = [sys.executable, *alone[alone.index("surgrad") - 1 :]]
-    subprocess.run(alone, check=True, capture_output=True, timeout=300, env=env)
+    subprocess.run(alone, check=True, capture_output=True, timeout=300, env=ENV)
     ours, other = (read_rows(out / "metrics.jsonl")[-1] for out in (whole[0], tmp_path / "one"))
     assert ours["train_loss"] == pytest.approx(other["train_loss"], rel=0.02)
     assert ours["step"] == other["step"]
-
-
-def ranks_of(launcher):
-    """The processes of a torchrun, by rank."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            values = dict(pair.split("=", 1) for pair in (folder / "environ").read_text().split("\0") if "=" in pair)
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-        except (OSError, IndexError, UnicodeDecodeError):
-            continue
-        if parent == launcher and "RANK" in values:
-            found[int(values["RANK"])] = int(folder.name)
-    return found
 
 
 def wait_for(condition):
@@ -86,60 +72,148 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes in /proc")
-def test_a_killed_rank_leaves_no_trace(whole, tmp_path):
-    """torchrun starts all of them again, and --resume continues: the weights are the same, bit for bit."""
-    out = tmp_path / "run"
-    command = [*words(out, options=("--max-restarts", "1")), "--resume"]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+KILLED = """
+import json, os, signal
+from dataclasses import replace
+from pathlib import Path
+import surgrad.adapt.probe
+import surgrad.train.loop
+from surgrad.config import Part
+from surgrad.losses import LOSSES, cross_entropy
+from surgrad.recipes import find_recipe
+
+HERE = Path(__file__).parent
+PLAN = json.loads((HERE / "plan.json").read_text())
+
+def moment(name):
+    mark = HERE / f"{name} is over"
+    if PLAN.get(name, [None])[0] != int(os.environ["RANK"]) or mark.exists():
+        return
+    mark.touch()
+    if PLAN[name][1] == "machine":  # torchrun is lost too
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def with_moment(function, name, counted=1, last=""):
+    calls = []
+    def killed(*given, **options):
+        if str(given[-1]).endswith(last):
+            calls.append(1)
+            if len(calls) >= counted:
+                moment(name)
+        return function(*given, **options)
+    return killed
+
+LOSSES.add("killed", with_moment(cross_entropy, "step", counted=6))
+surgrad.train.loop.evaluate = with_moment(surgrad.train.loop.evaluate, "evaluation", counted=2)
+surgrad.adapt.probe.Probe._run = with_moment(surgrad.adapt.probe.Probe._run, "search", counted=3)
+# the weights have their new name, the state has not; the first is saved before the first step
+os.replace = with_moment(os.replace, "checkpoint", counted=2, last="last.pt")
+
+def recipe():
+    return replace(find_recipe(), loss=Part("killed"))
+"""
+
+
+def command(folder, plan, *given, **options):
+    """A training whose processes kill themselves, once each: by moment, the rank, and "process" or "machine"."""
+    folder.mkdir()
+    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "killed.py").write_text(KILLED)
+    found = [*words(folder / "run", *given, **options), "--resume"]
+    found.insert(found.index("train") + 1, f"{folder / 'killed.py'}:recipe")
+    return found
+
+
+def ended(process, timeout=240):
+    """What a process prints as errors until it ends, which must be well."""
     try:
-        wait_for(lambda: len(read_rows(out / "metrics.jsonl")) >= 1)
-        os.kill(ranks_of(process.pid)[0], signal.SIGKILL)  # the one that writes
-        said = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, said
+        said = process.communicate(timeout=timeout)[1]
     finally:
         process.kill()
-    assert len(read_rows(out / "metrics.jsonl")) == 3
-    assert len(json.loads((out / "env.json").read_text())["resumed"]) == 1
-    assert weights(out) == weights(whole[0])
+    assert process.returncode == 0, said
+    return said
+
+
+PLANS = {
+    2: {"search": (1, "process"), "checkpoint": (0, "process"), "evaluation": (1, "process")},
+    4: {"search": (2, "process"), "step": (3, "process")},
+}
+
+
+@pytest.mark.parametrize("count", PLANS)
+def test_killed_ranks_leave_no_trace(count, tmp_path):
+    """torchrun starts all of them again, and --resume continues: the weights are the same, bit for bit."""
+    settings = ("adapt.name=dspike", "surrogate.name=dspike")
+    whole = subprocess.Popen(
+        command(tmp_path / "whole", {}, *settings, count=count), env=ENV, stderr=subprocess.PIPE, text=True
+    )
+    ended(whole)
+    killed = command(tmp_path / "killed", PLANS[count], *settings, count=count, options=("--max-restarts", "3"))
+    said = ended(subprocess.Popen(killed, env=ENV, stderr=subprocess.PIPE, text=True))
+    over = {path.name for path in (tmp_path / "killed").glob("* is over")}
+    assert over == {f"{moment} is over" for moment in PLANS[count]}
+    assert [row["epoch"] for row in read_rows(tmp_path / "killed" / "run" / "metrics.jsonl")] == [1, 2, 3]
+    assert weights(tmp_path / "killed" / "run") == weights(tmp_path / "whole" / "run")
     assert "surgrad: " not in said, "torchrun ends the others before they say whom they lost"
     assert "Traceback" not in said
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes in /proc")
-def test_one_of_four_ranks_is_killed(tmp_path):
-    """At a moment that is not chosen, while a controller has counted a part of its period."""
-    options = ("adapt.name=esg", "adapt.period=3")
-    whole = run(tmp_path / "whole", *options, count=4, epochs=2)
-    assert whole.returncode == 0, whole.stderr
-    out = tmp_path / "run"
-    command = [*words(out, *options, count=4, epochs=2, options=("--max-restarts", "1")), "--resume"]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: len(read_rows(out / "metrics.jsonl")) >= 1)
-        os.kill(ranks_of(process.pid)[3], signal.SIGKILL)
-        said = process.communicate(timeout=240)[1]
-        assert process.returncode == 0, said
-    finally:
-        process.kill()
-    assert [row["epoch"] for row in read_rows(out / "metrics.jsonl")] == [1, 2]
-    assert len(json.loads((out / "env.json").read_text())["resumed"]) == 1
-    assert weights(out) == weights(tmp_path / "whole")
+def machine(port, given, **variables):
+    """A torchrun of one process, as on one of two machines that meet at a port of this one."""
+    place = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--local-addr", "127.0.0.1")
+    at = given.index("--standalone")
+    there = [*given[:at], "--nnodes", "2", *place, "--rdzv-id", "one", *given[at + 1 :]]
+    return subprocess.Popen(there, env=ENV | variables, stderr=subprocess.PIPE, text=True)
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_a_killed_rank_of_two_machines(whole, tmp_path):
+    """Only the torchrun of that one counts another start."""
+    port = free_port()
+    given = command(tmp_path / "run", {"step": (1, "process")}, count=1, options=("--max-restarts", "1"))
+    machines = [machine(port, given) for _ in range(2)]
+    for process in machines:
+        ended(process)
+    assert (tmp_path / "run" / "step is over").exists()
+    assert weights(tmp_path / "run" / "run") == weights(whole[0])
+
+
+def test_a_lost_machine_is_replaced(whole, tmp_path):
+    """torchrun itself does not replace one without this variable."""
+    port = free_port()
+    given = command(tmp_path / "run", {"step": (1, "machine")}, count=1, options=("--max-restarts", "1"))
+    variables = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    first = machine(port, given, **variables)
+    wait_for(lambda: listens(port))  # it has the port, and must not be the one that is lost
+    second = machine(port, given, **variables)
+    second.communicate(timeout=120)
+    assert second.returncode == -signal.SIGKILL
+    third = machine(port, given, **variables)
+    for process in (first, third):
+        ended(process)
+    assert weights(tmp_path / "run" / "run") == weights(whole[0])
+
+
+def listens(port):
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_an_interrupted_training_continues(whole, tmp_path):
     out = tmp_path / "run"
-    process = subprocess.Popen(
-        words(out, "optim.epochs=3"), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(words(out, "optim.epochs=3"), env=ENV, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(read_rows(out / "metrics.jsonl")) >= 1)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=120)[1]
     assert said.count("surgrad: stopped at epoch") == 1
     assert len(read_rows(out / "metrics.jsonl")) < 3
-    again = subprocess.run(
-        [*words(out), "--resume"], capture_output=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    again = subprocess.run([*words(out), "--resume"], capture_output=True, timeout=300, env=ENV)
     assert again.returncode == 0
     assert weights(out) == weights(whole[0])
 
@@ -181,9 +255,7 @@ def test_an_error_of_one_rank_is_one_message_that_names_it(tmp_path):
     (tmp_path / "failing.py").write_text(ONE_FAILS)
     command = words(tmp_path / "run")
     command.insert(command.index("train") + 1, f"{tmp_path / 'failing.py'}:recipe")
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENV)
     assert result.returncode != 0
     assert told(result) == ["surgrad: rank 1 of 2: this picture is torn; replace it"]
 
@@ -228,9 +300,7 @@ def test_a_process_that_hangs_ends_and_every_one_says_where_it_is(tmp_path):
     command = words(tmp_path / "run", "run.timeout=4")
     command.insert(command.index("train") + 1, f"{tmp_path / 'stuck.py'}:recipe")
     began = time.monotonic()
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENV)
     assert result.returncode != 0
     assert time.monotonic() - began < 90
     for rank in range(2):

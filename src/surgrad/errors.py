@@ -48,6 +48,9 @@ class TrainingStopped(SurgradError):
 class LostRank(SurgradError):
     """Another process of the training has ended."""
 
+    asked_to_end = False
+    """Whether this process was asked to end before it noticed, as by torchrun, which says why."""
+
 
 class Interrupted(SurgradError):
     """Training was stopped from outside, and saved; it can be resumed."""

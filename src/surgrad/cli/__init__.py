@@ -79,6 +79,8 @@ def main(words: list[str] | None = None) -> int:
         _say_for_all(stopped)
         return STOPPED
     except LostRank as error:
+        if error.asked_to_end:
+            return STOPPED
         time.sleep(TOLD)
         print(f"surgrad: {error}", file=sys.stderr)
         return FAILED

@@ -1,6 +1,8 @@
 """Trainings of several processes, which torchrun starts: the process group and the device of each."""
 
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -8,7 +10,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from surgrad.errors import BadValue
+from surgrad import ranks
+from surgrad.errors import BadValue, LostRank
 
 MEETING = timedelta(minutes=30)
 """How long a process waits for the others to begin."""
@@ -27,6 +30,7 @@ def process_group(device: str) -> Iterator[None]:
 
     Raises:
         BadValue: torch cannot exchange tensors, or torchrun's variables are incomplete.
+        LostRank: the other processes do not begin within `MEETING`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
@@ -38,22 +42,80 @@ def process_group(device: str) -> Iterator[None]:
     if gpus:
         torch.cuda.set_device(local % gpus)
     alone_on_gpu = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    store, rank, count = next(dist.rendezvous("env://", timeout=MEETING))
-    # a group that torchrun starts again may meet in the same store, and must not read the addresses of the one before
-    attempt = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
-    backend = "cpu:gloo,cuda:nccl" if gpus and alone_on_gpu else "gloo"
-    dist.init_process_group(backend, store=attempt, rank=rank, world_size=count, timeout=EXCHANGE)
+    _begin_together("cpu:gloo,cuda:nccl" if gpus and alone_on_gpu else "gloo")
     try:
         yield
-        dist.barrier()  # a process that ends early would break the connections of the others
+        with ranks.joined(), ranks.exchanging():
+            dist.barrier()  # a process that ends early would break the connections of the others
     finally:
         dist.destroy_process_group()
 
 
-def _number(name: str) -> int:
+def _begin_together(backend: str) -> None:
+    """Create the process group."""
+    rank = _number("RANK")
+    count = _number("WORLD_SIZE")
+    try:
+        store = _store(rank)
+        group = dist.PrefixStore(group_name(store, rank, count), store)
+        dist.init_process_group(backend, store=group, rank=rank, world_size=count, timeout=EXCHANGE)
+    except RuntimeError as error:  # of torch's stores and backends
+        raise LostRank(
+            f"rank {rank} of {count} did not meet the others at {os.environ.get('MASTER_ADDR')}:"
+            f"{os.environ.get('MASTER_PORT')} ({str(error).splitlines()[0]}); one of them has ended, or the machines do "
+            "not reach each other"
+        ) from error
+
+
+def _store(rank: int) -> dist.Store:
+    """Numbers and words that all processes read and write: those of torchrun, or of rank 0."""
+    has_one = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return dist.TCPStore(
+        _variable("MASTER_ADDR"),
+        _number("MASTER_PORT"),
+        is_master=rank == 0 and not has_one,
+        timeout=MEETING,
+        multi_tenant=True,
+    )
+
+
+def group_name(store: dist.Store, rank: int, count: int) -> str:
+    """A name that the processes of this start have in common, and those of an earlier one did not have.
+
+    The store of a group that torchrun starts again may still hold the addresses of the one before. torchrun's own count
+    of starts differs between machines, as that of a machine that has replaced another one. So rank 0 makes the name, and
+    each other rank gets it in answer to a word that is new as well.
+
+    Args:
+        store: is shared by all processes, and by earlier ones that have ended.
+        rank: of this process.
+        count: of processes.
+    """
+    own = uuid.uuid4().hex
+    if rank:
+        store.set(f"call/{rank}", own)
+        name = store.get(f"answer/{own}").decode()
+        store.set(f"heard/{name}/{rank}", "")
+        return name
+    until = time.monotonic() + MEETING.total_seconds()
+    for other in range(1, count):
+        while not store.check([f"heard/{own}/{other}"]):
+            if time.monotonic() > until:
+                raise dist.DistStoreError(f"rank {other} did not come within {MEETING}")
+            if store.check([f"call/{other}"]):
+                store.set(f"answer/{store.get(f'call/{other}').decode()}", own)
+            time.sleep(0.01)
+    return own
+
+
+def _variable(name: str) -> str:
     if name not in os.environ:
         raise BadValue(
             f"WORLD_SIZE asks for several processes, and {name} is not set; start them by torchrun --nproc-per-node N "
             "-m surgrad train ..."
         )
-    return int(os.environ[name])
+    return os.environ[name]
+
+
+def _number(name: str) -> int:
+    return int(_variable(name))

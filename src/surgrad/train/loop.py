@@ -20,7 +20,7 @@ from surgrad.config.parts import resolved
 from surgrad.config.reading import from_dict
 from surgrad.config.recipe import OptimConfig, described_as, to_dict
 from surgrad.config.text import differences
-from surgrad.errors import CheckpointError, Interrupted, TrainingStopped
+from surgrad.errors import CheckpointError, Interrupted, LostRank, TrainingStopped
 from surgrad.files import append_rows, keep_rows
 from surgrad.neurons import added_histograms, neurons
 from surgrad.neurons import keep_positive as keep_thresholds_positive
@@ -186,6 +186,9 @@ class Loop:
                 while self.at.epoch < self.config.epochs:
                     self._train_epoch()
                     self._finish_epoch()
+            except LostRank as lost:
+                lost.asked_to_end = self._stopping
+                raise
             finally:
                 self.observers.run_ends(self)
                 if isinstance(self._run, GraphedStep):
