@@ -14,15 +14,16 @@ from event_files import published
 from picture_tree import picture_shards, picture_tree
 from torch import nn
 
-from surgrad import ranks
+from surgrad import padded, ranks
 from surgrad.adapt import CONTROLLERS
 from surgrad.adapt.probe import Probe
 from surgrad.config import set_fields
 from surgrad.data.events.cache import Slicing
-from surgrad.errors import BadValue, DataError
+from surgrad.errors import BadValue, DataError, TrainingStopped
 from surgrad.gradients import GRADIENTS
 from surgrad.layers import Dropout, ModerateDropout
 from surgrad.losses import LOSSES
+from surgrad.neurons import NEURONS
 from surgrad.norm import NORMS
 from surgrad.penalties import PENALTIES
 from surgrad.ranks import Place
@@ -214,6 +215,7 @@ def other_half(folder):
 
 def saves(folder):
     """A training in which the clock of each rank asks for a checkpoint at other moments: rank 0 decides."""
+    plain_seconds = loop_module.SAVE_SECONDS
     loop_module.SAVE_SECONDS = 1e9 if ranks.place().rank else 0.0
     loop = loop_of("short", folder / "run")
     loop.parts.model.float()  # as the batches are that it takes itself
@@ -221,6 +223,7 @@ def saves(folder):
     plain = loop.save
     loop.save = lambda: (saved.append(loop.step_number), plain())
     loop.run()
+    loop_module.SAVE_SECONDS = plain_seconds
     return saved
 
 
@@ -261,23 +264,45 @@ def refusal(recipe):
     return ""
 
 
+def computed_once(factory, name, compute):
+    """What `compute` finds; of the processes that run tests, the first one computes it for all."""
+    folder = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.mktemp("r")
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / f"{name}.pt").exists():
+            torch.save(compute(factory.mktemp(name)), folder / f"{name}.pt")
+    return torch.load(folder / f"{name}.pt")
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What one process and several find; of the processes that run tests, the first one computes it for all."""
-    folder = (
-        tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("r")
-    )
-    with (folder / "ranks.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "ranks.pt").exists():
-            torch.save(computed(tmp_path_factory.mktemp("ranks")), folder / "ranks.pt")
-    return torch.load(folder / "ranks.pt")
+    """What one process and several find."""
+    return computed_once(tmp_path_factory, "ranks", computed)
 
 
 def computed(folder):
     published(folder / "n_mnist", "n_mnist", 24)
     picture_shards(folder / "shards", picture_tree(folder / "tree"))
     return {1: all_cases(folder), **{count: by_ranks(count, folder, all_cases) for count in (2, 4)}}
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory):
+    """What two processes find in the functions of BY_TWO, or their errors; started once for all, which is most of the
+    time."""
+    return computed_once(tmp_path_factory, "two", lambda folder: by_ranks(2, folder, all_by_two))
+
+
+def all_by_two(folder):
+    found = {}
+    for work in BY_TWO:
+        place = folder / work.__name__
+        place.mkdir(exist_ok=True)
+        try:
+            found[work.__name__] = work(place)
+        except AssertionError:
+            found[work.__name__] = traceback.format_exc()
+    return found
 
 
 @pytest.mark.parametrize(("count", "case"), PAIRS)
@@ -312,6 +337,7 @@ def test_evaluation_counts_each_sample_once(results, count, settings):
 
 def cached(folder):
     """How many recordings each rank slices for an empty cache, and how many there are."""
+    ranks.from_first(lambda: published(folder / "n_mnist", "n_mnist", 24))
     sliced = []
     plain = Slicing.apply
     Slicing.apply = lambda self, *given: (sliced.append(1), plain(self, *given))[1]
@@ -325,26 +351,70 @@ def cached(folder):
 
 def unreadable(folder):
     """What each rank says of a recording in the share of the last one."""
+    ranks.from_first(lambda: damaged(folder))
     try:
-        cached(folder)
+        building.build(recipe_of((*CASES["recordings"], f"data.cache={folder / 'cache'}")), folder)
     except DataError as error:
         return ranks.gathered_objects(str(error))
 
 
-def test_the_cache_is_made_by_the_ranks_together(tmp_path):
-    published(tmp_path / "n_mnist", "n_mnist", 24)
-    sliced, total = by_ranks(2, tmp_path, cached)
+LENGTHS = (3, 1, 5, 2, 4)
+BY_STEP = ("bntt", "step_batchnorm", "tab", "mpbn")
+"""Norms with statistics of each time step, whose exchanges would not match where sequences are padded."""
+
+
+def padded_sequences(_folder):
+    """What each norm makes of a rank's sequences of different lengths, or its refusal; with gradients."""
+    lengths = torch.tensor(LENGTHS)[ranks.place().share(len(LENGTHS))]
+    torch.manual_seed(0)
+    sequences = torch.randn(max(LENGTHS), len(LENGTHS), 2, 3, dtype=torch.float64)
+    own = sequences[: int(lengths.max()), ranks.place().share(len(LENGTHS))].clone().requires_grad_()
+    found = {}
+    for name in (*NORMS, "mpbn"):
+        steps = {"steps": max(LENGTHS)} if name in NORMS and NORMS.takes(name, "steps") else {}
+        norm = NEURONS[name]() if name == "mpbn" else NORMS[name](2, **steps)
+        try:
+            with padded(lengths):
+                out = norm.double()(own)
+            gradient = torch.autograd.grad(out.square().sum(), own)[0]
+        except BadValue as error:
+            found[name] = str(error)
+            continue
+        found[name] = [rows[:length, n] for rows in (out.detach(), gradient) for n, length in enumerate(lengths)]
+    return ranks.gathered_objects(found)
+
+
+def test_padded_sequences_are_normalised_as_by_one_process_or_refused(by_two, tmp_path):
+    """One rank has sequences of up to 5 steps, and the other one of up to 4."""
+    (wanted,) = padded_sequences(tmp_path)
+    shares = by_two["padded_sequences"]
+    for name, whole in wanted.items():
+        if name in BY_STEP:
+            assert all("give each process its own statistics" in share[name] for share in shares), name
+            continue
+        outputs, gradients = (
+            [row for share in shares for row in share[name][half * len(share[name]) // 2 :][: len(share[name]) // 2]]
+            for half in (0, 1)
+        )
+        for found, row in zip([*outputs, *gradients], whole, strict=True):
+            assert torch.allclose(found, row, rtol=1e-10, atol=1e-10), name
+
+
+def damaged(folder):
+    published(folder / "n_mnist", "n_mnist", 24)
+    sorted((folder / "n_mnist").rglob("*.bin"))[-1].write_bytes(b"12")
+
+
+def test_the_cache_is_made_by_the_ranks_together(by_two):
+    sliced, total = by_two["cached"]
     assert sum(sliced) == total
     assert min(sliced) >= total // 2
 
 
-def test_all_ranks_refuse_what_one_cannot_read(tmp_path):
-    published(tmp_path / "n_mnist", "n_mnist", 24)
-    last = sorted((tmp_path / "n_mnist").rglob("*.bin"))[-1]
-    last.write_bytes(b"12")
-    first, second = by_ranks(2, tmp_path, unreadable)
+def test_all_ranks_refuse_what_one_cannot_read(by_two):
+    first, second = by_two["unreadable"]
     assert first == second
-    assert "2 bytes" in first or last.name in first
+    assert "2 of the 5 bytes of an event" in first
 
 
 def test_other_numbers_of_ranks_continue(results, tmp_path):
@@ -357,21 +427,53 @@ def test_other_numbers_of_ranks_continue(results, tmp_path):
                 assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-10), (case, began, name)
 
 
-def test_ranks_save_together(tmp_path):
+def test_ranks_save_together(by_two):
     """After every step but those in the end of an epoch, after which there is one anyway; the checkpoint before the
     first step is the first rank's alone."""
-    assert by_ranks(2, tmp_path, saves) == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert by_two["saves"] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_controllers_exchange_no_more_than_they_read(tmp_path):
+def test_controllers_exchange_no_more_than_they_read(by_two):
     """Potentials of all layers go in one exchange, in the steps in which they are read."""
-    found = by_ranks(2, tmp_path, exchanges)
+    found = by_two["exchanges"]
     usual = found["fixed"]
     more = {case: [own - others for own, others in zip(found[case], usual, strict=True)] for case in TALKING}
     assert more["lsg"] == [0] * 9
     assert more["esg"] == [0, 0, 0, 0, 1, 0, 0, 0, 1]  # once in its period of four steps
     assert more["share"][1:] == [int(step in (1, 2, 4, 8)) for step in range(1, 9)]  # it calibrates before, with norms
     assert more["dspike"][1:4] == [0, 0, 0]  # it searches once an epoch, of four steps
+
+
+def of_one_rank(folder):
+    """What each rank says where the second has a number that is not finite in its share: NaN in a picture, and a loss
+    whose gradient alone is infinite."""
+    said = {}
+    for what in ("picture", "gradient"):
+        loop = loop_of("convolutions", folder / f"{what}{ranks.place().rank}", torch.float32)
+        x, labels = next(iter(loop.parts.batches.train(0, 0)))
+        if ranks.place().rank == 1 and what == "picture":
+            x[0, ..., 0, 0] = torch.nan
+        if ranks.place().rank == 1 and what == "gradient":
+            loop.parts.model.register_forward_hook(lambda module, given, out: out + (out - out.detach()) * torch.inf)
+        before = {name: value.clone() for name, value in loop.parts.model.named_parameters()}
+        try:
+            loop.train_step((x, labels))
+        except TrainingStopped as error:
+            same = all(torch.equal(before[name], value) for name, value in loop.parts.model.named_parameters())
+            said[what] = (str(error), same)
+    return ranks.gathered_objects(said)
+
+
+def test_a_number_of_one_rank_that_is_not_finite_stops_all(by_two):
+    """With one message, before it reaches the weights."""
+    first, second = by_two["of_one_rank"]
+    assert first.keys() == {"picture", "gradient"}
+    for what, (said, same) in first.items():
+        assert same
+        assert second[what][1]
+        assert said.replace(f"{what}0", f"{what}1") == second[what][0]
+    assert "on rank 1" in first["picture"][0]
+    assert all("at step 0 (epoch 1, batch 1)" in said for said, _ in first.values())
 
 
 def searched(folder):
@@ -394,10 +496,13 @@ def searched(folder):
     return ranks.gathered_objects(max(size for grad, size in passes if grad))
 
 
-def test_a_search_is_divided_among_the_ranks(tmp_path):
+def test_a_search_is_divided_among_the_ranks(by_two, tmp_path):
     """Its directions (see above), and the batch of the gradient that it compares, so that memory does not grow."""
     assert searched(tmp_path) == [11]
-    assert by_ranks(2, tmp_path, searched) == [6, 5]
+    assert by_two["searched"] == [6, 5]
+
+
+BY_TWO = (cached, unreadable, saves, exchanges, padded_sequences, of_one_rank, searched)
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -17,6 +17,7 @@ from surgrad.train import evaluate_run
 
 pytestmark = pytest.mark.slow
 ENV = os.environ | {"OMP_NUM_THREADS": "1"}
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 TINY = ("data.limit=64", "data.batch=16", "model.width_multiplier=0.125", "model.steps=2", "run.precision=fp32")
 
 
@@ -200,6 +201,29 @@ def test_a_lost_machine_is_replaced(whole, tmp_path):
     assert weights(tmp_path / "run" / "run") == weights(whole[0])
 
 
+SRUN = """#!/bin/bash
+for _ in $(seq "$SLURM_NNODES"); do "$@" & all+=($!); done
+for one in "${all[@]}"; do wait "$one" || exit 1; done
+"""
+
+
+def test_the_example_for_slurm(whole, tmp_path):
+    """Slurm's commands are stand-ins, which start two machines on this one."""
+    for name, text in {"srun": SRUN, "scontrol": "#!/bin/bash\necho localhost; echo other\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    variables = {
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SLURM_JOB_NODELIST": "machine[1-2]",
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_NNODES": "2",
+    }
+    given = words(tmp_path / "run")
+    script = ["bash", str(EXAMPLES / "slurm.sh"), "lsg_fashion_small_t4", *given[given.index("--out") :]]
+    ended(subprocess.Popen(script, env=ENV | variables, stderr=subprocess.PIPE, text=True))
+    assert weights(tmp_path / "run") == weights(whole[0])
+
+
 def listens(port):
     with socket.socket() as tried:
         return tried.connect_ex(("127.0.0.1", port)) == 0
@@ -278,25 +302,41 @@ from dataclasses import replace
 from surgrad.config import Part
 from surgrad.losses import LOSSES, cross_entropy
 from surgrad.recipes import find_recipe
+from surgrad.train import watch
+
+def wait_for_ever():
+    if os.environ["RANK"] == "1":
+        time.sleep(10000)
 
 calls = []
 
-def wait_for_ever(output, labels):
+def sixth_waits(output, labels):
     calls.append(1)
-    if len(calls) == 6 and os.environ["RANK"] == "1":
-        time.sleep(10000)
+    if len(calls) == 6:
+        wait_for_ever()
     return cross_entropy(output, labels)
 
-LOSSES.add("stuck", wait_for_ever)
+LOSSES.add("stuck", sixth_waits)
 
 def recipe():
+    if not STUCK_IN_STEP:
+        watch._limit = watch.Limit(4.0, "has not begun its first step, after a test's limit")
+        wait_for_ever()
     return replace(find_recipe(), loss=Part("stuck"))
 """
 
 
-def test_a_process_that_hangs_ends_and_every_one_says_where_it_is(tmp_path):
+HANGS = {
+    "in a step": ("STUCK_IN_STEP = True", "has finished no step for 4 s (run.timeout)"),
+    "before the first step": ("STUCK_IN_STEP = False", "has not begun its first step, after a test's limit"),
+}
+
+
+@pytest.mark.parametrize("when", HANGS)
+def test_a_process_that_hangs_ends_and_every_one_says_where_it_is(tmp_path, when):
     """In a bounded time; the other process waits for it in an exchange."""
-    (tmp_path / "stuck.py").write_text(STUCK)
+    where, said = HANGS[when]
+    (tmp_path / "stuck.py").write_text(f"{where}\n{STUCK}")
     command = words(tmp_path / "run", "run.timeout=4")
     command.insert(command.index("train") + 1, f"{tmp_path / 'stuck.py'}:recipe")
     began = time.monotonic()
@@ -304,6 +344,6 @@ def test_a_process_that_hangs_ends_and_every_one_says_where_it_is(tmp_path):
     assert result.returncode != 0
     assert time.monotonic() - began < 90
     for rank in range(2):
-        assert f"surgrad: rank {rank} of 2 has finished no step for 4 s (run.timeout)" in result.stderr
+        assert f"surgrad: rank {rank} of 2 {said}" in result.stderr
     assert "in wait_for_ever" in result.stderr
-    assert "in all_reduce" in result.stderr
+    assert "in all_reduce" in result.stderr or "in all_gather_object" in result.stderr

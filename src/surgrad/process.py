@@ -5,7 +5,10 @@ import signal
 import sys
 import threading
 import time
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from typing import TextIO, TypeVar
+
+T = TypeVar("T")
 
 PARENT = "SURGRAD_PARENT_PIPE"
 """The environment variable with the number of a pipe that the parent process holds open."""
@@ -53,6 +56,13 @@ def alive() -> None:
     """Note that long work goes forward; called between its parts."""
     global _alive
     _alive = time.monotonic()
+
+
+def with_signs_of_life(items: Iterable[T]) -> Iterator[T]:
+    """The items, of which each is long work: `alive` is called after each."""
+    for item in items:
+        alive()
+        yield item
 
 
 def seconds_since_alive() -> float:

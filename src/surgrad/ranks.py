@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.dropout import _DropoutNd
 
+from surgrad import padding
 from surgrad.errors import BadValue, LostRank, SurgradError
 
 T = TypeVar("T")
@@ -116,6 +117,21 @@ def has_variance(values: int) -> bool:
     """Whether a norm finds a variance where a channel has this number of values on this rank; of several ranks that
     share their statistics, each has one at least."""
     return values > 1 or share_statistics()
+
+
+def refuse_padding(what: str) -> None:
+    """Raise BadValue for what exchanges statistics of each time step, where sequences are padded: the ranks have
+    sequences of different lengths, and one may have no sample in a step.
+
+    Args:
+        what: the name of the module, for the error.
+    """
+    if padding.active() and share_statistics():
+        raise BadValue(
+            f"{what} has statistics of each time step, which several processes cannot find together for padded "
+            "sequences; use a norm of all steps together, or give each process its own statistics: "
+            "surgrad.ranks.joined(norms=False)"
+        )
 
 
 def total(value: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 from surgrad.data.base import Source, raw_md5
 from surgrad.errors import DataError
+from surgrad.process import alive
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes received so far, and its size in bytes if the server states it."""
@@ -186,6 +187,7 @@ def _receive(url: str, part: Path, have: int, timeout: float, report: Progress) 
             while chunk := reply.read(CHUNK):
                 out.write(chunk)
                 have += len(chunk)
+                alive()
                 report(part.stem, have, total)
     return total is None or have >= total
 

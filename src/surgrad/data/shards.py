@@ -28,6 +28,7 @@ from surgrad.data.loading import data_root
 from surgrad.data.sampling import seeded
 from surgrad.errors import DataError
 from surgrad.files import replace_file
+from surgrad.process import with_signs_of_life
 
 NAME = "image_shards"
 LABEL = "cls"
@@ -206,7 +207,7 @@ def _part(files: Sequence[Path], folder: Path) -> Shards:
 
 def _indices(files: Sequence[Path], folder: Path) -> list[Index]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda file: _indexed(file, folder), files))
+        return list(with_signs_of_life(pool.map(lambda file: _indexed(file, folder), files)))
 
 
 def _indexed(shard: Path, folder: Path) -> Index:

@@ -112,6 +112,8 @@ class MPBN(SteppedNeuron):
         return super().forward(x, norm, plus, plus_norm, steps)
 
     def readable_potential(self, u: Tensor) -> Tensor:
+        if self.training:
+            ranks.refuse_padding(type(self).__name__)
         self.steps_in_call += 1
         share = 1 / self.steps_in_call if self.momentum is None else self.momentum
         step = self.steps_in_call - 1

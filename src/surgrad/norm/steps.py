@@ -32,6 +32,7 @@ class StepBatchNorm(BatchNorm):
         self._check(input)
         if not self.training:
             return super().forward(input)
+        ranks.refuse_padding(type(self).__name__)
         mask = valid(input)
         masks = [None] * len(input) if mask is None else mask.split(1)
         steps = zip(input.split(1), masks, strict=True)
@@ -86,6 +87,8 @@ class BNTT(BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
+        if self.training:
+            ranks.refuse_padding(type(self).__name__)
         mask = valid(input)
         if mask is not None:
             return self._step_by_step(input, mask)
@@ -180,6 +183,7 @@ class TAB(BatchNorm):
         momentum = self._next_momentum()
         if not self.training:
             return running_mean[:steps], running_var[:steps]
+        ranks.refuse_padding(type(self).__name__)
         values = input.to(torch.promote_types(input.dtype, torch.float32)).movedim(2, 1).flatten(2)
         if not ranks.has_variance(values.shape[2]):
             raise BadValue(

@@ -20,10 +20,11 @@ def locate_nonfinite(model: nn.Module, batch: Batch) -> str:
         if not torch.isfinite(parameter).all():
             return f"parameter '{name}' is not finite"
     layers = ranks.gathered_objects(_first_layer(model, batch))
-    rank = next((rank for rank, layer in enumerate(layers) if layer is not None), None)
-    if rank is not None:
+    found = [(*layer, rank) for rank, layer in enumerate(layers) if layer is not None]
+    if found:  # of several ranks in the first such layer: a norm behind it gives them to the others
+        _, layer, rank = min(found)
         where = f", on rank {rank}" if ranks.several() else ""
-        return f"the first values that are not finite are the output of layer '{layers[rank]}'{where}"
+        return f"the first values that are not finite are the output of layer '{layer}'{where}"
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             return f"the gradient of '{name}' is not finite"
@@ -35,14 +36,15 @@ def locate_nonfinite(model: nn.Module, batch: Batch) -> str:
     return "every layer's output and gradient is finite, so only the loss is not"
 
 
-def _first_layer(model: nn.Module, batch: Batch) -> str | None:
-    found: list[str] = []
+def _first_layer(model: nn.Module, batch: Batch) -> tuple[int, str] | None:
+    """Its number in the order of the forward pass, and its name."""
+    outputs: list[tuple[int, str, bool]] = []
 
     def look(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and not torch.isfinite(output).all():
-            found.append(name)
+        finite = not isinstance(output, Tensor) or bool(torch.isfinite(output).all())
+        outputs.append((len(outputs), name, finite))
 
     leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
     with forward_hooks(leaves, look), torch.no_grad():
         model.forward(batch[0])  # without the model's own hooks: this is not a training step
-    return found[0] if found else None
+    return next(((number, name) for number, name, finite in outputs if not finite), None)

@@ -12,11 +12,12 @@ import torch.distributed as dist
 
 from surgrad import ranks
 from surgrad.errors import BadValue, LostRank
+from surgrad.train.watch import watching
 
 MEETING = timedelta(minutes=30)
 """How long a process waits for the others to begin."""
-EXCHANGE = timedelta(hours=2)
-"""How long it waits for them in one exchange. A training has its own limit, run.timeout."""
+EXCHANGE = timedelta(hours=3)
+"""How long it waits for them in one exchange. A watch (`surgrad.train.watch`) ends it before, and says where it is."""
 
 
 @contextmanager
@@ -44,9 +45,10 @@ def process_group(device: str) -> Iterator[None]:
     alone_on_gpu = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     _begin_together("cpu:gloo,cuda:nccl" if gpus and alone_on_gpu else "gloo")
     try:
-        yield
-        with ranks.joined(), ranks.exchanging():
-            dist.barrier()  # a process that ends early would break the connections of the others
+        with watching(ranks.Place(dist.get_rank(), dist.get_world_size())):
+            yield
+            with ranks.joined(), ranks.exchanging():
+                dist.barrier()  # a process that ends early would break the connections of the others
     finally:
         dist.destroy_process_group()
 
@@ -62,8 +64,8 @@ def _begin_together(backend: str) -> None:
     except RuntimeError as error:  # of torch's stores and backends
         raise LostRank(
             f"rank {rank} of {count} did not meet the others at {os.environ.get('MASTER_ADDR')}:"
-            f"{os.environ.get('MASTER_PORT')} ({str(error).splitlines()[0]}); one of them has ended, or the machines do "
-            "not reach each other"
+            f"{os.environ.get('MASTER_PORT')} ({str(error).splitlines()[0]}); one of them has ended, or the machines "
+            "do not reach each other"
         ) from error
 
 
@@ -82,9 +84,9 @@ def _store(rank: int) -> dist.Store:
 def group_name(store: dist.Store, rank: int, count: int) -> str:
     """A name that the processes of this start have in common, and those of an earlier one did not have.
 
-    The store of a group that torchrun starts again may still hold the addresses of the one before. torchrun's own count
-    of starts differs between machines, as that of a machine that has replaced another one. So rank 0 makes the name, and
-    each other rank gets it in answer to a word that is new as well.
+    The store of a group that torchrun starts again may still hold the addresses of the one before. torchrun's count of
+    starts differs between machines, as that of one that has replaced another. So rank 0 makes the name, and each other
+    rank gets it in answer to a word that is new as well.
 
     Args:
         store: is shared by all processes, and by earlier ones that have ended.

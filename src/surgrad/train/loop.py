@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,14 +27,13 @@ from surgrad.neurons import keep_positive as keep_thresholds_positive
 from surgrad.optim import scale_lr
 from surgrad.optim.device import keep_on_device, plain_state
 from surgrad.surrogates import find_surrogates, keep_positive
-from surgrad.train import checkpoint
+from surgrad.train import checkpoint, watch
 from surgrad.train.cuda_graph import GraphedStep
 from surgrad.train.evaluation import correct_in, evaluate, selection_split
 from surgrad.train.events import Observer, Observers
 from surgrad.train.faults import locate_nonfinite
 from surgrad.train.parts import Parts
 from surgrad.train.progress import Progress
-from surgrad.train.watch import Watch
 from surgrad.transfer import Reading
 
 SAVE_SECONDS = 600.0
@@ -127,7 +126,6 @@ class Loop:
         self._stop_agreed = False
         self._save_agreed = False
         self._saved = time.monotonic()
-        self._watch = Watch(parts.recipe.run.timeout)
 
     @property
     def step_number(self) -> int:
@@ -180,7 +178,7 @@ class Loop:
             Interrupted: after Ctrl-C, SIGTERM, SIGHUP or `stop`, when the state is saved.
             TrainingStopped: where the loss or the gradient is not finite.
         """
-        with self._on_interrupt(), self._watch.watching() if ranks.several() else nullcontext():
+        with self._on_interrupt(), watch.limited(watch.of_steps(self.parts.recipe.run.timeout)):
             try:
                 self._begin()
                 while self.at.epoch < self.config.epochs:

@@ -24,6 +24,7 @@ from surgrad.train.loop import Loop
 from surgrad.train.parts import Parts
 from surgrad.train.progress import Progress, Silent, progress, say_on_stderr
 from surgrad.train.run_folder import METRICS, claimed, recipe_of
+from surgrad.train.watch import watching
 
 
 def train(
@@ -69,7 +70,7 @@ def train(
     """
     out = Path(out)
     recipe = naming_data(recipe, data)
-    with ranks.joined(recipe.run.sync_norms) as place:
+    with ranks.joined(recipe.run.sync_norms) as place, watching(place):
         show = Silent() if place.rank else show or progress(recipe.optim.epochs)
         with _claimed(recipe, out, resume, show) as continues:
             parts = ranks.on_each(lambda: build(recipe, data))
@@ -78,8 +79,8 @@ def train(
             for sentence in unread_settings(recipe):
                 show.say(sentence)
             average = [] if parts.average is None else [parts.average]
-            watching = [] if place.rank else [*standard_observers(), *average, *observers]
-            return _train(recipe, Loop(parts, recipe.optim, out, show, watching), continues)
+            attached = [] if place.rank else [*standard_observers(), *average, *observers]
+            return _train(recipe, Loop(parts, recipe.optim, out, show, attached), continues)
 
 
 @contextmanager

@@ -6,8 +6,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from surgrad import process, ranks
+from surgrad import process
+from surgrad.ranks import Place
 
 EVERY = 1.0
 """Seconds after which a watch looks again, so that all processes print their stacks at about the same time."""
@@ -15,41 +17,84 @@ GRACE = 10.0
 """Seconds between the message of a process and its end, in which the others write theirs."""
 
 
-class Watch:
-    """Ends this process where `surgrad.process.alive` is not called for a while, and prints every thread's stack.
+@dataclass(frozen=True)
+class Limit:
+    """How long a process may go without a sign of life (`surgrad.process.alive`).
 
-    Args:
-        seconds: between two calls of `alive`.
+    Attributes:
+        seconds: how long.
+        what: the end of the sentence "rank 1 of 4 ..." that is printed then.
     """
 
-    def __init__(self, seconds: float):
-        self.seconds = seconds
-        self._done = threading.Event()
+    seconds: float
+    what: str
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Within it, a thread watches."""
-        thread = threading.Thread(target=self._look, name="surgrad watch", daemon=True)
+
+PREPARATION = Limit(7200.0, "has not begun its first step, after 2 hours without progress")
+"""Before the first step and after the last. A process may wait that long for another that downloads or cuts data."""
+
+_limit = PREPARATION
+_watched = False
+
+
+@contextmanager
+def watching(place: Place) -> Iterator[None]:
+    """Within it, a thread ends this process, with every thread's stack, where it shows no sign of life for longer than
+    the limit. Within another watch, and of one process that is alone, it does nothing.
+
+    Args:
+        place: that of this process.
+    """
+    global _watched
+    if _watched or place.count == 1:
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_look, args=(place, done), name="surgrad watch", daemon=True)
+    process.alive()
+    _watched = True
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        _watched = False
+
+
+@contextmanager
+def limited(limit: Limit) -> Iterator[None]:
+    """Within it, a watch has another limit."""
+    global _limit
+    before = _limit
+    process.alive()
+    _limit = limit
+    try:
+        yield
+    finally:
         process.alive()
-        thread.start()
-        try:
-            yield
-        finally:
-            self._done.set()
-            thread.join()
+        _limit = before
 
-    def _look(self) -> None:
-        while not self._done.wait(min(self.seconds / 20, EVERY)):
-            if process.seconds_since_alive() > self.seconds:
-                self._end()
 
-    def _end(self) -> None:
-        own = ranks.place()
-        sys.stderr.write(
-            f"surgrad: rank {own.rank} of {own.count} has finished no step for {self.seconds:g} s (run.timeout); its "
-            "threads are here:\n"
-        )
-        sys.stderr.flush()
-        faulthandler.dump_traceback(sys.stderr)
-        if not self._done.wait(GRACE):
-            os._exit(1)
+def of_steps(seconds: float) -> Limit:
+    """The limit of a training's steps, evaluations and searches.
+
+    Args:
+        seconds: run.timeout.
+    """
+    return Limit(seconds, f"has finished no step for {seconds:g} s (run.timeout)")
+
+
+def _look(place: Place, done: threading.Event) -> None:
+    while not done.wait(min(_limit.seconds / 20, EVERY)):
+        limit = _limit
+        if process.seconds_since_alive() > limit.seconds:
+            _end(place, limit, done)
+
+
+def _end(place: Place, limit: Limit, done: threading.Event) -> None:
+    sys.stderr.write(f"surgrad: rank {place.rank} of {place.count} {limit.what}; its threads are here:\n")
+    sys.stderr.flush()
+    faulthandler.dump_traceback(sys.stderr)
+    if not done.wait(GRACE):
+        os._exit(1)

@@ -19,6 +19,7 @@ from surgrad.data.events.views import View as FrameView
 from surgrad.data.sampling import Parts, divide, random_part
 from surgrad.data.source import BatchSettings
 from surgrad.errors import DataError
+from surgrad.process import with_signs_of_life
 
 MOST_BAD = 0.01
 """The largest share of a data set's recordings that may be left out as unreadable."""
@@ -126,9 +127,9 @@ def _errors(cache: FrameCache, items: list[tuple[str, Span | None]], workers: in
     slice_one = partial(_slice, cache)
     if workers > 1 and len(own) > MANY:
         with ProcessPoolExecutor(workers) as pool:
-            found = list(pool.map(slice_one, own, chunksize=50))
+            found = list(with_signs_of_life(pool.map(slice_one, own, chunksize=50)))
     else:
-        found = [slice_one(item) for item in own]
+        found = list(with_signs_of_life(map(slice_one, own)))
     errors = chain.from_iterable(ranks.gathered_objects(found))
     return {number: error for number, error in enumerate(errors) if error is not None}
 
