@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from surgrad.files import read_rows, write_json
+
 ROOT = Path(__file__).parents[1]
 CONTENDERS = (
     "surgrad",
@@ -61,6 +63,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     planned = parts(given.out.resolve(), given.data, given.tiny)
     failed = [name for name, limit, words in planned if not _run(given.out, name, limit, words)]
+    _compare_ranks(given.out)
     if failed:
         sys.exit(f"these parts failed or were cut off: {', '.join(failed)}; their logs are in {given.out}")
 
@@ -85,6 +88,21 @@ def _run(out: Path, name: str, limit: int, words: list[str]) -> bool:
     end = "was cut off" if code is None else "is done" if code == 0 else f"ended with code {code}"
     print(f"{name} {end} after {time.monotonic() - began:.0f} s: {out / name}.log", flush=True)
     return code == 0
+
+
+def _compare_ranks(out: Path) -> None:
+    """Write what one process and two found, and how far the two losses are apart, where both came to their end."""
+    ends = [read_rows(out / f"ranks-{count}" / "metrics.jsonl")[-1:] for count in (1, 2)]
+    if not all(ends):
+        return
+    losses = [rows[0]["train_loss"] for rows in ends]
+    found = {
+        "train_loss": losses,
+        "apart": abs(losses[1] / losses[0] - 1),
+        "seconds": [rows[0]["train_seconds"] for rows in ends],
+    }
+    write_json(out / "ranks.json", found)
+    print(f"the training loss of two processes is that of one within {found['apart']:.1e}", flush=True)
 
 
 if __name__ == "__main__":
