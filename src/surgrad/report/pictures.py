@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from surgrad.config.flat import differing, flattened
 from surgrad.errors import BadValue
 from surgrad.report import output, plots, words
 from surgrad.report.palette import DEPTHS, Palette, light
@@ -23,6 +25,9 @@ OVERVIEW = (12, 4.2)
 LONGEST_NAME = 44
 """Letters of a name that fit next to the outcome."""
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+STEPS = "model.steps"
+"""The setting of T."""
 
 Row = tuple[str, int, Sequence[float]]
 """A label, time steps T, and the test accuracy of each seed, in [0, 1]."""
@@ -161,7 +166,8 @@ def write_conversion(record: dict[str, Any], out: Path, compared: Sequence[Path]
     Args:
         record: what `surgrad.train.convert_run` returns.
         out: the picture.
-        compared: run folders of directly trained networks, each drawn as a point.
+        compared: run folders of directly trained networks. Those that differ in T and seed alone are one line, with the
+            mean and standard deviation over seeds.
 
     Returns:
         `out`.
@@ -172,15 +178,46 @@ def write_conversion(record: dict[str, Any], out: Path, compared: Sequence[Path]
     )
 
 
+def _by_method(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that differ in T and seed alone."""
+    methods: dict[str, list[Run]] = {}
+    for run in runs:
+        settings = {path: value for path, value in flattened(run.recipe).items() if path not in ("seed", STEPS)}
+        methods.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
+    return list(methods.values())
+
+
+def _labels(methods: Sequence[Sequence[Run]]) -> list[str]:
+    """The recipe of each method, with the parts in which it differs from others of that recipe."""
+    names = [runs[0].name for runs in methods]
+    differences = differing([runs[0].recipe for runs in methods])
+    parts = {path: values for path, values in differences.items() if path.endswith(".name")}
+    own = [", ".join(f"{path} = {values[place]}" for path, values in parts.items()) for place in range(len(methods))]
+    return [
+        f"{name}, {text}" if names.count(name) > 1 and text else name for name, text in zip(names, own, strict=True)
+    ]
+
+
+def _over_time(axes: Axes, runs: Sequence[Run], label: str, color: str) -> None:
+    """The final accuracy of a method's runs against T."""
+    scores: dict[int, list[float]] = {}
+    for run in runs:
+        scores.setdefault(run.setting(STEPS), []).append(100 * run.last("test_accuracy"))
+    steps = sorted(scores)
+    means = [mean(scores[t]) for t in steps]
+    spreads = [stdev(scores[t]) if len(scores[t]) > 1 else 0.0 for t in steps]
+    text = f"{label}: {means[0]:.2f} %" if len(steps) == 1 else label
+    axes.errorbar(steps, means, spreads, marker="o", color=color, capsize=3, label=text)
+
+
 def _conversion(axes: Axes, palette: Palette, record: dict[str, Any], trained: Sequence[Run]) -> None:
     accuracy = [100 * share for share in record["accuracy"]]
     ann = 100 * record["ann_accuracy"]
     axes.axhline(ann, color=palette.muted, linestyle="--", linewidth=1, label=f"the ANN: {ann:.2f} %")
     axes.plot(range(1, len(accuracy) + 1), accuracy, color=palette.run(0), label="converted")
-    for place, run in enumerate(trained, 1):
-        last = 100 * run.metrics[-1]["test_accuracy"]
-        label = f"{run.name}: {last:.2f} %"
-        axes.plot([run.setting("model.steps")], [last], "o", color=palette.run(place), label=label)
+    methods = _by_method(trained)
+    for place, (runs, label) in enumerate(zip(methods, _labels(methods), strict=True), 1):
+        _over_time(axes, runs, label, palette.run(place))
     axes.set_xscale("log")
     ticks = [t for t in TICKS if t <= len(accuracy)]
     axes.set_xticks(ticks, [str(t) for t in ticks])

@@ -1,5 +1,6 @@
 """Running the trainings of a sweep, on this machine or on a cluster."""
 
+import logging
 import os
 import secrets
 import signal
@@ -206,7 +207,7 @@ class _RayTrainings:
         try:
             if host and port.isdigit():  # checked here, because Ray waits for minutes
                 socket.create_connection((host, int(port)), 10).close()
-            self.ray.init(address=self.address, ignore_reinit_error=True, logging_level="ERROR")
+            self.ray.init(address=self.address, ignore_reinit_error=True, logging_level=logging.ERROR)
         except (OSError, ValueError) as error:
             raise BadValue(
                 f"no Ray cluster at '{self.address}' ({error}); give the address of its head node"
