@@ -119,6 +119,16 @@ METHODS = Comparison(
         )
     ),
 )
+NORMS = "scaling/norms.jsonl"
+OWN_NORMS = Comparison(
+    "Statistics of each process's share in place of the whole batch's; 6,000 images of Fashion-MNIST, small CNN, T=4, "
+    "batch 60",
+    "torchrun --standalone --nproc-per-node 4 -m surgrad train --set run.sync_norms=false",
+    (
+        Difference("two processes with own statistics minus shared ones", f"{NORMS}#own_2", f"{NORMS}#shared"),
+        Difference("four processes with own statistics minus shared ones", f"{NORMS}#own_4", f"{NORMS}#shared"),
+    ),
+)
 TASKS = {
     "fashion": "6,000 images of Fashion-MNIST, small CNN, T=4",
     "cifar10": f"{EIGHTH}, 10 epochs",
@@ -144,7 +154,7 @@ def comparisons() -> tuple[Comparison, ...]:
     share = Comparison(
         "`share` minus the best fixed width, rectangles", sweep("start_anywhere_TASK", 1), (*map(against_best, TASKS),)
     )
-    return (LSG, ADAPTIVE, METHODS, share)
+    return (LSG, ADAPTIVE, METHODS, share, OWN_NORMS)
 
 
 def rounds(record: dict[str, Any], *keys: str) -> dict[tuple[Any, ...], dict[str, list[float]]]:
