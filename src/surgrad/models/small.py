@@ -1,6 +1,7 @@
 """Small networks that learn in minutes on two CPU cores."""
 
 from itertools import pairwise
+from typing import Literal
 
 from torch import nn
 
@@ -20,16 +21,13 @@ from surgrad.models.blocks import (
 )
 from surgrad.norm import TDBN
 
-
-def _layer(inputs: int, outputs: int, neuron: NeuronFactory, norm: NormFactory, *, pool: bool) -> list[nn.Module]:
-    """conv-(pool)-norm-neuron. The pooling takes the largest of four currents, so that spikes stay binary and the
-    neuron's tensors are a quarter of the size."""
-    pooling = [PerStep(nn.MaxPool2d(2))] if pool else []
-    return [conv(inputs, outputs), *pooling, norm_neuron(outputs, neuron, norm)]
+Pool = Literal["max", "average"]
 
 
-def _stem(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(conv(inputs, outputs), PerStep(nn.MaxPool2d(2)))
+def _pooled(inputs: int, outputs: int, pool: Pool) -> list[nn.Module]:
+    """A convolution whose currents are pooled, so that spikes stay binary and the neuron's tensors are a quarter of the
+    size."""
+    return [conv(inputs, outputs), PerStep(nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2))]
 
 
 def small_cnn(
@@ -40,11 +38,12 @@ def small_cnn(
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
     width_multiplier: Multiplier = 1.0,
+    pool: Pool = "max",
 ) -> SpikingNetwork:
     """A small convolutional network. 0.13 M parameters.
 
-    Four 3×3 convolutions of 32, 64, 64, 128 channels, where the currents of the first two and the last are
-    max-pooled; global average; linear.
+    Four 3×3 convolutions of 32, 64, 64, 128 channels, where the currents of the first two and the last are pooled;
+    global average; linear.
 
     Args:
         classes: the number of classes of the output.
@@ -53,15 +52,20 @@ def small_cnn(
         neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
         norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
+        pool: the largest or the mean of four currents; a network to be converted needs the mean.
     """
     a, b, c, d = (scaled(channels, width_multiplier) for channels in (32, 64, 64, 128))
     body = [
-        *_layer(a, b, neuron, norm, pool=True),
-        *_layer(b, c, neuron, norm, pool=False),
-        *_layer(c, d, neuron, norm, pool=True),
+        *_pooled(a, b, pool),
+        norm_neuron(b, neuron, norm),
+        conv(b, c),
+        norm_neuron(c, neuron, norm),
+        *_pooled(c, d, pool),
+        norm_neuron(d, neuron, norm),
     ]
+    stem = nn.Sequential(*_pooled(in_channels, a, pool))
     head = nn.Sequential(pooled_head(), linear(d, classes))
-    return SpikingNetwork(_stem(in_channels, a), norm_neuron(a, neuron, norm), nn.Sequential(*body), head, steps)
+    return SpikingNetwork(stem, norm_neuron(a, neuron, norm), nn.Sequential(*body), head, steps)
 
 
 def small_resnet(
@@ -72,10 +76,11 @@ def small_resnet(
     neuron: NeuronFactory = lsg_neuron,
     norm: NormFactory = TDBN,
     width_multiplier: Multiplier = 1.0,
+    pool: Pool = "max",
 ) -> SpikingNetwork:
     """A small residual network. 1.8 M parameters, and 77 M multiplications per time step of a 32×32 image.
 
-    A 3×3 stem of 64 channels, whose currents are max-pooled; then 128 and 256 channels, each a pooled convolution
+    A 3×3 stem of 64 channels, whose currents are pooled; then 128 and 256 channels, each a pooled convolution
     and a residual block whose shortcut carries currents; global average; linear.
 
     Args:
@@ -85,16 +90,17 @@ def small_resnet(
         neuron: the neuron factory (`surgrad.models.blocks.make_neuron`).
         norm: the norm factory: norm(channels).
         width_multiplier: factor of all numbers of channels.
+        pool: the largest or the mean of four currents; a network to be converted needs the mean.
     """
     widths = [scaled(channels, width_multiplier) for channels in (64, 128, 256)]
     body: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         body += [
-            conv(inputs, outputs),
-            PerStep(nn.MaxPool2d(2)),
+            *_pooled(inputs, outputs, pool),
             MembraneBlock(outputs, neuron, norm),
             norm_neuron(outputs, neuron, norm),
         ]
     head = nn.Sequential(pooled_head(), linear(widths[-1], classes))
     fire = norm_neuron(widths[0], neuron, norm)
-    return SpikingNetwork(_stem(in_channels, widths[0]), fire, nn.Sequential(*body), head, steps)
+    stem = nn.Sequential(*_pooled(in_channels, widths[0], pool))
+    return SpikingNetwork(stem, fire, nn.Sequential(*body), head, steps)
