@@ -248,8 +248,9 @@ def test_on_a_cluster(file, monkeypatch):
     ran = []
 
     class Task:
-        def remote(self, words, folder, token):
+        def remote(self, words, folder, token, cpus):
             assert (Path(folder) / MARK).read_text() == token
+            assert cpus == 2
             ran.append(words)
             return len(ran) - 1
 
@@ -297,7 +298,7 @@ def test_a_machine_trains_in_the_folder_or_returns_its_files(tmp_path, shared):
     (job,) = sweep.jobs_of([sweep.Entry("small", "lsg_fashion_small_t4", SMALL)], 1, tmp_path)
     job.folder.mkdir()
     (job.folder / MARK).write_text("this" if shared else "that")
-    outcome = train_here(job.words(None), str(job.folder), "this")
+    outcome = train_here(job.words(None), str(job.folder), "this", 1)
     assert outcome.fault == ""
     assert job.done == shared
     if not shared:
@@ -314,16 +315,16 @@ def test_a_machine_waits_for_the_process_of_a_lost_worker(tmp_path, monkeypatch)
     with ExitStack() as stack:
         stack.enter_context(claimed(job.folder, None, print))
         monkeypatch.setattr(remote, "WAIT", -1.0)
-        assert "another training is writing" in train_here(job.words(None), str(job.folder), "this").fault
+        assert "another training is writing" in train_here(job.words(None), str(job.folder), "this", 1).fault
         monkeypatch.setattr(remote, "WAIT", 100.0)
         monkeypatch.setattr(remote.time, "sleep", lambda seconds: stack.close())
-        assert train_here(job.words(None), str(job.folder), "this").fault == ""
+        assert train_here(job.words(None), str(job.folder), "this", 1).fault == ""
     assert job.done
 
 
 def test_a_machine_says_what_went_wrong(tmp_path):
     words = ["train", "lsg_fashion_small_t4", "--set", "optim.lr=0"]
-    assert "optim.lr = 0" in train_here(words, str(tmp_path / "run"), "").fault
+    assert "optim.lr = 0" in train_here(words, str(tmp_path / "run"), "", 1).fault
 
 
 def test_an_archive_writes_nowhere_else(tmp_path):

@@ -44,9 +44,14 @@ def print_what_can_be_printed() -> None:
             stream.reconfigure(errors="replace")
 
 
+CORES = "SURGRAD_CORES"
+"""The environment variable with the number of cores that a training may use, where that is fewer than it sees."""
+
+
 def cores() -> int:
     """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(seen, int(os.environ.get(CORES, seen)))
 
 
 _alive = time.monotonic()

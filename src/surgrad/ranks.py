@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from surgrad import padding
@@ -149,15 +150,26 @@ def mean(value: Tensor, axes: Iterable[int] | None = None) -> Tensor:
     return total(value.mean(dims) * share.to(value.dtype))
 
 
-def concatenated(share: Tensor, axis: int) -> Tensor:
-    """The shares of all ranks, one after the other along an axis, on every rank."""
+def concatenated(share: Tensor, axis: int, parts: int = 1) -> Tensor:
+    """A batch of which each rank has a share, on every rank, in its order.
+
+    Args:
+        share: of this rank.
+        axis: that of the samples.
+        parts: into how many parts the batch was divided, of which each rank has a share (`Place.shares`).
+    """
     if not several():
         return share
     lengths = gathered(torch.tensor(share.shape[axis], device=share.device)).tolist()
     longest = share.new_zeros(*share.shape[:axis], max(lengths), *share.shape[axis + 1 :])
     longest.narrow(axis, 0, share.shape[axis]).copy_(share)
     rows = gathered(longest)
-    return torch.cat([row.narrow(axis, 0, length) for row, length in zip(rows, lengths, strict=True)], axis)
+    found = torch.cat([row.narrow(axis, 0, length) for row, length in zip(rows, lengths, strict=True)], axis)
+    if parts == 1:
+        return found
+    places = (Place(rank, place().count) for rank in range(place().count))
+    numbers = [number for one in places for part in one.shares(sum(lengths), parts) for number in part]
+    return found.index_select(axis, torch.tensor(numbers, device=share.device).argsort())
 
 
 class _Total(torch.autograd.Function):
@@ -369,8 +381,21 @@ def _of_all(error: SurgradError) -> SurgradError:
 
 
 def shares_batches(module: nn.Module) -> bool:
-    """Whether ranks that have shares of a batch compute by a module what one computes that has all of it."""
-    return bool(getattr(module, "shares_batches", not isinstance(module, _DropoutNd)))
+    """Whether ranks that have shares of a batch compute by a module what one computes that has all of it.
+
+    A module says so itself by its attribute `shares_batches`. Of torch's, those that draw random numbers do not; nor do
+    its batch norms, unless each rank shall have separate statistics.
+    """
+    if hasattr(module, "shares_batches"):
+        return bool(module.shares_batches)
+    if isinstance(module, _BatchNorm):
+        return not share_statistics()
+    return not (isinstance(module, _DropoutNd | nn.RReLU | nn.MultiheadAttention) and _drops(module))
+
+
+def _drops(module: nn.Module) -> bool:
+    """Whether it draws numbers: its share of what is dropped is not 0."""
+    return bool(getattr(module, "p", getattr(module, "dropout", 1)))
 
 
 def check_shares(batch: int, parts: int) -> None:

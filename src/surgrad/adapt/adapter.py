@@ -199,7 +199,7 @@ class Adapter:
     def _context(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> StepContext:
         probe = None
         if batch is not None and (self.loss is not None or self.controller.calibrates):
-            probe = Probe(self.model, self.loss or _no_loss, batch, axes=self.sample_axes)
+            probe = Probe(self.model, self.loss or _no_loss, batch, axes=self.sample_axes, parts=self.forwards)
         norms = _norms_before(self.model)
         before = {name: norms[id(neuron)] for name, neuron in self.neurons.items() if id(neuron) in norms}
         gains = Computed(before, _gain)

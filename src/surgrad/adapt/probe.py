@@ -43,6 +43,7 @@ class Probe:
         batch: (inputs, targets).
         frozen: buffers to use instead of the model's, with all statistics constant; see `frozen`.
         axes: the axes of the samples in inputs, targets and outputs; None: see `SampleAxes.of`.
+        parts: into how many parts a batch is divided whose gradients are added up (`optim.accumulate`).
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class Probe:
         batch: Batch,
         frozen: Mapping[str, Tensor] | None = None,
         axes: tuple[int, int, int] | None = None,
+        parts: int = 1,
     ):
         self._model = model
         self._loss = loss
         self._batch = batch
         self._frozen = frozen
         self._given_axes = axes
+        self._parts = parts
         self._parameters = dict(model.named_parameters())
         self._helpers = ranks.ALONE  # the place among those that have the same batch
 
@@ -78,7 +81,10 @@ class Probe:
             return
         axes = self._axes
         inputs, targets = self._batch
-        batch = ranks.concatenated(inputs, axes.inputs), ranks.concatenated(targets, axes.targets)
+        batch = (
+            ranks.concatenated(inputs, axes.inputs, self._parts),
+            ranks.concatenated(targets, axes.targets, self._parts),
+        )
         found = Probe(self._model, self._loss, batch, self._frozen, self._given_axes)
         found._helpers = ranks.place()
         with ranks.alone():
@@ -93,7 +99,7 @@ class Probe:
         momenta = [(norm, "momentum", getattr(norm, "one_batch_momentum", 1.0)) for norm in self._norms()]
         with torch.no_grad(), preserved(self._model), changed(momenta):  # a running estimate becomes this batch's
             buffers, _ = self._run({}, self._batch[0])
-        found = Probe(self._model, self._loss, self._batch, buffers, self._given_axes)
+        found = Probe(self._model, self._loss, self._batch, buffers, self._given_axes, self._parts)
         found._helpers = self._helpers
         return found
 

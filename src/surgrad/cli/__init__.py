@@ -87,6 +87,7 @@ def main(words: list[str] | None = None) -> int:
     except SurgradError as error:
         if error.of_all_ranks:
             _say_for_all(error)
+            _wait_for_first()
         else:
             _say(error)
         return FAILED
@@ -118,6 +119,12 @@ def _say_for_all(error: SurgradError) -> None:
     """Print an error that all processes of a training have: the first of them does."""
     if os.environ.get("RANK", "0") == "0":
         print(f"surgrad: {error}", file=sys.stderr, flush=True)
+
+
+def _wait_for_first() -> None:
+    """Let the first of several processes end before this one, so that torchrun does not end it while it prints."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(TOLD)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

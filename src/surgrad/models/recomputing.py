@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from surgrad import padding, ranks
+from surgrad.errors import BadValue
 from surgrad.neurons import neurons
 from surgrad.state import stateful_modules
 
@@ -17,13 +18,18 @@ def run_in_blocks(body: nn.Module, x: Tensor) -> Tensor:
 
     Each block is then computed a second time. That leaves no trace: running statistics, histograms and potentials stay
     as the first computation left them, and random numbers repeat. Gradients are the same to the last bit. While a
-    forward hook is on one of the modules, which would run twice, everything is kept.
+    forward hook is on one of the modules, which would run twice, everything is kept; several processes, which have to
+    compute the same blocks again, refuse the hook.
 
     Args:
         body: what is run; an `nn.Sequential` has several blocks, any other module is one.
         x: its input.
     """
-    if not torch.is_grad_enabled() or _has_hooks(body):
+    if not torch.is_grad_enabled():
+        return body(x)
+    hooked = _hooked(body)
+    if hooked:
+        _refuse_by_one_rank(hooked[0])
         return body(x)
     for block in blocks(body):
         x = _run(block, x)
@@ -43,8 +49,17 @@ def blocks(body: nn.Module) -> list[nn.Module]:
     return [nn.Sequential(*modules) for modules in found if modules]
 
 
-def _has_hooks(body: nn.Module) -> bool:
-    return any(module._forward_hooks or module._forward_pre_hooks for module in body.modules())
+def _hooked(body: nn.Module) -> list[str]:
+    """The names of the modules that have hooks."""
+    return [name for name, module in body.named_modules() if module._forward_hooks or module._forward_pre_hooks]
+
+
+def _refuse_by_one_rank(name: str) -> None:
+    if ranks.several():
+        raise BadValue(
+            f"run.checkpoint computes blocks of the network again, and the forward hook on '{name}' would run twice, "
+            "which several processes cannot allow for; remove the hook (of an observer?), or set run.checkpoint=false"
+        )
 
 
 def _run(block: nn.Module, x: Tensor) -> Tensor:

@@ -63,8 +63,8 @@ def small_cnn(
         *_pooled(c, d, pool),
         norm_neuron(d, neuron, norm),
     ]
-    stem = nn.Sequential(*_pooled(in_channels, a, pool))
     head = nn.Sequential(pooled_head(), linear(d, classes))
+    stem = nn.Sequential(*_pooled(in_channels, a, pool))
     return SpikingNetwork(stem, norm_neuron(a, neuron, norm), nn.Sequential(*body), head, steps)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from surgrad.process import PARENT
+from surgrad.process import CORES, PARENT
 
 MARK = ".cluster"
 """A file in a run folder by which a machine sees that the folder is that of the sweep, and not its own."""
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     files: bytes
 
 
-def train_here(words: Sequence[str], folder: str, token: str) -> Outcome:
+def train_here(words: Sequence[str], folder: str, token: str, cpus: float) -> Outcome:
     """Train, or continue a training.
 
     Args:
@@ -39,7 +39,9 @@ def train_here(words: Sequence[str], folder: str, token: str) -> Outcome:
         folder: the run folder, on the machine of the sweep.
         token: what the mark in it says. Where this machine sees another folder, or none, under that path, it trains in
             a temporary one, and returns its files.
+        cpus: the cores of the training, for its readers; Ray itself limits its threads.
     """
+    os.environ[CORES] = str(max(1, round(cpus)))
     if _mark_of(Path(folder)) == token:
         return Outcome(_train([*words, "--out", folder, "--resume"]), b"")
     with tempfile.TemporaryDirectory() as place:

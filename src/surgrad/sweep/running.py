@@ -223,7 +223,7 @@ class _RayTrainings:
         running = {}
         for job in queue:
             (job.folder / MARK).write_text(self.token)
-            running[remote.remote(job.words(self.data), str(job.folder), self.token)] = job
+            running[remote.remote(job.words(self.data), str(job.folder), self.token, share.cpus)] = job
         while running:
             ready, _ = self.ray.wait([*running], num_returns=1)
             job = running.pop(ready[0])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from surgrad import ranks
 from surgrad.config.registry import Registry
 from surgrad.config.values import Fraction, Range
 from surgrad.train.evaluation import evaluate, selection_split
@@ -38,6 +39,7 @@ class WeightAverage(Observer):
     """
 
     name = NAME
+    on_every_rank = True
 
     def __init__(self, evaluate: bool = True):
         self.evaluate = evaluate
@@ -64,6 +66,8 @@ class WeightAverage(Observer):
     def epoch_ends(self, loop: "Loop", row: dict[str, Any]) -> None:
         if not self.evaluate:
             return
+        if not ranks.share_statistics():
+            ranks.equalise(self.weights.values())  # those of norms may differ
         with loaded(loop.parts.model, self.weights):
             for split in dict.fromkeys(("test", selection_split(loop.parts))):
                 loss, accuracy = evaluate(loop.parts, split)

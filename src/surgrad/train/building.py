@@ -15,9 +15,10 @@ from surgrad.adapt import CONTROLLERS, Adapter
 from surgrad.adapt.probe import Loss
 from surgrad.coding import CODINGS, Coding
 from surgrad.config import parts
-from surgrad.config.parts import GIVEN, NONE
+from surgrad.config.flat import differing
+from surgrad.config.parts import GIVEN, NONE, resolved
 from surgrad.config.plugins import load_plugins
-from surgrad.config.recipe import PenaltyConfig, ProgressiveConfig, Recipe, SurrogateConfig, derive
+from surgrad.config.recipe import PenaltyConfig, ProgressiveConfig, Recipe, SurrogateConfig, derive, to_dict
 from surgrad.conversion import UNITS
 from surgrad.data import DATASETS, EventData, FolderData, ImageData, as_source
 from surgrad.data.source import Batches, BatchSettings, DataSource, Progressive
@@ -456,11 +457,12 @@ def check_for_ranks(parts: Parts) -> None:
     """Refuse what several processes would not compute as one does.
 
     Raises:
-        BadValue: samples of a batch depend on each other, or draw random numbers, or run.compile is true, and there are
-            several ranks.
+        BadValue: samples of a batch depend on each other, or draw random numbers, or run.compile is true, or the ranks
+            have different recipes, data or releases of torch, and there are several.
     """
     if not ranks.several():
         return
+    _check_agreement(parts)
     if parts.recipe.run.compile:
         raise BadValue(
             "run.compile makes one graph of the network, and several processes exchange statistics within it; set "
@@ -472,8 +474,27 @@ def check_for_ranks(parts: Parts) -> None:
         raise BadValue(
             f"with {', '.join(coupling)} the result for a sample depends on the others of its batch, or on random "
             "numbers drawn for all of them, and each of several processes has some of them; train this recipe by one "
-            "process"
+            "process, or use surgrad's norms in place of torch's batch norms"
         )
+
+
+def _check_agreement(parts: Parts) -> None:
+    batches = parts.batches
+    own = {
+        **to_dict(resolved(parts.recipe)),
+        "training samples": batches.train_count,
+        "held-out samples": batches.holdout_count,
+        "test samples": batches.test_count,
+        "shape of a sample": repr(parts.inputs),
+        "torch": torch.__version__,
+    }
+    found = ranks.gathered_objects(own)
+    for rank, other in enumerate(found):
+        for name, (first, value) in differing([found[0], other]).items():
+            raise BadValue(
+                f"rank {rank} has {name} = {value}, and rank 0 has {first}; give all processes the same command, data "
+                "and software"
+            )
 
 
 def uses_graph(recipe: Recipe, device: torch.device) -> bool:

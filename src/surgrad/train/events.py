@@ -1,6 +1,7 @@
 """Events of a training, and the observers that receive them."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -33,6 +34,8 @@ class Observer:
 
     name: str = ""
     """Unique among the observers of a training; "" stands for the class's name."""
+    on_every_rank: bool = False
+    """Whether every process of a training has it, and they compute together in it; others are the first one's alone."""
 
     def run_begins(self, loop: "Loop") -> None:
         """The training begins, or continues from the position `loop.at`; a checkpoint's state is already loaded."""
@@ -77,7 +80,8 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several observers as one, called in order. They observe one process: of several ranks, its share."""
+    """Several observers as one, called in order. Of several ranks, those of the first observe its process, with its
+    share, unless they are `on_every_rank`."""
 
     def __init__(self, members: Iterable[Observer]):
         self.members = list(members)
@@ -110,8 +114,8 @@ class Observers(Observer):
         self._each("run_ends", loop)
 
     def _each(self, event: str, *given: Any) -> None:
-        with ranks.alone():
-            for member in self.members:
+        for member in self.members:
+            with nullcontext() if member.on_every_rank else ranks.alone():
                 getattr(member, event)(*given)
 
     def state_dict(self) -> dict[str, Any]:

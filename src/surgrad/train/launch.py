@@ -4,14 +4,14 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from surgrad import ranks
-from surgrad.errors import BadValue, LostRank
+from surgrad.errors import BadValue, LostRank, SurgradError
 from surgrad.train.watch import watching
 
 MEETING = timedelta(minutes=30)
@@ -42,24 +42,35 @@ def process_group(device: str) -> Iterator[None]:
     gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(local % gpus)
-    alone_on_gpu = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    _begin_together("cpu:gloo,cuda:nccl" if gpus and alone_on_gpu else "gloo")
+    _begin_together(has_gpu=gpus > 0 and gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     try:
         with watching(ranks.Place(dist.get_rank(), dist.get_world_size())):
-            yield
-            with ranks.joined(), ranks.exchanging():
-                dist.barrier()  # a process that ends early would break the connections of the others
+            try:
+                yield
+            except SurgradError as error:
+                if error.of_all_ranks:
+                    _wait_for_all()
+                raise
+            _wait_for_all()
     finally:
         dist.destroy_process_group()
 
 
-def _begin_together(backend: str) -> None:
-    """Create the process group."""
+def _wait_for_all() -> None:
+    """Wait until all processes have ended their work, such as the report of the first: torchrun ends all of them where
+    one fails. What has ended otherwise needs no waiting for, and torchrun says why."""
+    with ranks.joined(), suppress(LostRank), ranks.exchanging():
+        dist.barrier()
+
+
+def _begin_together(has_gpu: bool) -> None:
+    """Create the process group: of NCCL, where every process has a GPU that no other one uses."""
     rank = _number("RANK")
     count = _number("WORLD_SIZE")
     try:
         store = _store(rank)
         group = dist.PrefixStore(group_name(store, rank, count), store)
+        backend = "cpu:gloo,cuda:nccl" if all_say(group, rank, count, has_gpu) else "gloo"
         dist.init_process_group(backend, store=group, rank=rank, world_size=count, timeout=EXCHANGE)
     except RuntimeError as error:  # of torch's stores and backends
         raise LostRank(
@@ -108,6 +119,12 @@ def group_name(store: dist.Store, rank: int, count: int) -> str:
                 store.set(f"answer/{store.get(f'call/{other}').decode()}", own)
             time.sleep(0.01)
     return own
+
+
+def all_say(store: dist.Store, rank: int, count: int, yes: bool) -> bool:
+    """Whether all processes say yes."""
+    store.set(f"yes/{rank}", str(int(yes)))
+    return all(answer == b"1" for answer in store.multi_get([f"yes/{number}" for number in range(count)]))
 
 
 def _variable(name: str) -> str:

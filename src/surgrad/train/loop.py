@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from surgrad import process, ranks
 from surgrad.adapt.probe import Batch
@@ -20,7 +21,7 @@ from surgrad.config.parts import resolved
 from surgrad.config.reading import from_dict
 from surgrad.config.recipe import OptimConfig, described_as, to_dict
 from surgrad.config.text import differences
-from surgrad.errors import CheckpointError, Interrupted, LostRank, TrainingStopped
+from surgrad.errors import BadValue, CheckpointError, Interrupted, LostRank, TrainingStopped
 from surgrad.files import append_rows, keep_rows
 from surgrad.neurons import added_histograms, neurons
 from surgrad.neurons import keep_positive as keep_thresholds_positive
@@ -193,11 +194,11 @@ class Loop:
                     self._run.forget()  # now, and not when Python next collects garbage: it is most of a GPU's memory
 
     def _begin(self) -> None:
-        if ranks.place().rank:
-            return
-        keep_rows(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
+        first = not ranks.place().rank
+        if first:
+            keep_rows(self.folder / "metrics.jsonl", lambda row: row["epoch"] <= self.at.epoch)
         self.observers.run_begins(self)
-        if not checkpoint.exists(self.folder):
+        if first and not checkpoint.exists(self.folder):
             self.save()  # of the beginning: from here on there is always one to continue from
 
     def stop(self) -> None:
@@ -294,7 +295,7 @@ class Loop:
         if not ranks.several() or ranks.share_statistics():
             return
         for module in self.parts.model.modules():
-            if getattr(module, "tracks_batch_statistics", False):
+            if getattr(module, "tracks_batch_statistics", isinstance(module, _BatchNorm)):
                 ranks.equalise(module.buffers(recurse=False))
 
     def _wants_to_save(self) -> bool:
@@ -317,13 +318,26 @@ class Loop:
     @exact_arithmetic()
     def _find(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Find the gradient of the loss and the penalty; the loss and the number of correct predictions."""
-        whole = self.parts.batches.size if ranks.several() else len(labels)
+        whole = len(labels)
+        if ranks.several():
+            whole = self.parts.batches.size
+            self._check_share(len(labels))
         if self.config.accumulate == 1:
             found = self._find_part(x, labels, len(labels) / whole)
         else:
             found = self._accumulated(x, labels, whole)
         ranks.sum_gradients(self.parts.model.parameters())
         return found
+
+    def _check_share(self, found: int) -> None:
+        """Refuse data of the user's own that does not divide its batches."""
+        own = sum(map(len, self.parts.batches.shares()))
+        if found != own:
+            raise BadValue(
+                f"rank {ranks.place().rank} of {ranks.place().count} got {found} samples of a batch of "
+                f"{self.parts.batches.size}, and its share is {own}; let {type(self.parts.batches).__name__}._training "
+                "give what Batches.own() says, or train by one process"
+            )
 
     def _accumulated(self, x: Tensor, labels: Tensor, whole: int) -> tuple[Tensor, Tensor]:
         """`_find_part` for the parts of a batch of `whole` samples, one after the other; the sums of its results."""

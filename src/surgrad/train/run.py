@@ -79,7 +79,8 @@ def train(
             for sentence in unread_settings(recipe):
                 show.say(sentence)
             average = [] if parts.average is None else [parts.average]
-            attached = [] if place.rank else [*standard_observers(), *average, *observers]
+            mine = [*standard_observers(), *average, *observers]
+            attached = [one for one in mine if one.on_every_rank or not place.rank]
             return _train(recipe, Loop(parts, recipe.optim, out, show, attached), continues)
 
 
