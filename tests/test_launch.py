@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from surgrad.errors import BadValue, LostRank
 from surgrad.train import launch
-from surgrad.train.launch import group_name, process_group
+from surgrad.train.launch import all_say, group_name, process_group
 
 
 def names(store, order, count):
@@ -32,6 +32,14 @@ def test_a_later_start_has_another_name():
     assert len(after) == 1
     assert after.isdisjoint(before)
     assert len(set(names(store, (1, 0), 2))) == 1  # another number of processes
+
+
+@pytest.mark.parametrize("answers", [(True, True, True), (True, False, True)])
+def test_one_machine_without_a_gpu_decides_for_all(answers):
+    store = dist.HashStore()
+    with ThreadPoolExecutor(3) as pool:
+        found = [pool.submit(all_say, store, rank, 3, yes) for rank, yes in enumerate(answers)]
+        assert [one.result(20) for one in found] == [all(answers)] * 3
 
 
 @pytest.fixture

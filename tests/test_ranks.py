@@ -3,6 +3,7 @@
 import fcntl
 import os
 import traceback
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from surgrad.errors import BadValue, DataError, TrainingStopped
 from surgrad.gradients import GRADIENTS
 from surgrad.layers import Dropout, ModerateDropout
 from surgrad.losses import LOSSES
+from surgrad.models.recomputing import run_in_blocks
 from surgrad.neurons import NEURONS
 from surgrad.norm import NORMS
 from surgrad.penalties import PENALTIES
@@ -50,6 +52,11 @@ CASES = {
     "clipped": ("optim.clip=0.1",),
     "a period": ("adapt.name=esg", "adapt.period=4"),  # of which two steps are over where the training is cut
     "accumulated": ("optim.accumulate=2",),
+    # the halves of a batch, and not of what ranks put together
+    "accumulated dspike": ("optim.accumulate=2", "adapt.name=dspike"),
+    "accumulated dgs": ("optim.accumulate=3", "adapt.name=dgs"),
+    "some steps": ("gradient.name=sltt", "gradient.steps=1", "norm.name=none", "neuron.train_decay=false",
+                   "adapt.name=fixed"),
     "checkpointed": ("run.checkpoint=true", "model.name=small_cnn", "model.width_multiplier=0.0625"),
     "learned widths": ("surrogate.learn=true", "adapt.name=fixed"),
     "membrane norm": ("neuron.name=mpbn", "neuron.train_decay=false", "adapt.name=fixed"),
@@ -227,31 +234,36 @@ def saves(folder):
     return saved
 
 
+EXCHANGES = ("all_reduce", "broadcast", "all_gather_object", "broadcast_object_list")
+
+
 def exchanges(folder):
-    """How often each of some steps exchanges tensors, by controller."""
+    """How often each of some steps exchanges anything, by controller."""
     counts = []
-    plain = dist.all_reduce
+    plain = {name: getattr(dist, name) for name in EXCHANGES}
 
-    def counted(*given, **options):
-        counts.append(1)
-        return plain(*given, **options)
+    def counted(function):
+        return lambda *given, **options: (counts.append(1), function(*given, **options))[1]
 
-    found = {}
-    dist.all_reduce = counted
+    for name, function in plain.items():
+        setattr(dist, name, counted(function))
     try:
-        for case, settings in TALKING.items():
-            recipe = recipe_of(settings)
-            parts = building.build(recipe)
-            parts.model.train()
-            loop = Loop(parts, recipe.optim, folder, Silent())
-            found[case] = []
-            for _ in range(9):
-                counts.clear()
-                loop.train_step(next(iter(parts.batches.train(*divmod(loop.step_number, parts.batches.per_epoch)))))
-                loop.at.epoch, loop.at.batch = divmod(loop.step_number + 1, parts.batches.per_epoch)
-                found[case].append(len(counts))
+        return {case: steps_that_exchange(recipe_of(settings), folder, counts) for case, settings in TALKING.items()}
     finally:
-        dist.all_reduce = plain
+        for name, function in plain.items():
+            setattr(dist, name, function)
+
+
+def steps_that_exchange(recipe, folder, counts):
+    parts = building.build(recipe)
+    parts.model.train()
+    loop = Loop(parts, recipe.optim, folder, Silent())
+    found = []
+    for _ in range(9):
+        counts.clear()
+        loop.train_step(next(iter(parts.batches.train(*divmod(loop.step_number, parts.batches.per_epoch)))))
+        loop.at.epoch, loop.at.batch = divmod(loop.step_number + 1, parts.batches.per_epoch)
+        found.append(len(counts))
     return found
 
 
@@ -476,6 +488,73 @@ def test_a_number_of_one_rank_that_is_not_finite_stops_all(by_two):
     assert all("at step 0 (epoch 1, batch 1)" in said for said, _ in first.values())
 
 
+def averaged(folder):
+    """The samples that each rank evaluates by the average of the weights, after an epoch, and what it finds."""
+    recipe = recipe_of(("average.name=ema", "optim.epochs=1", "data.limit=45"))
+    parts = building.build(recipe)
+    counts = []
+    plain = parts.loss
+    evaluating = replace(parts, loss=lambda out, labels: (counts.append(len(labels)), plain(out, labels))[1])
+    loop = Loop(evaluating, recipe.optim, folder, Silent(), [parts.average])
+    average = parts.average
+    average.run_begins(loop)
+    row = {}
+    loop.observers.epoch_ends(loop, row)
+    return ranks.gathered_objects((sum(counts), row))
+
+
+def test_an_average_of_the_weights_is_evaluated_by_all(by_two, tmp_path):
+    ((whole, wanted),) = averaged(tmp_path)
+    (first, found), (second, other) = by_two["averaged"]
+    assert whole == 45
+    assert sorted((first, second)) != [0, 45]
+    assert first + second == 45
+    assert found == other
+    assert found["test_accuracy_average"] == wanted["test_accuracy_average"]
+    assert found["test_loss_average"] == pytest.approx(wanted["test_loss_average"], rel=1e-6)
+
+
+def disagreements(folder):
+    """What each rank says where the second has another recipe or other data, where data does not divide its batches,
+    the network has torch's batch norm, and where the first has a hook on a network that is computed in blocks."""
+    second = ranks.place().rank == 1
+    loop = loop_of("checkpointed", folder / str(ranks.place().rank), torch.float32)
+    x, labels = next(iter(loop.parts.batches.train(0, 0)))
+    foreign = building.build(recipe_of(()))
+    foreign.model.stem.append(nn.BatchNorm1d(3))
+
+    def blocks():
+        if not second:
+            loop.parts.model.body[0].register_forward_hook(lambda *given: None)
+            run_in_blocks(loop.parts.model.body, x)
+
+    tried = {
+        "recipe": lambda: building.check_for_ranks(building.build(recipe_of(("optim.lr=0.5",) if second else ()))),
+        "samples": lambda: building.check_for_ranks(building.build(recipe_of(("data.limit=40",) if second else ()))),
+        "share": lambda: loop.train_step((torch.cat([x, x]), torch.cat([labels, labels]))),
+        "norm": lambda: building.check_for_ranks(foreign),
+        "hook": blocks,
+    }
+    return {name: said_by(call) for name, call in tried.items()}
+
+
+def said_by(call):
+    try:
+        ranks.on_each(call)
+    except BadValue as error:
+        return str(error)
+    return ""
+
+
+def test_what_ranks_do_not_have_in_common_is_refused(by_two):
+    said = by_two["disagreements"]
+    assert "rank 1 has optim.lr = 0.5, and rank 0 has" in said["recipe"]
+    assert "rank 1 has data.limit = 40, and rank 0 has 44; give all processes the same command" in said["samples"]
+    assert "rank 0 of 2 got 12 samples of a batch of 11, and its share is 6; let " in said["share"]
+    assert "with BatchNorm1d the result for a sample depends on the others of its batch" in said["norm"]
+    assert "the forward hook on '0' would run twice" in said["hook"]
+
+
 def searched(folder):
     """By rank, the samples of the largest pass of a search that finds a gradient."""
     passes = []
@@ -502,7 +581,9 @@ def test_a_search_is_divided_among_the_ranks(by_two, tmp_path):
     assert by_two["searched"] == [6, 5]
 
 
-BY_TWO = (cached, unreadable, saves, exchanges, padded_sequences, of_one_rank, searched)
+BY_TWO = (
+    cached, unreadable, saves, exchanges, padded_sequences, of_one_rank, searched, averaged, disagreements,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -157,3 +157,9 @@ def test_the_rate_for_an_energy():
     assert claim.additions(found) == [100, 200]
     rate = claim.rate_for(found)
     assert (4.6 * 10 + 0.9 * 300 * rate) / (4.6 * 110) == pytest.approx(0.078)
+
+
+def test_the_predictions_are_those_of_the_script(capsys):
+    """After a change: python scripts/predict_scaling.py, into docs/scaling.md."""
+    loaded("predict_scaling").main()
+    assert capsys.readouterr().out.strip() in (ROOT / "docs" / "scaling.md").read_text()

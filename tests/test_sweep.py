@@ -23,7 +23,7 @@ from surgrad.config.recipe import derive, to_dict
 from surgrad.errors import BadValue, SurgradError, UnknownName
 from surgrad.files import read_json
 from surgrad.recipes import find_recipe
-from surgrad.sweep import remote
+from surgrad.sweep import remote, running
 from surgrad.sweep.remote import MARK, Outcome, train_here, unpack
 from surgrad.train.run_folder import claimed
 
@@ -335,25 +335,44 @@ def test_an_archive_writes_nowhere_else(tmp_path):
         unpack(memory.getvalue(), tmp_path)
 
 
-def test_a_lost_machine_of_a_cluster(tmp_path):
-    """Three machines of Ray itself, of which two have a training each; one is killed in the middle. Its training
-    continues on the other."""
+@pytest.fixture(scope="module")
+def cluster():
+    """Three machines of Ray itself, of which two train."""
     ray = pytest.importorskip("ray", reason="needs the extra surgrad[cluster]")
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    machines.trainers = [machines.add_node(num_cpus=1) for _ in range(2)]
+    yield machines
+    machines.shutdown()
+    ray.shutdown()
+
+
+def test_a_cluster_that_does_not_see_the_folder_returns_the_files(cluster, tmp_path, monkeypatch):
+    """Here its machines look for another mark in the folder than is there."""
+    monkeypatch.setattr(running, "MARK", ".of_another_folder")
+    returned = []
+    plain = running.unpack
+    monkeypatch.setattr(running, "unpack", lambda files, folder: (returned.append(folder), plain(files, folder)))
+    (job,) = sweep.jobs_of([sweep.Entry("small", "lsg_fashion_small_t4", SMALL)], 1, tmp_path)
+    sweep.train_all([job], address=cluster.address, say=lambda _: None)
+    assert returned == [job.folder]
+    assert job.done
+    assert not (job.folder / running.MARK).exists()
+
+
+def test_a_lost_machine_of_a_cluster(cluster, tmp_path):
+    """It is killed in the middle of a training, which continues on the other."""
     settings = (*SMALL[:-1], "data.limit=512", "optim.epochs=6")
     queue = sweep.jobs_of([sweep.Entry("small", "lsg_fashion_small_t4", settings)], 2, tmp_path)
     said = []
-
     failed = threading.Event()
 
     def kill() -> None:
         while not all(job.folder.exists() and job.metrics for job in queue):
             if failed.wait(0.1):
                 return
-        cluster.remove_node(nodes[0], allow_graceful=False)
+        cluster.remove_node(cluster.trainers[0], allow_graceful=False)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -362,8 +381,6 @@ def test_a_lost_machine_of_a_cluster(tmp_path):
     finally:
         failed.set()
         killer.join()
-        cluster.shutdown()
-        ray.shutdown()
     assert all(job.done for job in queue)
     assert len(said) == 3
     resumed = [read_json(job.folder / "env.json")["resumed"] for job in queue]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -282,6 +283,31 @@ def test_an_error_of_one_rank_is_one_message_that_names_it(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENV)
     assert result.returncode != 0
     assert told(result) == ["surgrad: rank 1 of 2: this picture is torn; replace it"]
+
+
+SLOW_PAGE = """
+import time
+from surgrad.cli import training
+from surgrad.recipes import find_recipe
+
+plain = training.write_page
+training.write_page = lambda *given: (time.sleep(2), plain(*given))[1]
+
+def recipe():
+    return find_recipe()
+"""
+
+
+def test_a_training_that_cannot_go_on_says_so_and_has_its_report(tmp_path):
+    """The other process ends before the first one has written it."""
+    (tmp_path / "slow.py").write_text(SLOW_PAGE)
+    command = words(tmp_path / "run", "optim.lr=1e30")
+    command.insert(command.index("train") + 1, f"{tmp_path / 'slow.py'}:recipe")
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENV)
+    assert result.returncode != 0
+    (said,) = told(result)
+    assert re.match(r"surgrad: the (loss|gradient) is \S+ at step ", said)
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_norms_by_rank(tmp_path, whole):
