@@ -54,6 +54,16 @@ SLOW_TESTS = frozenset(
     )
 )
 """Slow tests in other files, of a second or more."""
+LONG = (
+    "test_ranks.py",
+    "test_torchrun.py",
+    "test_sweep.py",
+    "test_run_folder.py",
+    "test_tuning.py",
+    "test_cuda_compiled.py",
+)
+"""Files with tests of ten seconds and more. They begin first: a process that has nothing left to do takes over half of
+what another one has not begun, which is little where that has long tests at its end."""
 
 TINY = (
     "data.limit=128",
@@ -73,6 +83,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.name in SLOW or getattr(item, "originalname", "") in SLOW_TESTS:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

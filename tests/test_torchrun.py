@@ -330,6 +330,8 @@ from surgrad.losses import LOSSES, cross_entropy
 from surgrad.recipes import find_recipe
 from surgrad.train import watch
 
+watch.GRACE = 3.0
+
 def wait_for_ever():
     if os.environ["RANK"] == "1":
         time.sleep(10000)
