@@ -29,7 +29,19 @@ def words(out, *settings, count=2, options=(), epochs=3):
 
 
 def run(*given, **options):
-    return subprocess.run(words(*given, **options), capture_output=True, text=True, timeout=300, env=ENV)
+    return finished(words(*given, **options))
+
+
+def finished(command):
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENV)
+
+
+def by_file(path, text, *given, **options):
+    """The words of a training by the function `recipe` of a file with this text."""
+    path.write_text(text)
+    found = words(*given, **options)
+    found.insert(found.index("train") + 1, f"{path}:recipe")
+    return found
 
 
 def weights(out):
@@ -121,10 +133,7 @@ def command(folder, plan, *given, **options):
     """A training whose processes kill themselves, once each: by moment, the rank, and "process" or "machine"."""
     folder.mkdir()
     (folder / "plan.json").write_text(json.dumps(plan))
-    (folder / "killed.py").write_text(KILLED)
-    found = [*words(folder / "run", *given, **options), "--resume"]
-    found.insert(found.index("train") + 1, f"{folder / 'killed.py'}:recipe")
-    return found
+    return [*by_file(folder / "killed.py", KILLED, folder / "run", *given, **options), "--resume"]
 
 
 def ended(process, timeout=240):
@@ -277,10 +286,7 @@ def recipe():
 
 def test_an_error_of_one_rank_is_one_message_that_names_it(tmp_path):
     """The others lose it in an exchange, and torchrun ends them before they say so."""
-    (tmp_path / "failing.py").write_text(ONE_FAILS)
-    command = words(tmp_path / "run")
-    command.insert(command.index("train") + 1, f"{tmp_path / 'failing.py'}:recipe")
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENV)
+    result = finished(by_file(tmp_path / "failing.py", ONE_FAILS, tmp_path / "run"))
     assert result.returncode != 0
     assert told(result) == ["surgrad: rank 1 of 2: this picture is torn; replace it"]
 
@@ -300,10 +306,7 @@ def recipe():
 
 def test_a_training_that_cannot_go_on_says_so_and_has_its_report(tmp_path):
     """The other process ends before the first one has written it."""
-    (tmp_path / "slow.py").write_text(SLOW_PAGE)
-    command = words(tmp_path / "run", "optim.lr=1e30")
-    command.insert(command.index("train") + 1, f"{tmp_path / 'slow.py'}:recipe")
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENV)
+    result = finished(by_file(tmp_path / "slow.py", SLOW_PAGE, tmp_path / "run", "optim.lr=1e30"))
     assert result.returncode != 0
     (said,) = told(result)
     assert re.match(r"surgrad: the (loss|gradient) is \S+ at step ", said)
@@ -364,11 +367,8 @@ HANGS = {
 def test_a_process_that_hangs_ends_and_every_one_says_where_it_is(tmp_path, when):
     """In a bounded time; the other process waits for it in an exchange."""
     where, said = HANGS[when]
-    (tmp_path / "stuck.py").write_text(f"{where}\n{STUCK}")
-    command = words(tmp_path / "run", "run.timeout=4")
-    command.insert(command.index("train") + 1, f"{tmp_path / 'stuck.py'}:recipe")
     began = time.monotonic()
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENV)
+    result = finished(by_file(tmp_path / "stuck.py", f"{where}\n{STUCK}", tmp_path / "run", "run.timeout=4"))
     assert result.returncode != 0
     assert time.monotonic() - began < 90
     for rank in range(2):
