@@ -46,7 +46,7 @@ def test_one_machine_without_a_gpu_decides_for_all(answers):
 def second_of_two(monkeypatch):
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(launch, "MEETING", timedelta(seconds=0.2))
+    monkeypatch.setattr(launch, "MEETING", timedelta(seconds=2))
 
 
 def test_a_rank_that_waits_in_vain_says_where(second_of_two, monkeypatch):
@@ -63,7 +63,7 @@ def test_a_rank_that_waits_in_vain_says_where(second_of_two, monkeypatch):
 def test_the_first_rank_says_who_did_not_come(second_of_two, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("MASTER_PORT", "0")
-    with pytest.raises(LostRank, match=r"rank 1 did not come within 0:00:00\.200000"), process_group("cpu"):
+    with pytest.raises(LostRank, match=r"rank 1 did not come within 0:00:02"), process_group("cpu"):
         pass
 
 

@@ -529,7 +529,7 @@ def disagreements(folder):
             run_in_blocks(loop.parts.model.body, x)
 
     tried = {
-        "recipe": lambda: building.check_for_ranks(building.build(recipe_of(("optim.lr=0.5",) if second else ()))),
+        "recipe": lambda: building.check_recipe_for_ranks(recipe_of(("optim.lr=0.5",) if second else ())),
         "samples": lambda: building.check_for_ranks(building.build(recipe_of(("data.limit=40",) if second else ()))),
         "share": lambda: loop.train_step((torch.cat([x, x]), torch.cat([labels, labels]))),
         "norm": lambda: building.check_for_ranks(foreign),
@@ -549,10 +549,10 @@ def said_by(call):
 def test_what_ranks_do_not_have_in_common_is_refused(by_two):
     said = by_two["disagreements"]
     assert "rank 1 has optim.lr = 0.5, and rank 0 has" in said["recipe"]
-    assert "rank 1 has data.limit = 40, and rank 0 has 44; give all processes the same command" in said["samples"]
+    assert "rank 1 has training samples = 40, and rank 0 has 44; give all processes the same command" in said["samples"]
     assert "rank 0 of 2 got 12 samples of a batch of 11, and its share is 6; let " in said["share"]
     assert "with BatchNorm1d the result for a sample depends on the others of its batch" in said["norm"]
-    assert "the forward hook on '0' would run twice" in said["hook"]
+    assert "the forward hook on 0 would run twice" in said["hook"]
 
 
 def searched(folder):

@@ -19,7 +19,7 @@ def ends(monkeypatch):
     """The exit codes with which the watch has ended this process."""
     codes = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    monkeypatch.setattr(watch, "GRACE", 0.2)
+    monkeypatch.setattr(watch, "GRACE", 2.0)
     return codes
 
 
@@ -40,8 +40,8 @@ def test_one_that_goes_forward_again_does_not(ends, monkeypatch):
 
 
 def test_signs_of_life_keep_it(ends):
-    with watch.watching(SECOND), watch.limited(watch.of_steps(0.5)):
-        for _ in process.with_signs_of_life(range(20)):
+    with watch.watching(SECOND), watch.limited(watch.of_steps(2.0)):
+        for _ in process.with_signs_of_life(range(60)):
             threading.Event().wait(0.05)
     assert ends == []
 
@@ -59,16 +59,18 @@ watch.GRACE = 0.5
 watch.EVERY = 0.1
 with watch.watching(Place(1, 2)), watch.limited(watch.of_steps(1.0)):
     __import__("time").sleep(0.5)
-    ctypes.PyDLL(None).sleep(60)
+    ctypes.PyDLL(None).sleep(5)
+    __import__("time").sleep(0.5)
 """
 
 
-def test_a_call_that_lets_no_thread_run_ends_too():
-    """With its stack, though not by the thread that watches."""
+def test_a_call_that_lets_no_thread_run_says_where_it_is():
+    """The other processes end meanwhile, and torchrun ends this one. Where it goes forward again, it is left alone."""
     found = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=50, check=False)
-    assert found.returncode == 1
+    assert found.returncode == 0
     assert "Timeout" in found.stderr
     assert 'File "<string>", line 9' in found.stderr
+    assert "surgrad: " not in found.stderr
 
 
 def until_told(capfd, text):

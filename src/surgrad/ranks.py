@@ -383,14 +383,25 @@ def _of_all(error: SurgradError) -> SurgradError:
 def shares_batches(module: nn.Module) -> bool:
     """Whether ranks that have shares of a batch compute by a module what one computes that has all of it.
 
-    A module says so itself by its attribute `shares_batches`. Of torch's, those that draw random numbers do not; nor do
-    its batch norms, unless each rank shall have separate statistics.
+    A module says so itself by its attribute `shares_batches`. Of torch's, those that draw random numbers do not
+    (dropout, also within attention and recurrent layers, random ReLU and fractional pooling); nor do its batch norms,
+    unless each rank shall have separate statistics.
     """
     if hasattr(module, "shares_batches"):
         return bool(module.shares_batches)
     if isinstance(module, _BatchNorm):
         return not share_statistics()
-    return not (isinstance(module, _DropoutNd | nn.RReLU | nn.MultiheadAttention) and _drops(module))
+    return not (isinstance(module, _DRAWING) and _drops(module))
+
+
+_DRAWING = (
+    _DropoutNd,
+    nn.MultiheadAttention,
+    nn.RNNBase,
+    nn.RReLU,
+    nn.FractionalMaxPool2d,
+    nn.FractionalMaxPool3d,
+)
 
 
 def _drops(module: nn.Module) -> bool:

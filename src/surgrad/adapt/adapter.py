@@ -41,6 +41,8 @@ class Adapter:
             batch; None: found by the shapes (`surgrad.adapt.probe.SampleAxes`).
         forwards: training forward passes of a step: the parts of a batch whose gradients are added up. Controllers that
             read potentials see those of the last pass.
+        parts: into how many parts a batch is divided of which each of several processes takes a share
+            (`surgrad.ranks.Place.shares`); 1: each takes one piece of the batch.
 
     Raises:
         BadValue: the controller needs an argument that is missing, or the model has no width to write.
@@ -72,8 +74,10 @@ class Adapter:
         steps_per_epoch: int | None = None,
         sample_axes: tuple[int, int, int] | None = None,
         forwards: int = 1,
+        parts: int = 1,
     ):
-        for name, count in (("steps", steps), ("steps_per_epoch", steps_per_epoch), ("forwards", forwards)):
+        counts = {"steps": steps, "steps_per_epoch": steps_per_epoch, "forwards": forwards, "parts": parts}
+        for name, count in counts.items():
             if count is not None and count < 1:
                 raise BadValue(f"{name} must be 1 or more, got {count}")
         self.model = _unwrapped(model)
@@ -83,6 +87,7 @@ class Adapter:
         self.steps_per_epoch = steps_per_epoch
         self.sample_axes = sample_axes
         self.forwards = forwards
+        self.parts = parts
         self.neurons = _neurons(self.model)
         if self.controller.needs_probe and loss is None:
             raise BadValue(f"{self.controller} probes the loss; give loss=")
@@ -199,7 +204,7 @@ class Adapter:
     def _context(self, batch: Batch | None, histograms: Mapping[str, Tensor]) -> StepContext:
         probe = None
         if batch is not None and (self.loss is not None or self.controller.calibrates):
-            probe = Probe(self.model, self.loss or _no_loss, batch, axes=self.sample_axes, parts=self.forwards)
+            probe = Probe(self.model, self.loss or _no_loss, batch, axes=self.sample_axes, parts=self.parts)
         norms = _norms_before(self.model)
         before = {name: norms[id(neuron)] for name, neuron in self.neurons.items() if id(neuron) in norms}
         gains = Computed(before, _gain)

@@ -57,8 +57,8 @@ def _hooked(body: nn.Module) -> list[str]:
 def _refuse_by_one_rank(name: str) -> None:
     if ranks.several():
         raise BadValue(
-            f"run.checkpoint computes blocks of the network again, and the forward hook on '{name}' would run twice, "
-            "which several processes cannot allow for; remove the hook (of an observer?), or set run.checkpoint=false"
+            f"the forward hook on {name or 'the network'} would run twice with run.checkpoint, which several processes "
+            "cannot allow for; remove the hook (of an observer?), or set run.checkpoint=false"
         )
 
 

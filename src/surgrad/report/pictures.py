@@ -188,10 +188,11 @@ def _by_method(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _labels(methods: Sequence[Sequence[Run]]) -> list[str]:
-    """The recipe of each method, with the parts in which it differs from others of that recipe."""
+    """The recipe of each method, with the parts, or else settings, in which it differs from others of that recipe."""
     names = [runs[0].name for runs in methods]
     differences = differing([runs[0].recipe for runs in methods])
-    parts = {path: values for path, values in differences.items() if path.endswith(".name")}
+    settings = {path: values for path, values in differences.items() if path not in ("seed", STEPS)}
+    parts = {path: values for path, values in settings.items() if path.endswith(".name")} or settings
     own = [", ".join(f"{path} = {values[place]}" for path, values in parts.items()) for place in range(len(methods))]
     return [
         f"{name}, {text}" if names.count(name) > 1 and text else name for name, text in zip(names, own, strict=True)

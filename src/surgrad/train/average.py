@@ -66,8 +66,7 @@ class WeightAverage(Observer):
     def epoch_ends(self, loop: "Loop", row: dict[str, Any]) -> None:
         if not self.evaluate:
             return
-        if not ranks.share_statistics():
-            ranks.equalise(self.weights.values())  # those of norms may differ
+        ranks.equalise(self.weights.values())  # separate statistics of norms differ
         with loaded(loop.parts.model, self.weights):
             for split in dict.fromkeys(("test", selection_split(loop.parts))):
                 loss, accuracy = evaluate(loop.parts, split)

@@ -1,7 +1,7 @@
 """From a recipe to the objects of a training."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -319,6 +319,7 @@ def _build_adapter(recipe: Recipe, model: nn.Module, loss: Loss, batches: Batche
         steps=steps,
         steps_per_epoch=batches.per_epoch,
         forwards=recipe.optim.accumulate,
+        parts=recipe.optim.accumulate,
     )
 
 
@@ -458,11 +459,19 @@ def check_for_ranks(parts: Parts) -> None:
 
     Raises:
         BadValue: samples of a batch depend on each other, or draw random numbers, or run.compile is true, or the ranks
-            have different recipes, data or releases of torch, and there are several.
+            have different data, and there are several.
     """
     if not ranks.several():
         return
-    _check_agreement(parts)
+    batches = parts.batches
+    _check_agreement(
+        {
+            "training samples": batches.train_count,
+            "held-out samples": batches.holdout_count,
+            "test samples": batches.test_count,
+            "shape of a sample": repr(parts.inputs),
+        }
+    )
     if parts.recipe.run.compile:
         raise BadValue(
             "run.compile makes one graph of the network, and several processes exchange statistics within it; set "
@@ -478,16 +487,18 @@ def check_for_ranks(parts: Parts) -> None:
         )
 
 
-def _check_agreement(parts: Parts) -> None:
-    batches = parts.batches
-    own = {
-        **to_dict(resolved(parts.recipe)),
-        "training samples": batches.train_count,
-        "held-out samples": batches.holdout_count,
-        "test samples": batches.test_count,
-        "shape of a sample": repr(parts.inputs),
-        "torch": torch.__version__,
-    }
+def check_recipe_for_ranks(recipe: Recipe) -> None:
+    """Refuse several processes with different recipes.
+
+    Raises:
+        BadValue: one has another recipe or release of torch than the first.
+    """
+    if ranks.several():
+        _check_agreement({**to_dict(resolved(recipe)), "torch": torch.__version__})
+
+
+def _check_agreement(own: Mapping[str, Any]) -> None:
+    """Refuse several processes of which one has something else than the first, by name."""
     found = ranks.gathered_objects(own)
     for rank, other in enumerate(found):
         for name, (first, value) in differing([found[0], other]).items():

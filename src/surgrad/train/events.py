@@ -1,14 +1,13 @@
 """Events of a training, and the observers that receive them."""
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from surgrad import ranks
 from surgrad.adapt.probe import Batch
-from surgrad.errors import BadValue
+from surgrad.errors import BadValue, SurgradError
 
 if TYPE_CHECKING:
     from surgrad.train.loop import Loop
@@ -115,8 +114,10 @@ class Observers(Observer):
 
     def _each(self, event: str, *given: Any) -> None:
         for member in self.members:
-            with nullcontext() if member.on_every_rank else ranks.alone():
+            if member.on_every_rank:
                 getattr(member, event)(*given)
+            else:
+                _alone(getattr(member, event), *given)
 
     def state_dict(self) -> dict[str, Any]:
         """By name, the state of every observer that has any."""
@@ -128,6 +129,16 @@ class Observers(Observer):
         for member in self.members:
             if name_of(member) in state:
                 member.load_state_dict(state[name_of(member)])
+
+
+def _alone(call: Callable[..., None], *given: Any) -> None:
+    """Call an observer of this rank; its errors are not those of all."""
+    try:
+        with ranks.alone():
+            call(*given)
+    except SurgradError as error:
+        error.of_all_ranks = not ranks.several()
+        raise
 
 
 def name_of(observer: Observer) -> str:

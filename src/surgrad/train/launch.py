@@ -1,5 +1,7 @@
 """Trainings of several processes, which torchrun starts: the process group and the device of each."""
 
+from __future__ import annotations  # a build of torch without torch.distributed has no Store
+
 import os
 import time
 import uuid
@@ -42,18 +44,25 @@ def process_group(device: str) -> Iterator[None]:
     gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(local % gpus)
-    _begin_together(has_gpu=gpus > 0 and gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    try:
-        with watching(ranks.Place(dist.get_rank(), dist.get_world_size())):
-            try:
+    own = ranks.Place(_number("RANK"), _number("WORLD_SIZE"))
+    with watching(own):
+        _begin_together(own, has_gpu=gpus > 0 and gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        try:
+            with _ending_together():
                 yield
-            except SurgradError as error:
-                if error.of_all_ranks:
-                    _wait_for_all()
-                raise
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _ending_together() -> Iterator[None]:
+    try:
+        yield
+    except SurgradError as error:
+        if error.of_all_ranks:
             _wait_for_all()
-    finally:
-        dist.destroy_process_group()
+        raise
+    _wait_for_all()
 
 
 def _wait_for_all() -> None:
@@ -63,10 +72,9 @@ def _wait_for_all() -> None:
         dist.barrier()
 
 
-def _begin_together(has_gpu: bool) -> None:
+def _begin_together(own: ranks.Place, has_gpu: bool) -> None:
     """Create the process group: of NCCL, where every process has a GPU that no other one uses."""
-    rank = _number("RANK")
-    count = _number("WORLD_SIZE")
+    rank, count = own.rank, own.count
     try:
         store = _store(rank)
         group = dist.PrefixStore(group_name(store, rank, count), store)

@@ -14,7 +14,7 @@ from surgrad.config.text import differences
 from surgrad.errors import BadValue, CheckpointError
 from surgrad.files import read_json, write_json, writing_in
 from surgrad.train import checkpoint
-from surgrad.train.building import Data, build, check_for_ranks, naming_data, unread_settings
+from surgrad.train.building import Data, build, check_for_ranks, check_recipe_for_ranks, naming_data, unread_settings
 from surgrad.train.environment import environment
 from surgrad.train.evaluation import evaluate, selection_split
 from surgrad.train.events import Observer
@@ -73,6 +73,7 @@ def train(
     with ranks.joined(recipe.run.sync_norms) as place, watching(place):
         show = Silent() if place.rank else show or progress(recipe.optim.epochs)
         with _claimed(recipe, out, resume, show) as continues:
+            ranks.on_each(lambda: check_recipe_for_ranks(recipe))
             parts = ranks.on_each(lambda: build(recipe, data))
             ranks.on_each(lambda: check_for_ranks(parts))
             ranks.equalise(parts.model.state_dict().values())

@@ -4,6 +4,7 @@ import faulthandler
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Limit:
     what: str
 
 
-PREPARATION = Limit(7200.0, "has not begun its first step, after 2 hours without progress")
+PREPARATION = Limit(7200.0, "has made no progress for 2 hours, before its first step or after its last")
 """Before the first step and after the last. A process may wait that long for another that downloads or cuts data."""
 
 _limit = PREPARATION
@@ -86,10 +87,15 @@ def of_steps(seconds: float) -> Limit:
 
 
 def _look(place: Place, done: threading.Event) -> None:
+    looked = time.monotonic()
     while not done.wait(min(_limit.seconds / 20, EVERY)):
         limit = _limit
-        # ends this process where it stops in a call that lets no other thread of Python run
-        faulthandler.dump_traceback_later(limit.seconds + 2 * GRACE, exit=True)
+        since = time.monotonic() - looked
+        looked = time.monotonic()
+        if since > limit.seconds / 2:
+            process.alive()  # this thread could not run either: the whole process was stopped, and continues
+        # prints the stacks where a call lets no other thread of Python run; the other processes end meanwhile
+        faulthandler.dump_traceback_later(limit.seconds + 2 * GRACE)
         if process.seconds_since_alive() > limit.seconds:
             _end(place, limit, done)
     faulthandler.cancel_dump_traceback_later()
