@@ -171,7 +171,7 @@ def test_stopped_and_resumed(file, capsys):
     said = capsys.readouterr().out
     assert "trainings: 1, done: 0" in said
     assert "| lsg | " in said
-    assert {"table.md", "table.json", "table.png", "report.html"} <= {path.name for path in out.iterdir()}
+    assert {"table.md", "table.json", "table.png", "cost.png", "report.html"} <= {path.name for path in out.iterdir()}
     assert json.loads((out / "lsg-seed0" / "env.json").read_text())["resumed"]
 
 

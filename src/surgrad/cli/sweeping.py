@@ -10,8 +10,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     """Train several recipes with several seeds, and write a table.
 
     Trains what the folder --out does not have yet, and continues what it has in part. After each training it writes
-    table.md, table.json and table.png there, and in the end report.html. Ctrl-C stops after the current steps; the same
-    command continues. A FILE.toml lists runs:
+    table.md, table.json, table.png and cost.png (accuracy against the time of training) there, and in the end
+    report.html. Ctrl-C stops after the current steps; the same command continues. A FILE.toml lists runs:
 
     set = ["optim.epochs=3"]    # for all runs
     [[run]]
@@ -45,7 +45,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         if done:
             lines = write_lines()
             write_page(done, arguments.out / "report.html")
-            print(f"{sweep.table_of(lines)}\nin {arguments.out}: table.md, table.json, table.png, report.html")
+            print(f"{sweep.table_of(lines)}\nin {arguments.out}: table.md, table.json, table.png, cost.png, report.html")
     return 0
 
 

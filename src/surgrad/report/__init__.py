@@ -7,7 +7,7 @@ when something is drawn.
 from surgrad.report.diagnosis import write_diagnosis
 from surgrad.report.figures import write_figures
 from surgrad.report.page import write_report
-from surgrad.report.pictures import overview_picture, write_conversion, write_scores
+from surgrad.report.pictures import overview_picture, write_conversion, write_costs, write_scores
 from surgrad.report.read import Run, read_run
 from surgrad.report.recording import write_recording
 
@@ -16,6 +16,7 @@ __all__ = [
     "overview_picture",
     "read_run",
     "write_conversion",
+    "write_costs",
     "write_diagnosis",
     "write_figures",
     "write_recording",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from surgrad.config.flat import differing, flattened
 from surgrad.errors import BadValue
 from surgrad.report import output, plots, words
-from surgrad.report.palette import DEPTHS, Palette, light
+from surgrad.report.palette import DEPTHS, RUNS, Palette, light
 from surgrad.report.read import Run, read_run
 from surgrad.report.svg import FONT, drawing
 
@@ -31,6 +31,10 @@ STEPS = "model.steps"
 
 Row = tuple[str, int, Sequence[float]]
 """A label, time steps T, and the test accuracy of each seed, in [0, 1]."""
+CostRow = tuple[str, Sequence[Sequence[tuple[float, float]]]]
+"""A label, and for each seed and epoch the minutes of training so far and the test accuracy, in [0, 1]."""
+LINES = ("-", "--", ":")
+"""Of more rows than there are colours."""
 
 
 def write_plot(out: Path, title: str, draw: Callable[[Axes, Palette], None], size: tuple[float, float] = SIZE) -> Path:
@@ -158,6 +162,34 @@ def _scores(axes: Axes, palette: Palette, rows: Sequence[Row], kind: str) -> Non
     axes.set_xlabel("ring: one seed; bar: mean of the seeds", color=palette.muted)
     if len(kinds) > 1:
         axes.legend(frameon=False, labelcolor=palette.ink)
+
+
+def write_costs(rows: Sequence[CostRow], out: Path) -> Path:
+    """Draw test accuracy against the time of training into the .png file `out`.
+
+    A line goes through the mean time and the mean accuracy of each epoch. So methods are compared at equal cost, and
+    not at equal epochs.
+
+    Args:
+        rows: (label, and of each seed the minutes of training up to each epoch and the accuracy after it, in [0, 1]).
+        out: the picture.
+
+    Returns:
+        `out`.
+    """
+    size = (7.2, max(3.6, 0.8 + 0.19 * len(rows)))
+    return write_plot(out, "Test accuracy, %", lambda axes, palette: _costs(axes, palette, rows), size)
+
+
+def _costs(axes: Axes, palette: Palette, rows: Sequence[CostRow]) -> None:
+    for place, (label, seeds) in enumerate(rows):
+        epochs = [list(zip(*points, strict=True)) for points in zip(*seeds, strict=False)]
+        minutes = [mean(spent) for spent, _ in epochs]
+        accuracy = [100 * mean(scores) for _, scores in epochs]
+        style = LINES[place // RUNS % len(LINES)]
+        axes.plot(minutes, accuracy, style, color=palette.run(place), marker="o", markersize=3, label=label)
+    axes.set_xlabel("minutes of training, mean over seeds; a point is an epoch", color=palette.muted)
+    axes.legend(frameon=False, labelcolor=palette.ink, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def write_conversion(record: dict[str, Any], out: Path, compared: Sequence[Path] = ()) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from surgrad.files import replace_file
-from surgrad.report import read_run, write_scores
+from surgrad.report import read_run, write_costs, write_scores
 from surgrad.sweep.jobs import Entry, Job
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -71,12 +71,14 @@ class Line:
         scores: by seed, the test accuracy of the final epoch of finished trainings, in [0, 1].
         minutes: mean training time.
         steps: time steps T.
+        curves: of each seed, the minutes of training up to each epoch, and the test accuracy after it.
     """
 
     entry: Entry
     scores: dict[int, float]
     minutes: float = math.nan
     steps: int = 0
+    curves: tuple[tuple[tuple[float, float], ...], ...] = ()
 
     @property
     def sample(self) -> Sample:
@@ -102,8 +104,13 @@ def outcome(queue: Sequence[Job]) -> list[Line]:
         last = {job.seed: job.metrics[-1] for job in done}
         minutes = mean(row["train_seconds"] for row in last.values()) / 60
         steps = read_run(done[0].folder).setting("model.steps", 0)
-        found.append(Line(entry, {seed: row["test_accuracy"] for seed, row in last.items()}, minutes, steps))
+        scores = {seed: row["test_accuracy"] for seed, row in last.items()}
+        found.append(Line(entry, scores, minutes, steps, (*map(_curve, done),)))
     return found
+
+
+def _curve(job: Job) -> tuple[tuple[float, float], ...]:
+    return (*((row["train_seconds"] / 60, row["test_accuracy"]) for row in job.metrics),)
 
 
 def compared(lines: Sequence[Line]) -> list[tuple[str, str, Sample]]:
@@ -133,7 +140,7 @@ def table_of(lines: Sequence[Line]) -> str:
 
 
 def write_table(lines: Sequence[Line], out: Path) -> Path:
-    """Write table.md, table.json and the picture table.png.
+    """Write table.md, table.json and the pictures table.png and cost.png (accuracy against the time of training).
 
     Args:
         lines: the results, as of `outcome`.
@@ -161,6 +168,7 @@ def write_table(lines: Sequence[Line], out: Path) -> Path:
     write_scores(
         [(line.entry.label, line.steps, [*line.scores.values()]) for line in lines if line.scores], out / "table.png"
     )
+    write_costs([(line.entry.label, line.curves) for line in lines if line.curves], out / "cost.png")
     replace_file(
         out / "table.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     )
