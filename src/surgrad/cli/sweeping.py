@@ -45,7 +45,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         if done:
             lines = write_lines()
             write_page(done, arguments.out / "report.html")
-            print(f"{sweep.table_of(lines)}\nin {arguments.out}: table.md, table.json, table.png, cost.png, report.html")
+            written = "table.md, table.json, table.png, cost.png, report.html"
+            print(f"{sweep.table_of(lines)}\nin {arguments.out}: {written}")
     return 0
 
 
