@@ -341,7 +341,9 @@ def cluster():
     ray = pytest.importorskip("ray", reason="needs the extra surgrad[cluster]")
     from ray.cluster_utils import Cluster
 
-    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    # a lost machine is noticed in two seconds, and not in half a minute
+    noticing = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": noticing})
     machines.trainers = [machines.add_node(num_cpus=1) for _ in range(2)]
     yield machines
     machines.shutdown()
