@@ -119,6 +119,20 @@ METHODS = Comparison(
         )
     ),
 )
+LATENCY = Comparison(
+    "6,000 images of Fashion-MNIST, small CNN that pools by means, T=1 to 8",
+    sweep("low_latency_fashion", 3),
+    (
+        *(
+            Difference(f"`share` minus LSG, T={steps}", f"low_latency/share_{steps}", f"low_latency/lsg_{steps}")
+            for steps in (1, 2, 4, 6, 8)
+        ),
+        *(
+            Difference(f"{name}, T=8 minus T=1", f"low_latency/{place}_8", f"low_latency/{place}_1")
+            for name, place in (("`share`", "share"), ("LSG", "lsg"))
+        ),
+    ),
+)
 NORMS = "scaling/norms.jsonl"
 OWN_NORMS = Comparison(
     "Statistics of each process's share in place of the whole batch's; 6,000 images of Fashion-MNIST, small CNN, T=4, "
@@ -154,7 +168,7 @@ def comparisons() -> tuple[Comparison, ...]:
     share = Comparison(
         "`share` minus the best fixed width, rectangles", sweep("start_anywhere_TASK", 1), (*map(against_best, TASKS),)
     )
-    return (LSG, ADAPTIVE, METHODS, share, OWN_NORMS)
+    return (LSG, ADAPTIVE, METHODS, share, LATENCY, OWN_NORMS)
 
 
 def rounds(record: dict[str, Any], *keys: str) -> dict[tuple[Any, ...], dict[str, list[float]]]:
