@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import json
 import math
 from pathlib import Path
 
@@ -73,6 +74,20 @@ def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path, monkeypatch: pytest
         (tmp_path / f"{name}_part.py").write_text(f"import sys; print('began', flush=True); sys.exit({code})")
         assert gpu_all._run(tmp_path, name, limit, [f"{name}_part"]) == (name == "good")
         assert (tmp_path / f"{name}.log").read_text() == "began\n"
+
+
+def test_one_process_and_two_are_compared(tmp_path, capsys):
+    for count, loss in ((1, 0.5), (2, 0.51)):
+        (tmp_path / f"ranks-{count}").mkdir()
+        row = {"train_loss": loss, "train_seconds": count}
+        (tmp_path / f"ranks-{count}" / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    gpu_all._compare_ranks(tmp_path)
+    found = json.loads((tmp_path / "ranks.json").read_text())
+    assert found == {"train_loss": [0.5, 0.51], "apart": pytest.approx(0.02), "seconds": [1, 2]}
+    (tmp_path / "ranks-2" / "metrics.jsonl").write_text("")
+    (tmp_path / "ranks.json").unlink()
+    gpu_all._compare_ranks(tmp_path)
+    assert not (tmp_path / "ranks.json").exists()
 
 
 def test_a_target_is_judged_by_its_worst_case():
