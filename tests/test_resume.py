@@ -27,7 +27,7 @@ from surgrad.train.average import EMA
 
 EPOCHS = 3
 SETTINGS = (f"optim.epochs={EPOCHS}", "optim.neuron_lr=0.01", "progressive.fraction=0.5", "progressive.image_size=20")
-TIMINGS = ("epoch_seconds", "train_seconds", "images_per_second")
+TIMINGS = ("epoch_seconds", "train_seconds", "cpu_seconds", "images_per_second")
 
 # A server that has loaded torch forks a process for every training: a kill costs milliseconds, not an import.
 FORKS = multiprocessing.get_context("forkserver")

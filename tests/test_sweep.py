@@ -148,6 +148,22 @@ def test_the_table_is_written_after_each_training(file):
     assert "–" not in tables[1].splitlines()[3].split("|")[2]
 
 
+@pytest.mark.parametrize(("device", "minutes"), [("cpu", 1.5), ("cuda", 2.0)])
+def test_a_training_on_cpus_costs_processor_time(tmp_path, device, minutes):
+    """Which other work on the machine does not lengthen."""
+    queue = sweep.jobs_of(sweep.entries(["lsg_fashion_small_t4"]), 1, tmp_path)
+    row = {"epoch": 1, "epochs": 1, "test_accuracy": 0.5, "train_seconds": 120.0, "cpu_seconds": 90.0}
+    folder = queue[0].folder
+    folder.mkdir()
+    (folder / "recipe.json").write_text("{}")
+    (folder / "env.json").write_text(json.dumps({"device": device}))
+    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    lines = sweep.outcome(queue)
+    assert lines[0].minutes == minutes
+    assert lines[0].curves == (((minutes, 0.5),),)
+    assert ("CPU min" in sweep.table_of(lines)) == (device == "cpu")
+
+
 def test_stopped_and_resumed(file, capsys):
     """Ctrl-C stops the training under way, and starts no other; the same command continues."""
     out = file.parent / "out"

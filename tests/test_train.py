@@ -44,6 +44,7 @@ METRICS = {
     "test_accuracy",
     "epoch_seconds",
     "train_seconds",
+    "cpu_seconds",
     "images_per_second",
 }
 LAYER = {"epoch", *(field.name for field in fields(LayerEvidence) if field.name != "histogram")}
@@ -489,6 +490,7 @@ def test_metrics_rows(finished):
         assert 0 <= row["train_accuracy"] <= 1
         assert math.isfinite(row["train_loss"] + row["test_loss"])
         assert row["epoch_seconds"] > 0
+    assert 0 < found[0]["cpu_seconds"] < found[1]["cpu_seconds"]
     assert found[1]["train_seconds"] == pytest.approx(sum(row["epoch_seconds"] for row in found))
     # the last step's rate: 2 steps of warm-up (half an epoch), then cosine over 6
     assert found[1]["lr"] == pytest.approx(0.15 * (1 + math.cos(math.pi * 5 / 6)) / 2)

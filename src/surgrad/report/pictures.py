@@ -164,7 +164,7 @@ def _scores(axes: Axes, palette: Palette, rows: Sequence[Row], kind: str) -> Non
         axes.legend(frameon=False, labelcolor=palette.ink)
 
 
-def write_costs(rows: Sequence[CostRow], out: Path) -> Path:
+def write_costs(rows: Sequence[CostRow], out: Path, *, on_cpu: bool = False) -> Path:
     """Draw test accuracy against the time of training into the .png file `out`.
 
     A line goes through the mean time and the mean accuracy of each epoch. So methods are compared at equal cost, and
@@ -173,22 +173,24 @@ def write_costs(rows: Sequence[CostRow], out: Path) -> Path:
     Args:
         rows: (label, and of each seed the minutes of training up to each epoch and the accuracy after it, in [0, 1]).
         out: the picture.
+        on_cpu: whether the minutes are of processor time.
 
     Returns:
         `out`.
     """
     size = (7.2, max(3.6, 0.8 + 0.19 * len(rows)))
-    return write_plot(out, "Test accuracy, %", lambda axes, palette: _costs(axes, palette, rows), size)
+    cost = "minutes of processor time" if on_cpu else "minutes of training"
+    return write_plot(out, "Test accuracy, %", lambda axes, palette: _costs(axes, palette, rows, cost), size)
 
 
-def _costs(axes: Axes, palette: Palette, rows: Sequence[CostRow]) -> None:
+def _costs(axes: Axes, palette: Palette, rows: Sequence[CostRow], cost: str) -> None:
     for place, (label, seeds) in enumerate(rows):
         epochs = [list(zip(*points, strict=True)) for points in zip(*seeds, strict=False)]
         minutes = [mean(spent) for spent, _ in epochs]
         accuracy = [100 * mean(scores) for _, scores in epochs]
         style = LINES[place // RUNS % len(LINES)]
         axes.plot(minutes, accuracy, style, color=palette.run(place), marker="o", markersize=3, label=label)
-    axes.set_xlabel("minutes of training, mean over seeds; a point is an epoch", color=palette.muted)
+    axes.set_xlabel(f"{cost}, mean over seeds; a point is an epoch", color=palette.muted)
     axes.legend(frameon=False, labelcolor=palette.ink, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 

@@ -69,9 +69,11 @@ class Line:
     Attributes:
         entry: the entry.
         scores: by seed, the test accuracy of the final epoch of finished trainings, in [0, 1].
-        minutes: mean training time.
+        minutes: mean cost of a training.
         steps: time steps T.
         curves: of each seed, the minutes of training up to each epoch, and the test accuracy after it.
+        on_cpu: whether minutes are of processor time, which other work on the machine does not lengthen; the
+            same for all lines.
     """
 
     entry: Entry
@@ -79,6 +81,7 @@ class Line:
     minutes: float = math.nan
     steps: int = 0
     curves: tuple[tuple[tuple[float, float], ...], ...] = ()
+    on_cpu: bool = False
 
     @property
     def sample(self) -> Sample:
@@ -95,22 +98,30 @@ class Line:
 
 def outcome(queue: Sequence[Job]) -> list[Line]:
     """The results of each entry, in the given order."""
+    on_cpu = all(_counts_processor_time(job) for job in queue if job.done)
     found = []
     for entry in dict.fromkeys(job.entry for job in queue):
         done = [job for job in queue if job.entry == entry and job.done]
         if not done:
-            found.append(Line(entry, {}))
+            found.append(Line(entry, {}, on_cpu=on_cpu))
             continue
         last = {job.seed: job.metrics[-1] for job in done}
-        minutes = mean(row["train_seconds"] for row in last.values()) / 60
-        steps = read_run(done[0].folder).setting("model.steps", 0)
         scores = {seed: row["test_accuracy"] for seed, row in last.items()}
-        found.append(Line(entry, scores, minutes, steps, (*map(_curve, done),)))
+        steps = read_run(done[0].folder).setting("model.steps", 0)
+        curves = (*(_curve(job, on_cpu) for job in done),)
+        minutes = mean(points[-1][0] for points in curves)
+        found.append(Line(entry, scores, minutes, steps, curves, on_cpu))
     return found
 
 
-def _curve(job: Job) -> tuple[tuple[float, float], ...]:
-    return (*((row["train_seconds"] / 60, row["test_accuracy"]) for row in job.metrics),)
+def _counts_processor_time(job: Job) -> bool:
+    on_cpu = read_run(job.folder).env.get("device") == "cpu"
+    return on_cpu and all("cpu_seconds" in row for row in job.metrics)  # not written by earlier versions
+
+
+def _curve(job: Job, on_cpu: bool) -> tuple[tuple[float, float], ...]:
+    cost = "cpu_seconds" if on_cpu else "train_seconds"
+    return (*((row[cost] / 60, row["test_accuracy"]) for row in job.metrics),)
 
 
 def compared(lines: Sequence[Line]) -> list[tuple[str, str, Sample]]:
@@ -122,15 +133,17 @@ def compared(lines: Sequence[Line]) -> list[tuple[str, str, Sample]]:
 def table_of(lines: Sequence[Line]) -> str:
     """A Markdown table of the results, then the differences between entries.
 
-    A line has mean ± sd over seeds of the final epoch's test accuracy, its 95 % interval and n.
+    A line has mean ± sd over seeds of the final epoch's test accuracy, its 95 % interval, n and the minutes of a
+    training: of processor time where all were trained on CPUs.
 
     Args:
         lines: the results, as of `outcome`.
     """
-    text = ["| run | test accuracy, % | 95 % interval of the mean | n | min a run |", "|---|---|---|---|---|"]
+    minutes = "CPU min a run" if lines and lines[0].on_cpu else "min a run"
+    text = [f"| run | test accuracy, % | 95 % interval of the mean | n | {minutes} |", "|---|---|---|---|---|"]
     for line in lines:
-        minutes = f"{line.minutes:.1f}" if line.scores else "–"
-        text.append(f"| {' | '.join([line.entry.label, *line.sample.words(), str(len(line.scores)), minutes])} |")
+        cost = f"{line.minutes:.1f}" if line.scores else "–"
+        text.append(f"| {' | '.join([line.entry.label, *line.sample.words(), str(len(line.scores)), cost])} |")
     differences = compared(lines)
     if differences:
         text += ["", "| run | minus | points, seed by seed | 95 % interval of the mean | n |", "|---|---|---|---|---|"]
@@ -168,7 +181,8 @@ def write_table(lines: Sequence[Line], out: Path) -> Path:
     write_scores(
         [(line.entry.label, line.steps, [*line.scores.values()]) for line in lines if line.scores], out / "table.png"
     )
-    write_costs([(line.entry.label, line.curves) for line in lines if line.curves], out / "cost.png")
+    curves = [(line.entry.label, line.curves) for line in lines if line.curves]
+    write_costs(curves, out / "cost.png", on_cpu=bool(lines) and lines[0].on_cpu)
     replace_file(
         out / "table.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     )

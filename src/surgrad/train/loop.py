@@ -56,6 +56,7 @@ class Position:
         correct: of those batches.
         epoch_seconds: of those batches.
         seconds: of training in the finished epochs, without evaluation.
+        cpu_seconds: processor time of all training so far, without evaluation.
         best: the best accuracy so far; negative: none.
     """
 
@@ -65,6 +66,7 @@ class Position:
     correct: int = 0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     best: float = -1.0
 
 
@@ -273,16 +275,17 @@ class Loop:
         at = self.at
         self.parts.model.train()
         self.progress.start(at.epoch, batches.per_epoch, at.batch)
-        since = time.monotonic()
+        since, cpu_since = time.monotonic(), time.process_time()
         for batch in batches.train(at.epoch, at.batch):
             self.train_step(batch)
             process.alive()
             if at.batch + 1 == batches.per_epoch:
                 self._read_last()
-            now = time.monotonic()
+            now, cpu_now = time.monotonic(), time.process_time()
             at.batch = at.batch + 1
             at.epoch_seconds = at.epoch_seconds + now - since
-            since = now
+            at.cpu_seconds = at.cpu_seconds + cpu_now - cpu_since
+            since, cpu_since = now, cpu_now
             self.progress.advance(batches.size, self._loss)
             save_due = self._save_agreed if ranks.several() else self._wants_to_save()
             if save_due and at.batch < batches.per_epoch:
@@ -450,7 +453,10 @@ class Loop:
         accuracy = scores[f"{selection_split(self.parts)}_accuracy"]
         is_best = accuracy > self.at.best
         self.at = Position(
-            epoch=self.at.epoch + 1, seconds=row["train_seconds"], best=accuracy if is_best else self.at.best
+            epoch=self.at.epoch + 1,
+            seconds=row["train_seconds"],
+            cpu_seconds=row["cpu_seconds"],
+            best=accuracy if is_best else self.at.best,
         )
         self.observers.epoch_ends(self, row)
         if not ranks.place().rank:
@@ -484,6 +490,7 @@ class Loop:
             **scores,
             "epoch_seconds": at.epoch_seconds,
             "train_seconds": at.seconds + at.epoch_seconds,
+            "cpu_seconds": at.cpu_seconds,
             "images_per_second": images / at.epoch_seconds,
         }
 
