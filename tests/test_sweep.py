@@ -19,6 +19,7 @@ import pytest
 
 from surgrad import load_run, sweep
 from surgrad.cli import main
+from surgrad.config import set_fields
 from surgrad.config.recipe import derive, to_dict
 from surgrad.errors import BadValue, SurgradError, UnknownName
 from surgrad.files import read_json
@@ -55,6 +56,15 @@ def test_a_file_of_runs_is_read(file):
     assert words[:4] == ["train", "lsg_fashion_small_t4", "--seed", "1"]
     assert words[-2] == "--set"
     assert queue[2].folder == file.parent / "lsg-seed1"
+
+
+def test_settings_for_all_runs_replace_those_of_the_file(tmp_path):
+    path = tmp_path / "runs.toml"
+    path.write_text('set = ["optim.lr=1"]\n[[run]]\nrecipe = "lsg_fashion_small_t4"\nvary = {"seed" = [3, 4]}\n')
+    queue = sweep.jobs_of(sweep.entries([str(path), "fixed_cifar10_small_t2"], ["optim.lr=0.5"]), 1, tmp_path / "out")
+    assert [set_fields(find_recipe(job.entry.recipe), job.entry.settings).optim.lr for job in queue] == [0.5] * 3
+    with pytest.raises(BadValue, match=r"runs.toml varies seed; leave --set seed out, or change the file"):
+        sweep.entries([str(path)], ["seed=1"])
 
 
 def test_the_label_of_a_recipe_in_a_file_is_its_function():

@@ -18,14 +18,14 @@ def path_argument(text: str) -> Path:
     return Path(text)
 
 
-def set_option(parser: argparse.ArgumentParser) -> None:
-    """Add --set, which changes settings of a recipe."""
+def set_option(parser: argparse.ArgumentParser, what: str = "change a setting of the recipe") -> None:
+    """Add --set, which changes settings of a recipe: `what` it does, for its help."""
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="PATH=VALUE",
-        help="change a setting of the recipe, as in optim.lr=0.05; can be repeated (`surgrad options` lists all)",
+        help=f"{what}, as in optim.lr=0.05; can be repeated (`surgrad options` lists all)",
     )
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from surgrad.cli.arguments import data_option, path_argument, write_page
+from surgrad.cli.arguments import data_option, path_argument, set_option, write_page
 
 
 def run_sweep(arguments: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         sweep.write_table(lines, arguments.out)
         return lines
 
-    queue = sweep.jobs_of(sweep.entries(arguments.what), arguments.seeds, arguments.out)
+    queue = sweep.jobs_of(sweep.entries(arguments.what, arguments.set), arguments.seeds, arguments.out)
     try:
         sweep.train_all(
             queue,
@@ -59,6 +59,7 @@ def describe_sweep(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.toml|RECIPE",
         help="files of runs, names of recipes, or path/to/file.py:function",
     )
+    set_option(parser, "change a setting of all runs, also of one that their file changes")
     data_option(parser)
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="train with seeds 0 to N-1 (default: 3)")
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,7 @@ class Job:
         return bool(rows) and rows[-1]["epoch"] == rows[-1]["epochs"]
 
 
-def entries(names: Iterable[str]) -> list[Entry]:
+def entries(names: Iterable[str], settings: Sequence[str] = ()) -> list[Entry]:
     """The entries of a sweep.
 
     Args:
@@ -81,14 +81,16 @@ def entries(names: Iterable[str]) -> list[Entry]:
             and, optionally, `label`, `set` (a list of path=value), `vary` (lists of values by path), `seeds` (a number)
             and `against` (a list of labels). `set` at its top is for all runs. A run that varies paths stands for one
             run of every combination of their values, which are added to its label.
+        settings: further changes of all recipes (path=value), which replace those of the files.
 
     Raises:
-        BadValue: a file cannot be read, or a value in it is not allowed.
+        BadValue: a file cannot be read, or a value in it is not allowed; or `settings` change what a run varies.
         UnknownName: a key or a label that does not exist.
     """
     found: list[Entry] = []
     for name in names:
-        found += _from_file(Path(name)) if name.endswith(".toml") else [Entry(_label_of(name), name)]
+        found += _from_file(Path(name), settings) if name.endswith(".toml") else [Entry(_label_of(name), name)]
+    found = [replace(entry, settings=(*entry.settings, *settings)) for entry in found]
     labels = [entry.label for entry in found]
     for label in labels:
         if labels.count(label) > 1:
@@ -109,7 +111,7 @@ def _label_of(recipe: str) -> str:
     return recipe.rpartition(":")[2]
 
 
-def _from_file(path: Path) -> list[Entry]:
+def _from_file(path: Path, settings: Sequence[str]) -> list[Entry]:
     try:
         held = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -133,6 +135,7 @@ def _from_file(path: Path) -> list[Entry]:
         for key in run:
             if key not in KEYS:
                 raise unknown("key", f"run.{key}", [f"run.{known}" for known in KEYS])
+        _check_varied(path, run, settings)
         found += _entries(path, run, common)
     if not found:
         raise BadValue(f"{path} has no [[run]]; see `surgrad sweep --help`")
@@ -162,6 +165,14 @@ def _varied(path: Path, run: dict[str, Any]) -> dict[str, list[str]]:
     if not isinstance(varied, dict) or not all(isinstance(values, list) and values for values in varied.values()):
         raise BadValue(f'{path} has vary = {varied!r}; give lists by path, as in vary = {{"optim.lr" = [0.05, 0.1]}}')
     return {name: [_text(value) for value in values] for name, values in varied.items()}
+
+
+def _check_varied(path: Path, run: dict[str, Any], settings: Sequence[str]) -> None:
+    """Refuse to set for all runs what one varies: its labels would be wrong."""
+    varied = _varied(path, run)
+    for name in (setting.partition("=")[0].strip() for setting in settings):
+        if name in varied:
+            raise BadValue(f"a [[run]] in {path} varies {name}; leave --set {name} out, or change the file")
 
 
 def _text(value: Any) -> str:
