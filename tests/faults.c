@@ -1,5 +1,6 @@
 /* Preloaded into a process, it makes one system call on the files of a folder fail: the one numbered fault_at, from 0,
-   with errno fault_errno. fault_seen counts them. A test sets all three by ctypes, in a forked process. */
+   with errno fault_errno. Calls that are not in fault_calls are neither counted nor made to fail. fault_seen counts. A
+   test sets these by ctypes, in a forked process. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -13,23 +14,25 @@
 
 long fault_at = -1, fault_seen = 0;
 int fault_errno = EIO;
+char fault_calls[256] = ""; /* names, each between spaces */
 char fault_folder[PATH_MAX] = "";
 
-static int fails(const char *path) {
+static int fails(const char *call, const char *path) {
     if (fault_folder[0] == 0 || path == NULL || strncmp(path, fault_folder, strlen(fault_folder)) != 0) return 0;
+    if (strstr(fault_calls, call) == NULL) return 0;
     if (fault_seen++ != fault_at) return 0;
     errno = fault_errno;
     return 1;
 }
 
-static int fails_of(int handle) {
+static int fails_of(const char *call, int handle) {
     char link[64], path[PATH_MAX];
     if (fault_folder[0] == 0) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", handle);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
-    return fails(path);
+    return fails(call, path);
 }
 
 #define REAL(name) __typeof__(&name) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
@@ -44,14 +47,14 @@ static int fails_of(int handle) {
             mode = va_arg(more, mode_t);                    \
             va_end(more);                                   \
         }                                                   \
-        return fails(path) ? -1 : real(path, flags, mode);  \
+        return fails(" open ", path) ? -1 : real(path, flags, mode); \
     }
 OPEN(open)
 OPEN(open64)
 
 ssize_t write(int handle, const void *data, size_t size) {
     REAL(write);
-    if (fails_of(handle)) {
+    if (fails_of(" write ", handle)) {
         int number = errno;
         (void)!real(handle, data, size / 2); /* what a disk that fails has taken by then */
         errno = number;
@@ -62,25 +65,25 @@ ssize_t write(int handle, const void *data, size_t size) {
 
 int fsync(int handle) {
     REAL(fsync);
-    return fails_of(handle) ? -1 : real(handle);
+    return fails_of(" fsync ", handle) ? -1 : real(handle);
 }
 
 int rename(const char *from, const char *to) {
     REAL(rename);
-    return fails(to) ? -1 : real(from, to);
+    return fails(" rename ", to) ? -1 : real(from, to);
 }
 
 int unlink(const char *path) {
     REAL(unlink);
-    return fails(path) ? -1 : real(path);
+    return fails(" unlink ", path) ? -1 : real(path);
 }
 
 int mkdir(const char *path, mode_t mode) {
     REAL(mkdir);
-    return fails(path) ? -1 : real(path, mode);
+    return fails(" mkdir ", path) ? -1 : real(path, mode);
 }
 
 int flock(int handle, int operation) {
     __typeof__(int (*)(int, int)) real = (int (*)(int, int))dlsym(RTLD_NEXT, "flock");
-    return fails_of(handle) ? -1 : real(handle, operation);
+    return fails_of(" flock ", handle) ? -1 : real(handle, operation);
 }

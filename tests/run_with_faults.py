@@ -1,10 +1,11 @@
 """Started by test_run_folder.py with faults.c preloaded: a training whose system calls fail, one in each repetition.
 
-    run_with_faults.py FOLDER fresh|resumed ERRNO
+    run_with_faults.py FOLDER fresh|resumed ERRNO CALLS
 
 Every repetition runs in a forked process. It begins a training of two epochs, or continues one that was stopped within
-its second epoch, and the call numbered k on a file of its folder fails. Then it checks what the folder holds, continues
-without faults, and compares the end with that of a training without any. Prints a line of JSON for each repetition.
+its second epoch, and the call numbered k on a file of its folder fails, of those that CALLS names. Then it checks what
+the folder holds, continues without faults, and compares the end with that of a training without any. Prints a line of
+JSON for each repetition.
 """
 
 import ctypes
@@ -52,10 +53,11 @@ def run(out, *observers):
     train(RECIPE, out, data=DATA, resume=True, show=Silent(2), observers=observers)
 
 
-def set_faults(folder, number, code):
+def set_faults(folder, number, code, calls=""):
     ctypes.c_long.in_dll(LIBRARY, "fault_seen").value = 0
     ctypes.c_long.in_dll(LIBRARY, "fault_at").value = number
     ctypes.c_int.in_dll(LIBRARY, "fault_errno").value = code
+    (ctypes.c_char * 256).in_dll(LIBRARY, "fault_calls").value = f" {calls} ".encode()
     (ctypes.c_char * 4096).in_dll(LIBRARY, "fault_folder").value = os.fsencode(folder)
 
 
@@ -85,14 +87,14 @@ def checked(out, before):
     return wrong
 
 
-def attempt(base, out, number, code, expected):
+def attempt(base, out, number, code, calls, expected):
     """One repetition, in this process; returns its record."""
     before = None
     if base is not None:
         shutil.copytree(base, out)
         position = checkpoint.load(out, print)[1]["progress"]
         before = (position["epoch"], position["batch"])
-    set_faults(out, number, code)
+    set_faults(out, number, code, calls)
     said = None
     try:
         run(out)
@@ -129,7 +131,7 @@ def forked(*given):
     return record
 
 
-def main(folder, kind, code):
+def main(folder, kind, code, calls):
     torch.set_num_threads(1)
     run(folder / "whole")
     expected = end_of(folder / "whole")
@@ -138,10 +140,10 @@ def main(folder, kind, code):
         base = folder / "base"
         with suppress(Interrupted):
             run(base, Stopper())
-    total = forked(base, folder / "run", -1, code, expected)["seen"]
+    total = forked(base, folder / "run", -1, code, calls, expected)["seen"]
     for number in range(total):
-        print(json.dumps(forked(base, folder / "run", number, code, expected)), flush=True)
+        print(json.dumps(forked(base, folder / "run", number, code, calls, expected)), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])

@@ -23,10 +23,16 @@ from surgrad.train.events import Observer
 from surgrad.train.run_folder import FILES, claimed, recipe_of
 
 HERE = Path(__file__).parent
-FAULTS = {
-    "resumed": (errno.EIO, errno.ENOSPC, errno.EACCES, errno.ENOLCK),
-    "fresh": (errno.EIO, errno.ENOLCK),
-}
+EVERY_CALL = "open write fsync rename unlink mkdir flock"
+FAULTS = (
+    ("fresh", errno.EIO, EVERY_CALL),
+    ("fresh", errno.ENOLCK, "flock"),
+    ("resumed", errno.EIO, EVERY_CALL),
+    ("resumed", errno.ENOSPC, "open write fsync rename mkdir"),
+    ("resumed", errno.EACCES, "open rename unlink mkdir"),
+    ("resumed", errno.ENOLCK, "flock"),
+)
+"""A training, what fails in it, and the calls that do."""
 
 
 def contents(folder):
@@ -97,14 +103,12 @@ def faults(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "code"),
-    [(kind, code) for kind, codes in FAULTS.items() for code in codes],
-    ids=lambda value: errno.errorcode.get(value, value),
+    ("kind", "code", "calls"), FAULTS, ids=[f"{kind}-{errno.errorcode[n]}" for kind, n, _ in FAULTS]
 )
-def test_any_system_call_may_fail(kind, code, faults, tmp_path):
-    """At most the steps since the last checkpoint are lost, and never a finished file."""
+def test_any_system_call_may_fail(kind, code, calls, faults, tmp_path):
+    """At most the steps since the last checkpoint are lost, and never a finished file. Locks may be missing."""
     done = subprocess.run(
-        [sys.executable, HERE / "run_with_faults.py", tmp_path, kind, str(code)],
+        [sys.executable, HERE / "run_with_faults.py", tmp_path, kind, str(code), calls],
         env={**os.environ, "LD_PRELOAD": str(faults), "PYTHONPATH": str(HERE)},
         capture_output=True,
         text=True,
@@ -113,11 +117,14 @@ def test_any_system_call_may_fail(kind, code, faults, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) > 40
+    assert found
     assert [record for record in found if record["wrong"]] == []
     said = [record["said"] for record in found if record["said"]]
     assert [text for text in said if text.startswith("not an error of surgrad")] == []
-    assert len(said) > len(found) / 2  # faults do show
+    if code == errno.ENOLCK:
+        assert not said
+    else:
+        assert len(said) > len(found) / 2  # faults do show
 
 
 # what is written to, and when
