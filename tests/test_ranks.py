@@ -36,12 +36,12 @@ from surgrad.train.evaluation import evaluate
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Silent
 
-STEPS = 20
+STEPS = 12
 FEW = 8
 """Of trainings that differ from others in one function alone."""
 SMALL = (
     "data.limit=44", "data.batch=11", "model.name=mlp", "model.width_multiplier=0.125", "model.steps=2",
-    "run.precision=fp32", "optim.epochs=5",
+    "run.precision=fp32", "optim.epochs=3",
 )  # fmt: skip
 """11 samples are 6 + 5, and 3 + 3 + 3 + 2."""
 CASES = {
