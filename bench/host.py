@@ -56,12 +56,12 @@ def empty_driver() -> Iterator[list[int]]:
     real = CompiledKernel._init_handles
     triton.runtime.driver.set_active(Driver(ARCH))
     CompiledKernel._init_handles = prepared
-    backend.compiling = True
+    backend.compiles_only = True
     try:
         yield count
     finally:
         CompiledKernel._init_handles = real
-        backend.compiling = False
+        backend.compiles_only = False
 
 
 def measured() -> dict[str, Any]:

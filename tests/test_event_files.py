@@ -611,7 +611,7 @@ def test_altered_bytes_are_read_or_refused_by_name(tmp_path: Path, name: str):
     rng = np.random.default_rng(0)
     path = written(tmp_path, name, bounded(name, count=40))
     whole = path.read_bytes()
-    for _ in range(30 if name in IN_A_PROCESS else 150):
+    for _ in range(15 if name in IN_A_PROCESS else 150):
         data = bytearray(whole)
         for _ in range(rng.integers(1, 4)):
             at = int(rng.integers(0, len(data)))

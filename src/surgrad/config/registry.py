@@ -55,6 +55,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self.kind = kind
         self.context = frozenset(context)
         self._parts = dict(parts)
+        self._options: dict[str, dict[str, Option]] = {}  # by name, of parts that were asked for
 
     def __getitem__(self, name: str) -> T:
         if name not in self._parts:
@@ -92,10 +93,14 @@ class Registry(Mapping[str, T], Generic[T]):
         """Forget a part, so that its name is free again."""
         self[name]  # refuses an unknown name
         del self._parts[name]
+        self._options.pop(name, None)
 
     def options(self, name: str) -> dict[str, Option]:
         """The options of a part, in the order of its constructor's parameters."""
-        return {key: option for key, option in options_of(self[name]).items() if key not in self.context}
+        part = self[name]
+        if name not in self._options:
+            self._options[name] = {key: held for key, held in options_of(part).items() if key not in self.context}
+        return dict(self._options[name])
 
     def check(self, name: str, options: Mapping[str, Any], path: str | None = None) -> dict[str, Any]:
         """The options with their values checked and converted.

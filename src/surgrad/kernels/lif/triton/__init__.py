@@ -84,7 +84,7 @@ def why_not(device: torch.device) -> str:
     if VERSION is None or VERSION < LEAST:
         found = "it is not installed" if VERSION is None else f"{VERSION[0]}.{VERSION[1]} is installed"
         return f"needs the package triton, {LEAST[0]}.{LEAST[1]} or newer, and {found}"
-    if device.type == "cuda" or (device.type == "cpu" and (compiling or _interpreted())):
+    if device.type == "cuda" or (device.type == "cpu" and (compiles_only or _interpreted())):
         return ""
     return f"runs on CUDA, and the current is on {device}"
 
@@ -96,7 +96,7 @@ def _version() -> tuple[int, ...] | None:
         return None
 
 
-compiling = False
+compiles_only = False
 """Whether calls with tensors on the CPU compile kernels and compute nothing (`compiling.py`)."""
 LEAST = (3, 6)  # the oldest release that they are written for; tested with 3.7
 VERSION = _version()

@@ -73,10 +73,10 @@ def compiling_for(arch: int) -> Iterator[list[Launch]]:
         found.append(Launch(kernel.fn.__name__, compiled, fixed))
 
     triton.runtime.driver.set_active(Driver(arch))
-    backend.compiling = True
+    backend.compiles_only = True
     launches.instead = note
     try:
         yield found
     finally:
-        backend.compiling = False
+        backend.compiles_only = False
         launches.instead = None
