@@ -799,16 +799,20 @@ def test_times_are_told_by_the_clock():
     assert [clock(s) for s in (0, 61, 3599.6, 7325)] == ["00:00", "01:01", "1:00:00", "2:02:05"]
 
 
-@pytest.mark.parametrize(("share", "cheap"), [(0, 0), (0.5, 4), (0.7, 6), (1, 8)])
-def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, share, cheap):
+@pytest.mark.parametrize(
+    ("share", "cheap", "steps"), [(0, 0, "1"), (0.5, 4, "1"), (0.7, 6, "1"), (0.5, 4, "none"), (1, 8, "1")]
+)
+def test_the_first_share_of_a_training_is_cheaper(tiny, tmp_path, share, cheap, steps):
+    """By smaller images and by fewer time steps, or by smaller images alone."""
     seen = {True: [], False: []}
-    recipe = tiny(*([f"progressive.fraction={share}", "progressive.image_size=20"] if share else []))
+    cheaper = (f"progressive.fraction={share}", "progressive.image_size=20", f"progressive.steps={steps}")
+    recipe = tiny(*(cheaper if share else []))
     loop, parts = ready(recipe, tmp_path)
     parts.model.register_forward_hook(
         lambda model, inputs, output: seen[model.training].append((len(output), inputs[0].shape[-1]))
     )
     loop.run()
-    assert seen[True] == [(1, 20)] * cheap + [(2, 28)] * (8 - cheap)
+    assert seen[True] == [(1 if steps == "1" else 2, 20)] * cheap + [(2, 28)] * (8 - cheap)
     assert set(seen[False]) == {(2, 28)}
 
 

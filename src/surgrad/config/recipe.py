@@ -235,12 +235,12 @@ class ProgressiveConfig(Settings):
 
     Args:
         fraction: the length of that part, as a fraction of the training in [0, 1].
-        steps: time steps for which images are shown in it.
+        steps: time steps for which images are shown in it; None: all.
         image_size: the side of the square to which images are cropped at random in it, in pixels; None: not cropped.
     """
 
     fraction: Fraction = 0.0
-    steps: Count = 1
+    steps: Count | None = 1
     image_size: Count | None = None
 
 
@@ -335,6 +335,11 @@ class Recipe(Settings):
     progressive: ProgressiveConfig = field(default_factory=ProgressiveConfig)
     average: Part = field(default_factory=lambda: Part("none"))
     run: RunConfig = field(default_factory=RunConfig)
+
+    @property
+    def progressive_steps(self) -> int:
+        """The time steps for which images are shown in the cheaper first part."""
+        return self.model.steps if self.progressive.steps is None else self.progressive.steps
 
 
 WORDS = ("summary", "source", "published", "deviations")

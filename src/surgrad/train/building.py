@@ -190,10 +190,10 @@ def _step_shape(recipe: Recipe, samples: Samples, coding: Coding | None) -> tupl
     if coding is None:
         return samples.input_shape
     shape = coding.shape(samples.input_shape, recipe.model.steps)
-    if recipe.progressive.fraction and coding.shape(samples.input_shape, recipe.progressive.steps) != shape:
+    if recipe.progressive.fraction and coding.shape(samples.input_shape, recipe.progressive_steps) != shape:
         raise BadValue(
             f"coding.name = {recipe.coding.name} shows other shapes with another number of time steps, and "
-            f"progressive.steps = {recipe.progressive.steps}; set progressive.fraction=0"
+            f"progressive.steps = {recipe.progressive_steps}; set progressive.fraction=0"
         )
     return shape
 
@@ -272,7 +272,7 @@ def build_gradient(recipe: Recipe, model: SpikingNetwork) -> Gradient:
     config = recipe.gradient
     gradient = GRADIENTS.build(config.name, config.options)
     fewest = "progressive.steps" if recipe.progressive.fraction else "model.steps"
-    limit = recipe.progressive.steps if recipe.progressive.fraction else recipe.model.steps
+    limit = recipe.progressive_steps if recipe.progressive.fraction else recipe.model.steps
     chosen = config.options.get("steps")
     if chosen is not None and chosen > limit:
         raise BadValue(f"gradient.steps = {chosen} is more than {fewest} = {limit}; give at most that")
@@ -344,7 +344,7 @@ def _batch_settings(recipe: Recipe, device: torch.device) -> BatchSettings:
         limit=recipe.data.limit,
         holdout=recipe.data.holdout,
         channels_last=recipe.run.channels_last,
-        progressive=Progressive(start.fraction, start.steps, start.image_size),
+        progressive=Progressive(start.fraction, recipe.progressive_steps, start.image_size),
         parts=recipe.optim.accumulate,
     )
 
@@ -356,10 +356,10 @@ def _compiled(model: SpikingNetwork) -> Any:
 def _check(recipe: Recipe) -> None:
     """Refuse settings that exclude each other, before the data is loaded."""
     ranks.check_shares(recipe.data.batch, recipe.optim.accumulate)
-    start = recipe.progressive
-    if start.fraction and start.steps > recipe.model.steps:
+    steps = recipe.progressive_steps
+    if recipe.progressive.fraction and steps > recipe.model.steps:
         raise BadValue(
-            f"progressive.steps = {start.steps} is more than model.steps = {recipe.model.steps}; give at most that"
+            f"progressive.steps = {steps} is more than model.steps = {recipe.model.steps}; give at most that"
         )
     if recipe.neuron.name == RELU and recipe.model.steps != 1:
         raise BadValue(f"neuron 'relu' has no time, and model.steps = {recipe.model.steps}; set model.steps=1")
