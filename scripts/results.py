@@ -105,6 +105,49 @@ ADAPTIVE = Comparison(
         Difference("χ steered (`esg`) minus fixed width 1", "adaptive/chi", "adaptive/width_1"),
     ),
 )
+HALF = "small ResNet with half its channels"
+
+
+def planned(data: str, epochs: int, claims: Sequence[tuple[str, str, str, float | None, str]]) -> Comparison:
+    """The differences of a plan (what, label, minus, claim, source) whose rows have been trained."""
+    folder = f"evidence/small_{data}"
+    found = (
+        Difference(what, f"{folder}/{label}", f"{folder}/{minus}", claimed, source)
+        for what, label, minus, claimed, source in claims
+    )
+    return Comparison(
+        f"{HALF}, {'CIFAR-100' if data == 'cifar100' else 'CIFAR-10'}, T=2, {epochs} epochs",
+        f"surgrad sweep sweeps/evidence_small_{data}.toml --workers 2 --data DIR --out OUT",
+        tuple(claim for claim in found if scores(claim.place)),
+    )
+
+
+def evidence() -> tuple[Comparison, ...]:
+    """The comparisons for two cores that were planned before any of their rows was trained."""
+    cifar10 = (
+        ("LSG minus fixed width 1", "lsg", "width_1", 1.73, TABLE_1),
+        ("LSG minus a trained decay", "lsg", "decay", 1.25, TABLE_1),
+        ("a trained decay minus a fixed one", "decay", "width_1", 0.48, TABLE_1),
+        ("`share` minus fixed width 1", "share", "width_1", None, ""),
+        ("`share` minus LSG", "share", "lsg", None, ""),
+        ("width 0.5 minus width 1", "width_0.5", "width_1", -0.56, TABLE_2),
+        ("width 2 minus width 1", "width_2", "width_1", None, ""),
+        ("Dspike minus fixed width 1", "dspike", "width_1", None, ""),
+        ("ESG minus fixed width 1", "esg", "width_1", None, ""),
+        ("TET minus the mean output's loss", "tet", "width_1", None, ""),
+        ("TET with `share` minus TET", "tet_share", "tet", None, ""),
+        ("TET with `share` minus `share`", "tet_share", "share", None, ""),
+        ("ASGL minus fixed width 1", "asgl", "width_1", None, ""),
+    )
+    cifar100 = (
+        ("LSG minus fixed width 1", "lsg", "width_1", 2.35, TABLE_1),
+        ("`share` minus fixed width 1", "share", "width_1", None, ""),
+        ("`share` minus LSG", "share", "lsg", None, ""),
+    )
+    plans = (planned("cifar10", 15, cifar10), planned("cifar100", 15, cifar100))
+    return tuple(plan for plan in plans if plan.differences)
+
+
 METHODS = Comparison(
     f"{EIGHTH}, 12,800 images for 4 epochs; the claims are differences between papers",
     sweep("methods_cifar10", 2),
@@ -168,7 +211,7 @@ def comparisons() -> tuple[Comparison, ...]:
     share = Comparison(
         "`share` minus the best fixed width, rectangles", sweep("start_anywhere_TASK", 1), (*map(against_best, TASKS),)
     )
-    return (LSG, ADAPTIVE, METHODS, share, LATENCY, OWN_NORMS)
+    return (*evidence(), LSG, ADAPTIVE, METHODS, share, LATENCY, OWN_NORMS)
 
 
 def rounds(record: dict[str, Any], *keys: str) -> dict[tuple[Any, ...], dict[str, list[float]]]:
