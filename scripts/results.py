@@ -67,8 +67,8 @@ CHANCE = 0.1
 """Test accuracy of a network that has learned nothing, on CIFAR-10."""
 
 
-def sweep(name: str, seeds: int) -> str:
-    return f"surgrad sweep sweeps/{name}.toml --data DIR --out OUT/{name} --seeds {seeds}"
+def sweep(name: str, options: str) -> str:
+    return f"surgrad sweep sweeps/{name}.toml --data DIR --out OUT/{name} {options}"
 
 
 def of_recipe(name: str) -> str:
@@ -81,7 +81,9 @@ ACCURACIES = (
     Accuracy(f"fixed width 1, {SMALL}", "fixed_cifar10_small_t2", of_recipe("fixed_cifar10_small_t2")),
     Accuracy("LSG, 1,000 recordings of N-MNIST, T=10", "lsg_nmnist_small_t10", of_recipe("lsg_nmnist_small_t10")),
     Accuracy(
-        f"`share`, {EIGHTH}, 10 epochs", "start_anywhere/cifar10.jsonl#chi_0.3", sweep("start_anywhere_cifar10", 1)
+        f"`share`, {EIGHTH}, 10 epochs",
+        "start_anywhere/cifar10.jsonl#chi_0.3",
+        sweep("start_anywhere_cifar10", "--seeds 1"),
     ),
 )
 TABLE_1, TABLE_2 = "Lian et al. 2023, Table 1", "Lian et al. 2023, Table 2"
@@ -92,7 +94,7 @@ LSG = Comparison(
 )
 ADAPTIVE = Comparison(
     f"{EIGHTH}, 20,000 images for 5 epochs",
-    sweep("adaptive_cifar10", 2),
+    sweep("adaptive_cifar10", "--seeds 2"),
     (
         Difference("LSG minus fixed width 1", "adaptive/lsg", "adaptive/width_1", 1.73, TABLE_1),
         Difference("LSG minus a trained decay", "adaptive/lsg", "adaptive/trained_decay", 1.25, TABLE_1),
@@ -105,26 +107,8 @@ ADAPTIVE = Comparison(
         Difference("χ steered (`esg`) minus fixed width 1", "adaptive/chi", "adaptive/width_1"),
     ),
 )
-HALF = "small ResNet with half its channels"
-
-
-def planned(data: str, epochs: int, claims: Sequence[tuple[str, str, str, float | None, str]]) -> Comparison:
-    """The differences of a plan (what, label, minus, claim, source) whose rows have been trained."""
-    folder = f"evidence/small_{data}"
-    found = (
-        Difference(what, f"{folder}/{label}", f"{folder}/{minus}", claimed, source)
-        for what, label, minus, claimed, source in claims
-    )
-    return Comparison(
-        f"{HALF}, {'CIFAR-100' if data == 'cifar100' else 'CIFAR-10'}, T=2, {epochs} epochs",
-        f"surgrad sweep sweeps/evidence_small_{data}.toml --workers 2 --data DIR --out OUT",
-        tuple(claim for claim in found if scores(claim.place)),
-    )
-
-
-def evidence() -> tuple[Comparison, ...]:
-    """The comparisons for two cores that were planned before any of their rows was trained."""
-    cifar10 = (
+EVIDENCE = {
+    "cifar10": (
         ("LSG minus fixed width 1", "lsg", "width_1", 1.73, TABLE_1),
         ("LSG minus a trained decay", "lsg", "decay", 1.25, TABLE_1),
         ("a trained decay minus a fixed one", "decay", "width_1", 0.48, TABLE_1),
@@ -138,19 +122,33 @@ def evidence() -> tuple[Comparison, ...]:
         ("TET with `share` minus TET", "tet_share", "tet", None, ""),
         ("TET with `share` minus `share`", "tet_share", "share", None, ""),
         ("ASGL minus fixed width 1", "asgl", "width_1", None, ""),
-    )
-    cifar100 = (
+    ),
+    "cifar100": (
         ("LSG minus fixed width 1", "lsg", "width_1", 2.35, TABLE_1),
         ("`share` minus fixed width 1", "share", "width_1", None, ""),
         ("`share` minus LSG", "share", "lsg", None, ""),
+    ),
+}
+"""The differences of the plans for two cores, sweeps/evidence_small_DATA.toml: (what, label, minus, claim, source)."""
+
+
+def planned(data: str) -> Comparison:
+    """Those differences of a plan for which seeds have been trained."""
+    folder = f"evidence/small_{data}"
+    found = (
+        Difference(what, f"{folder}/{label}", f"{folder}/{minus}", claimed, source)
+        for what, label, minus, claimed, source in EVIDENCE[data]
     )
-    plans = (planned("cifar10", 15, cifar10), planned("cifar100", 15, cifar100))
-    return tuple(plan for plan in plans if plan.differences)
+    return Comparison(
+        f"small ResNet with half its channels, {data.upper().replace('R', 'R-')}, T=2, 15 epochs",
+        sweep(f"evidence_small_{data}", "--workers 2"),
+        tuple(claim for claim in found if scores(claim.place).keys() & scores(claim.minus).keys()),
+    )
 
 
 METHODS = Comparison(
     f"{EIGHTH}, 12,800 images for 4 epochs; the claims are differences between papers",
-    sweep("methods_cifar10", 2),
+    sweep("methods_cifar10", "--seeds 2"),
     tuple(
         Difference(f"{name} minus STBP-tdBN", f"methods/{place}_t2", "methods/tdbn_t2", claimed, source)
         for name, place, claimed, source in (
@@ -164,7 +162,7 @@ METHODS = Comparison(
 )
 LATENCY = Comparison(
     "6,000 images of Fashion-MNIST, small CNN that pools by means, T=1 to 8",
-    sweep("low_latency_fashion", 3),
+    sweep("low_latency_fashion", "--seeds 3"),
     (
         *(
             Difference(f"`share` minus LSG, T={steps}", f"low_latency/share_{steps}", f"low_latency/lsg_{steps}")
@@ -209,9 +207,12 @@ def against_best(task: str) -> Difference:
 def comparisons() -> tuple[Comparison, ...]:
     """All of them."""
     share = Comparison(
-        "`share` minus the best fixed width, rectangles", sweep("start_anywhere_TASK", 1), (*map(against_best, TASKS),)
+        "`share` minus the best fixed width, rectangles",
+        sweep("start_anywhere_TASK", "--seeds 1"),
+        (*map(against_best, TASKS),),
     )
-    return (*evidence(), LSG, ADAPTIVE, METHODS, share, LATENCY, OWN_NORMS)
+    plans = (plan for plan in map(planned, EVIDENCE) if plan.differences)
+    return (*plans, LSG, ADAPTIVE, METHODS, share, LATENCY, OWN_NORMS)
 
 
 def rounds(record: dict[str, Any], *keys: str) -> dict[tuple[Any, ...], dict[str, list[float]]]:
@@ -340,16 +341,19 @@ def scores(place: str) -> dict[int, float]:
     if label:
         runs = [(row["run"], row["metrics"]) for row in read_rows(RECORDS / file)]
         return {
-            int(run.rpartition("-seed")[2]): last(rows) for run, rows in runs if run.rpartition("-seed")[0] == label
+            int(run.rpartition("-seed")[2]): last(run, rows)
+            for run, rows in runs
+            if run.rpartition("-seed")[0] == label
         }
     found = sorted(RECORDS.glob(f"{file}-seed[0-9]*/metrics.jsonl"))
-    return {int(path.parent.name.rpartition("-seed")[2]): last(read_rows(path)) for path in found}
+    return {int(path.parent.name.rpartition("-seed")[2]): last(path.parent.name, read_rows(path)) for path in found}
 
 
-def last(rows: Sequence[dict[str, Any]]) -> float:
+def last(what: str, rows: Sequence[dict[str, Any]]) -> float:
+    """The test accuracy of the final epoch of a training, which errors call `what`."""
     row = rows[-1]
     if row["epoch"] != row["epochs"]:
-        raise ValueError(f"a training ended in epoch {row['epoch']} of {row['epochs']}; only whole ones are claimed")
+        raise ValueError(f"{what} ended in epoch {row['epoch']} of {row['epochs']}; only whole trainings are claimed")
     return float(row["test_accuracy"])
 
 

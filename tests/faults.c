@@ -1,6 +1,6 @@
 /* Preloaded into a process, it makes one system call on the files of a folder fail: the one numbered fault_at, from 0,
-   with errno fault_errno. Calls that are not in fault_calls are neither counted nor made to fail. fault_seen counts. A
-   test sets these by ctypes, in a forked process. */
+   with errno fault_errno. Calls that are not in fault_calls are neither counted nor made to fail. fault_seen is the
+   number of calls so far. A test sets these by ctypes, in a forked process. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

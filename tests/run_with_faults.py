@@ -3,9 +3,8 @@
     run_with_faults.py FOLDER fresh|resumed ERRNO CALLS
 
 Every repetition runs in a forked process. It begins a training of two epochs, or continues one that was stopped within
-its second epoch, and the call numbered k on a file of its folder fails, of those that CALLS names. Then it checks what
-the folder holds, continues without faults, and compares the end with that of a training without any. Prints a line of
-JSON for each repetition.
+its second one. Of the calls named in CALLS on files of its folder, number k fails. Then it checks what the folder has,
+continues without faults, and compares the end with that of a training without any. Prints a line of JSON for each one.
 """
 
 import ctypes

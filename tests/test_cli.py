@@ -95,7 +95,7 @@ def test_each_command_has_help(command, capsys):
         "energy": ["--updates", "--json"],
         "convert": ["--steps", "--percentile", "--compare", "--out"],
         "show": ["--frames", "--slicing", "--out"],
-        "sweep": ["--seeds", "--workers", "--address"],
+        "sweep": ["--set", "--seeds", "--workers", "--address"],
         "tune": ["--minutes", "--seeds", "--workers", "--address"],
         "figures": ["--out"],
         "kernels": ["--arch", "--out", "--set", "--data"],

@@ -149,6 +149,15 @@ def test_a_name_is_registered_once():
     assert list(boxes) == ["box"]
 
 
+def test_options_are_those_of_the_part_that_has_the_name_now():
+    boxes = Registry("box", {"box": Box})
+    boxes.options("box").clear()
+    assert "decay" in boxes.options("box")
+    boxes.remove("box")
+    boxes.add("box", lambda *, side: side)
+    assert not boxes.options("box")
+
+
 def test_errors_offer_at_most_three_similar_names():
     many = [f"lsg_cifar10_resnet{n}_t2" for n in range(40)]
     assert nearest("lsg", many) == many[:3]

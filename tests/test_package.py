@@ -61,4 +61,4 @@ def test_a_type_checker_finds_misspelt_names_and_keywords(tmp_path):
     errors = [line for line in done.stdout.splitlines() if ": error:" in line]
     found = {int(line.split(":")[1]) for line in errors if "wrong.py:" in line}
     assert found == set(range(3, 3 + len(wrong))), done.stdout + done.stderr
-    assert len(errors) == len(wrong)
+    assert len(errors) == len(wrong), done.stdout

@@ -13,6 +13,7 @@ from surgrad.measure import Energy
 from surgrad.measure.operations import LayerEnergy
 from surgrad.recipes import RECIPES, find_recipe
 from surgrad.recipes.reproduced import FILE, Reproduced, reproduced
+from surgrad.sweep import entries
 from surgrad.sweep.table import Sample
 from surgrad.train import derive
 
@@ -140,9 +141,26 @@ def test_every_link_leads_to_a_log(results):
     assert all((ROOT / "records" / link).exists() for link in links)
 
 
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_planned_differences_are_those_of_the_plan(results, data):
+    plan = entries([str(ROOT / "sweeps" / f"evidence_small_{data}.toml")])
+    asked = {(entry.label, other) for entry in plan for other in entry.against}
+    assert asked == {(label, minus) for _, label, minus, _, _ in results.EVIDENCE[data]}
+
+
+def test_a_planned_row_without_logs_is_left_out(results, monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "RECORDS", tmp_path)
+    for label, seed in (("width_1", 0), ("lsg", 0), ("share", 1)):
+        folder = tmp_path / "evidence" / "small_cifar10" / f"{label}-seed{seed}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text('{"epoch": 1, "epochs": 1, "test_accuracy": 0.5}\n')
+    (claim,) = results.planned("cifar10").differences
+    assert claim.what == "LSG minus fixed width 1"
+
+
 def test_a_training_that_did_not_end_is_not_claimed(results):
-    with pytest.raises(ValueError, match="ended in epoch 3 of 5"):
-        results.last([{"epoch": 3, "epochs": 5, "test_accuracy": 0.5}])
+    with pytest.raises(ValueError, match="lsg-seed0 ended in epoch 3 of 5"):
+        results.last("lsg-seed0", [{"epoch": 3, "epochs": 5, "test_accuracy": 0.5}])
 
 
 def test_the_rate_for_an_energy():

@@ -25,14 +25,14 @@ from surgrad.train.run_folder import FILES, claimed, recipe_of
 HERE = Path(__file__).parent
 EVERY_CALL = "open write fsync rename unlink mkdir flock"
 FAULTS = (
-    ("fresh", errno.EIO, EVERY_CALL),
-    ("fresh", errno.ENOLCK, "flock"),
-    ("resumed", errno.EIO, EVERY_CALL),
-    ("resumed", errno.ENOSPC, "open write fsync rename mkdir"),
-    ("resumed", errno.EACCES, "open rename unlink mkdir"),
-    ("resumed", errno.ENOLCK, "flock"),
+    ("fresh", errno.EIO, EVERY_CALL, 40),
+    ("fresh", errno.ENOLCK, "flock", 1),
+    ("resumed", errno.EIO, EVERY_CALL, 40),
+    ("resumed", errno.ENOSPC, "open write fsync rename mkdir", 40),
+    ("resumed", errno.EACCES, "open rename unlink mkdir", 20),
+    ("resumed", errno.ENOLCK, "flock", 1),
 )
-"""A training, what fails in it, and the calls that do."""
+"""The training, the error, the calls that give it, and how many of them there are at least."""
 
 
 def contents(folder):
@@ -103,10 +103,10 @@ def faults(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "code", "calls"), FAULTS, ids=[f"{kind}-{errno.errorcode[n]}" for kind, n, _ in FAULTS]
+    ("kind", "code", "calls", "least"), FAULTS, ids=[f"{kind}-{errno.errorcode[n]}" for kind, n, *_ in FAULTS]
 )
-def test_any_system_call_may_fail(kind, code, calls, faults, tmp_path):
-    """At most the steps since the last checkpoint are lost, and never a finished file. Locks may be missing."""
+def test_any_system_call_may_fail(kind, code, calls, least, faults, tmp_path):
+    """At most the steps since the last checkpoint are lost, and never a finished file. Missing locks stop nothing."""
     done = subprocess.run(
         [sys.executable, HERE / "run_with_faults.py", tmp_path, kind, str(code), calls],
         env={**os.environ, "LD_PRELOAD": str(faults), "PYTHONPATH": str(HERE)},
@@ -117,7 +117,8 @@ def test_any_system_call_may_fail(kind, code, calls, faults, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert found
+    assert len(found) >= least
+    assert all(record["seen"] > record["number"] for record in found)
     assert [record for record in found if record["wrong"]] == []
     said = [record["said"] for record in found if record["said"]]
     assert [text for text in said if text.startswith("not an error of surgrad")] == []

@@ -384,7 +384,7 @@ def test_progressive_settings_are_checked(folders: Path):
     with pytest.raises(BadValue, match=r"progressive.fraction = 1.5 is out of range"):
         Progressive(1.5)
     for kind in ("recordings", "recordings in arrays", "spoken"):
-        with pytest.raises(BadValue, match=r"progressive.fraction = 0.5 shows static images for fewer time steps"):
+        with pytest.raises(BadValue, match=r"progressive.fraction = 0.5 shows smaller images, or for fewer time steps"):
             source_of(kind, folders).batches(settings(progressive=Progressive(0.5)))
     with pytest.raises(
         BadValue, match=r"progressive.image_size = 4 is for images in memory, and these samples are read"

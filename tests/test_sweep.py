@@ -60,11 +60,28 @@ def test_a_file_of_runs_is_read(file):
 
 def test_settings_for_all_runs_replace_those_of_the_file(tmp_path):
     path = tmp_path / "runs.toml"
-    path.write_text('set = ["optim.lr=1"]\n[[run]]\nrecipe = "lsg_fashion_small_t4"\nvary = {"seed" = [3, 4]}\n')
-    queue = sweep.jobs_of(sweep.entries([str(path), "fixed_cifar10_small_t2"], ["optim.lr=0.5"]), 1, tmp_path / "out")
-    assert [set_fields(find_recipe(job.entry.recipe), job.entry.settings).optim.lr for job in queue] == [0.5] * 3
-    with pytest.raises(BadValue, match=r"runs.toml varies seed; leave --set seed out, or change the file"):
-        sweep.entries([str(path)], ["seed=1"])
+    run = '[[run]]\nrecipe = "lsg_fashion_small_t4"\nset = ["optim.clip=2"]\nvary = {"optim.neuron_lr" = [0.3, 0.4]}\n'
+    path.write_text(f'set = ["optim.lr=1"]\n{run}')
+    given = ["optim.lr=0.5", "optim.clip=3", "optim.neuron_lr=5"]
+    found = sweep.entries([str(path), "fixed_cifar10_small_t2"], given)
+    rates = [set_fields(find_recipe(entry.recipe), entry.settings).optim for entry in found]
+    assert [(rate.lr, rate.clip, rate.neuron_lr) for rate in rates] == [(0.5, 2, 0.3), (0.5, 2, 0.4), (0.5, 3, 5)]
+
+
+@pytest.mark.parametrize(
+    "text", ['set = ["seed=1"]\n{run}', '{run}set = ["seed=1"]', '{run}vary = {{"seed" = [1, 2]}}']
+)
+def test_the_seed_is_no_setting_of_a_sweep(tmp_path, text):
+    """Its option --seeds would win, without a word."""
+    path = tmp_path / "runs.toml"
+    path.write_text(text.format(run='[[run]]\nrecipe = "lsg_fashion_small_t4"\nlabel = "a"\n'))
+    with pytest.raises(BadValue, match=r"run 'a\w*' sets the seed; give --seeds N, or seeds = N in its \[\[run\]\]"):
+        sweep.entries([str(path)])
+
+
+def test_an_error_of_a_setting_on_the_command_line_names_the_run(file, capsys):
+    assert main(["sweep", str(file), "--set", "optim.momentum=x", "--out", str(file.parent / "out")]) == 2
+    assert "surgrad: run 'lsg': optim.momentum = 'x' cannot be read" in capsys.readouterr().err
 
 
 def test_the_label_of_a_recipe_in_a_file_is_its_function():
@@ -158,20 +175,38 @@ def test_the_table_is_written_after_each_training(file):
     assert "–" not in tables[1].splitlines()[3].split("|")[2]
 
 
-@pytest.mark.parametrize(("device", "minutes"), [("cpu", 1.5), ("cuda", 2.0)])
-def test_a_training_on_cpus_costs_processor_time(tmp_path, device, minutes):
-    """Which other work on the machine does not lengthen."""
+@pytest.mark.parametrize(
+    ("env", "data", "kept", "minutes"),
+    [
+        ({"device": "cpu"}, {}, True, 1.5),
+        ({"device": "cpu", "ranks": 1, "resumed": [{"threads": 2}]}, {"workers": 0}, True, 1.5),
+        ({"device": "cuda"}, {}, True, 2.0),
+        ({"device": "cpu", "resumed": [{"device": "cuda"}]}, {}, True, 2.0),
+        ({"device": "cpu", "ranks": 2}, {}, True, 2.0),  # the processor time is that of the first
+        ({"device": "cpu"}, {"workers": 2}, True, 2.0),  # and theirs is not in it
+        ({"device": "cpu"}, {}, False, 2.0),  # an earlier version
+    ],
+)
+def test_a_training_on_a_cpu_costs_processor_time(tmp_path, env, data, kept, minutes):
+    """Where one process does all the work; other work on the machine lengthens it less than the clock's."""
     queue = sweep.jobs_of(sweep.entries(["lsg_fashion_small_t4"]), 1, tmp_path)
-    row = {"epoch": 1, "epochs": 1, "test_accuracy": 0.5, "train_seconds": 120.0, "cpu_seconds": 90.0}
+    row = {"epoch": 1, "epochs": 1, "test_accuracy": 0.5, "train_seconds": 120.0}
     folder = queue[0].folder
     folder.mkdir()
-    (folder / "recipe.json").write_text("{}")
-    (folder / "env.json").write_text(json.dumps({"device": device}))
-    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "recipe.json").write_text(json.dumps({"data": data}))
+    (folder / "env.json").write_text(json.dumps(env))
+    (folder / "metrics.jsonl").write_text(json.dumps(row | ({"cpu_seconds": 90.0} if kept else {})) + "\n")
     lines = sweep.outcome(queue)
     assert lines[0].minutes == minutes
     assert lines[0].curves == (((minutes, 0.5),),)
-    assert ("CPU min" in sweep.table_of(lines)) == (device == "cpu")
+    assert (" CPU min" in sweep.table_of(lines)) == (minutes == 1.5)
+    sweep.write_table(lines, tmp_path)
+    assert read_json(tmp_path / "table.json")["runs"][0]["processor_time"] == (minutes == 1.5)
+
+
+def test_a_sweep_without_results_claims_no_cost(tmp_path):
+    queue = sweep.jobs_of(sweep.entries(["lsg_fashion_small_t4"]), 1, tmp_path)
+    assert not sweep.outcome(queue)[0].on_cpu
 
 
 def test_stopped_and_resumed(file, capsys):

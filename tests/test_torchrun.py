@@ -25,7 +25,8 @@ TINY = ("data.limit=64", "data.batch=16", "model.width_multiplier=0.125", "model
 def words(out, *settings, count=2, options=(), epochs=3):
     sets = [word for setting in (*TINY, f"optim.epochs={epochs}", *settings) for word in ("--set", setting)]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--standalone"]
-    return [*launcher, *options, "-m", "surgrad", "train", "--out", str(out), *sets]
+    logs = ["--log-dir", f"{out}.logs"]  # of torchrun, which leaves them
+    return [*launcher, *logs, *options, "-m", "surgrad", "train", "--out", str(out), *sets]
 
 
 def run(*given, **options):

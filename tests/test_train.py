@@ -749,8 +749,11 @@ def test_a_controller_never_sees_the_test_count(tiny, tmp_path, monkeypatch):
             counted.extend(counts.sum().item() for counts in islice(moment.histograms.values(), 1))
             return {}
 
-    monkeypatch.setattr(CONTROLLERS, "_parts", {**CONTROLLERS._parts, "watcher": Watcher})
-    train(tiny("adapt.name=watcher"), tmp_path / "run")
+    CONTROLLERS.add("watcher", Watcher)
+    try:
+        train(tiny("adapt.name=watcher"), tmp_path / "run")
+    finally:
+        CONTROLLERS.remove("watcher")
     assert len(counted) == 7  # all steps but the first
     assert len(set(counted)) == 1
 

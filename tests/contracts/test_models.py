@@ -23,7 +23,7 @@ from surgrad.kernels.lif import BINS, native
 from surgrad.layers import PerStep
 from surgrad.models import MODELS, MembraneBlock, ResidualBlock, SpikeBlock, SpikingNetwork, in_chunks
 from surgrad.models.blocks import init_kaiming, linear, lsg_neuron, make_neuron, summand_norm
-from surgrad.models.fast import CurrentBlock, Whitening, mean_of_four, mean_of_squares
+from surgrad.models.fast import CurrentBlock, Whitening, mean_of_four, mean_of_four_by_views
 from surgrad.models.ms_resnet import PreActivationBlock
 from surgrad.models.sew import CONNECTIONS
 from surgrad.neurons import LIF, NEURONS, neurons
@@ -635,13 +635,14 @@ def small_resnet_parameters(classes: int) -> int:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_means_of_cpu_and_gpu_are_the_same(size, dtype):
     """Also at odd edges, and so are their gradients."""
-    x = torch.randn(2, 3, 8, *size).to(dtype)
+    x = torch.randn(6, 8, *size).to(dtype, memory_format=torch.channels_last).unflatten(0, (2, 3))
     means, gradients = [], []
-    for mean in (mean_of_four, mean_of_squares):
+    for mean in (mean_of_four, mean_of_four_by_views):
         leaf = x.clone().requires_grad_()
         means.append(mean(leaf))
         gradients.append(torch.autograd.grad(means[-1].square().sum(), leaf)[0])
     assert means[0].shape == (2, 3, 8, (size[0] + 1) // 2, (size[1] + 1) // 2)
+    assert all(mean.flatten(0, 1).is_contiguous(memory_format=torch.channels_last) for mean in means)
     torch.testing.assert_close(*means)
     torch.testing.assert_close(*gradients)
 

@@ -19,7 +19,7 @@ def path_argument(text: str) -> Path:
 
 
 def set_option(parser: argparse.ArgumentParser, what: str = "change a setting of the recipe") -> None:
-    """Add --set, which changes settings of a recipe: `what` it does, for its help."""
+    """Add --set, which changes settings of a recipe; its help begins with `what`."""
     parser.add_argument(
         "--set",
         action="append",

@@ -10,8 +10,9 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     """Train several recipes with several seeds, and write a table.
 
     Trains what the folder --out does not have yet, and continues what it has in part. After each training it writes
-    table.md, table.json, table.png and cost.png (accuracy against the time of training) there, and in the end
-    report.html. Ctrl-C stops after the current steps; the same command continues. A FILE.toml lists runs:
+    table.md, table.json, table.png and cost.png there (accuracy against the time of training; of trainings on CPUs,
+    processor time), and in the end report.html. Ctrl-C stops after the current steps; the same command continues. A
+    FILE.toml lists runs:
 
     set = ["optim.epochs=3"]    # for all runs
     [[run]]
@@ -59,7 +60,7 @@ def describe_sweep(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.toml|RECIPE",
         help="files of runs, names of recipes, or path/to/file.py:function",
     )
-    set_option(parser, "change a setting of all runs, also of one that their file changes")
+    set_option(parser, "change a setting of all runs that do not set it themselves")
     data_option(parser)
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="train with seeds 0 to N-1 (default: 3)")
     parser.add_argument(

@@ -146,8 +146,8 @@ class Batches(ABC):
         """Raise BadValue if these samples cannot be shown as `progressive` says."""
         if self.is_sequence and progressive.fraction:
             raise BadValue(
-                f"progressive.fraction = {progressive.fraction:g} shows static images for fewer time steps, and these "
-                "samples are recordings with their own time steps; set progressive.fraction=0"
+                f"progressive.fraction = {progressive.fraction:g} shows smaller images, or for fewer time steps, and "
+                "these samples are recordings with their own time steps; set progressive.fraction=0"
             )
 
     def order(self, epoch: int) -> Tensor:

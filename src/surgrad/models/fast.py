@@ -106,17 +106,17 @@ class CurrentBlock(Block):
 
 
 def mean_of_four(x: Tensor) -> Tensor:
-    """The mean of each square of four, [..., C, H, W] -> [..., C, ⌈H/2⌉, ⌈W/2⌉]; at an odd edge, of the two there are.
+    """The mean of each square of four, [..., N, C, H, W] -> [..., N, C, ⌈H/2⌉, ⌈W/2⌉]; at odd edges, of what is there.
 
     Channels stay last in memory where they are.
     """
     if x.is_cuda:
-        return mean_of_squares(x)  # the backward pass of torch's pooling takes several times as long there
+        return mean_of_four_by_views(x)
     return functional.avg_pool2d(x.flatten(0, -4), 2, ceil_mode=True).unflatten(0, x.shape[:-3])
 
 
-def mean_of_squares(x: Tensor) -> Tensor:
-    """`mean_of_four` without torch's pooling, which a GPU computes faster, and a CPU more slowly."""
+def mean_of_four_by_views(x: Tensor) -> Tensor:
+    """`mean_of_four` without torch's pooling: its backward pass is several times faster on GPUs, and slower on CPUs."""
     height, width = x.shape[-2:]
     if height % 2 or width % 2:
         x = functional.pad(x.flatten(0, -4), (0, width % 2, 0, height % 2), mode="replicate").unflatten(0, x.shape[:-3])

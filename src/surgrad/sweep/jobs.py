@@ -2,12 +2,12 @@
 
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgrad.errors import BadValue, CheckpointError, unknown
+from surgrad.errors import BadValue, CheckpointError, SurgradError, unknown
 from surgrad.files import read_json, read_rows
 
 if TYPE_CHECKING:
@@ -81,16 +81,17 @@ def entries(names: Iterable[str], settings: Sequence[str] = ()) -> list[Entry]:
             and, optionally, `label`, `set` (a list of path=value), `vary` (lists of values by path), `seeds` (a number)
             and `against` (a list of labels). `set` at its top is for all runs. A run that varies paths stands for one
             run of every combination of their values, which are added to its label.
-        settings: further changes of all recipes (path=value), which replace those of the files.
+        settings: changes of all recipes (path=value), as `set` at the top of a file, which they replace. What a run
+            sets or varies stays.
 
     Raises:
-        BadValue: a file cannot be read, or a value in it is not allowed; or `settings` change what a run varies.
+        BadValue: a file cannot be read, or a value in it is not allowed; or a setting is that of the seed.
         UnknownName: a key or a label that does not exist.
     """
     found: list[Entry] = []
     for name in names:
-        found += _from_file(Path(name), settings) if name.endswith(".toml") else [Entry(_label_of(name), name)]
-    found = [replace(entry, settings=(*entry.settings, *settings)) for entry in found]
+        one = Entry(_label_of(name), name, (*settings,))
+        found += _from_file(Path(name), settings) if name.endswith(".toml") else [one]
     labels = [entry.label for entry in found]
     for label in labels:
         if labels.count(label) > 1:
@@ -100,6 +101,8 @@ def entries(names: Iterable[str], settings: Sequence[str] = ()) -> list[Entry]:
         if not label.replace("_", "").replace("-", "").replace(".", "").isalnum():
             raise BadValue(f"label '{label}' cannot name a folder; use letters, digits, '.', '-' and '_' only")
     for entry in found:
+        if any(setting.partition("=")[0] == "seed" for setting in entry.settings):
+            raise BadValue(f"run '{entry.label}' sets the seed; give --seeds N, or seeds = N in its [[run]]")
         for other in entry.against:
             if other not in labels:
                 raise unknown("label", other, labels)
@@ -123,7 +126,7 @@ def _from_file(path: Path, settings: Sequence[str]) -> list[Entry]:
     for key in held:
         if key not in ("set", "run"):
             raise unknown("key", key, ("set", "run"))
-    common = _texts(path, held, "set", "optim.lr=0.05")
+    common = (*_texts(path, held, "set", "optim.lr=0.05"), *settings)
     found: list[Entry] = []
     runs = held.get("run", [])
     if not isinstance(runs, list):
@@ -135,7 +138,6 @@ def _from_file(path: Path, settings: Sequence[str]) -> list[Entry]:
         for key in run:
             if key not in KEYS:
                 raise unknown("key", f"run.{key}", [f"run.{known}" for known in KEYS])
-        _check_varied(path, run, settings)
         found += _entries(path, run, common)
     if not found:
         raise BadValue(f"{path} has no [[run]]; see `surgrad sweep --help`")
@@ -165,14 +167,6 @@ def _varied(path: Path, run: dict[str, Any]) -> dict[str, list[str]]:
     if not isinstance(varied, dict) or not all(isinstance(values, list) and values for values in varied.values()):
         raise BadValue(f'{path} has vary = {varied!r}; give lists by path, as in vary = {{"optim.lr" = [0.05, 0.1]}}')
     return {name: [_text(value) for value in values] for name, values in varied.items()}
-
-
-def _check_varied(path: Path, run: dict[str, Any], settings: Sequence[str]) -> None:
-    """Refuse to set for all runs what one varies: its labels would be wrong."""
-    varied = _varied(path, run)
-    for name in (setting.partition("=")[0].strip() for setting in settings):
-        if name in varied:
-            raise BadValue(f"a [[run]] in {path} varies {name}; leave --set {name} out, or change the file")
 
 
 def _text(value: Any) -> str:
@@ -212,7 +206,10 @@ def jobs_of(entries: Sequence[Entry], seeds: int, out: Path) -> list[Job]:
         for entry in entries:
             if seed >= (entry.seeds or seeds):
                 continue
-            recipe = set_fields(find_recipe(entry.recipe), entry.settings)
+            try:
+                recipe = set_fields(find_recipe(entry.recipe), entry.settings)
+            except SurgradError as error:
+                raise type(error)(f"run '{entry.label}': {error}") from error
             job = Job(entry, seed, out.resolve() / f"{entry.label}-seed{seed}")
             _check_same(job.folder / "recipe.json", derive(recipe, seed=seed))
             found.append(job)
@@ -234,6 +231,6 @@ def _check_same(path: Path, wanted: "Recipe") -> None:
     differing = differences(trained, wanted)
     if differing:
         raise BadValue(
-            f"{path.parent} has a training with other settings: {'; '.join(differing)}; give another label or --out, "
-            "or delete that folder"
+            f"{path.parent} has a training with other settings: {'; '.join(differing)}; give the same --set as "
+            "before, another label or --out, or delete that folder"
         )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from surgrad.files import replace_file
+from surgrad.errors import CheckpointError
+from surgrad.files import read_json, replace_file
 from surgrad.report import read_run, write_costs, write_scores
 from surgrad.sweep.jobs import Entry, Job
 
@@ -72,8 +73,8 @@ class Line:
         minutes: mean cost of a training.
         steps: time steps T.
         curves: of each seed, the minutes of training up to each epoch, and the test accuracy after it.
-        on_cpu: whether minutes are of processor time, which other work on the machine does not lengthen; the
-            same for all lines.
+        on_cpu: whether minutes are of processor time, which other work on the machine lengthens less than the clock's:
+            where all finished trainings of the sweep counted it.
     """
 
     entry: Entry
@@ -98,10 +99,11 @@ class Line:
 
 def outcome(queue: Sequence[Job]) -> list[Line]:
     """The results of each entry, in the given order."""
-    on_cpu = all(_counts_processor_time(job) for job in queue if job.done)
+    finished = [job for job in queue if job.done]
+    on_cpu = bool(finished) and all(map(_counts_processor_time, finished))
     found = []
     for entry in dict.fromkeys(job.entry for job in queue):
-        done = [job for job in queue if job.entry == entry and job.done]
+        done = [job for job in finished if job.entry == entry]
         if not done:
             found.append(Line(entry, {}, on_cpu=on_cpu))
             continue
@@ -115,8 +117,19 @@ def outcome(queue: Sequence[Job]) -> list[Line]:
 
 
 def _counts_processor_time(job: Job) -> bool:
-    on_cpu = read_run(job.folder).env.get("device") == "cpu"
-    return on_cpu and all("cpu_seconds" in row for row in job.metrics)  # not written by earlier versions
+    """Whether `cpu_seconds` is all of a training's work: that of one process on a CPU, without others that read for it.
+
+    Not where env.json, which says so, is missing.
+    """
+    try:
+        env = read_json(job.folder / "env.json")
+        workers = read_json(job.folder / "recipe.json")["data"].get("workers", 0)
+    except (FileNotFoundError, CheckpointError):
+        return False
+    first = env.get("device")
+    devices = {first, *(start.get("device", first) for start in env.get("resumed", ()))}
+    alone = env.get("ranks", 1) == 1 and workers == 0
+    return alone and devices == {"cpu"} and all("cpu_seconds" in row for row in job.metrics)
 
 
 def _curve(job: Job, on_cpu: bool) -> tuple[tuple[float, float], ...]:
@@ -139,10 +152,9 @@ def table_of(lines: Sequence[Line]) -> str:
     Args:
         lines: the results, as of `outcome`.
     """
-    minutes = "CPU min a run" if lines and lines[0].on_cpu else "min a run"
-    text = [f"| run | test accuracy, % | 95 % interval of the mean | n | {minutes} |", "|---|---|---|---|---|"]
+    text = ["| run | test accuracy, % | 95 % interval of the mean | n | cost of a run |", "|---|---|---|---|---|"]
     for line in lines:
-        cost = f"{line.minutes:.1f}" if line.scores else "–"
+        cost = f"{line.minutes:.1f}{' CPU' * line.on_cpu} min" if line.scores else "–"
         text.append(f"| {' | '.join([line.entry.label, *line.sample.words(), str(len(line.scores)), cost])} |")
     differences = compared(lines)
     if differences:
@@ -170,6 +182,7 @@ def write_table(lines: Sequence[Line], out: Path) -> Path:
             "test_accuracies": line.scores,
             **line.sample.record,
             "minutes": line.minutes if line.scores else None,
+            "processor_time": line.on_cpu,
         }
         for line in lines
     ]

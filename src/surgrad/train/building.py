@@ -271,8 +271,9 @@ def build_gradient(recipe: Recipe, model: SpikingNetwork) -> Gradient:
     """How the recipe's gradient is found; refuses a network that it is not made for."""
     config = recipe.gradient
     gradient = GRADIENTS.build(config.name, config.options)
-    fewest = "progressive.steps" if recipe.progressive.fraction else "model.steps"
-    limit = recipe.progressive_steps if recipe.progressive.fraction else recipe.model.steps
+    fewer = recipe.progressive.fraction and recipe.progressive.steps is not None
+    fewest = "progressive.steps" if fewer else "model.steps"
+    limit = recipe.progressive_steps if fewer else recipe.model.steps
     chosen = config.options.get("steps")
     if chosen is not None and chosen > limit:
         raise BadValue(f"gradient.steps = {chosen} is more than {fewest} = {limit}; give at most that")
@@ -442,6 +443,11 @@ def unread_settings(recipe: Recipe) -> list[str]:
         found += _changed("penalty", recipe.penalty, PenaltyConfig(), "penalty.name = none")
     if recipe.progressive.fraction == 0:
         found += _changed("progressive", recipe.progressive, ProgressiveConfig(), "progressive.fraction = 0")
+    elif recipe.progressive_steps == recipe.model.steps and recipe.progressive.image_size is None:
+        found.append(
+            "progressive.fraction has no effect: all time steps of whole images are shown; set progressive.steps or "
+            "progressive.image_size"
+        )
     if parts.value(recipe, "data", "slicing", "step") != "step" and "step_us" in recipe.data.options:
         found.append("data.step_us has no effect with data.slicing other than step")
     return found

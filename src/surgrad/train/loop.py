@@ -55,8 +55,9 @@ class Position:
         loss_sum: of those batches.
         correct: of those batches.
         epoch_seconds: of those batches.
+        epoch_cpu_seconds: processor time of those batches: of this process alone, and so without processes that read.
         seconds: of training in the finished epochs, without evaluation.
-        cpu_seconds: processor time of all training so far, without evaluation.
+        cpu_seconds: processor time in the finished epochs, likewise.
         best: the best accuracy so far; negative: none.
     """
 
@@ -66,6 +67,7 @@ class Position:
     correct: int = 0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
+    epoch_cpu_seconds: float = 0.0
     cpu_seconds: float = 0.0
     best: float = -1.0
 
@@ -160,7 +162,7 @@ class Loop:
         self.parts.adapter.load_state_dict(state["adapter"])
         self.observers.load_state_dict(state.get("observers", {}))
         _set_random_state(state["rng"])
-        self.at = Position(**state["progress"])
+        self.at = Position(**_timed(state["progress"]))
 
     def _check_recipe(self, state: dict[str, Any]) -> None:
         """Refuse a checkpoint of another recipe, as after recipe.json was edited. Older ones do not hold theirs."""
@@ -284,7 +286,7 @@ class Loop:
             now, cpu_now = time.monotonic(), time.process_time()
             at.batch = at.batch + 1
             at.epoch_seconds = at.epoch_seconds + now - since
-            at.cpu_seconds = at.cpu_seconds + cpu_now - cpu_since
+            at.epoch_cpu_seconds = at.epoch_cpu_seconds + cpu_now - cpu_since
             since, cpu_since = now, cpu_now
             self.progress.advance(batches.size, self._loss)
             save_due = self._save_agreed if ranks.several() else self._wants_to_save()
@@ -490,7 +492,7 @@ class Loop:
             **scores,
             "epoch_seconds": at.epoch_seconds,
             "train_seconds": at.seconds + at.epoch_seconds,
-            "cpu_seconds": at.cpu_seconds,
+            "cpu_seconds": at.cpu_seconds + at.epoch_cpu_seconds,
             "images_per_second": images / at.epoch_seconds,
         }
 
@@ -521,6 +523,12 @@ class Loop:
             for number, handler in before.items():
                 signal.signal(number, handler)
             self.progress.close()
+
+
+def _timed(progress: dict[str, Any]) -> dict[str, Any]:
+    """The position of a checkpoint. Earlier versions counted no processor time: there it is that of the clock."""
+    times = {f"{part}cpu_seconds": progress[f"{part}seconds"] for part in ("", "epoch_")}
+    return times | progress
 
 
 def _skips_bad_steps(optimizer: torch.optim.Optimizer) -> bool:
