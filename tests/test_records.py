@@ -98,7 +98,7 @@ def test_every_claim_has_its_logs(results):
         ((0.01,), 1.7, "one seed decides nothing"),
         ((0.016, 0.017, 0.018), 1.7, "includes the claim"),
         ((-0.016, -0.017, -0.018), -1.7, "includes the claim"),
-        ((-0.016, -0.0171), -1.7, "two seeds: includes the claim"),
+        ((-0.016, -0.0171), -1.7, "two seeds decide nothing"),
         ((-0.01, 0.02, 0.03), 1.7, "includes the claim, and zero"),
         ((0.0, 0.001, 0.0015), 1.7, "excludes the claim, includes zero"),
         ((0.004, 0.0045, 0.005), 1.7, "excludes the claim"),
@@ -126,13 +126,13 @@ def test_ratios_are_medians_over_rounds(results):
 def test_speeds_of_processes_and_readers(results):
     rates = {"one, 1 thread": (100, 104, 90), "two, shared norms": (120, 160, 150)}
     rows = [{"what": "net", "way": way, "images_per_second": r} for way, found in rates.items() for r in found]
-    assert results.two_processes([{"machine": {}}, *rows], "net", "two, shared norms") == "75% of twice one process"
+    assert results.two_processes([{"machine": {}}, *rows], "net", "two, shared norms") == "75% of twice that of one"
     read = [
         {"what": "decoding alone", "processes": 2, "images_per_second": [1000, 900, 1100]},
         {"what": "image_folder", "processes": 3, "workers": 2, "images_per_second": [940, 950, 990]},
     ]
     words = results.folder_reading({"machine": {"cores": 2}, "rows": read})
-    assert words == "950 images/s, 0.95 of 2 processes that only decode"
+    assert words == "950 images/s, 95% of the rate of 2 processes that only decode"
 
 
 def test_every_link_leads_to_a_log(results):
