@@ -20,6 +20,7 @@ def triton_version() -> str | None:
         return None
 
 
+STEPS = json.loads((ROOT / "records" / "gpu" / "steps.json").read_text())
 MOST_KERNELS = 12
 """Which a training compiles, for want of a reason for more."""
 BUILD = """
@@ -54,6 +55,18 @@ def test_kernels_are_compiled_ahead_once(tmp_path):
     assert again.stdout == first.stdout
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "kernels").rglob("*.cubin")} == written
     assert not (tmp_path / "unused").exists()
+
+
+@pytest.mark.skipif(
+    (triton_version(), version("torch")) != (STEPS["triton"], STEPS["torch"]),
+    reason=f"the counts are of torch {STEPS['torch']} and triton {STEPS['triton']}",
+)
+def test_what_a_step_asks_of_the_host_is_as_recorded(tmp_path):
+    """Launches, operations and waits of whole training steps: the host never waits."""
+    found = tmp_path / "steps.json"
+    python("-m", "bench.host_steps", "--out", str(found), cache=tmp_path / "cache")
+    assert json.loads(found.read_text())["steps"] == STEPS["steps"]
+    assert {counts["waits"] for counts in STEPS["steps"].values()} == {0}
 
 
 def python(*words, cache):
