@@ -1,6 +1,7 @@
 """The gradient as a recorded step, here with a recorder that works on the CPU; tests/test_gpu.py has the real one."""
 
 import gc
+import re
 import weakref
 
 import pytest
@@ -8,9 +9,13 @@ import torch
 from torch import nn
 
 from surgrad import LIF, TDBN, NormNeuron
+from surgrad.config import set_fields
+from surgrad.errors import BadValue
 from surgrad.losses import cross_entropy
 from surgrad.models import SpikingNetwork
+from surgrad.recipes import find_recipe
 from surgrad.state import stateful_modules
+from surgrad.train.building import uses_graph
 from surgrad.train.cuda_graph import MOST, WARM_UP, GraphedStep
 
 
@@ -185,3 +190,35 @@ def test_what_cannot_be_recorded_runs_without_and_says_why_once():
     assert all(torch.equal(a, b) for a, b in zip(expected, trained(model, find, given), strict=True))
     assert len(said) == 1
     assert said[0].endswith("cannot hold this step: operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (("run.compile=true",), "run.compile is true, and torch.compile decides itself what is a graph"),
+        (
+            ("gradient.name=ottt", "norm.name=none", "neuron.train_decay=false", "adapt.name=fixed"),
+            "gradient.name = ottt decides in Python what every time step computes",
+        ),
+        (("coding.name=dct",), "coding.name = dct decides by the values of its batch"),
+        (("penalty.name=im_loss",), "the weight of penalty.name = im_loss changes from step to step"),
+    ],
+)
+def test_a_step_that_no_graph_can_hold_is_refused_by_name(settings, reason):
+    """With run.graph=on; with auto, the training runs without one."""
+    gpu = torch.device("cuda")
+    recipe = set_fields(find_recipe("lsg_cifar10_small_t2"), settings)
+    assert not uses_graph(recipe, gpu)
+    asked = set_fields(recipe, ("run.graph=on",))
+    with pytest.raises(BadValue, match=rf"run.graph = on, .* the step: {re.escape(reason)}; set run.graph=auto"):
+        uses_graph(asked, gpu)
+
+
+def test_neither_a_cpu_nor_several_processes_have_a_graph(monkeypatch):
+    recipe = set_fields(find_recipe("lsg_cifar10_small_t2"), ("run.graph=on",))
+    with pytest.raises(BadValue, match="the device is cpu"):
+        uses_graph(recipe, torch.device("cpu"))
+    assert uses_graph(recipe, torch.device("cuda"))
+    monkeypatch.setattr("surgrad.ranks.several", lambda: True)
+    with pytest.raises(BadValue, match="several processes exchange statistics and gradients in it"):
+        uses_graph(recipe, torch.device("cuda"))

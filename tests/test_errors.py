@@ -27,10 +27,11 @@ from surgrad.config import (
 )
 from surgrad.data import load
 from surgrad.errors import BadValue, CheckpointError, DataError, Interrupted, SurgradError, TrainingStopped, UnknownName
-from surgrad.files import write_json
+from surgrad.files import read_rows, write_json
 from surgrad.recipes import find_recipe
 from surgrad.report import read_run
 from surgrad.train import build, building, checkpoint, derive, evaluate_run, train
+from surgrad.train.loop import Loop
 from surgrad.train.progress import Lines
 from surgrad.train.run_folder import recipe_of
 
@@ -519,6 +520,52 @@ def test_a_nan_stops_the_training_and_keeps_the_checkpoint(tiny, tmp_path, monke
     assert kept[1]["progress"]["epoch"] == 1
     assert all(torch.isfinite(value).all() for value in kept[0].values())
     assert evaluate_run(out)["test_accuracy"] >= 0
+
+
+class LateLoop(Loop):
+    """A loop that reads the results of a step during the next one, as on a GPU."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self._reads_late = True
+
+
+@pytest.mark.parametrize("step", [0, 6, 7, 11])  # the first of all, within an epoch, the last of one, and of all
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_nan_that_is_read_a_step_later_stops_at_its_step_too(tiny, tmp_path, monkeypatch, step, whole):
+    """It leaves the weights as they are, and so does the step after it, of which a graph has the update too."""
+    after = []
+
+    class Watching(LateLoop):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            self._in_one = whole
+            self._run = self._compute if whole else self._find
+
+        def _update(self, values):
+            super()._update(values)
+            after.append({name: p.detach().clone() for name, p in self.parts.model.named_parameters()})
+
+    monkeypatch.setattr("surgrad.train.run.Loop", Watching)
+    poison(monkeypatch, step, "body.0.0.weight")
+    where = rf"is nan at step {step} \(epoch {step // 4 + 1}, batch {step % 4 + 1}\): parameter 'body.0.0.weight'"
+    with pytest.raises(TrainingStopped, match=where):
+        train(tiny("optim.epochs=3"), tmp_path / "run")
+    assert len(after) == min(step + 1 + whole, (step // 4 + 1) * 4)  # at the end of an epoch all is read
+    good = dict(after[max(step - 1, 0)])
+    good.pop("body.0.0.weight")
+    if step:
+        assert all(torch.equal(value, after[-1][name]) for name, value in good.items())
+
+
+def test_a_training_that_reads_late_is_the_same(tiny, tmp_path, monkeypatch):
+    plain = train(tiny(), tmp_path / "plain")
+    monkeypatch.setattr("surgrad.train.run.Loop", LateLoop)
+    late = train(tiny(), tmp_path / "late")
+    times = {"epoch_seconds", "train_seconds", "cpu_seconds", "images_per_second"}
+    rows = zip(*(read_rows(run / "metrics.jsonl") for run in (plain, late)), strict=True)
+    assert all(one[key] == other[key] for one, other in rows for key in one.keys() - times)
+    assert (plain / "last.safetensors").read_bytes() == (late / "last.safetensors").read_bytes()
 
 
 def test_a_learning_rate_that_explodes_is_reported(tiny_words, tmp_path, capsys):
