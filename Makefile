@@ -15,7 +15,7 @@ endif
 
 NATIVE := $(wildcard src/surgrad/kernels/lif/native/*.cpp src/surgrad/kernels/lif/native/*.h)
 
-.PHONY: demo test test-fast lint bench cuda-check gpu gpu-test gpu-bench clean
+.PHONY: demo test test-fast lint bench cuda-check gpu gpu-test clean
 
 demo: $(READY)
 	$(BIN)/surgrad train
@@ -68,9 +68,6 @@ gpu-test:
 # Tests, benchmarks and a training on such a machine, in a quarter of an hour; results in OUT. DATA is where CIFAR-10 is.
 gpu:
 	PYTHONPATH=src:. $(PYTHON) -m bench.gpu_all --out $(OUT) $(if $(DATA),--data $(DATA))
-
-gpu-bench:
-	PYTHONPATH=src $(PYTHON) bench/gpu.py --out records/gpu
 
 clean:
 	rm -rf $(VENV) .venv-bench build dist src/*.egg-info

@@ -1,9 +1,9 @@
 """`python -m bench.host_steps [--out FILE]`: what a training step asks of the host of a GPU, counted without one.
 
 Tensors on the CPU are taken for those of a GPU: surgrad's kernels are compiled and their launches counted, the rest is
-computed on the CPU. Counted are launches of surgrad's kernels, operations of torch that would launch a kernel, and
-moments at which the host would wait for the device. Views and memory without values are not counted. An operation
-counts once; on a GPU some, as matrix products and convolutions, are several kernels.
+computed on the CPU. Counted are launches of surgrad's kernels, operations of torch that would launch a kernel, tensors
+made of Python's numbers, which the host would copy, and moments at which it would wait for the device. Views and memory
+without values are not counted. An operation counts once; some, as matrix products, are several kernels on a GPU.
 """
 
 import argparse
@@ -41,9 +41,11 @@ STEPS = {
     "the fast network, Muon": ("fixed_cifar10_fast_t2",),
 }  # fmt: skip
 """What is counted: a recipe, and its changes. The counts do not depend on the sizes of layers and batches."""
+FROM_HOST = "aten::lift_fresh"
+"""A tensor made of Python's numbers, which a GPU gets by a copy."""
 WAITS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::equal")
 FREE = re.compile(
-    "aten::(alias|as_strided_?|broadcast_tensors|chunk|contiguous|detach|expand|expand_as|flatten|is_nonzero|item"
+    "aten::(alias|as_strided_?|broadcast_tensors|chunk|contiguous|detach_?|expand|expand_as|flatten|is_nonzero|item"
     "|lift_fresh|mT|movedim|narrow|permute|promote_types|reshape|resize_|resolve_conj|resolve_neg|result_type|select|set_"
     "|slice|split|split_with_sizes|squeeze|t|to|transpose|unbind|unflatten|unfold|unsqueeze|view|view_as"
     "|(new_)?empty(_like|_strided)?|_local_scalar_dense|_reshape_alias|_unsafe_view)$"
@@ -114,16 +116,17 @@ def _counts(recipe: Recipe, launches: list[int]) -> dict[str, int]:
     found = operations(profiled.events())
     return {
         "launches of surgrad": launches[0],
-        "operations of torch": sum(count for name, count in found.items() if name not in WAITS),
+        "operations of torch": sum(count for name, count in found.items() if name not in (*WAITS, FROM_HOST)),
+        "copies from the host": found[FROM_HOST],
         "waits": sum(found[name] for name in WAITS),
     }
 
 
 def operations(events: Any) -> Counter[str]:
-    """The operations of torch among the events of a profiler that a GPU would launch kernels for, and waits."""
+    """The operations of torch among the events of a profiler that a GPU would launch kernels for, copies and waits."""
     found: Counter[str] = Counter()
     for event in events:
-        if event.name in WAITS or _launches(event):
+        if event.name in (*WAITS, FROM_HOST) or _launches(event):
             found[event.name] += 1
     return found
 

@@ -7,6 +7,9 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 import bench
 from bench import gpu_all, record, tables, timing
@@ -135,3 +138,20 @@ def test_what_was_broken_off_is_shown_all_the_same():
 def test_every_benchmark_imports(name: str):
     """Also those for CUDA, which run on few machines."""
     importlib.import_module(f"bench.{name}")
+
+
+def test_operations_copies_and_waits_of_a_step_are_seen():
+    """A view is none, and what an operation consists of on a CPU counts once."""
+    pytest.importorskip("triton")
+    from bench.host_steps import FROM_HOST, operations
+
+    x = torch.rand(4, 3, 8, 8)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        y = functional.conv2d(x.bfloat16(), torch.full((2, 3, 3, 3), 0.5, dtype=torch.bfloat16)) + torch.tensor(2.0)
+        torch._foreach_mul_([y.flatten(), y.view(-1)], 2.0)
+        assert y.sum().item() > 0
+    found = operations(profiled.events())
+    assert found.pop(FROM_HOST) == 1
+    assert found.pop("aten::_local_scalar_dense") == 1
+    names = ("_to_copy", "full", "convolution", "add", "_foreach_mul_", "sum")
+    assert found == {f"aten::{name}": 1 for name in names}

@@ -8,6 +8,10 @@ from surgrad import LIF, TDBN, NormNeuron
 from surgrad.adapt import Probe
 from surgrad.arithmetic import exact_arithmetic
 from surgrad.losses import cross_entropy
+from surgrad.train import build
+from surgrad.train.evaluation import evaluate
+from surgrad.train.loop import Loop
+from surgrad.train.progress import Silent
 from surgrad.transfer import Reading, to_device
 
 CPU = torch.device("cpu")
@@ -55,6 +59,18 @@ class Watch(nn.Module):
         if x.requires_grad:
             x.register_hook(lambda _: self.found.append(settings()))
         return x
+
+
+def test_trainings_and_evaluations_compute_in_float32(tiny, tmp_path):
+    """Also where a backward pass runs in a thread of torch's."""
+    parts = build(tiny("optim.epochs=1"))
+    watch = Watch()
+    parts.model.head.insert(0, watch)
+    Loop(parts, parts.recipe.optim, tmp_path, Silent()).train_step(next(parts.batches.train(0)))
+    assert watch.found == [(False, True, False)] * 2
+    evaluate(parts, "test")
+    assert set(watch.found) == {(False, True, False)}
+    assert len(watch.found) > 2
 
 
 def test_probes_compute_in_float32_forward_and_backward():
