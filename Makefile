@@ -65,9 +65,10 @@ gpu-test:
 	PYTHONPATH=src $(PYTHON) -m pytest -n auto --noconftest -o addopts= -k "test_triton or test_gpu or (triton and cuda)" \
 		tests/test_gpu.py tests/test_triton.py tests/contracts/test_kernels.py
 
-# Tests, benchmarks and a training on such a machine, in a quarter of an hour; results in OUT. DATA is where CIFAR-10 is.
+# Tests, benchmarks and a training on such a machine, in a quarter of an hour; results in OUT. DATA is where CIFAR-10 is; ONLY
+# names parts (tests step loop levels ranks-1 ranks-2 training).
 gpu:
-	PYTHONPATH=src:. $(PYTHON) -m bench.gpu_all --out $(OUT) $(if $(DATA),--data $(DATA))
+	PYTHONPATH=src:. $(PYTHON) -m bench.gpu_all --out $(OUT) $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY))
 
 clean:
 	rm -rf $(VENV) .venv-bench build dist src/*.egg-info

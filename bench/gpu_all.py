@@ -9,9 +9,11 @@ nothing: it needs torch, triton, numpy, pytest and pytest-xdist, and SpikingJell
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from surgrad.files import read_rows, write_json
@@ -22,9 +24,13 @@ CONTENDERS = (
     "surgrad, spikes as bits",
     "SpikingJelly, mixed precision",
     "SpikingJelly, FlexSN",
-    "plain loop, compiled",
     "no neuron",
+    "plain loop, compiled",
+    "SpikingJelly, compiled",
 )
+"""The most important first: those at the end may be cut off."""
+GRACE = 10
+"""Seconds that the processes of a part have to end themselves."""
 TESTS = ("tests/test_gpu.py", "tests/test_triton.py", "tests/contracts/test_kernels.py")
 
 
@@ -35,10 +41,10 @@ def parts(out: Path, data: Path | None, tiny: bool) -> list[tuple[str, int, list
     short = [] if tiny else ["--short"]
     found = [
         ("tests", 240, ["pytest", "-n", "auto", "--noconftest", "-o", "addopts=", "-q", *chosen]),
-        ("step", 220, ["bench.gpu", "--out", f"{out}/step", "--limit", "60", *short, *device, "--only", *CONTENDERS]),
+        ("step", 280, ["bench.gpu", "--out", f"{out}/step", "--limit", "60", *short, *device, "--only", *CONTENDERS]),
         ("loop", 100, ["bench.loop", "--out", f"{out}/loop.jsonl", *device]),
         ("levels", 60, ["bench.levels", "--out", f"{out}/levels.json", *device]),
-        *((f"ranks-{count}", 40, ranks(count, out, tiny)) for count in (1, 2)),
+        *((f"ranks-{count}", 30, ranks(count, out, tiny)) for count in (1, 2)),
     ]
     if data is not None:
         record = ["bench.record", "fixed_cifar10_fast_t2", "--data", str(data), "--seeds", "1"]
@@ -59,9 +65,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="where CIFAR-10 is")
     parser.add_argument("--tiny", action="store_true", help="on the CPU, to check that it runs")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="some parts, where a call may not take so long")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     planned = parts(given.out.resolve(), given.data, given.tiny)
+    names = [name for name, *_ in planned]
+    if not set(given.only or ()) <= set(names):
+        parser.error(f"unknown part in {given.only}; there are {names}")
+    planned = [part for part in planned if part[0] in (given.only or names)]
     failed = [name for name, limit, words in planned if not _run(given.out, name, limit, words)]
     _compare_ranks(given.out)
     if failed:
@@ -73,21 +84,32 @@ def _run(out: Path, name: str, limit: int, words: list[str]) -> bool:
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     began = time.monotonic()
     with (out / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
         try:
-            code = subprocess.run(
-                [sys.executable, "-m", *words],
-                cwd=ROOT,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                timeout=limit,
-                check=False,
-                env={**os.environ, "PYTHONPATH": path},
-            ).returncode
+            code = process.wait(limit)
         except subprocess.TimeoutExpired:
             code = None
+            _end(process)
     end = "was cut off" if code is None else "is done" if code == 0 else f"ended with code {code}"
     print(f"{name} {end} after {time.monotonic() - began:.0f} s: {out / name}.log", flush=True)
     return code == 0
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and all that it started, which would disturb the next part."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)  # torchrun then ends its processes, which have groups of their own
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _compare_ranks(out: Path) -> None:

@@ -4,6 +4,8 @@ import importlib
 import itertools
 import json
 import math
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,36 @@ def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path, monkeypatch: pytest
         (tmp_path / f"{name}_part.py").write_text(f"import sys; print('began', flush=True); sys.exit({code})")
         assert gpu_all._run(tmp_path, name, limit, [f"{name}_part"]) == (name == "good")
         assert (tmp_path / f"{name}.log").read_text() == "began\n"
+
+
+def test_a_part_that_is_cut_off_leaves_no_process(tmp_path, monkeypatch):
+    """Also none that its processes started, and none that does not listen."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(gpu_all, "GRACE", 0.2)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    (tmp_path / "started.py").write_text(
+        "import subprocess, sys\n"
+        f"inner = subprocess.Popen([sys.executable, '-c', {deaf!r}], stdout=subprocess.PIPE)\n"
+        "inner.stdout.readline()\nprint(inner.pid, flush=True)\ninner.wait()\n"
+    )
+    assert not gpu_all._run(tmp_path, "cut", 2, ["started"])
+    inner = Path("/proc", (tmp_path / "cut.log").read_text().strip(), "stat")
+    deadline = time.monotonic() + 20  # to die takes a moment
+    while inner.exists() and inner.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_parts_can_be_chosen(tmp_path, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(gpu_all, "_run", lambda out, name, limit, words: ran.append(name) or True)
+    monkeypatch.setattr(sys, "argv", ["gpu_all", "--out", str(tmp_path), "--only", "loop", "tests"])
+    gpu_all.main()
+    assert ran == ["tests", "loop"]
+    monkeypatch.setattr(sys, "argv", ["gpu_all", "--out", str(tmp_path), "--only", "lop"])
+    with pytest.raises(SystemExit):
+        gpu_all.main()
+    assert "unknown part in ['lop']; there are ['tests', 'step'" in capsys.readouterr().err
 
 
 def test_one_process_and_two_are_compared(tmp_path, capsys):
