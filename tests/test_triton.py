@@ -52,7 +52,7 @@ AT_REST = {
     )
 }
 """Operations that launch nothing on a GPU: `to` only where `_to_copy` follows."""
-CASES = 60 if DEVICE.type == "cuda" else 24
+CASES = 24
 
 
 @pytest.fixture(autouse=True)
