@@ -105,7 +105,7 @@ def _run(out: Path, name: str, limit: int, words: list[str]) -> bool:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """End a process and all that it started, which would disturb the next part."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)  # torchrun then ends its processes, which have groups of their own
+        os.killpg(process.pid, signal.SIGTERM)  # torchrun then ends its processes, which are in other groups
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
         os.killpg(process.pid, signal.SIGKILL)

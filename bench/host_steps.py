@@ -50,7 +50,7 @@ FREE = re.compile(
     "|slice|split|split_with_sizes|squeeze|t|to|transpose|unbind|unflatten|unfold|unsqueeze|view|view_as"
     "|(new_)?empty(_like|_strided)?|_local_scalar_dense|_reshape_alias|_unsafe_view)$"
 )
-"""Operations without a kernel of their own; one within them may have some, as a copy."""
+"""Operations that launch nothing; one within them may, as a copy."""
 COMPOSED = re.compile(
     "aten::(conv2d|linear|matmul|cross_entropy_loss|nll_loss|nll_loss_nd|log_softmax|max_pool2d|isfinite|square)$"
 )
