@@ -123,6 +123,9 @@ EVIDENCE = {
         ("TET with `share` minus TET", "tet_share", "tet", None, ""),
         ("TET with `share` minus `share`", "tet_share", "share", None, ""),
         ("ASGL minus fixed width 1", "asgl", "width_1", None, ""),
+        ("`share` and a trained decay minus a trained decay", "share_decay", "decay", None, ""),
+        ("`share` and a trained decay minus LSG", "share_decay", "lsg", None, ""),
+        ("`share` and a trained decay minus `share`", "share_decay", "share", None, ""),
     ),
     "cifar100": (
         ("LSG minus fixed width 1", "lsg", "width_1", 2.35, TABLE_1),
