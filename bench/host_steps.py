@@ -3,7 +3,8 @@
 Tensors on the CPU are taken for those of a GPU: surgrad's kernels are compiled and their launches counted, the rest is
 computed on the CPU. Counted are launches of surgrad's kernels, operations of torch that would launch a kernel, tensors
 made of Python's numbers, which the host would copy, and moments at which it would wait for the device. Views and memory
-without values are not counted. An operation counts once; some, as matrix products, are several kernels on a GPU.
+without values are not counted. An operation counts once; some, as matrix products, are several kernels on a GPU. At the
+end of an evaluation its sums are read, which is not counted.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from surgrad.config import Recipe, set_fields
 from surgrad.data import ArraySource
 from surgrad.recipes import find_recipe
 from surgrad.train.building import build
+from surgrad.train.evaluation import evaluate
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Silent
 from surgrad.transfer import Reading
@@ -113,12 +115,16 @@ def _counts(recipe: Recipe, launches: list[int]) -> dict[str, int]:
         launches[0] = 0
         with profile(activities=[ProfilerActivity.CPU]) as profiled:
             loop.train_step(batch)
-    found = operations(profiled.events())
+    found, launched = operations(profiled.events()), launches[0]
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        evaluate(parts)
+    evaluation = operations(profiled.events())
     return {
-        "launches of surgrad": launches[0],
+        "launches of surgrad": launched,
         "operations of torch": sum(count for name, count in found.items() if name not in (*WAITS, FROM_HOST)),
         "copies from the host": found[FROM_HOST],
         "waits": sum(found[name] for name in WAITS),
+        "waits in an evaluation": sum(evaluation[name] for name in WAITS),
     }
 
 
