@@ -3,11 +3,13 @@
     python scripts/check_cuda.py                              # a table for sm_80, sm_90 and sm_100
     python scripts/check_cuda.py --arch 90 --short --json     # what tests/test_cuda_compiled.py compares
     python scripts/check_cuda.py --write                      # records/gpu/compiled.json again
+    python scripts/check_cuda.py --list                       # the names of all layers
 
-The layers below are those of recipes. Each is called forward and backward, and every launch is compiled for the wanted
-GPU and not run, so that specialisations and tiles are those of a real call. It fails where a kernel keeps registers in
-memory, where no access is 16 bytes wide though sizes allow it, where a histogram does not count every element once, and
-where counting or the backward pass takes too many instructions.
+The layers are those below, of some recipes, and one of the first recipe of each kind (`kind_of`). Each is called
+forward and backward, and every launch is compiled for the wanted GPU and not run, so that specialisations and tiles are
+those of a real call. It fails where a kernel keeps registers in memory, where no access is 16 bytes wide though sizes
+allow it, where a histogram does not count every element once, and where counting or the backward pass takes too many
+instructions.
 """
 
 import argparse
@@ -28,12 +30,14 @@ os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp()
 import torch
 import triton
 
-from surgrad.config import set_fields
+from surgrad.config import Recipe, set_fields
+from surgrad.config.parts import resolved
 from surgrad.kernels.lif import triton as backend
 from surgrad.kernels.lif.triton.compiling import compiling_for
+from surgrad.neurons import FusedNeuron
 from surgrad.norm import NormNeuron
-from surgrad.recipes import find_recipe
-from surgrad.train.building import build_neuron, norm_factory
+from surgrad.recipes import RECIPES, find_recipe
+from surgrad.train.building import NONE, RELU, build_neuron, norm_factory
 
 ARCHITECTURES = (80, 90, 100)
 MOST_STACK = 8
@@ -107,6 +111,26 @@ LAYERS = (
     Layer("mpdagl_cifar10_resnet19_t4"),
     Layer("lsg_nmnist_small_t10", shape=(4, 32, 34, 34)),
 )
+
+
+def kind_of(recipe: Recipe) -> tuple[Any, ...] | None:
+    """What the kernels of a recipe's neurons depend on, besides its norms; None where no fused kernel computes them."""
+    stated = resolved(recipe)
+    neuron, surrogate, options = stated.neuron, stated.surrogate, stated.neuron.options
+    if neuron.name == RELU or not isinstance(build_neuron(recipe, 8), FusedNeuron):
+        return None
+    reset = (options.get("reset"), options.get("detach_reset"), options.get("train_decay"))
+    return neuron.name, surrogate.name, surrogate.steps, stated.model.steps, stated.norm.name == NONE, *reset
+
+
+def all_layers() -> tuple[Layer, ...]:
+    """Those of LAYERS, and one for each kind of recipe."""
+    first: dict[Any, str] = {}
+    for name in RECIPES:
+        kind = kind_of(find_recipe(name))
+        if kind is not None:
+            first.setdefault(kind, name)
+    return (*dict.fromkeys((*LAYERS, *map(Layer, first.values()))),)
 
 
 @dataclass(frozen=True)
@@ -258,7 +282,7 @@ def _of_one(arch: int, given: argparse.Namespace, *, apart: bool) -> list[Compil
         done = subprocess.run(words, check=False, stdout=subprocess.PIPE, text=True)
         rows = [Compiled(**row) for row in json.loads(done.stdout)["kernels"]]
     else:
-        layers = SHORT if given.short else LAYERS
+        layers = SHORT if given.short else all_layers()
         found = {(row.layer, row.kernel): row for layer in layers for row in compiled(layer, arch)}
         rows = [*found.values()]
     if not given.json:
@@ -272,8 +296,12 @@ def main() -> None:
     parser.add_argument("--arch", type=int, nargs="+", default=ARCHITECTURES, help="as 90 for sm_90")
     parser.add_argument("--short", action="store_true", help="a few layers alone")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--list", action="store_true", help="print the names of all layers, and compile nothing")
     parser.add_argument("--write", action="store_true", help=f"write {RECORD.relative_to(RECORD.parents[2])}")
     given = parser.parse_args()
+    if given.list:
+        print(*all_layers(), sep="\n")
+        return
     rows = [row for arch in given.arch for row in _of_one(arch, given, apart=len(given.arch) > 1)]
     result = {"triton": triton.__version__, "kernels": [asdict(row) for row in rows]}
     if given.json:

@@ -84,6 +84,12 @@ def python(*words, cache):
     return done
 
 
+@pytest.mark.skipif(triton_version() is None, reason="triton is not installed")
+def test_the_table_has_a_layer_for_every_kind_of_recipe(tmp_path):
+    listed = python("scripts/check_cuda.py", "--list", cache=tmp_path).stdout.splitlines()
+    assert {row["layer"] for row in RECORD["kernels"]} == set(listed)
+
+
 @pytest.mark.skipif(triton_version() != RECORD["triton"], reason=f"the table is of triton {RECORD['triton']}")
 def test_kernels_compile_as_recorded():
     """No error, no registers in memory, accesses of 16 bytes, every element counted once; and the table is up to date:
