@@ -84,6 +84,11 @@ def python(*words, cache):
     return done
 
 
+def test_no_recorded_kernel_keeps_much_in_memory():
+    assert {row["arch"] for row in RECORD["kernels"]} == {80, 90, 100}
+    assert max(row["stack"] for row in RECORD["kernels"]) <= 8
+
+
 @pytest.mark.skipif(triton_version() is None, reason="triton is not installed")
 def test_the_table_has_a_layer_for_every_kind_of_recipe(tmp_path):
     listed = python("scripts/check_cuda.py", "--list", cache=tmp_path).stdout.splitlines()
