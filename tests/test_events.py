@@ -459,7 +459,7 @@ def test_a_link_to_itself_is_a_bad_file(tiny: Any, folder: Path):
             ["data.step_us=10000000000000"],
             r"data.step_us = 10000000000000 is out of range; give a number from 1 to 1000000000000",
         ),
-        (["progressive.fraction=0.5"], r"progressive.fraction = 0.5 shows static images for fewer time steps"),
+        (["progressive.fraction=0.5"], r"progressive.fraction = 0.5 shows smaller images, or for fewer time steps"),
         (["data.slicing=size"], r"unknown slicing 'size'"),
     ],
 )

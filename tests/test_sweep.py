@@ -251,7 +251,7 @@ def test_statistics_of_a_line():
     assert sample.mean == pytest.approx(mean(sample.values))
     assert sample.sd == pytest.approx(stdev(sample.values))
     assert sample.interval == pytest.approx(4.303 * sample.sd / math.sqrt(3))
-    assert "| a | 82.00 ± 2.00 | 77.03 to 86.97 | 3 | 1.0 |" in sweep.table_of([line])
+    assert "| a | 82.00 ± 2.00 | 77.03 to 86.97 | 3 | 1.0 min |" in sweep.table_of([line])
     assert "| b | 80.00 | – | 1 |" in sweep.table_of([sweep.Line(sweep.Entry("b", "b"), {0: 0.80}, 1.0)])
     assert "| c | – | – | 0 | – |" in sweep.table_of([sweep.Line(sweep.Entry("c", "c"), {})])
 
