@@ -349,19 +349,22 @@ def test_a_norm_in_the_kernels_is_the_norm(norm: Any, last: bool, plus: bool, mo
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_few_launches_for_a_layer_with_its_norm(monkeypatch: pytest.MonkeyPatch):
-    """A training step of a layer: six kernels, and two of torch, the decay and its gradient. Each costs a GPU some
-    microseconds."""
-    layer = NormNeuron(TDBN(4), LIF(0.3, train_decay=True, backend="triton")).to(DEVICE)
-    x = torch.randn(2, 3, 4, 2, 2, device=DEVICE, requires_grad=True).clone()  # no leaf, as within a network
+@pytest.mark.parametrize("summands", [1, 2])
+def test_few_launches_for_a_layer_with_its_norm(summands: int, monkeypatch: pytest.MonkeyPatch):
+    """A training step of a layer: six kernels, three more for a second summand with its norm, and two of torch, the
+    decay and its gradient. Each costs a GPU some microseconds."""
+    norms = [TDBN(4) for _ in range(summands)]
+    layer = NormNeuron(norms[0], LIF(0.3, train_decay=True, backend="triton"), *norms[1:]).to(DEVICE)
+    currents = [torch.randn(2, 3, 4, 2, 2, device=DEVICE, requires_grad=True).clone() for _ in norms]  # no leaves
     ours: list[str] = []
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # see _poison
     for module, name in KERNELS:
         monkeypatch.setattr(module, name, Noted(name, ours))
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
-        spikes = layer(x)
+        spikes = layer(*currents)
         spikes.backward(spikes.detach())
-    assert ours == ["gather", "merge", "forward", "backward", "total", "finish"]
+    statistics = ["gather", "merge"] * summands
+    assert ours == [*statistics, "forward", "backward", "total", *["finish"] * summands]
     of_torch = [event.name for event in recorded.events() if event.name.startswith("aten::")]
     assert [name for name in of_torch if name not in AT_REST] == ["aten::sigmoid", "aten::sigmoid_backward"]
 
