@@ -4,7 +4,7 @@ Tensors on the CPU are taken for those of a GPU: surgrad's kernels are compiled 
 computed on the CPU. Counted are launches of surgrad's kernels, operations of torch that would launch a kernel, tensors
 made of Python's numbers, which the host would copy, and moments at which it would wait for the device. Views and memory
 without values are not counted. An operation counts once; some, as matrix products, are several kernels on a GPU. At the
-end of an evaluation its sums are read, which is not counted.
+end of an evaluation its sums are read, which is not counted; nor is the making of batches.
 """
 
 import argparse
@@ -35,13 +35,11 @@ from surgrad.transfer import Reading
 
 STEPS = {
     "LSG": ("lsg_cifar10_resnet19_t2",),
-    "fixed width and decay, no AutoAugment": (
-        "lsg_cifar10_resnet19_t2", "adapt.name=fixed", "neuron.train_decay=false", "data.autoaugment=false",
-    ),
+    "fixed width and decay": ("lsg_cifar10_resnet19_t2", "adapt.name=fixed", "neuron.train_decay=false"),
     "share": ("lsg_cifar10_resnet19_t2", "adapt.name=share", "neuron.train_decay=false"),
     "ESG": ("lsg_cifar10_resnet19_t2", "adapt.name=esg", "neuron.train_decay=false"),
     "the fast network, Muon": ("fixed_cifar10_fast_t2",),
-}  # fmt: skip
+}
 """What is counted: a recipe, and its changes. The counts do not depend on the sizes of layers and batches."""
 FROM_HOST = "aten::lift_fresh"
 """A tensor made of Python's numbers, which a GPU gets by a copy."""
