@@ -1,6 +1,7 @@
 """How the command's process waits and allocates."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,30 @@ def test_large_tensors_come_in_huge_pages():
 def test_threads_spin_shortly_unless_the_environment_says_otherwise(given, count):
     program = "import os; from surgrad import process; process.tune(); print(os.environ.get('GOMP_SPINCOUNT'))"
     assert run(program, **given) == count
+
+
+ENDING = """
+import atexit, os, sys
+from surgrad import cli
+
+class Held:  # by the interpreter until it ends, as the last tensor of an exchange
+    def __del__(self):
+        os.abort()
+
+sys.modules["held"] = Held()
+atexit.register(print, "at exit")
+sys.stdout.write("shown, ")
+cli.program()
+"""
+
+
+@pytest.mark.parametrize(("words", "status"), [(["list"], 0), (["report", "none"], 2)], ids=["well", "error"])
+def test_a_rank_ends_without_the_interpreters_end(words, status):
+    environment = os.environ | {"TORCHELASTIC_RUN_ID": "one"}
+    command = [sys.executable, "-c", ENDING, *words]
+    alone = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert alone.returncode == -signal.SIGABRT
+    rank = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert rank.returncode == status
+    assert rank.stdout.startswith("shown, ")
+    assert rank.stdout.endswith("at exit\n")

@@ -1,8 +1,6 @@
 """`python -m surgrad`: the command line."""
 
-import sys
-
-from surgrad.cli import main
+from surgrad.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

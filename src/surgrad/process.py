@@ -1,12 +1,13 @@
-"""A process: how its threads wait and it allocates memory, what it prints, if it is alive, and when it ends."""
+"""A process: how its threads wait and it allocates memory, what it prints, if it is alive, and when and how it ends."""
 
+import atexit
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TextIO, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 T = TypeVar("T")
 
@@ -90,3 +91,20 @@ def end_with_parent() -> None:
 def _wait_for_end(pipe: int) -> None:
     os.read(pipe, 1)  # returns when the other end is closed: the parent writes nothing
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end(status: int) -> NoReturn:
+    """End this process; where torchrun started it, without the end of Python's interpreter.
+
+    A thread of torch.distributed that frees the last tensor of an exchange while the interpreter ends would end the
+    process by SIGABRT, and torchrun would call a finished training a failed one.
+
+    Args:
+        status: the exit status.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)

@@ -63,6 +63,11 @@ COMMANDS: dict[str, tuple[Any, Any]] = {
 }
 
 
+def program() -> NoReturn:
+    """The program `surgrad`: run one command, and end the process with its exit status."""
+    process.end(main())
+
+
 def main(words: list[str] | None = None) -> int:
     """Run one command.
 
