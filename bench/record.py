@@ -73,7 +73,7 @@ def trained(recipe: Recipe, data: ImageData) -> dict[str, float]:
         loop = Loop(parts, recipe.optim, Path(folder), Lines(1))
         wait_for_gpu()
         began = time.perf_counter()
-        for loss in _steps(parts, loop):
+        for loss in steps_of(parts, loop):
             last = loss
         wait_for_gpu()
         seconds = time.perf_counter() - began
@@ -87,7 +87,7 @@ def trained(recipe: Recipe, data: ImageData) -> dict[str, float]:
     }
 
 
-def _steps(parts: Parts, loop: Loop) -> Iterator[torch.Tensor]:
+def steps_of(parts: Parts, loop: Loop) -> Iterator[torch.Tensor]:
     """The loss of every step of a training."""
     parts.model.train()
     for epoch in range(parts.recipe.optim.epochs):

@@ -1,5 +1,6 @@
 """The benchmark's arithmetic and pages, with contenders that take no time."""
 
+import dataclasses
 import importlib
 import itertools
 import json
@@ -15,10 +16,14 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 import bench
-from bench import gpu_all, record, tables, timing
+from bench import gpu_all, ideas, record, tables, timing
 from bench.peers import NOTHING, OURS, SJ
 from bench.scaling import exponents
 from bench.targets import outcome
+from surgrad.config import set_fields
+from surgrad.data import ImageData
+from surgrad.data.base import Split
+from surgrad.recipes import find_recipe
 
 
 def test_ratios_are_taken_within_a_round():
@@ -72,6 +77,47 @@ def test_a_record_is_the_mean_of_its_seeds():
     assert record.summary(rows) == (
         "2 trainings: accuracy 94.10 ± 0.14 %, accuracy_with_flips 95.00 ± 0.00 %, seconds 20.50 ± 0.71 s"
     )
+
+
+@pytest.fixture
+def few_images():
+    made = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (48, 3, 32, 32), dtype=torch.uint8, generator=made)
+    split = Split(images, torch.arange(48) % 10)
+    return ImageData("cifar10", split, split.first(16), tuple("abcdefghij"), (0.5,) * 3, (0.25,) * 3)
+
+
+def test_the_easiest_images_are_dropped(few_images, monkeypatch):
+    monkeypatch.setattr(ideas, "_run", lambda *_: (None, None))
+    monkeypatch.setattr(ideas, "losses_of", lambda parts, data: torch.arange(48) % 8)
+    kept = ideas.hardest(few_images, 0.5, None).train
+    assert torch.equal(kept.labels, few_images.train.only([i for i in range(48) if i % 8 > 3]).labels)
+
+
+@pytest.mark.parametrize("name", [name for name, idea in ideas.IDEAS.items() if idea.keeps < 1 or not idea.whitens])
+def test_an_idea_is_trained(few_images, name, monkeypatch):
+    small = ("model.width_multiplier=0.0625", "optim.epochs=1", "data.batch=16")
+    monkeypatch.setattr(ideas, "PROXY", ())
+    idea = dataclasses.replace(ideas.IDEAS[name], settings=())
+    row = ideas.trained(idea, set_fields(find_recipe(ideas.RECIPE), small), few_images)
+    assert row.keys() == {"seed", "accuracy", "accuracy_with_flips", "accuracy_of_average", "cpu_seconds"}
+    assert row["cpu_seconds"] > 0
+
+
+def test_ideas_are_compared_seed_by_seed():
+    def row(idea, seed, accuracy):
+        others = {"accuracy_with_flips": accuracy + 0.01, "accuracy_of_average": accuracy, "cpu_seconds": 10}
+        return {"idea": idea, "seed": seed, "accuracy": accuracy, **others}
+
+    other = list(ideas.IDEAS)[1]
+    found = ideas.shown([row(ideas.BASE, 0, 0.5), row(ideas.BASE, 1, 0.7), row(other, 1, 0.6)]).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found[2:]]
+    assert cells == [
+        [ideas.BASE, "60.00", "", "", "2", "10"],
+        ["weight average", "60.00", "+0.00 ± 0.00", "+0.00 to +0.00", "2", "10"],
+        ["mirrored images in the test too", "61.00", "+1.00 ± 0.00", "+1.00 to +1.00", "2", "10"],
+        [other, "60.00", "-10.00", "–", "1", "10"],
+    ]
 
 
 def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path, monkeypatch: pytest.MonkeyPatch):
