@@ -127,6 +127,20 @@ class Breaker(Observer):
                 next(loop.parts.model.parameters()).fill_(torch.nan)
 
 
+def test_batches_from_a_side_stream_are_the_same(monkeypatch):
+    """While the GPU computes something else, and read after it."""
+    batches = build(small("data.autoaugment=true", "data.cutout=4"), pictures()).batches
+
+    def found():
+        torch.cuda._sleep(100_000_000)
+        return [(images.clone(), labels.clone()) for images, labels in batches.train(1)]
+
+    side = found()
+    monkeypatch.setattr("surgrad.data.source.from_side_stream", lambda made, device: made)
+    for ours, others in zip(side, found(), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, others, strict=True))
+
+
 @pytest.mark.parametrize("graph", ["on", "off"])
 @pytest.mark.parametrize("step", [1, 6, 7])
 def test_a_nan_stops_at_its_step(graph, step, tmp_path):

@@ -1,5 +1,7 @@
 """Tensors on their way between host and device, and what a GPU's arithmetic is set to."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from surgrad.train import build
 from surgrad.train.evaluation import evaluate
 from surgrad.train.loop import Loop
 from surgrad.train.progress import Silent
-from surgrad.transfer import Reading, to_device
+from surgrad.transfer import Reading, from_side_stream, to_device
 
 CPU = torch.device("cpu")
 
@@ -45,6 +47,73 @@ def test_exact_arithmetic_ends_as_it_began():
     with pytest.raises(KeyError), exact_arithmetic():
         raise KeyError
     assert settings() == before
+
+
+class Stream:
+    """A stream of a GPU that notes what it is asked."""
+
+    def __init__(self, name, notes):
+        self.name = name
+        self.notes = notes
+
+    def wait_stream(self, other):
+        self.notes.append(f"{self.name} waits for {other.name}")
+
+
+class OnGPU:
+    """A tensor of a GPU that notes which streams use it."""
+
+    def __init__(self, name, notes):
+        self.name = name
+        self.notes = notes
+
+    def record_stream(self, stream):
+        self.notes.append(f"{self.name} is used by {stream.name}")
+
+
+def test_a_gpu_makes_a_batch_while_it_computes(monkeypatch):
+    """A step waits for its batch; no batch waits for a step."""
+    notes = []
+    main = Stream("main", notes)
+    used = [main]
+
+    @contextmanager
+    def using(stream):
+        used.append(stream)
+        yield
+        used.pop()
+
+    def batches():
+        for number in range(2):
+            notes.append(f"{used[-1].name} makes {number}")
+            yield OnGPU(f"image {number}", notes), OnGPU(f"label {number}", notes)
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("side", notes))
+    monkeypatch.setattr(torch.cuda, "stream", using)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: used[-1])
+    for image, _ in from_side_stream(batches(), torch.device("cuda")):
+        notes.append(f"{used[-1].name} computes {image.name}")
+
+    def of_one(number):
+        uses = [f"{kind} {number} is used by main" for kind in ("image", "label")]
+        return [f"side makes {number}", "main waits for side", *uses, f"main computes image {number}"]
+
+    assert notes == ["side waits for main", *of_one(0), *of_one(1)]
+
+
+def test_on_the_cpu_batches_are_as_they_are():
+    made = [(torch.ones(1), torch.ones(2)), (torch.zeros(1), torch.zeros(2))]
+    for found, batch in zip(from_side_stream(iter(made), CPU), made, strict=True):
+        assert found is batch
+
+
+@pytest.mark.parametrize("part", ["train", "holdout", "test"])
+def test_batches_of_a_run_come_from_a_side_stream(part, tiny, monkeypatch):
+    batches = build(tiny("data.holdout=0.5")).batches
+    asked = []
+    monkeypatch.setattr("surgrad.data.source.from_side_stream", lambda made, device: asked.append(device) or made)
+    next(batches.train(0) if part == "train" else getattr(batches, part)())
+    assert asked == [CPU]
 
 
 class Watch(nn.Module):

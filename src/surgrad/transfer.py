@@ -1,7 +1,12 @@
 """Transfers between the host and a GPU on which neither waits for the other."""
 
+from collections.abc import Iterator
+from typing import TypeVar
+
 import torch
 from torch import Tensor
+
+Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
@@ -17,6 +22,32 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
     if x.device == device or device.type != "cuda":
         return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)
+
+
+def from_side_stream(batches: Iterator[Tensors], device: torch.device) -> Iterator[Tensors]:
+    """The batches; a GPU makes each on a side stream, while it computes what was queued before.
+
+    What a batch is made of must not change meanwhile.
+
+    Args:
+        batches: make tensors on the device, each when it is asked for.
+        device: where they are made and needed.
+    """
+    if device.type != "cuda":
+        yield from batches
+        return
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    while True:
+        with torch.cuda.stream(side):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        current = torch.cuda.current_stream(device)
+        current.wait_stream(side)
+        for tensor in batch:
+            tensor.record_stream(current)
+        yield batch
 
 
 class Reading:

@@ -18,6 +18,7 @@ from surgrad import ranks
 from surgrad.config.values import Count, Fraction, checked, is_plain
 from surgrad.data.sampling import seeded
 from surgrad.errors import BadValue
+from surgrad.transfer import from_side_stream
 
 Batch = tuple[Tensor, Tensor]
 """Samples float32, images [N, C, H, W] or recordings [T, N, C, ...], and labels int64 [N]."""
@@ -138,6 +139,7 @@ class Batches(ABC):
         self.per_epoch = train_count // self.size
         self.progressive = settings.progressive
         self._seed = settings.seed
+        self._device = settings.device
         self._divided = settings.parts
         self._evaluated = 2 * -(-self.size // (settings.parts * ranks.place().count))
         self._cheaper_batches = round(settings.progressive.fraction * settings.epochs * self.per_epoch)
@@ -159,16 +161,16 @@ class Batches(ABC):
         rank (`surgrad.ranks`)."""
         order = self.order(epoch)
         chosen = [order[n * self.size : (n + 1) * self.size] for n in range(first, self.per_epoch)]
-        return self._training(epoch, first, chosen)
+        return from_side_stream(self._training(epoch, first, chosen), self._device)
 
     def holdout(self) -> Iterator[Batch]:
         """The held-out samples in their order, without augmentation; nothing without a holdout. All of them, or the
         batches of this rank, which are as many as each other's, or one more."""
-        return self._evaluation("holdout", self._chunks(self.holdout_count))
+        return from_side_stream(self._evaluation("holdout", self._chunks(self.holdout_count)), self._device)
 
     def test(self) -> Iterator[Batch]:
         """The test samples in their order, without augmentation. All of them, or the batches of this rank."""
-        return self._evaluation("test", self._chunks(self.test_count))
+        return from_side_stream(self._evaluation("test", self._chunks(self.test_count)), self._device)
 
     def shares(self) -> list[range]:
         """The samples of a training batch that this rank computes, by their place in the batch: of each part, some."""

@@ -44,7 +44,6 @@ class StoredBatches(Batches, Generic[P]):
         super().__init__(len(parts.train), len(parts.holdout), len(parts.test), settings)
         self._parts = parts
         self._workers = worker_count(workers)
-        self._device = settings.device
 
     def check_progressive(self, progressive: Progressive) -> None:
         super().check_progressive(progressive)
