@@ -36,6 +36,22 @@ def test_modules_are_there_without_an_import_of_their_own():
     assert done.returncode == 0, done.stderr
 
 
+COMPUTED = """
+import sys, torch
+from surgrad import LIF, TDBN, Adapter, NormNeuron
+layer = NormNeuron(TDBN(3), LIF())
+adapter = Adapter(layer, "lsg")
+layer(torch.rand(4, 2, 3, 8, 8)).sum().backward()
+adapter.step()
+print(sorted({"torch._dynamo", "sympy", "triton", "matplotlib"} & set(sys.modules)))
+"""
+
+
+def test_layers_compute_without_what_takes_long_to_load():
+    done = subprocess.run([sys.executable, "-c", COMPUTED], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 def test_a_type_checker_finds_misspelt_names_and_keywords(tmp_path):
     wrong = (
         "surgrad.LIFF()",

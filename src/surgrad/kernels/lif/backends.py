@@ -136,7 +136,6 @@ def generated(surrogate: SurrogateFunction) -> bool:
     return known is not None and (known is surrogate.formula or known == surrogate.formula)
 
 
-@torch.compiler.assume_constant_result  # runs while a graph is traced; traced itself, a warning would break it
 def _say_once(backend: str, reason: str) -> None:
     if reason in _SAID:
         return
@@ -146,3 +145,8 @@ def _say_once(backend: str, reason: str) -> None:
         f"slower; {_REMEDIES[backend]()}",
         stacklevel=2,
     )
+
+
+# Runs while a graph is traced; traced itself, a warning would break it. torch.compiler.assume_constant_result sets this
+# too, and loads the compiler, which takes a second.
+_say_once._dynamo_marked_constant = True  # type: ignore[attr-defined]
