@@ -66,7 +66,7 @@ gpu-test:
 		tests/test_gpu.py tests/test_triton.py tests/contracts/test_kernels.py
 
 # Tests, benchmarks and a training on such a machine, in a quarter of an hour; results in OUT. DATA is where CIFAR-10 is; ONLY
-# names parts (tests step loop levels ranks-1 ranks-2 training).
+# names parts (tests kernels step loop levels ranks-1 ranks-2 training).
 gpu:
 	PYTHONPATH=src:. $(PYTHON) -m bench.gpu_all --out $(OUT) $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY))
 

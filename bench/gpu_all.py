@@ -31,24 +31,27 @@ CONTENDERS = (
 """The most important first: those at the end may be cut off."""
 GRACE = 10
 """Seconds that the processes of a part have to end themselves."""
-TESTS = ("tests/test_gpu.py", "tests/test_triton.py", "tests/contracts/test_kernels.py")
+TRAININGS = ("tests/test_gpu.py", "tests/test_triton.py", "-k", "test_triton or test_gpu")
+KERNELS = ("tests/contracts/test_kernels.py", "-k", "triton and cuda")
 
 
 def parts(out: Path, data: Path | None, tiny: bool) -> list[tuple[str, int, list[str]]]:
     """(name, time limit in seconds, command) of every part."""
     device = ["--device", "cpu", "--tiny"] if tiny else []
-    chosen = ["tests/test_cuda_graph.py"] if tiny else [*TESTS, "-k", "test_triton or test_gpu or (triton and cuda)"]
+    tests = {"tests": ("tests/test_cuda_graph.py",)} if tiny else {"tests": TRAININGS, "kernels": KERNELS}
+    # -v: the log of a part that is cut off names the tests that failed
+    pytest = ["pytest", "-n", "auto", "--noconftest", "-o", "addopts=", "-v"]
     short = [] if tiny else ["--short"]
     found = [
-        ("tests", 240, ["pytest", "-n", "auto", "--noconftest", "-o", "addopts=", "-q", *chosen]),
+        *((name, 200, [*pytest, *chosen]) for name, chosen in tests.items()),
         ("step", 280, ["bench.gpu", "--out", f"{out}/step", "--limit", "60", *short, *device, "--only", *CONTENDERS]),
         ("loop", 100, ["bench.loop", "--out", f"{out}/loop.jsonl", *device]),
         ("levels", 60, ["bench.levels", "--out", f"{out}/levels.json", *device]),
-        *((f"ranks-{count}", 30, ranks(count, out, tiny)) for count in (1, 2)),
+        *((f"ranks-{count}", 45, ranks(count, out, tiny)) for count in (1, 2)),
     ]
     if data is not None:
         record = ["bench.record", "fixed_cifar10_fast_t2", "--data", str(data), "--seeds", "1"]
-        found.append(("training", 120, [*record, "--out", f"{out}/training.jsonl"]))
+        found.append(("training", 200, [*record, "--out", f"{out}/training.jsonl"]))
     return found
 
 

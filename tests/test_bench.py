@@ -156,7 +156,7 @@ def test_parts_can_be_chosen(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gpu_all", "--out", str(tmp_path), "--only", "lop"])
     with pytest.raises(SystemExit):
         gpu_all.main()
-    assert "unknown part in ['lop']; there are ['tests', 'step'" in capsys.readouterr().err
+    assert "unknown part in ['lop']; there are ['tests', 'kernels', 'step'" in capsys.readouterr().err
 
 
 def test_one_process_and_two_are_compared(tmp_path, capsys):

@@ -36,7 +36,7 @@ HEADER = re.compile(rf"^({'|'.join(SECTIONS)}|Yields|Examples|Note|Notes):(.*)$"
 SAME = re.compile(r"parameters are those of `([\w.]+)`")
 ENTRIES = (
     *("Adapter", "LIF", "NormNeuron", "PerStep", "Recipe", "Surrogate", "TDBN", "derive", "lif", "load_run"),
-    *("config.set_fields", "data.ArraySource", "gradients.sltt", "measure.diagnose", "measure.energy", "train.build"),
+    *("config.set_fields", "data.ArraySource", "gradients.sltt", "diagnose", "measure.energy", "train.build"),
     *("config.registry.Registry", "conversion.convert", "losses.cross_entropy", "penalties.penalise", "train.train"),
 )
 """Where users begin: each has an example."""

@@ -11,8 +11,9 @@ from torch import nn
 from surgrad import Adapter, Surrogate, adapt
 from surgrad.adapt import Probe
 from surgrad.adapt.foreign import ALPHAS, Alpha
+from surgrad.criteria import GOOD_SHARE
 from surgrad.errors import BadValue
-from surgrad.kernels.lif import BINS
+from surgrad.kernels.lif import BINS, histogram, share_within
 from surgrad.surrogates import SURROGATES
 
 snntorch = pytest.importorskip("snntorch", reason="snntorch is not installed (make test installs it)")
@@ -135,6 +136,46 @@ def test_the_potentials_of_a_layer_are_counted_and_forgotten():
     functional.reset_net(model)
     model(batch[0])
     assert guest.histogram is None, "evaluation is not counted"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+@pytest.mark.parametrize("kind", [snntorch.Leaky, snntorch.Lapicque, snntorch.Synaptic])
+def test_of_a_neuron_of_snntorch_each_potential_is_counted_once(kind, steps):
+    """It calls its surrogate twice a time step: for its reset, with the potential before, and for its spikes."""
+    options = {"alpha": 0.3} if kind is snntorch.Synaptic else {}
+    fire = kind(beta=0.4, threshold=0.5, spike_grad=Surrogate("rect"), init_hidden=True, **options)
+    adapter = Adapter(nn.Sequential(fire), "esg", steps=6)
+    met = []
+    for x in torch.randn(steps, 64, 5, generator=torch.Generator().manual_seed(1)):
+        fire(x)
+        met.append(fire.mem.detach() - 0.5)
+    assert torch.equal(adapter.neurons["0"].histogram, histogram(torch.stack(met), torch.tensor(0.5)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("start", [1e-3, 1.0, 10.0])
+def test_the_start_does_not_matter_here_either(name, start):
+    """`share` looks at the first batch before the first step."""
+    model = MODELS[name](lambda: Surrogate("rect", start))
+    made = Adapter(model, "share")
+    batch = next(batches())
+    made.step(batch)
+    twin = MODELS[name](lambda: Surrogate("rect"))
+    other = Adapter(twin, "share")
+    other.step(batch)
+    assert widths(made) == widths(other) != [start] * 2
+    counts = Probe(model, loss, batch).histograms()
+    for path, width in zip(made.neurons, widths(made), strict=True):
+        assert share_within(counts[path], width / 2 / 0.5) == pytest.approx(GOOD_SHARE, abs=0.01)
+    assert all(neuron.histogram is None for neuron in made.neurons.values()), "the probe counts apart"
+
+
+def test_neurons_that_stay_as_they_are_are_named():
+    model = Torchlike(lambda: Surrogate("rect"))
+    model.other = snntorch.Leaky(beta=0.5)
+    model.node = neuron.LIFNode(surrogate_function=surrogate.LeakyKReLU())
+    with pytest.warns(UserWarning, match=r"not adapted.*: 'other' \(Leaky\), 'node' \(LIFNode\); give each a sep"):
+        Adapter(model, "share")
 
 
 def test_what_a_fused_pass_hides_is_refused():

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from surgrad.models import MODELS, in_chunks, small_cnn
 from surgrad.neurons import NEURONS, needs_whole_sequence, streaming
 from surgrad.norm import NORMS, BatchNorm, fold
 from surgrad.optim import parameter_groups
+from surgrad.surrogates import SURROGATES, equivalent_half_width, width_of_equivalent
 
 
 def adapted(attach=True):
@@ -355,3 +358,132 @@ def test_weights_loaded_into_the_same_network_say_nothing(recwarn: pytest.Warnin
     small_cnn(steps=2).load_state_dict(state)
     small_cnn(steps=4).load_state_dict(dict(state))  # plain tensors, as from a safetensors file, have no notes
     assert not recwarn.list
+
+
+def two_surrogates():
+    module = nn.Sequential(nn.Linear(3, 4))
+    module.one, module.two = Surrogate("rect"), Surrogate("rect")
+    return module
+
+
+def network():
+    return nn.Sequential(nn.Linear(3, 4), LIF(), nn.Linear(4, 2))
+
+
+def pair(n=4):
+    return torch.rand(2, n, 3), torch.arange(n) % 2
+
+
+class Bare(nn.Module):
+    """A neuron that says nothing of its threshold."""
+
+    def __init__(self):
+        super().__init__()
+        self.spike = Surrogate("rect")
+
+    def forward(self, x):
+        return self.spike(x - 0.5)
+
+
+def stepped(module, *batch, controller="share"):
+    adapter = Adapter(module, controller, loss=cross_entropy, steps_per_epoch=1)
+    module(batch[0][0] if batch and isinstance(batch[0], tuple) else pair()[0])
+    adapter.step(*batch)
+
+
+MISTAKES = {
+    "an optimiser": (lambda: Adapter(torch.optim.SGD(network().parameters(), 0.1)), "got an object of type SGD; give"),
+    "two surrogates": (
+        lambda: Adapter(two_surrogates()),
+        r"Sequential holds 2 Surrogates \(one, two\), and a neuron has",
+    ),
+    "no threshold": (lambda: stepped(nn.Sequential(Bare()), pair()), r"Bare has no threshold attribute.* set its self"),
+    "no decay": (lambda: Adapter(nn.Sequential(Bare()), "lsg"), r"Bare has no decay attribute.* set its self\.decay"),
+    "inputs alone": (lambda: stepped(network(), pair()[0]), r"takes \(inputs, targets\), got a tensor \[2, 4, 3\]"),
+    "a dict": (lambda: stepped(network(), {"x": 1}), r"takes \(inputs, targets\), got an object of type dict"),
+    "no weights": (
+        lambda: stepped(nn.Sequential(LIF()), pair(3), controller="dspike"),
+        "no trained weight of two dimensions or more",
+    ),
+    "the norm last": (lambda: NormNeuron(LIF(), TDBN(3)), r"was given LIF as a norm; give NormNeuron\(norm, neuron\)"),
+    "a norm of torch": (lambda: NormNeuron(nn.BatchNorm2d(3), LIF()), "was given BatchNorm2d as a norm.* surgrad.TDBN"),
+    "a network for tune": (
+        lambda: surgrad.tune(network(), [pair()] * 5, cross_entropy),
+        r"was given one \(Sequential\); give a function that makes it",
+    ),
+    "another kind of function": (lambda: LIF(surrogate=nn.ReLU()), "got an object of type ReLU; the names: rect, "),
+    "a width in words": (lambda: Surrogate("rect", width="1"), "width must be a number.*got an object of type str"),
+    "a foreign state": (lambda: Adapter(network()).load_state_dict({"a": 1}), "not the state of an Adapter, it has no"),
+    "of another controller": (
+        lambda: Adapter(network(), "share").load_state_dict(Adapter(network(), "ds_atgo").state_dict()),
+        "the state is of the controller DSATGO, and this Adapter has KeepShare; build it alike",
+    ),
+    "of other neurons": (
+        lambda: Adapter(nn.Sequential(network())).load_state_dict(Adapter(network()).state_dict()),
+        r"the state is of the neurons \['1'\], and this Adapter has \['0\.1'\]",
+    ),
+    "nothing to diagnose": (
+        lambda: surgrad.diagnose(nn.Sequential(nn.Linear(3, 2)), pair(), cross_entropy),
+        r"the network \(Sequential\) has no neuron of surgrad's",
+    ),
+    "inputs that are NaN": (
+        lambda: surgrad.diagnose(network(), (pair()[0] * torch.nan, pair()[1]), cross_entropy),
+        r"inputs of \[2, 4, 3\] hold numbers that are not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_answered(mistake):
+    make, answer = MISTAKES[mistake]
+    with pytest.raises(BadValue, match=answer):
+        make()
+
+
+def test_an_output_that_is_no_tensor_cannot_be_halved():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x):
+            return self.inner(x), x
+
+    with pytest.raises(BadValue, match=r"returns an object of type tuple.* let its forward return one tensor"):
+        stepped(Two(), pair(), controller="dspike")
+
+
+def test_a_first_step_without_its_batch_is_said():
+    adapter = Adapter(network(), "share")
+    with pytest.warns(UserWarning, match=r"finds its first widths by the first batch, and was given none.*step\(\("):
+        adapter.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adapter.step()
+
+
+def test_a_printed_diagnosis_is_its_sentences():
+    model = nn.Sequential(
+        nn.Linear(3, 64), NormNeuron(TDBN(64), LIF(surrogate=Surrogate("rect", 1e-3))), nn.Linear(64, 2)
+    )
+    found = surgrad.diagnose(model, pair(64), cross_entropy)
+    assert str(found) == found.findings[0].sentence
+    assert "too narrow; try" in str(found)
+    assert str(type(found)([], [])) == "No problem was found."
+
+
+def test_silent_neurons_that_no_gradient_reaches_are_told_the_width():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 64), LIF(surrogate=Surrogate("rect", 1e-3), threshold=1.5), nn.Linear(64, 2))
+    (finding,) = surgrad.diagnose(model, pair(64), cross_entropy).findings
+    assert finding.kind == "dead"
+    assert re.search(
+        r"never fire.* And .* of them get no gradient: width 0\.001 is too narrow; try \d", finding.sentence
+    )
+
+
+@pytest.mark.parametrize("name", ["rect", "atan"])
+def test_half_widths_by_name(name):
+    half = equivalent_half_width(name, 0.7)
+    assert torch.equal(half, equivalent_half_width(SURROGATES[name], torch.tensor(0.7)))
+    assert width_of_equivalent(name, half).item() == pytest.approx(0.7, rel=1e-3)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from surgrad import LIF, TDBN, NormNeuron
+from surgrad import LIF, TDBN, NormNeuron, transfer
 from surgrad.adapt import Probe
 from surgrad.arithmetic import exact_arithmetic
 from surgrad.losses import cross_entropy
@@ -61,18 +61,20 @@ class Stream:
 
 
 class OnGPU:
-    """A tensor of a GPU that notes which streams use it."""
+    """A tensor of a GPU that notes where it is copied."""
 
-    def __init__(self, name, notes):
+    def __init__(self, name, notes, used):
         self.name = name
         self.notes = notes
+        self.used = used
 
-    def record_stream(self, stream):
-        self.notes.append(f"{self.name} is used by {stream.name}")
+    def clone(self):
+        self.notes.append(f"{self.used[-1].name} copies {self.name}")
+        return OnGPU(f"copy of {self.name}", self.notes, self.used)
 
 
-def test_a_gpu_makes_a_batch_while_it_computes(monkeypatch):
-    """A step waits for its batch; no batch waits for a step."""
+def test_a_gpu_makes_a_batch_during_the_step_before(monkeypatch):
+    """A step waits for its batch. The next batch waits until this one is copied, which is after the step before."""
     notes = []
     main = Stream("main", notes)
     used = [main]
@@ -86,17 +88,20 @@ def test_a_gpu_makes_a_batch_while_it_computes(monkeypatch):
     def batches():
         for number in range(2):
             notes.append(f"{used[-1].name} makes {number}")
-            yield OnGPU(f"image {number}", notes), OnGPU(f"label {number}", notes)
+            yield OnGPU(f"image {number}", notes, used), OnGPU(f"label {number}", notes, used)
 
+    transfer._side_stream.cache_clear()
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("side", notes))
     monkeypatch.setattr(torch.cuda, "stream", using)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: used[-1])
     for image, _ in from_side_stream(batches(), torch.device("cuda")):
         notes.append(f"{used[-1].name} computes {image.name}")
+    transfer._side_stream.cache_clear()
 
     def of_one(number):
-        uses = [f"{kind} {number} is used by main" for kind in ("image", "label")]
-        return [f"side makes {number}", "main waits for side", *uses, f"main computes image {number}"]
+        copies = [f"main copies {kind} {number}" for kind in ("image", "label")]
+        waits = ["main waits for side", *copies, "side waits for main"]
+        return [f"side makes {number}", *waits, f"main computes copy of image {number}"]
 
     assert notes == ["side waits for main", *of_one(0), *of_one(1)]
 

@@ -32,6 +32,7 @@ from surgrad.config import Recipe as Recipe
 from surgrad.config import derive as derive
 from surgrad.kernels.lif import lif as lif
 from surgrad.layers import PerStep as PerStep
+from surgrad.measure import diagnose as diagnose
 from surgrad.neurons import IF as IF
 from surgrad.neurons import LIF as LIF
 from surgrad.neurons import PLIF as PLIF

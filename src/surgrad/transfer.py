@@ -1,12 +1,10 @@
 """Transfers between the host and a GPU on which neither waits for the other."""
 
 from collections.abc import Iterator
-from typing import TypeVar
+from functools import cache
 
 import torch
 from torch import Tensor
-
-Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
@@ -24,10 +22,11 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
     return x.pin_memory().to(device, non_blocking=True)
 
 
-def from_side_stream(batches: Iterator[Tensors], device: torch.device) -> Iterator[Tensors]:
-    """The batches; a GPU makes each on a side stream, while it computes what was queued before.
+def from_side_stream(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches; a GPU makes each on a side stream, while it computes the step before.
 
-    What a batch is made of must not change meanwhile.
+    What a batch is made of must not change meanwhile. The one that is given is a copy, so that memory of the side
+    stream is used by nothing else; the next one is made when the step before has ended, and no earlier.
 
     Args:
         batches: make tensors on the device, each when it is asked for.
@@ -36,18 +35,25 @@ def from_side_stream(batches: Iterator[Tensors], device: torch.device) -> Iterat
     if device.type != "cuda":
         yield from batches
         return
-    side = torch.cuda.Stream(device)
+    side = _side_stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
     while True:
         with torch.cuda.stream(side):
-            batch = next(batches, None)
-        if batch is None:
+            made = next(batches, None)
+        if made is None:
             return
         current = torch.cuda.current_stream(device)
         current.wait_stream(side)
-        for tensor in batch:
-            tensor.record_stream(current)
-        yield batch
+        copies = (made[0].clone(), made[1].clone())
+        side.wait_stream(current)
+        del made
+        yield copies
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all batches of a device: memory is used again within a stream alone."""
+    return torch.cuda.Stream(device)
 
 
 class Reading:

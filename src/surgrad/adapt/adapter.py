@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from surgrad import ranks
 from surgrad.adapt.base import Computed, Controller, StepContext, Widths, as_controller, widths_from
 from surgrad.adapt.controllers import CONTROLLERS
-from surgrad.adapt.foreign import Alpha, ForeignNeuron, neuron_of
+from surgrad.adapt.foreign import Alpha, ForeignNeuron, is_left_out, neuron_of
 from surgrad.adapt.probe import Batch, Loss, Probe, all_reduced
 from surgrad.errors import BadValue, unknown
 from surgrad.norm import BatchNorm, NormNeuron
@@ -25,7 +25,8 @@ class Adapter:
     It is used like a learning-rate scheduler, but is called before the forward pass, when parameters are fresh, and the
     coming batch and the last potentials are available.
 
-    The first widths are written when it is built. Nothing but widths changes: no parameter, buffer or random number.
+    The first widths are written when it is built. Nothing but widths changes: no parameter, buffer or random number. It
+    warns of neurons of snnTorch's and SpikingJelly's whose surrogate it cannot adapt.
 
     Args:
         model: a network whose neurons hold a `Surrogate` each; also one wrapped by torch.compile or
@@ -89,10 +90,7 @@ class Adapter:
         self.forwards = forwards
         self.parts = parts
         self.neurons = _neurons(self.model)
-        if self.controller.needs_probe and loss is None:
-            raise BadValue(f"{self.controller} probes the loss; give loss=")
-        if not self.neurons and not self.controller.writes_nothing:
-            raise BadValue("the model has no neuron with a Surrogate, so there is no width to write; give it one")
+        self._check()
         self._now = 0
         self._forwards = 0
         self._warned = False
@@ -106,14 +104,27 @@ class Adapter:
         self._write(widths_from(self.controller, self._context(None, {})))
         self._counting = self.model.register_forward_pre_hook(Hook(self._count))
 
+    def _check(self) -> None:
+        """Refuse what cannot be adapted, and warn of what will not be."""
+        if self.controller.needs_probe and self.loss is None:
+            raise BadValue(f"{self.controller} probes the loss; give loss=")
+        if self.controller.writes_nothing:
+            return
+        if not self.neurons:
+            raise BadValue("the model has no neuron with a Surrogate, so there is no width to write; give it one")
+        _warn_of_left_out(self.model)
+
     def step(self, batch: Batch | None = None) -> None:
         """Write the widths of the coming step.
 
         Args:
-            batch: (inputs, targets) of the coming forward pass; for controllers that probe the loss.
+            batch: (inputs, targets) of the coming forward pass; for controllers that probe the loss, and for the first
+                step of one that finds its first widths by it.
+
+        Raises:
+            BadValue: the batch is missing or not a pair, or the controller gave widths that cannot be written.
         """
-        if batch is None and self.controller.needs_probe:
-            raise BadValue(f"{self.controller} probes the coming batch; call adapter.step(batch)")
+        self._check_batch(batch)
         if self._forwards:
             self._check_counted()
         self._forwards = 0
@@ -129,6 +140,18 @@ class Adapter:
             if isinstance(neuron, ForeignNeuron):  # which adds up the counts of its calls
                 neuron.histogram = None
         self._now += 1
+
+    def _check_batch(self, batch: Any) -> None:
+        if batch is None and self.controller.needs_probe:
+            raise BadValue(f"{self.controller} probes the coming batch; call adapter.step(batch)")
+        if batch is None and self._now == 0 and self.controller.calibrates:
+            warnings.warn(
+                f"{self.controller} finds its first widths by the first batch, and was given none: the first step has "
+                "the widths that were set; call adapter.step((inputs, targets))",
+                stacklevel=3,
+            )
+        if batch is not None and not (isinstance(batch, tuple | list) and len(batch) == 2):
+            raise BadValue(f"adapter.step takes (inputs, targets), got {_kind(batch)}")
 
     def _record(self, step: int) -> None:
         """Let the neurons record in the forward pass before this step where the controller reads it, and not
@@ -172,10 +195,22 @@ class Adapter:
         histograms = all_reduced(histograms) if ranks.several() else histograms
         alphas = {name: width for name, width in self._slots().items() if self._is_alpha(name)}
         controller = self.controller.state_dict()
-        return {"step": self._now, "controller": controller, "histograms": histograms, "alphas": alphas}
+        return {
+            "step": self._now,
+            "name": type(self.controller).__name__,
+            "neurons": list(self.neurons),
+            "controller": controller,
+            "histograms": histograms,
+            "alphas": alphas,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Raises:
+            BadValue: the state is not one of an Adapter, or that of another controller or of other neurons.
+        """
+        self._check_state(state)
         self._now = state["step"]
         self._forwards = 0
         for neuron in self.neurons.values() if self.controller.needs_histograms else ():
@@ -187,6 +222,19 @@ class Adapter:
         }
         self._write(state["alphas"])
         self.controller.load_state_dict(state["controller"])
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        """Refuse a state that does not fit; those of older releases do not say whose they are. A controller without any
+        state takes over from every other one."""
+        missing = {"step", "controller", "histograms", "alphas"} - state.keys()
+        if missing:
+            raise BadValue(f"this is not the state of an Adapter, it has no {', '.join(sorted(missing))}")
+        own: dict[str, Any] = {"neurons": list(self.neurons)}
+        if self.controller.state_dict():
+            own["name"] = type(self.controller).__name__
+        for key, what in (("name", "the controller"), ("neurons", "the neurons")):
+            if key in own and state.get(key, own[key]) != own[key]:
+                raise BadValue(f"the state is of {what} {state[key]}, and this Adapter has {own[key]}; build it alike")
 
     def _step_before(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
         if not model.training or self._calibrating or 0 < self._forwards < self.forwards:
@@ -393,7 +441,25 @@ def _unwrapped(model: Any) -> nn.Module:
     """The module inside the wrappers of torch.compile and DistributedDataParallel."""
     while hasattr(model, "_orig_mod") or isinstance(model, DistributedDataParallel):
         model = model.module if isinstance(model, DistributedDataParallel) else model._orig_mod
+    if not isinstance(model, nn.Module):
+        raise BadValue(f"Adapter takes a network, got {_kind(model)}; give the torch.nn.Module that is trained")
     return model
+
+
+def _kind(given: Any) -> str:
+    """An object in words, for an error."""
+    return f"a tensor {list(given.shape)}" if isinstance(given, Tensor) else f"an object of type {type(given).__name__}"
+
+
+def _warn_of_left_out(model: nn.Module) -> None:
+    """Name the neurons of other libraries whose widths stay as they are, where those of others are adapted."""
+    left_out = [f"'{name}' ({type(module).__name__})" for name, module in model.named_modules() if is_left_out(module)]
+    if left_out:
+        warnings.warn(
+            f"not adapted, since the surrogate is of another library: {', '.join(left_out)}; give each a separate "
+            "surgrad.Surrogate",
+            stacklevel=4,
+        )
 
 
 def _neurons(model: nn.Module) -> dict[str, Any]:

@@ -122,10 +122,9 @@ class ESG(Controller):
         if not self.warmup <= progress < 1 - self.freeze:
             self.counts = {}
             return {}
-        widest = self._widest(context)
         sharpening = progress >= 1 - self.freeze - self.sharpen
-        for key, counts in self.counts.items():
-            self._move(key, counts, sharpening, context.step, widest[key])
+        for key, (counts, widest) in self._read(context).items():
+            self._move(key, counts, sharpening, context.step, widest)
         self.counts = {}
         return {
             name: self._width(name, neuron) for name, neuron in context.neurons.items() if self._key(name) in self.half
@@ -146,14 +145,19 @@ class ESG(Controller):
             halves.setdefault(self._key(name), []).append(mean.item())
         self.half = {key: sum(values) / len(values) for key, values in halves.items()}
 
-    def _widest(self, context: StepContext) -> dict[str, float]:
-        """The largest half-width that the surrogate of each layer can have, in thresholds, at most `max_half_width`."""
-        found: dict[str, float] = {}
-        for name, neuron in context.neurons.items():
-            threshold = neuron.threshold.detach().mean()
-            half = (effective_half_width(neuron.surrogate.function, 64 * threshold) / threshold).item()
-            found[self._key(name)] = min(half, found.get(self._key(name), self.max_half_width))
-        return found
+    def _read(self, context: StepContext) -> dict[str, tuple[Tensor, float]]:
+        """By layer (or of "all"), on the CPU after one wait for the device: the histogram of the period, and the
+        largest half-width that the surrogate can have, in thresholds, at most `max_half_width`."""
+        if not self.counts:
+            return {}
+        counts = torch.stack([*self.counts.values()])
+        limits = torch.stack([_widest(neuron).to(counts.device) for neuron in context.neurons.values()])
+        both = torch.cat([counts.double().flatten(), limits]).cpu()
+        *rows, last = both.split([counts.shape[1]] * len(counts) + [len(limits)])
+        widest: dict[str, float] = {}
+        for name, limit in zip(context.neurons, last.tolist(), strict=True):
+            widest[self._key(name)] = min(limit, widest.get(self._key(name), self.max_half_width))
+        return {key: (row, widest[key]) for key, row in zip(self.counts, rows, strict=True)}
 
     def _move(self, key: str, counts: Tensor, sharpening: bool, step: int, widest: float) -> None:
         now = self.half[key]
@@ -185,6 +189,12 @@ class ESG(Controller):
         self.half = dict(state["half"])
         self.ratios = dict(state.get("ratios", {}))
         self.counts = dict(state["counts"])
+
+
+def _widest(neuron: Any) -> Tensor:
+    """The largest half-width of a neuron's surrogate, that of 64 thresholds, in thresholds; 0-d float64."""
+    threshold = neuron.threshold.detach().mean()
+    return (effective_half_width(neuron.surrogate.function, 64 * threshold) / threshold).double()
 
 
 def effective_half_width(function: SurrogateFunction, width: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ def lsg_width(decay: Tensor, threshold: Tensor) -> Tensor:
     """α = 2·v_th·√(1 + β²), the width of the rectangle in LSG (Lian et al. 2023, section on learnable surrogates).
 
     It spans one standard deviation of the potential on either side of the threshold, after two steps without reset of
-    a current N(0, v_th²) (their Theorem 1).
+    a current N(0, v_th²) (their Theorem 1). It is the width of a rectangle. Another surrogate function gets the same
+    number, which may reach much further: `surgrad.surrogates.width_of_equivalent` converts.
 
     Args:
         decay: β, 0-d or [C].

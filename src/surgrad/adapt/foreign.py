@@ -16,8 +16,6 @@ from surgrad.surrogates import SURROGATES, Surrogate, SurrogateFunction
 
 HOLDERS = ("surrogate", "spike_grad", "surrogate_function")
 """Attributes that hold the surrogate of surgrad's, snnTorch's and SpikingJelly's neurons."""
-_COUNTED = "surgrad_histogram"
-"""Attribute of a surrogate module that holds the potentials counted so far."""
 ALPHAS: dict[str, tuple[str, Callable[[float], float]]] = {
     "ATan": ("atan", lambda a: 2 / (math.pi * a)),
     "Sigmoid": ("sigmoid", lambda a: 1 / a),
@@ -62,36 +60,58 @@ class ForeignNeuron:
                 self.spike = Surrogate("atan")
 
     While `record_histogram` is set, `histogram` counts the potentials with which its surrogate is called in
-    training, until the adapter has read them. The fused backends of a library do not call it.
+    training, until the adapter has read them. A neuron of snnTorch's calls it twice a time step, and the last call
+    counts: the first computes the reset, from the potentials of the step before. The fused backends of a library do not
+    call it.
     """
 
     def __init__(self, module: nn.Module, holder: str, surrogate: Surrogate | Alpha):
         self.module: Any = module
         self.surrogate = surrogate
         self._slope: nn.Module = getattr(module, holder)
-        self._hook: RemovableHandle | None = None
+        self._counts = f"surgrad_histogram_{id(self):x}"  # an attribute of the module; a probe counts apart
+        self._hooks: list[RemovableHandle] = []
+        self._potentials: Tensor | None = None  # of the last call of the surrogate
         self.histogram_by_width = False
 
     @property
     def record_histogram(self) -> bool:
-        return self._hook is not None
+        return bool(self._hooks)
 
     @record_histogram.setter
     def record_histogram(self, on: bool) -> None:
-        if on and self._hook is None:
-            self._hook = self._slope.register_forward_pre_hook(self._count)
-        elif not on and self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+        if on and not self._hooks:
+            self._hooks = self._counting()
+        elif not on:
+            for hook in self._hooks:
+                hook.remove()
+            self._hooks = []
+
+    def _counting(self) -> list[RemovableHandle]:
+        """Count from now on."""
+        if not _is_of("snntorch", self.module):
+            return [self._slope.register_forward_pre_hook(lambda _, inputs: self._count(inputs[0]))]
+        return [
+            self._slope.register_forward_pre_hook(self._keep),
+            self.module.register_forward_hook(self._count_kept),
+        ]
+
+    def _keep(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._potentials = inputs[0]
+
+    def _count_kept(self, *_: Any) -> None:
+        if self._potentials is not None:
+            self._count(self._potentials)
+        self._potentials = None
 
     @property
     def histogram(self) -> Tensor | None:
         """The counts, held by the neuron's module, so that they are restored with its other attributes."""
-        return vars(self.module).get(_COUNTED)
+        return vars(self.module).get(self._counts)
 
     @histogram.setter
     def histogram(self, counts: Tensor | None) -> None:
-        vars(self.module)[_COUNTED] = counts
+        vars(self.module)[self._counts] = counts
 
     @property
     def threshold(self) -> Tensor:
@@ -99,7 +119,8 @@ class ForeignNeuron:
             if hasattr(self.module, name):
                 return torch.as_tensor(getattr(self.module, name)).detach().float()
         raise BadValue(
-            f"{type(self.module).__name__} has no threshold attribute; use a controller that does not read it"
+            f"{type(self.module).__name__} has no threshold attribute, which this controller reads; set its "
+            "self.threshold to that with which it calls its Surrogate (u - threshold)"
         )
 
     @property
@@ -116,13 +137,17 @@ class ForeignNeuron:
             return 1 - module.w.detach().sigmoid()
         if hasattr(module, "v_threshold"):
             return torch.ones(())
-        raise BadValue(f"{type(module).__name__} has no decay attribute; use a controller that does not read it")
+        raise BadValue(
+            f"{type(module).__name__} has no decay attribute, which this controller reads; set its self.decay to β of "
+            "u_t = β·v_{t-1} + …, or use a controller that does not read it"
+        )
 
-    def _count(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _count(self, potentials: Tensor) -> None:
+        """Add u - threshold of one call of the surrogate."""
         if self.module.training:
             padding.refuse(f"the histogram of {type(self.module).__name__}, a neuron of another library,")
             by_channel = self.histogram_by_width and self.surrogate.width.ndim > 0
-            counts = histogram(inputs[0], self.threshold.to(inputs[0].device).mean(), by_channel=by_channel)
+            counts = histogram(potentials, self.threshold.to(potentials.device).mean(), by_channel=by_channel)
             self.histogram = counts if self.histogram is None else self.histogram.to(counts.device) + counts
 
 
@@ -136,9 +161,21 @@ def neuron_of(module: nn.Module) -> Any:
         return ForeignNeuron(module, holder, getattr(module, holder))
     for name in HOLDERS:
         slope: Any = getattr(module, name, None)
-        if type(slope).__name__ in ALPHAS and type(slope).__module__.startswith("spikingjelly."):
+        if type(slope).__name__ in ALPHAS and _is_of("spikingjelly", slope):
             return ForeignNeuron(module, name, Alpha(slope))
     return None
+
+
+def is_left_out(module: nn.Module) -> bool:
+    """Whether a module is a neuron of snnTorch's or SpikingJelly's whose surrogate no controller can adapt."""
+    slopes = {"snntorch": "spike_grad", "spikingjelly": "surrogate_function"}
+    has_slope = any(_is_of(library, module) and hasattr(module, name) for library, name in slopes.items())
+    return has_slope and neuron_of(module) is None
+
+
+def _is_of(library: str, module: object) -> bool:
+    """Whether an object's class, or one that it is derived from, is of a library."""
+    return any(kind.__module__.split(".")[0] == library for kind in type(module).__mro__)
 
 
 def _holder_of(module: nn.Module) -> str | None:
@@ -146,7 +183,13 @@ def _holder_of(module: nn.Module) -> str | None:
     for name in HOLDERS:  # snnTorch's is not a submodule
         if isinstance(getattr(module, name, None), Surrogate):
             return name
-    return next((name for name, child in module.named_children() if isinstance(child, Surrogate)), None)
+    held = [name for name, child in module.named_children() if isinstance(child, Surrogate)]
+    if len(held) > 1:
+        raise BadValue(
+            f"{type(module).__name__} holds {len(held)} Surrogates ({', '.join(held)}), and a neuron has one; put each "
+            "into a separate module, with its threshold"
+        )
+    return held[0] if held else None
 
 
 def slot_of(module: nn.Module) -> str:

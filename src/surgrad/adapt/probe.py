@@ -114,7 +114,13 @@ class Probe:
     def first_weight(self) -> str:
         """The name of the first trained parameter with two dimensions or more."""
         matrices = {name: parameter for name, parameter in self._parameters.items() if parameter.ndim > 1}
-        return next(name for name, parameter in matrices.items() if parameter.requires_grad)
+        trained = next((name for name, parameter in matrices.items() if parameter.requires_grad), None)
+        if trained is None:
+            raise BadValue(
+                "the network has no trained weight of two dimensions or more, whose gradients could be compared; give "
+                "one that has, or a controller that does not probe the loss"
+            )
+        return trained
 
     def parameter(self, name: str) -> Tensor:
         """A parameter's value, detached."""
@@ -159,13 +165,15 @@ class Probe:
     def histograms(self, by_width: bool = False) -> dict[str, Tensor]:
         """The histogram of every neuron's membrane potentials (`surgrad.kernels.lif`) on this batch, by module path, of
         this rank: [BINS], or those of the potentials that each width meets, [*shape of the width, BINS]."""
-        modules = self._model.named_modules()
-        recorded: dict[str, Any] = {name: module for name, module in modules if hasattr(module, "record_histogram")}
-        values = {"record_histogram": True, "training": True, "histogram_by_width": by_width}
-        settings = [(module, name, value) for module in recorded.values() for name, value in values.items()]
-        with torch.no_grad(), preserved(self._model), changed(settings):  # neurons record in training mode only
+        found = {name: neuron_of(module) for name, module in self._model.named_modules()}
+        recorded = {name: neuron for name, neuron in found.items() if hasattr(neuron, "record_histogram")}
+        values = {"record_histogram": True, "histogram_by_width": by_width, "histogram": None}
+        settings = [(neuron, name, value) for neuron in recorded.values() for name, value in values.items()]
+        # neurons record in training mode only
+        settings += [(getattr(neuron, "module", neuron), "training", True) for neuron in recorded.values()]
+        with torch.no_grad(), preserved(self._model), changed(settings):
             self._run({}, self._batch[0])
-            return {name: module.histogram for name, module in recorded.items()}
+            return {name: neuron.histogram for name, neuron in recorded.items()}
 
     membranes = histograms
     """The former name of `histograms`, kept for one release."""
@@ -309,6 +317,11 @@ class Probe:
 
     def _halves(self, output: Tensor) -> Tensor:
         """[2]: the losses of the two halves of the batch."""
+        if not isinstance(output, Tensor):
+            raise BadValue(
+                f"the network returns an object of type {type(output).__name__}, of which this controller cannot take "
+                "the halves of a batch; let its forward return one tensor"
+            )
         outputs = output.tensor_split([len(self) // 2], self._axes.of_output(output))
         targets = self._batch[1].tensor_split([len(self) // 2], self._axes.targets)
         return torch.stack([self._loss(out.double(), wanted) for out, wanted in zip(outputs, targets, strict=True)])

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from surgrad.adapt.dspike import Difference, difference
 from surgrad.adapt.probe import Batch, Loss, Probe
 from surgrad.criteria import HISTOGRAM_REACH, NARROW_SHARE, SILENT_RATE
+from surgrad.errors import BadValue
 from surgrad.measure.layers import LayerEvidence, evidence
+from surgrad.neurons import neurons
 
 DEAD_SHARE = 0.5
 """A larger share of neurons that never fire makes a layer dead, if the batch is large enough to tell."""
@@ -66,6 +68,9 @@ class Diagnosis:
     first_weights: dict[str, float] = field(default_factory=dict)
     by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return "\n".join(finding.sentence for finding in self.findings) or "No problem was found."
+
     def record(self) -> dict[str, Any]:
         """The diagnosis as JSON can hold it."""
         return {
@@ -99,10 +104,14 @@ def diagnose(
             (`surgrad.adapt.probe.SampleAxes`).
 
     Returns:
-        The evidence of every layer, and the findings.
+        The evidence of every layer, and the findings. Printed, it is their sentences.
+
+    Raises:
+        BadValue: the network has no neuron of surgrad's, or its inputs or parameters are not finite.
 
     Example:
         >>> import torch
+        >>> from surgrad import diagnose
         >>> from surgrad.losses import cross_entropy
         >>> from surgrad.models import small_cnn
         >>> network = small_cnn(classes=2, width_multiplier=0.1)
@@ -111,7 +120,10 @@ def diagnose(
         >>> len(found.layers)
         4
         >>> sentences = [finding.sentence for finding in found.findings]
+        >>> print(diagnose(network.train(), batch, cross_entropy))  # doctest: +SKIP
+        Layers 2, 3: 97 % of the neurons get no gradient: width 0.02 is too narrow; try 0.9, or the controller that ...
     """
+    _check(model, batch)
     layers = evidence(model, batch, loss, sample_axes=sample_axes)
     probe = Probe(model, loss, batch, axes=sample_axes).frozen()
     by_layer = {}
@@ -122,6 +134,21 @@ def diagnose(
     first = probe.first_weight()
     first_weights = _compared(difference(probe, first), probe.grad(first))
     return Diagnosis(layers, findings(layers), first_weights, by_layer)
+
+
+def _check(model: nn.Module, batch: Batch) -> None:
+    if not neurons(model):
+        raise BadValue(
+            f"the network ({type(model).__name__}) has no neuron of surgrad's, and only those can be measured; build "
+            "it with surgrad.LIF or another of surgrad.neurons"
+        )
+    values = {"inputs": batch[0], **dict(model.named_parameters())}
+    for name, value in values.items():
+        if isinstance(value, Tensor) and not value.isfinite().all():
+            raise BadValue(
+                f"{name} of {list(value.shape)} hold numbers that are not finite (NaN or infinite), so nothing can be "
+                "measured; give finite inputs, or the weights of an earlier checkpoint"
+            )
 
 
 def _compared(finite: Difference, gradient: Tensor) -> dict[str, float]:
@@ -238,7 +265,15 @@ def _describe_dead(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEviden
         f"{_percent(_mean(chosen, 'dead'))} of the neurons never fire. The potentials have the mean "
         f"{_mean(chosen, 'mean'):.1f} and the standard deviation {_mean(chosen, 'spread'):.1f}, in units of the "
         f"threshold. Little or no information passes: {_remedy(chosen, 'lower the threshold')}."
+        + _also_narrow([layer for layer in chosen if _is_narrow(layer, layers)])
     )
+
+
+def _also_narrow(chosen: Sequence[LayerEvidence]) -> str:
+    """The sentence on layers that cannot learn to fire, since their surrogate does not reach the potentials."""
+    if not chosen:
+        return ""
+    return f" And {_percent(1 - _mean(chosen, 'chi'))} of them get no gradient: {_too_narrow(chosen)}"
 
 
 def _describe_saturated(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
@@ -264,10 +299,11 @@ def _remedy(chosen: Sequence[LayerEvidence], otherwise: str) -> str:
 
 
 def _describe_narrow(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:
-    return (
-        f"{_percent(1 - _mean(chosen, 'chi'))} of the neurons get no gradient: width {_width(chosen)} is too "
-        f"narrow; try {_better_width(chosen)}."
-    )
+    return f"{_percent(1 - _mean(chosen, 'chi'))} of the neurons get no gradient: {_too_narrow(chosen)}"
+
+
+def _too_narrow(chosen: Sequence[LayerEvidence]) -> str:
+    return f"width {_width(chosen)} is too narrow; try {_better_width(chosen)}."
 
 
 def _describe_wide(chosen: Sequence[LayerEvidence], layers: Sequence[LayerEvidence]) -> str:

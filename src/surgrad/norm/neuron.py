@@ -3,9 +3,11 @@
 from typing import cast
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from surgrad.errors import BadValue
 from surgrad.kernels.lif import COMPILED, choose
-from surgrad.neurons import MPBN, FusedNeuron
+from surgrad.neurons import MPBN, FusedNeuron, Neuron
 from surgrad.norm.batch import BatchNorm, NoNorm
 from surgrad.padding import active
 
@@ -22,6 +24,9 @@ class NormNeuron(nn.Module):
         neuron: any module on currents [T, N, C, ...]. An `MPBN` with one norm for the whole layer gets one per channel.
         plus_norm: the norm of a second summand, if it has one.
 
+    Raises:
+        BadValue: the norm is a neuron, or a norm of torch's, which takes no time axis.
+
     Example:
         >>> import torch
         >>> from surgrad import LIF, TDBN, NormNeuron
@@ -32,6 +37,12 @@ class NormNeuron(nn.Module):
 
     def __init__(self, norm: nn.Module, neuron: nn.Module, plus_norm: nn.Module | None = None):
         super().__init__()
+        for given in (norm, plus_norm):
+            if isinstance(given, Neuron | _BatchNorm):
+                raise BadValue(
+                    f"NormNeuron was given {type(given).__name__} as a norm; give NormNeuron(norm, neuron), with a "
+                    "norm for currents [T, N, C, ...], such as surgrad.TDBN or surgrad.BatchNorm"
+                )
         self.norm = norm
         self.neuron = neuron
         self.plus_norm = plus_norm

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from surgrad.surrogates.base import SurrogateFunction
+from surgrad.surrogates.registry import find_surrogate
 
 SHARES = 64
 """Points of the integral over a function's mass."""
@@ -17,7 +18,7 @@ WIDEST = 64.0
 """The largest width that `width_of_equivalent` returns, in half-widths."""
 
 
-def equivalent_half_width(function: SurrogateFunction, width: Tensor) -> Tensor:
+def equivalent_half_width(function: SurrogateFunction | str, width: Tensor | float) -> Tensor:
     """Half-width h of the rectangle whose gradient has the same mass and the same power as the function's:
 
         h = (∫ g dx)² / (2 ∫ g² dx).
@@ -27,27 +28,33 @@ def equivalent_half_width(function: SurrogateFunction, width: Tensor) -> Tensor:
     1.5 w while it is narrow, exponential 2 w, sigmoid and fast_sigmoid 3 w, and atan π w.
 
     Args:
-        function: the surrogate function.
-        width: [...], positive, in units of potential.
+        function: the surrogate function, or its name.
+        width: [...], or a number; positive, in units of potential.
 
     Returns:
         [...], in units of potential.
+
+    Example:
+        >>> equivalent_half_width("rect", 1.0)
+        tensor(0.5000)
     """
-    table = _table(function, width.device)
+    width = torch.as_tensor(width)
+    table = _table(find_surrogate(function), width.device)
     return _interpolated(table.log_widths, table.log_halves, width.double().log2()).exp2().to(width.dtype)
 
 
-def width_of_equivalent(function: SurrogateFunction, half: Tensor) -> Tensor:
+def width_of_equivalent(function: SurrogateFunction | str, half: Tensor | float) -> Tensor:
     """The width whose `equivalent_half_width` is `half`; 64 times `half` where no width has it.
 
     Args:
-        function: the surrogate function.
-        half: [...], positive, in units of potential.
+        function: the surrogate function, or its name.
+        half: [...], or a number; positive, in units of potential.
 
     Returns:
         [...], in units of potential.
     """
-    table = _table(function, half.device)
+    half = torch.as_tensor(half)
+    table = _table(find_surrogate(function), half.device)
     width = _interpolated(table.log_halves, table.log_widths, half.double().log2()).exp2()
     return torch.minimum(width, WIDEST * half).to(half.dtype)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from surgrad.config.registry import Registry
-from surgrad.errors import unknown
+from surgrad.errors import BadValue, unknown
 from surgrad.surrogates import simple
 from surgrad.surrogates.base import SurrogateFunction
 from surgrad.surrogates.families import dspike, leaky_box, multi_gaussian, q_pseudospike, tilted
@@ -43,9 +43,15 @@ def find_surrogate(given: str | SurrogateFunction) -> SurrogateFunction:
 
     Raises:
         UnknownName: if there is no such name; it offers those that resemble it.
+        BadValue: if it is neither.
     """
     if isinstance(given, SurrogateFunction):
         return given
+    if not isinstance(given, str):
+        raise BadValue(
+            f"a surrogate function is one of surgrad's, or its name, got an object of type {type(given).__name__}; "
+            f"the names: {', '.join([*SURROGATES, *(SURROGATE_BUILDERS.keys() - SURROGATES.keys())])}"
+        )
     if given in SURROGATES:
         return SURROGATES[given]
     if given in SURROGATE_BUILDERS:

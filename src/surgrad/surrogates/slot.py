@@ -131,6 +131,8 @@ class Surrogate(nn.Module):
                 f"learn is set and steps = {steps}, but a learned width is the same at all steps; set one of them"
             )
         self.function = find_surrogate(function)
+        if not isinstance(width, float | int | Tensor):
+            raise BadValue(f"width must be a number, or a tensor [C], got an object of type {type(width).__name__}")
         value = torch.as_tensor(width, dtype=torch.float32).clone()
         if value.ndim > 1 or not (torch.isfinite(value) & (value > 0)).all():
             raise BadValue(f"width must be positive, one number or one per channel [C], got {width}")

@@ -35,9 +35,13 @@ def record_cuda_graph(function: Callable[[], Any]) -> tuple[Any, Callable[[], No
         again in the same memory.
     """
     graph = torch.cuda.CUDAGraph()
-    # calls of other threads, such as a loader's that pins memory, do not spoil the record
-    with _without_collection(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        result = function()
+    before = torch.cuda.current_stream()
+    try:
+        # calls of other threads, such as a loader's that pins memory, do not spoil the record
+        with _without_collection(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            result = function()
+    finally:
+        torch.cuda.set_stream(before)  # torch leaves its stream the current one where it cannot end a record
     return result, graph.replay
 
 
@@ -141,6 +145,8 @@ class GraphedStep:
             self._recorded[kind] = self._of(x, labels)
         except RuntimeError as error:  # torch raises it for whatever a graph cannot hold
             self._failed = True
+            for parameter in self._model.parameters():
+                parameter.grad = None  # of the record, without values
             reason = str(error).splitlines()[0]
             self._say(f"the training continues without a CUDA graph, which cannot hold this step: {reason}")
             return self._step(x, labels)

@@ -58,8 +58,14 @@ def tune(
         The outcome: print its `sentence` and `table`; `best` has the names for `Surrogate` and `Adapter`.
 
     Raises:
-        BadValue: there is no batch to train or to validate on, or every training failed.
+        BadValue: there is no batch to train or to validate on, a network is given in place of a function, or every
+            training failed.
     """
+    if isinstance(make_network, nn.Module):
+        raise BadValue(
+            f"tune trains many new networks, and was given one ({type(make_network).__name__}); give a function that "
+            "makes it, such as `lambda: Network()`"
+        )
     racing = default_candidates() if candidates is None else candidates
     training, held = _divided(batches) if validation is None else (batches, validation)
     if next(iter(training), None) is None:
