@@ -43,15 +43,15 @@ def parts(out: Path, data: Path | None, tiny: bool) -> list[tuple[str, int, list
     pytest = ["pytest", "-n", "auto", "--noconftest", "-o", "addopts=", "-v"]
     short = [] if tiny else ["--short"]
     found = [
-        *((name, 200, [*pytest, *chosen]) for name, chosen in tests.items()),
-        ("step", 280, ["bench.gpu", "--out", f"{out}/step", "--limit", "60", *short, *device, "--only", *CONTENDERS]),
-        ("loop", 100, ["bench.loop", "--out", f"{out}/loop.jsonl", *device]),
+        *((name, 130, [*pytest, *chosen]) for name, chosen in tests.items()),
+        ("step", 220, ["bench.gpu", "--out", f"{out}/step", "--limit", "60", *short, *device, "--only", *CONTENDERS]),
+        ("loop", 90, ["bench.loop", "--out", f"{out}/loop.jsonl", *device]),
         ("levels", 60, ["bench.levels", "--out", f"{out}/levels.json", *device]),
-        *((f"ranks-{count}", 45, ranks(count, out, tiny)) for count in (1, 2)),
+        *((f"ranks-{count}", 40, ranks(count, out, tiny)) for count in (1, 2)),
     ]
     if data is not None:
         record = ["bench.record", "fixed_cifar10_fast_t2", "--data", str(data), "--seeds", "1"]
-        found.append(("training", 200, [*record, "--out", f"{out}/training.jsonl"]))
+        found.append(("training", 170, [*record, "--out", f"{out}/training.jsonl"]))
     return found
 
 

@@ -147,6 +147,12 @@ def test_a_part_that_is_cut_off_leaves_no_process(tmp_path, monkeypatch):
             time.sleep(0.01)
 
 
+def test_all_parts_take_a_quarter_of_an_hour(tmp_path):
+    limits = {name: limit for name, limit, _ in gpu_all.parts(tmp_path, tmp_path, tiny=False)}
+    assert sum(limits.values()) <= 900
+    assert limits["tests"] + limits["kernels"] <= 270
+
+
 def test_parts_can_be_chosen(tmp_path, monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(gpu_all, "_run", lambda out, name, limit, words: ran.append(name) or True)

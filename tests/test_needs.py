@@ -405,6 +405,14 @@ MISTAKES = {
         lambda: stepped(nn.Sequential(LIF()), pair(3), controller="dspike"),
         "no trained weight of two dimensions or more",
     ),
+    "no time axis": (
+        lambda: PerStep(nn.Linear(3, 4))(torch.rand(8, 3)),
+        r"PerStep with Linear takes sequences \[T, N, ...\] of 3 axes, got \[8, 3\]; show samples",
+    ),
+    "images without time": (
+        lambda: PerStep(nn.Conv2d(3, 4, 3))(torch.rand(8, 3, 9, 9)),
+        r"PerStep with Conv2d takes sequences \[T, N, ...\] of 5 axes, got \[8, 3, 9, 9\]",
+    ),
     "the norm last": (lambda: NormNeuron(LIF(), TDBN(3)), r"was given LIF as a norm; give NormNeuron\(norm, neuron\)"),
     "a norm of torch": (lambda: NormNeuron(nn.BatchNorm2d(3), LIF()), "was given BatchNorm2d as a norm.* surgrad.TDBN"),
     "a network for tune": (

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from surgrad.config.values import Count, Fraction
 from surgrad.errors import BadValue
@@ -18,7 +19,8 @@ class PerStep(nn.Sequential):
         *args: the layers, as of `nn.Sequential`.
 
     Raises:
-        BadValue: for a neuron among them: it would take the samples of a batch for time steps.
+        BadValue: for a neuron among them: it would take the samples of a batch for time steps; for an input with too
+            few axes for the first layer.
 
     Example:
         >>> layers = PerStep(nn.Conv2d(3, 8, 3), nn.AvgPool2d(2))
@@ -37,7 +39,21 @@ class PerStep(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         steps = input.shape[:2]
+        least = _least_axes(self)
+        if input.ndim < least:
+            raise BadValue(
+                f"PerStep with {type(self[0]).__name__} takes sequences [T, N, ...] of {least} axes, got "
+                f"{list(input.shape)}; show samples without a time axis T times: x.expand(T, *x.shape)"
+            )
         return super().forward(input.flatten(0, 1)).unflatten(0, steps)
+
+
+def _least_axes(layers: nn.Sequential) -> int:
+    """The axes of a sequence that the first layer takes, those of time and samples included, where it says so."""
+    first = layers[0] if len(layers) else None
+    if isinstance(first, _ConvNd):
+        return 3 + len(first.kernel_size)
+    return 3 if isinstance(first, nn.Linear) else 0
 
 
 class Dropout(nn.Module):
