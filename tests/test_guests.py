@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+import surgrad
 from surgrad import Adapter, Surrogate, adapt
 from surgrad.adapt import Probe
 from surgrad.adapt.foreign import ALPHAS, Alpha
 from surgrad.criteria import GOOD_SHARE
 from surgrad.errors import BadValue
 from surgrad.kernels.lif import BINS, histogram, share_within
+from surgrad.neurons import Neuron
 from surgrad.surrogates import SURROGATES
 
 snntorch = pytest.importorskip("snntorch", reason="snntorch is not installed (make test installs it)")
@@ -294,6 +296,47 @@ def test_histograms_have_our_bins():
     made = adapter(model, adapt.ESG())
     model(next(batches())[0])
     assert made.neurons["fire1"].histogram.shape == (BINS,)
+
+
+def same_neurons():
+    """The rows of the table of the docs: our neuron, and the same one of another library, as they are written there."""
+    text = (Path(__file__).parent.parent / "docs/other_libraries.md").read_text()
+    rows = re.findall(r"^\| `(.*?)` \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    return [(ours, cell.strip("`")) for ours, *others in rows for cell in others if cell != "–"]
+
+
+def outputs(made, x):
+    """The spikes of a neuron with one and the same surrogate, [T, N, C]."""
+    if isinstance(made, snntorch.Leaky):
+        made.spike_grad, made.init_hidden = Surrogate("atan", 0.4), True
+        return torch.stack([made(step) for step in x])
+    if isinstance(made, Neuron):
+        made.surrogate = Surrogate("atan", 0.4)
+        return made(x)
+    made.surrogate_function, made.step_mode = Surrogate("atan", 0.4), "m"
+    return made(x)
+
+
+@pytest.mark.parametrize(("ours", "other"), same_neurons())
+def test_the_same_neuron_has_the_same_spikes_and_gradients(ours, other):
+    names = {**vars(neuron), **vars(surgrad.neurons), "Leaky": snntorch.Leaky}
+    given = torch.randn(8, 64, 5, generator=torch.Generator().manual_seed(0)) * 1.5 + 0.5
+    weights = torch.randn(8, 64, 5, generator=torch.Generator().manual_seed(1))
+    spikes, gradients = [], []
+    for text in (ours, other):
+        x = given.clone().requires_grad_()
+        spikes.append(outputs(eval(text, names), x))
+        (spikes[-1] * weights).sum().backward()
+        gradients.append(x.grad)
+    assert torch.equal(*spikes)
+    assert 0.1 < spikes[0].mean() < 0.6
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_the_table_of_neurons_has_all_libraries():
+    kinds = {other.partition("(")[0] for _, other in same_neurons()}
+    assert kinds == {"Leaky", "LIFNode", "ParametricLIFNode", "IFNode"}
+    assert len(same_neurons()) == 10
 
 
 def test_the_examples_of_the_docs_run():
