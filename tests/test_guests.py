@@ -1,6 +1,8 @@
 """surgrad inside snnTorch and SpikingJelly: its `Surrogate` as their slope, its `Adapter` on their neurons."""
 
+import copy
 import math
+import pickle
 import re
 from pathlib import Path
 
@@ -170,6 +172,17 @@ def test_the_start_does_not_matter_here_either(name, start):
     for path, width in zip(made.neurons, widths(made), strict=True):
         assert share_within(counts[path], width / 2 / 0.5) == pytest.approx(GOOD_SHARE, abs=0.01)
     assert all(neuron.histogram is None for neuron in made.neurons.values()), "the probe counts apart"
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_copy_counts_nothing_for_the_adapter(name, again):
+    model = MODELS[name](lambda: Surrogate("rect"))
+    made = Adapter(model, "esg", steps=6)
+    again(model)(next(batches())[0])
+    assert all(neuron.histogram is None for neuron in made.neurons.values())
+    model(next(batches())[0])
+    assert all(neuron.histogram.sum() > 0 for neuron in made.neurons.values())
 
 
 def test_neurons_that_stay_as_they_are_are_named():

@@ -90,11 +90,14 @@ class ForeignNeuron:
     def _counting(self) -> list[RemovableHandle]:
         """Count from now on."""
         if not _is_of("snntorch", self.module):
-            return [self._slope.register_forward_pre_hook(lambda _, inputs: self._count(inputs[0]))]
+            return [self._slope.register_forward_pre_hook(self._count_inputs)]
         return [
             self._slope.register_forward_pre_hook(self._keep),
             self.module.register_forward_hook(self._count_kept),
         ]
+
+    def _count_inputs(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._count(inputs[0])
 
     def _keep(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._potentials = inputs[0]
