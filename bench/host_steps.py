@@ -26,6 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench.host import empty_driver
 from surgrad.config import Recipe, set_fields
 from surgrad.data import ArraySource
+from surgrad.optim import muon
 from surgrad.recipes import find_recipe
 from surgrad.train.building import build
 from surgrad.train.evaluation import evaluate
@@ -33,12 +34,13 @@ from surgrad.train.loop import Loop
 from surgrad.train.progress import Silent
 from surgrad.transfer import Reading
 
+FAST = "the fast network, Muon"
 STEPS = {
     "LSG": ("lsg_cifar10_resnet19_t2",),
     "fixed width and decay": ("lsg_cifar10_resnet19_t2", "adapt.name=fixed", "neuron.train_decay=false"),
     "share": ("lsg_cifar10_resnet19_t2", "adapt.name=share", "neuron.train_decay=false"),
     "ESG": ("lsg_cifar10_resnet19_t2", "adapt.name=esg", "neuron.train_decay=false"),
-    "the fast network, Muon": ("fixed_cifar10_fast_t2",),
+    FAST: ("fixed_cifar10_fast_t2",),
 }
 """What is counted: a recipe, and its changes. The counts do not depend on the sizes of layers and batches."""
 FROM_HOST = "aten::lift_fresh"
@@ -62,7 +64,10 @@ BEFORE = 3
 def counted() -> dict[str, dict[str, int]]:
     """The counts of each of `STEPS`."""
     with taken_for_a_gpu() as launches:
-        return {name: _counts(_recipe(*words), launches) for name, words in STEPS.items()}
+        found = {name: _counts(_recipe(*words), launches) for name, words in STEPS.items()}
+        with patch.object(muon, "_groups", lambda weights: [[weight] for weight in weights]):
+            found["the same, Muon weight by weight"] = _counts(_recipe(*STEPS[FAST]), launches)
+    return found
 
 
 def _recipe(name: str, *settings: str) -> Recipe:

@@ -28,7 +28,7 @@ from surgrad.data import ImageData, load
 from surgrad.files import append_rows, read_rows
 from surgrad.models.fast import Whitening
 from surgrad.recipes import find_recipe
-from surgrad.sweep.table import paired
+from surgrad.sweep.table import Sample, paired
 from surgrad.train.average import EMA, loaded
 from surgrad.train.building import build
 from surgrad.train.loop import Loop
@@ -57,11 +57,13 @@ class Idea:
         settings: what differs from the base.
         whitens: whether the whitening layer is fitted.
         keeps: the share of training images that is used, the hardest for a proxy.
+        adds: whether it is an idea that the recipe does not have; otherwise one of the recipe's is left out.
     """
 
     settings: tuple[str, ...] = ()
     whitens: bool = True
     keeps: float = 1.0
+    adds: bool = False
 
 
 IDEAS = {
@@ -74,7 +76,7 @@ IDEAS = {
     "T=2 throughout, images still small at first, 5 epochs": Idea(("progressive.steps=2", "optim.epochs=5")),
     "whole images throughout, T=1 at first, 5 epochs": Idea(("progressive.image_size=none", "optim.epochs=5")),
     "without label smoothing": Idea(("loss.label_smoothing=0",)),
-    "without the easiest 30 % of images, 9 epochs of the others": Idea(("optim.epochs=9",), keeps=HARD),
+    "without the easiest 30 % of images, 9 epochs of the others": Idea(("optim.epochs=9",), keeps=HARD, adds=True),
     "Nesterov's momentum in place of Muon": Idea(
         ("optim.name=sgd", "optim.lr=0.1", "optim.momentum=0.9", "optim.nesterov=true")
     ),
@@ -177,19 +179,37 @@ def shown(rows: list[dict[str, Any]]) -> str:
     base = of[BASE]
     lines = [
         _line(BASE, base, base),
-        _line("weight average", base, base, "accuracy_of_average"),
-        _line("mirrored images in the test too", base, base, "accuracy_with_flips"),
-        *[_line(name, found, base) for name, found in of.items() if found and name != BASE],
+        _line("weight average", base, base, "accuracy_of_average", adds=True),
+        _line("mirrored images in the test too", base, base, "accuracy_with_flips", adds=True),
+        *[_line(name, found, base, adds=IDEAS[name].adds) for name, found in of.items() if found and name != BASE],
     ]
-    return table(["idea", "accuracy, %", "points more than as it is", "95 % interval", "seeds", "CPU seconds"], lines)
+    head = ["idea", "accuracy, %", "points more than as it is", "95 % interval", "seeds", "CPU seconds", "verdict"]
+    return table(head, lines)
 
 
-def _line(name: str, rows: list[dict[str, Any]], base: list[dict[str, Any]], field: str = "accuracy") -> list[str]:
+def _line(
+    name: str,
+    rows: list[dict[str, Any]],
+    base: list[dict[str, Any]],
+    field: str = "accuracy",
+    *,
+    adds: bool = False,
+) -> list[str]:
     scores = {row["seed"]: row[field] for row in rows}
     own = f"{100 * statistics.mean(scores.values()):.2f}"
-    more, interval = paired(scores, {row["seed"]: row["accuracy"] for row in base}).words("+")
+    difference = paired(scores, {row["seed"]: row["accuracy"] for row in base})
     seconds = f"{statistics.mean(row['cpu_seconds'] for row in rows):.0f}"
-    return [name, own, *(("", "") if name == BASE else (more, interval)), str(len(rows)), seconds]
+    compared = ("", "") if name == BASE else difference.words("+")
+    return [name, own, *compared, str(len(rows)), seconds, "" if name == BASE else verdict(difference, adds)]
+
+
+def verdict(difference: Sample, adds: bool) -> str:
+    """What the difference to the base says of an idea that is added, or of one that is left out."""
+    low, high = difference.mean - difference.interval, difference.mean + difference.interval
+    gains, loses = low > 0, high < 0
+    if adds:
+        return "worth adding" if gains else "harmful" if loses else "not shown to help"
+    return "kept" if loses else "better left out" if gains else "kept, not shown to help"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,11 @@ from bench.targets import outcome
 from surgrad.config import set_fields
 from surgrad.data import ImageData
 from surgrad.data.base import Split
+from surgrad.files import read_rows
 from surgrad.recipes import find_recipe
+from surgrad.sweep.table import Sample
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_ratios_are_taken_within_a_round():
@@ -113,11 +117,30 @@ def test_ideas_are_compared_seed_by_seed():
     found = ideas.shown([row(ideas.BASE, 0, 0.5), row(ideas.BASE, 1, 0.7), row(other, 1, 0.6)]).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found[2:]]
     assert cells == [
-        [ideas.BASE, "60.00", "", "", "2", "10"],
-        ["weight average", "60.00", "+0.00 ± 0.00", "+0.00 to +0.00", "2", "10"],
-        ["mirrored images in the test too", "61.00", "+1.00 ± 0.00", "+1.00 to +1.00", "2", "10"],
-        [other, "60.00", "-10.00", "–", "1", "10"],
+        [ideas.BASE, "60.00", "", "", "2", "10", ""],
+        ["weight average", "60.00", "+0.00 ± 0.00", "+0.00 to +0.00", "2", "10", "not shown to help"],
+        ["mirrored images in the test too", "61.00", "+1.00 ± 0.00", "+1.00 to +1.00", "2", "10", "worth adding"],
+        [other, "60.00", "-10.00", "–", "1", "10", "kept, not shown to help"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "added", "left_out"),
+    [
+        ((0.010, 0.011), "worth adding", "better left out"),
+        ((-0.010, -0.011), "harmful", "kept"),
+        ((-0.01, 0.01), "not shown to help", "kept, not shown to help"),
+    ],
+)
+def test_the_verdict_on_an_idea(values, added, left_out):
+    assert ideas.verdict(Sample(values), adds=True) == added
+    assert ideas.verdict(Sample(values), adds=False) == left_out
+
+
+def test_the_ideas_of_the_docs_are_those_of_the_log():
+    rows = read_rows(ROOT / "records" / "speed" / "ideas.jsonl")
+    assert ideas.shown(rows) in (ROOT / "docs" / "records.md").read_text()
+    assert all(len({row["seed"] for row in rows if row.get("idea") == name}) >= 3 for name in ideas.IDEAS)
 
 
 def test_a_part_that_fails_or_hangs_stops_no_other(tmp_path, monkeypatch: pytest.MonkeyPatch):

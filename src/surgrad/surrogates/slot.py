@@ -80,7 +80,8 @@ class Surrogate(nn.Module):
 
     Called with x = u - threshold, it returns spikes.
 
-    The width never enters the forward pass: the loss is the same, to the last bit, for every width.
+    The width never enters the forward pass: the loss is the same, to the last bit, for every width. Write it in place,
+    after the backward pass: `surrogate.width.fill_(0.5)`.
 
     Args:
         function: a name of `surgrad.surrogates.SURROGATES`, or a `SurrogateFunction`.
