@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
 
+from surgrad.adapt import Probe
 from surgrad.config import set_fields
 from surgrad.errors import BadValue
 from surgrad.losses import cross_entropy
@@ -60,6 +62,10 @@ KINDS = {
     "rdrop": ("loss.name=rdrop", "model.name=vgg11_dct"),
     "share": ("adapt.name=share", "surrogate.per_channel=true"),
     "bf16": ("run.precision=bf16",),
+    "dspike": ("adapt.name=dspike", "surrogate.name=dspike"),
+    "dgs": ("adapt.name=dgs",),
+    "plain torch": ("neuron.backend=torch",),
+    "dspike, plain torch": ("neuron.backend=torch", "adapt.name=dspike", "surrogate.name=dspike"),
 }  # fmt: skip
 
 
@@ -70,6 +76,44 @@ def test_trainings_are_the_same_to_the_last_bit(kind):
         settings = (*settings, "surrogate.learn=true", "neuron.train_decay=false")
     plain, checked = trained(*settings), trained(*settings, "run.checkpoint=true")
     assert all(torch.equal(plain[name], checked[name]) for name in plain)
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_probes_find_the_same(backend):
+    """They replace parameters, widths and statistics for a forward pass, and the backward pass follows later."""
+    found = []
+    for checkpoint in (False, True):
+        model = network("small_resnet")
+        model.checkpoint = checkpoint
+        for neuron in neurons(model).values():
+            neuron.backend = backend
+        probe = Probe(model, cross_entropy, (images(), torch.arange(3)))
+        first = probe.first_weight()
+        other = {name: 3 * neuron.surrogate.width for name, neuron in neurons(model).items()}
+        changed = 0.5 * probe.parameter(first)
+        found.append(
+            [
+                *probe.gradients().values(),
+                *probe.frozen().part(1).gradients().values(),
+                probe.grad(first, other, changed),
+            ]
+        )
+        assert model.checkpoint == checkpoint
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("how", ["parameters", "mode"])
+def test_what_is_not_the_same_in_the_backward_pass_is_refused(how):
+    model = network("small_resnet")
+    model.checkpoint = True
+    if how == "mode":
+        out = model(images())
+        model.eval()
+    else:
+        others = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
+        out = functional_call(model, others, (images(),))
+    with pytest.raises(BadValue, match="between the two passes it got other parameters"):
+        out.sum().backward()
 
 
 def test_padding_is_left_out_in_the_backward_pass_too():

@@ -343,9 +343,10 @@ class Probe:
             if name not in buffers and name not in self._parameters:
                 raise unknown("parameter or buffer", name, [*self._parameters, *buffers])
         process.alive()
-        norms = [] if self._frozen is None else self._norms()
-        constant = changed((norm, "training", False) for norm in norms)
-        with constant, exact_arithmetic(), torch.autocast(inputs.device.type, enabled=False):
+        settings = [(norm, "training", False) for norm in ([] if self._frozen is None else self._norms())]
+        # what is computed again in the backward pass would be so without the other parameters, buffers and settings
+        settings += [(module, "checkpoint", False) for module in self._model.modules() if hasattr(module, "checkpoint")]
+        with changed(settings), exact_arithmetic(), torch.autocast(inputs.device.type, enabled=False):
             return buffers, functional_call(self._model, {**buffers, **over}, (inputs,))
 
 

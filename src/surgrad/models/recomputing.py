@@ -72,6 +72,11 @@ def _run(block: nn.Module, x: Tensor) -> Tensor:
     return checkpoint(block, x, use_reentrant=False, preserve_rng_state=draws, context_fn=contexts)
 
 
+def _given(block: nn.Module) -> list[tuple[int, ...]]:
+    """Which parameters a block has, and the modes of its modules."""
+    return [(module.training, *map(id, module.parameters(recurse=False))) for module in block.modules()]
+
+
 class _State:
     """What decides the result of a block besides its parameters and its input."""
 
@@ -79,6 +84,7 @@ class _State:
         self.block = block
         self.buffers = [(buffer, buffer.clone()) for buffer in block.buffers()]
         self.declared = [(module, module.state()) for module in stateful_modules(block).values()]
+        self.given = _given(block)
         self.lengths = padding.lengths()
 
     @torch.no_grad()
@@ -92,6 +98,12 @@ class _State:
     @contextmanager
     def again(self) -> Iterator[None]:
         """Within it, the block computes what it computed in this state. Afterwards its state is what it was before."""
+        if _given(self.block) != self.given:
+            raise BadValue(
+                "a network with checkpoint = True computes its blocks again in the backward pass, and between the two "
+                "passes it got other parameters (torch.func.functional_call) or another mode (train, eval); set its "
+                "checkpoint to False for that"
+            )
         now = _State(self.block)
         self.restore()
         try:
