@@ -8,7 +8,6 @@ the same order of images. FILE gets a JSON line for every training; those that i
 import argparse
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from bench.machine import machine, words
-from bench.record import accuracies, steps_of
+from bench.record import accuracies, loop_of, steps_of
 from bench.tables import table
 from surgrad.config import set_fields
 from surgrad.config.recipe import Recipe, derive, to_dict
@@ -31,9 +30,7 @@ from surgrad.recipes import find_recipe
 from surgrad.sweep.table import Sample, paired
 from surgrad.train.average import EMA, loaded
 from surgrad.train.building import build
-from surgrad.train.loop import Loop
 from surgrad.train.parts import Parts
-from surgrad.train.progress import Lines
 
 RECIPE = "fixed_cifar10_fast_t2"
 BUDGET = ("model.width_multiplier=0.25", "optim.epochs=6", "data.batch=256", "run.precision=bf16")
@@ -145,8 +142,7 @@ def _run(recipe: Recipe, data: ImageData, whitens: bool = True) -> tuple[Parts, 
     with patch.object(Whitening, "fit", fit):
         parts = build(recipe, data)
     average = EMA(decay=1 - 1 / AVERAGED, evaluate=False)
-    with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(parts, recipe.optim, Path(folder), Lines(1))
+    with loop_of(parts) as loop:
         average.run_begins(loop)
         for loss in steps_of(parts, loop):
             average.step_ends(loop, loss)

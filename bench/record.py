@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def _arguments() -> Any:
 def trained(recipe: Recipe, data: ImageData) -> dict[str, float]:
     """Train once; the row of it."""
     parts = build(recipe, data)
-    with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(parts, recipe.optim, Path(folder), Lines(1))
+    with loop_of(parts) as loop:
         wait_for_gpu()
         began = time.perf_counter()
         for loss in steps_of(parts, loop):
@@ -85,6 +85,13 @@ def trained(recipe: Recipe, data: ImageData) -> dict[str, float]:
         "seconds": seconds,
         "last_loss": last.item(),
     }
+
+
+@contextmanager
+def loop_of(parts: Parts) -> Iterator[Loop]:
+    """The loop of a training whose run folder is not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Loop(parts, parts.recipe.optim, Path(folder), Lines(1))
 
 
 def steps_of(parts: Parts, loop: Loop) -> Iterator[torch.Tensor]:
@@ -102,8 +109,7 @@ def _warm_up(recipe: Recipe, data: ImageData) -> None:
     """Compile and choose all kernels: a few steps at the beginning of the training, and a few at its end."""
     for epoch in {0, recipe.optim.epochs - 1}:
         parts = build(derive(recipe, seed=2**31), data)
-        with tempfile.TemporaryDirectory() as folder:
-            loop = Loop(parts, recipe.optim, Path(folder), Lines(1))
+        with loop_of(parts) as loop:
             loop.at = Position(epoch)
             parts.model.train()
             for _, batch in zip(range(WARM_UP), parts.batches.train(epoch), strict=False):
